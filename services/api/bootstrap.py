@@ -1,0 +1,75 @@
+"""Wiring of the API: the only place that builds things."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from livekit import api
+from redis.asyncio import Redis
+
+from services.api.health import Health
+from services.api.live import Follower
+from services.api.settings import ApiSettings
+from shared.runtime.celery import TaskSender, make_celery
+from shared.runtime.database import Database
+from shared.runtime.livekit import LiveKit
+from shared.runtime.outbox import Relay
+from shared.runtime.redis import connect_redis
+
+
+@dataclass
+class Services:
+    """What the routes work with."""
+
+    settings: ApiSettings
+    database: Database
+    redis: Redis
+    relay: Relay
+    follower: Follower
+    health: Health
+    webhook_receiver: api.WebhookReceiver
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something after the answer has gone out."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+@asynccontextmanager
+async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
+    """Build everything, run the background tasks, and take it all down again."""
+    database = Database(settings.database_url)
+    redis = connect_redis(settings.redis_url)
+    livekit = LiveKit(settings)
+    tasks = TaskSender(make_celery("api", settings.celery_broker_url))
+    relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/api")
+    follower = Follower(database=database, redis=redis)
+    verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
+    running = [asyncio.create_task(relay.run()), asyncio.create_task(follower.run())]
+    try:
+        yield Services(
+            settings=settings,
+            database=database,
+            redis=redis,
+            relay=relay,
+            follower=follower,
+            health=Health(
+                database=database,
+                redis=redis,
+                livekit=livekit,
+                agent_name=settings.livekit_agent_name,
+            ),
+            webhook_receiver=api.WebhookReceiver(verifier),
+        )
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await livekit.close()
+        await redis.aclose()
+        await database.close()
+        tasks.close()

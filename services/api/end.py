@@ -1,0 +1,55 @@
+"""End a session by request, whatever state it is in."""
+
+from services.api.problems import Problem, unknown_session
+from shared.contracts.events import Event, SessionCancelled, SessionEnded
+from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import Database
+from shared.runtime.logs import bound, get_logger
+from shared.runtime.outbox import Relay
+from shared.runtime.sessions import advance
+from shared.runtime.tables import SessionRow
+
+log = get_logger(__name__)
+
+REASON = "ended by request"
+_RACES = 20
+
+
+async def end_session(session_id: str, *, database: Database, relay: Relay, now: Clock) -> SessionRow:
+    """Move the session to its end; agent and room are sent away by the task that this event starts.
+
+    Ending a session that is over changes nothing. Raises `Problem` if there is none.
+    """
+    for _ in range(_RACES):
+        async with database.write() as db:
+            row = await db.get(SessionRow, session_id)
+            if row is None:
+                raise unknown_session(session_id)
+            if row.status in TERMINAL:
+                return row
+            status, event = _end_of(SessionStatus(row.status))
+            moment = now()
+            won = await advance(
+                db,
+                row,
+                status,
+                event=event,
+                now=moment,
+                ended_at=moment,
+                end_reason=REASON,
+                waiting_for=None,
+                next_check_at=moment,
+            )
+        if won:
+            relay.nudge(row.id)
+            with bound(session_id=row.id, room=row.room_name):
+                log.info("session ended by request", status=str(status))
+            return row
+    raise Problem(503, "busy", "the session keeps changing; try again", headers={"Retry-After": "1"})
+
+
+def _end_of(status: SessionStatus) -> tuple[SessionStatus, Event]:
+    if status is SessionStatus.ACTIVE:
+        return SessionStatus.ENDED, SessionEnded(reason=REASON)
+    return SessionStatus.CANCELLED, SessionCancelled(reason=REASON)

@@ -1,0 +1,114 @@
+"""Errors as problem details (RFC 9457): every error of the API is made here."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from shared.runtime.database import UNREACHABLE
+from shared.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "/problems/"
+
+_TITLES = {
+    400: "Bad request",
+    401: "Not authenticated",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Invalid request",
+    500: "Internal error",
+    503: "Not available",
+}
+
+
+class Problem(Exception):
+    """An error that the client is told about. `code` is stable; `detail` says what to do."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+        self.extra = extra
+
+
+def unknown_session(session_id: str) -> Problem:
+    """No such session."""
+    return Problem(404, "session_not_found", f"there is no session {session_id}")
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+
+    @app.exception_handler(Problem)
+    async def _(request: Request, problem: Problem) -> JSONResponse:
+        return _response(
+            request, problem.status, problem.code, problem.detail, problem.headers, **problem.extra
+        )
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, invalid: RequestValidationError) -> JSONResponse:
+        errors = [
+            {"field": ".".join(str(part) for part in fault["loc"][1:]) or "body", "problem": fault["msg"]}
+            for fault in invalid.errors()
+        ]
+        summary = "; ".join(f"{e['field']}: {e['problem']}" for e in errors)
+        return _response(request, 422, "invalid_request", summary, errors=errors)
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
+        headers = dict(error.headers) if error.headers else None
+        return _response(request, error.status_code, code, str(error.detail), headers)
+
+    async def database_unavailable(request: Request, error: Exception) -> JSONResponse:
+        log.error("database_unavailable", error=repr(error))
+        detail = "the database can't be reached; try again in a few seconds"
+        return _response(request, 503, "database_unavailable", detail, {"Retry-After": "2"})
+
+    for kind in UNREACHABLE:
+        app.add_exception_handler(kind, database_unavailable)
+
+    @app.exception_handler(DBAPIError)
+    @app.exception_handler(Exception)
+    async def _(request: Request, error: Exception) -> JSONResponse:
+        log.error("request_failed", path=request.url.path, exc_info=error)
+        return _response(request, 500, "internal_error", "something went wrong on our side; it is logged")
+
+
+def _response(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    **extra: Any,
+) -> JSONResponse:
+    body = {
+        "type": f"{TYPE_PREFIX}{code}",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+        **extra,
+    }
+    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,84 @@
+"""Read sessions, their history and their transcripts."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api.problems import unknown_session
+from services.api.schemas import Transcript, TranscriptItem
+from shared.contracts.events import Envelope
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.tables import AttemptRow, EventRow, SessionRow, TranscriptItemRow
+
+
+async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
+    """Return a session; raises `Problem` if there is none."""
+    row = await db.get(SessionRow, session_id)
+    if row is None:
+        raise unknown_session(session_id)
+    return row
+
+
+async def get_attempts(db: AsyncSession, session_id: str) -> list[AttemptRow]:
+    """Return a session's dispatch attempts in order."""
+    query = select(AttemptRow).where(col(AttemptRow.session_id) == session_id)
+    return list((await db.scalars(query.order_by(col(AttemptRow.number)))).all())
+
+
+async def list_sessions(
+    db: AsyncSession, *, limit: int, cursor: str | None, status: SessionStatus | None
+) -> tuple[Sequence[SessionRow], str | None]:
+    """Return up to `limit` sessions older than the cursor, the newest first, and the next cursor.
+
+    The cursor is a session id: ids are UUIDv7, so their order is that of their making.
+    """
+    query = select(SessionRow).order_by(col(SessionRow.id).desc()).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(col(SessionRow.id) < cursor)
+    if status is not None:
+        query = query.where(col(SessionRow.status) == status)
+    rows = (await db.scalars(query)).all()
+    page = rows[:limit]
+    return page, page[-1].id if len(rows) > limit else None
+
+
+async def read_events(db: AsyncSession, session_id: str, *, after: int = 0) -> list[Envelope]:
+    """Return a session's events with a sequence number above `after`, in order."""
+    query = (
+        select(EventRow)
+        .where(col(EventRow.session_id) == session_id, col(EventRow.sequence) > after)
+        .order_by(col(EventRow.sequence))
+    )
+    return [
+        Envelope(
+            id=row.id,
+            source="rollcall",
+            type=row.type,
+            subject=f"session/{row.session_id}",
+            time=row.occurred_at,
+            severity=row.severity,
+            sequence=row.sequence,
+            data=row.data,
+        )
+        for row in (await db.scalars(query)).all()
+    ]
+
+
+async def read_transcript(db: AsyncSession, session_id: str) -> Transcript:
+    """Return the stored turns of a session in order, and whether all of them are there."""
+    session = await get_session(db, session_id)
+    query = select(TranscriptItemRow).where(col(TranscriptItemRow.session_id) == session_id)
+    ordered = query.order_by(col(TranscriptItemRow.seq), col(TranscriptItemRow.created_at))
+    items = [TranscriptItem.of(row) for row in (await db.scalars(ordered)).all()]
+    stored = {item.seq for item in items}
+    last = max(max(stored, default=0), session.expected_turns or 0)
+    missing = [seq for seq in range(1, last + 1) if seq not in stored]
+    return Transcript(
+        session_id=session_id,
+        status=SessionStatus(session.status),
+        complete=None if session.expected_turns is None else not missing,
+        missing=missing,
+        items=items,
+    )

@@ -1,0 +1,210 @@
+"""The JSON of the API."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.events import Envelope
+from shared.contracts.models import Models
+from shared.contracts.sessions import Mode, SessionStatus
+from shared.contracts.settings import AgentName
+from shared.contracts.workers import WorkerHeartbeat
+from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
+
+
+def _storable(value: str) -> str:
+    # PostgreSQL stores no NUL in a text, and a name with control characters is a mistake anyway.
+    if any(ord(character) < 32 for character in value):
+        raise ValueError("must not contain control characters")
+    if value != value.strip():
+        raise ValueError("must not begin or end with white space")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_storable)]
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain NUL")
+    return value
+
+
+class StartSession(BaseModel):
+    """What a client may say about the session that it wants; all of it optional."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agent_name: AgentName | None = Field(None, description="default: LIVEKIT_AGENT_NAME")
+    room_name: Name | None = Field(None, description="default: a new room")
+    participant_identity: Name | None = None
+    participant_name: Name | None = None
+    mode: Mode = Mode.PIPELINE
+    models: Models = Models()
+    instructions: Annotated[str, Field(max_length=16_384), AfterValidator(_no_nul)] | None = None
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="handed to the agent with the job; at most 32 KiB"
+    )
+
+
+class Started(BaseModel):
+    """The answer to a request for a session: everything needed to join at once."""
+
+    session_id: str
+    room_name: str
+    server_url: str
+    participant_token: str
+    participant_identity: str
+    status: SessionStatus
+
+
+class Timings(BaseModel):
+    """When each step was reached; null where it was not (yet)."""
+
+    requested_at: datetime
+    accepted_at: datetime | None
+    assigned_at: datetime | None
+    active_at: datetime | None
+    ready_at: datetime | None
+    first_speech_at: datetime | None
+    ended_at: datetime | None
+
+
+class Failure(BaseModel):
+    """Why there is no agent."""
+
+    cause: Cause
+    advice: str
+    evidence: dict[str, Any]
+
+
+class Attempt(BaseModel):
+    """One dispatch attempt."""
+
+    number: int
+    outcome: str | None
+    dispatch_id: str | None
+    job_id: str | None
+    worker_id: str | None
+    participant_identity: str | None
+    participant_sid: str | None
+    cause: Cause | None
+    evidence: dict[str, Any] | None
+    started_at: datetime
+    accepted_at: datetime | None
+    assigned_at: datetime | None
+    active_at: datetime | None
+
+    @classmethod
+    def of(cls, row: AttemptRow) -> "Attempt":
+        """From the database's row."""
+        return cls.model_validate(row, from_attributes=True)
+
+
+class Session(BaseModel):
+    """A session. `waiting_for` is why it waits, where it does; `failure` why it failed."""
+
+    session_id: str
+    status: SessionStatus
+    room_name: str
+    room_sid: str | None
+    agent_name: str
+    mode: Mode
+    models: Models
+    metadata: dict[str, Any]
+    participant_identity: str
+    participant_name: str | None
+    attempt: int
+    max_attempts: int
+    agent_identity: str | None
+    agent_sid: str | None
+    waiting_for: Cause | None
+    failure: Failure | None
+    end_reason: str | None
+    timings: Timings
+    attempts: list[Attempt] | None = None
+
+    @classmethod
+    def of(cls, row: SessionRow, attempts: list[AttemptRow] | None = None) -> "Session":
+        """From the database's rows."""
+        failure = None
+        if row.cause is not None:
+            cause = Cause(row.cause)
+            failure = Failure(cause=cause, advice=ADVICE[cause], evidence=row.evidence or {})
+        return cls(
+            session_id=row.id,
+            status=SessionStatus(row.status),
+            room_name=row.room_name,
+            room_sid=row.room_sid,
+            agent_name=row.agent_name,
+            mode=Mode(row.mode),
+            models=Models.model_validate(row.models),
+            metadata=row.client_metadata,
+            participant_identity=row.participant_identity,
+            participant_name=row.participant_name,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            agent_identity=row.agent_identity,
+            agent_sid=row.agent_sid,
+            waiting_for=Cause(row.waiting_for) if row.waiting_for else None,
+            failure=failure,
+            end_reason=row.end_reason,
+            timings=Timings.model_validate(row, from_attributes=True),
+            attempts=None if attempts is None else [Attempt.of(attempt) for attempt in attempts],
+        )
+
+
+class SessionPage(BaseModel):
+    """Sessions, the newest first; `next_cursor` is null on the last page."""
+
+    sessions: list[Session]
+    next_cursor: str | None
+
+
+class SessionHistory(BaseModel):
+    """Everything that happened to a session, in order."""
+
+    events: list[Envelope]
+
+
+class TranscriptItem(BaseModel):
+    """One finished turn."""
+
+    seq: int
+    id: str
+    kind: str
+    role: str
+    text: str
+    interrupted: bool
+    language: str | None
+    confidence: float | None
+    participant_identity: str | None
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    metrics: dict[str, Any]
+    extra: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: TranscriptItemRow) -> "TranscriptItem":
+        """From the database's row."""
+        return cls(id=row.item_id, **row.model_dump(include=set(cls.model_fields) - {"id"}))
+
+
+class Transcript(BaseModel):
+    """The conversation so far. `complete` is null until the agent has said how many turns there were."""
+
+    session_id: str
+    status: SessionStatus
+    complete: bool | None
+    missing: list[int]
+    items: list[TranscriptItem]
+
+
+class Workers(BaseModel):
+    """The agent workers that live now."""
+
+    workers: list[WorkerHeartbeat]

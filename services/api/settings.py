@@ -1,0 +1,43 @@
+"""What the API reads from the environment."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import NoDecode
+
+from shared.contracts.settings import (
+    AgentNameSettings,
+    BrokerSettings,
+    CommaSeparated,
+    DatabaseSettings,
+    GuaranteeSettings,
+    LiveKitSettings,
+    LogSettings,
+)
+
+
+class ApiSettings(
+    LiveKitSettings,
+    AgentNameSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    GuaranteeSettings,
+    LogSettings,
+):
+    """Settings of the API."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8080, ge=0, le=65535)
+    livekit_public_url: str | None = Field(
+        None, description="the address that clients are told to join at; default: LIVEKIT_URL"
+    )
+    participant_token_ttl_s: int = Field(900, ge=60, le=86_400)
+    allowed_agent_names: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+        [], description="agent names a client may ask for; empty: any"
+    )
+    allowed_models: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+        ["*"], description="model descriptors a client may ask for, as shell patterns"
+    )
+    allowed_voices: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+        ["*"], description="voices a client may ask for, as shell patterns"
+    )

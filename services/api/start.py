@@ -1,0 +1,103 @@
+"""Start a session: one transaction writes it with its first event, and the rest follows from there."""
+
+import json
+from datetime import timedelta
+from fnmatch import fnmatchcase
+
+from sqlalchemy.exc import IntegrityError
+
+from services.api.problems import Problem
+from services.api.schemas import StartSession
+from services.api.settings import ApiSettings
+from shared.contracts.events import SessionRequested
+from shared.contracts.identifiers import SessionId, new_id, new_room_name
+from shared.contracts.keys import METADATA_KEY
+from shared.contracts.models import Models
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import Database, is_unique_violation
+from shared.runtime.logs import bound, get_logger
+from shared.runtime.outbox import Relay
+from shared.runtime.sessions import add_session
+from shared.runtime.tables import SessionRow
+
+log = get_logger(__name__)
+
+# LiveKit takes 64 KiB of metadata with a dispatch; the instructions and our own keys need room too.
+MAX_METADATA_BYTES = 32 * 1024
+# By then the relay has enqueued the dispatch, or the sweep has to.
+RELAY_GRACE = timedelta(seconds=1)
+
+
+async def start_session(
+    wish: StartSession, *, settings: ApiSettings, database: Database, relay: Relay, now: Clock
+) -> SessionRow:
+    """Write the session that a client asks for, and return it; raises `Problem`."""
+    _check_allowed(wish, settings)
+    row = _new_row(wish, settings, now)
+    event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=wish.mode)
+    try:
+        async with database.write() as db:
+            await add_session(db, row, event=event)
+    except IntegrityError as error:
+        if not is_unique_violation(error):
+            raise
+        detail = f"room {row.room_name} belongs to a session that has not ended; end it, or name another"
+        raise Problem(409, "room_in_use", detail) from None
+    relay.nudge(row.id)
+    with bound(session_id=row.id, room=row.room_name):
+        log.info(f"starting agent dispatch process for room {row.room_name}", agent_name=row.agent_name)
+    return row
+
+
+def _new_row(wish: StartSession, settings: ApiSettings, now: Clock) -> SessionRow:
+    session_id = SessionId(new_id())
+    requested_at = now()
+    return SessionRow(
+        id=session_id,
+        status=SessionStatus.REQUESTED,
+        room_name=wish.room_name or new_room_name(session_id),
+        room_is_ours=wish.room_name is None,
+        agent_name=wish.agent_name or settings.livekit_agent_name,
+        mode=wish.mode,
+        models=wish.models.model_dump(exclude_none=True),
+        instructions=wish.instructions,
+        client_metadata=wish.metadata,
+        participant_identity=wish.participant_identity or f"caller-{session_id[-12:]}",
+        participant_name=wish.participant_name,
+        max_attempts=settings.dispatch_max_attempts,
+        requested_at=requested_at,
+        deadline_at=requested_at + timedelta(seconds=settings.join_budget_s),
+        next_check_at=requested_at + RELAY_GRACE,
+    )
+
+
+def _check_allowed(wish: StartSession, settings: ApiSettings) -> None:
+    if len(json.dumps(wish.metadata)) > MAX_METADATA_BYTES:
+        raise _invalid("metadata", f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
+    if METADATA_KEY in wish.metadata:
+        raise _invalid("metadata", f"the key {METADATA_KEY!r} is reserved")
+    if "\\u0000" in json.dumps(wish.metadata):
+        raise _invalid("metadata", "must not contain NUL")
+    names = settings.allowed_agent_names
+    if wish.agent_name and names and wish.agent_name not in names:
+        raise _invalid("agent_name", f"must be one of {', '.join(names)}")
+    _check_models(wish.models, settings)
+
+
+def _check_models(models: Models, settings: ApiSettings) -> None:
+    for field in ("stt", "llm", "tts", "realtime"):
+        descriptor = getattr(models, field)
+        if descriptor and not _matches(descriptor, settings.allowed_models):
+            raise _invalid(f"models.{field}", f"{descriptor} is not among the allowed models")
+    if models.voice and not _matches(models.voice, settings.allowed_voices):
+        raise _invalid("models.voice", f"{models.voice} is not among the allowed voices")
+
+
+def _matches(value: str, patterns: list[str]) -> bool:
+    return any(fnmatchcase(value, pattern) for pattern in patterns)
+
+
+def _invalid(field: str, problem: str) -> Problem:
+    errors = [{"field": field, "problem": problem}]
+    return Problem(422, "invalid_request", f"{field}: {problem}", errors=errors)

@@ -1,0 +1,180 @@
+"""The dispatcher's side of the database: claim a session, and write down how the attempt went."""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from shared.contracts.causes import Cause
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
+from shared.contracts.identifiers import SessionId
+from shared.contracts.models import Models
+from shared.contracts.sessions import TERMINAL, Mode, SessionStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import Database
+from shared.runtime.livekit import LiveKitError
+from shared.runtime.sessions import advance, claim, fail, record
+from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
+
+# Longer than the LiveKit calls of one attempt usually take together; if the Celery worker dies, the
+# sweep brings the session back after this.
+CLAIM_LEASE = timedelta(seconds=5)
+# How soon a dispatched session must have found its verifier.
+VERIFIER_GRACE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A session that is ours to dispatch now. `unsure`: an earlier call may have taken effect."""
+
+    row: SessionRow
+    order: DispatchOrder
+    unsure: bool
+
+    @property
+    def fresh_room(self) -> bool:
+        """True if nobody but the caller can have made the room yet."""
+        return self.row.room_is_ours and self.order.attempt == 1 and not self.unsure
+
+
+class Ledger:
+    """Claims sessions and records outcomes."""
+
+    def __init__(self, database: Database, *, retry_delay_s: float, now: Clock) -> None:
+        self._database = database
+        self._retry_delay_s = retry_delay_s
+        self._now = now
+
+    async def find(self, session_id: str) -> SessionRow | None:
+        """Return the session if a dispatch is wanted and nobody is at it."""
+        async with self._database.read() as db:
+            row = await db.get(SessionRow, session_id)
+        now = self._now()
+        if row is None or row.status not in (SessionStatus.REQUESTED, SessionStatus.DISPATCHING):
+            return None
+        if row.deadline_at <= now or (row.claimed_until is not None and row.claimed_until > now):
+            return None
+        return row
+
+    async def put_off(self, row: SessionRow, cause: Cause, *, delay: timedelta) -> None:
+        """Leave the session waiting, and say what for."""
+        async with self._database.write() as db:
+            await claim(db, row, waiting_for=cause, next_check_at=self._now() + delay)
+
+    async def claim(self, row: SessionRow) -> Claim | None:
+        """Take the session for one attempt; None if another dispatcher was first."""
+        now = self._now()
+        lease = {
+            "claimed_until": now + CLAIM_LEASE,
+            "next_check_at": now + CLAIM_LEASE,
+            "waiting_for": None,
+        }
+        async with self._database.write() as db:
+            current = await db.get(AttemptRow, (row.id, row.attempt)) if row.attempt else None
+            if current is not None and current.outcome is None:
+                # A Celery worker died in the middle of this attempt: go on with it.
+                won = await claim(db, row, **lease)
+                return Claim(row, _order(row, current.first_seq), unsure=True) if won else None
+            number = row.attempt + 1
+            event = DispatchStarted(attempt=number, max_attempts=row.max_attempts)
+            if row.status == SessionStatus.REQUESTED:
+                won = await advance(
+                    db, row, SessionStatus.DISPATCHING, event=event, now=now, attempt=number, **lease
+                )
+            else:
+                won = await claim(db, row, attempt=number, **lease)
+                if won:
+                    await record(db, row.id, event, now=now)
+            if not won:
+                return None
+            first_seq = await _next_seq(db, row.id)
+            db.add(AttemptRow(session_id=row.id, number=number, started_at=now, first_seq=first_seq))
+        return Claim(row, _order(row, first_seq), unsure=False)
+
+    async def accepted(self, claimed: Claim, dispatch_id: str) -> bool:
+        """LiveKit took the dispatch. False if the session has moved on meanwhile."""
+        now = self._now()
+        row = claimed.row
+        async with self._database.write() as db:
+            attempt = await _attempt(db, row)
+            attempt.dispatch_id = dispatch_id
+            attempt.accepted_at = now
+            attempt.outcome = "accepted"
+            won = await advance(
+                db,
+                row,
+                SessionStatus.DISPATCHED,
+                event=DispatchAccepted(attempt=row.attempt, dispatch_id=dispatch_id),
+                now=now,
+                accepted_at=row.accepted_at or now,
+                claimed_until=None,
+                next_check_at=now + VERIFIER_GRACE,
+            )
+            if not won:
+                # It was ended while we called LiveKit: what we made must be closed once more.
+                await db.execute(
+                    update(SessionRow)
+                    .where(col(SessionRow.id) == row.id, col(SessionRow.status).in_(TERMINAL))
+                    .values(next_check_at=now)
+                )
+            return won
+
+    async def refused(self, claimed: Claim, error: LiveKitError) -> float | None:
+        """LiveKit did not take it. Return the seconds until the next attempt, None if there is none."""
+        now = self._now()
+        row = claimed.row
+        evidence = {"error": str(error)}
+        delay = self._delay(row.attempt)
+        last = (
+            not error.retryable
+            or row.attempt >= row.max_attempts
+            or now + timedelta(seconds=delay) >= row.deadline_at
+        )
+        async with self._database.write() as db:
+            attempt = await _attempt(db, row)
+            attempt.outcome = "error"
+            attempt.cause = error.cause
+            attempt.evidence = evidence
+            if last:
+                await fail(db, row, cause=error.cause, evidence=evidence, now=now)
+                return None
+            again_at = now + timedelta(seconds=delay)
+            if await claim(db, row, claimed_until=again_at, next_check_at=again_at):
+                event = DispatchFailed(
+                    attempt=row.attempt, cause=error.cause, evidence=evidence, retry_in_s=delay
+                )
+                await record(db, row.id, event, now=now)
+        return delay
+
+    def _delay(self, attempt: int) -> float:
+        # Jitter keeps a crowd that failed together from coming back together.
+        return float(self._retry_delay_s * 3 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
+
+
+async def _attempt(db: AsyncSession, row: SessionRow) -> AttemptRow:
+    attempt = await db.get(AttemptRow, (row.id, row.attempt))
+    if attempt is None:
+        raise LookupError(f"session {row.id} has no attempt {row.attempt}")
+    return attempt
+
+
+async def _next_seq(db: AsyncSession, session_id: str) -> int:
+    last = await db.scalar(
+        select(func.max(TranscriptItemRow.seq)).where(col(TranscriptItemRow.session_id) == session_id)
+    )
+    return (last or 0) + 1
+
+
+def _order(row: SessionRow, first_seq: int) -> DispatchOrder:
+    return DispatchOrder(
+        session_id=SessionId(row.id),
+        attempt=row.attempt,
+        mode=Mode(row.mode),
+        models=Models.model_validate(row.models),
+        instructions=row.instructions,
+        first_seq=first_seq,
+    )

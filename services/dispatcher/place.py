@@ -1,0 +1,92 @@
+"""Put one dispatch into LiveKit, and take the earlier ones of the session out.
+
+LiveKit doesn't know our attempts and makes an agent for each dispatch, so: an earlier attempt's dispatch
+is deleted and its agent gone before a new one is made, and a call that may have taken effect is looked
+for before it is made again.
+"""
+
+import asyncio
+
+from livekit.protocol.agent_dispatch import AgentDispatch, RoomAgentDispatch
+
+from services.dispatcher.claim import Claim
+from services.dispatcher.ports import Rooms
+from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.runtime.livekit import NotFound
+from shared.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+# LiveKit takes an agent out about 0.1 s after its dispatch is deleted; a dead one stays as a ghost.
+_DEPARTURE_CHECKS_S = (0.05, 0.15, 0.3, 0.5)
+
+
+async def place_dispatch(
+    claim: Claim, *, rooms: Rooms, empty_timeout_s: int, departure_timeout_s: int
+) -> str:
+    """Return the id of this attempt's dispatch, made now or found. Raises `LiveKitError`."""
+    name = claim.row.room_name
+    order = claim.order
+    metadata = order.to_metadata(claim.row.client_metadata)
+    if claim.fresh_room or not await rooms.room_exists(name):
+        # Creating the room with its agent is one call, and keeps unnamed workers out of it.
+        ours = RoomAgentDispatch(
+            agent_name=claim.row.agent_name, metadata=metadata, attributes=order.attributes()
+        )
+        await rooms.create_room(
+            name,
+            agents=[ours],
+            empty_timeout_s=empty_timeout_s,
+            departure_timeout_s=departure_timeout_s,
+        )
+    dispatches = await rooms.dispatches(name)
+    await _withdraw_earlier(claim, dispatches, rooms)
+    for dispatch in dispatches:
+        if dict(dispatch.attributes) == order.attributes():
+            return dispatch.id
+    # The room was there already (the caller was quicker), or LiveKit lost the agents of the request.
+    created = await rooms.create_dispatch(
+        name,
+        agent_name=claim.row.agent_name,
+        metadata=metadata,
+        attributes=order.attributes(),
+    )
+    return created.id
+
+
+async def _withdraw_earlier(claim: Claim, dispatches: list[AgentDispatch], rooms: Rooms) -> None:
+    if claim.order.attempt == 1:
+        return
+    name = claim.row.room_name
+    earlier = [dispatch for dispatch in dispatches if _is_earlier(dict(dispatch.attributes), claim)]
+    identities = {job.state.participant_identity for d in earlier for job in d.state.jobs} - {""}
+    for dispatch in earlier:
+        try:
+            await rooms.delete_dispatch(name, dispatch.id)
+        except NotFound:
+            continue
+    for delay in _DEPARTURE_CHECKS_S:
+        present = await _present(claim, identities, rooms)
+        if not present:
+            return
+        await asyncio.sleep(delay)
+    for identity in await _present(claim, identities, rooms):
+        log.warning("removing the agent of an earlier attempt", participant_identity=identity)
+        try:
+            await rooms.remove_participant(name, identity)
+        except NotFound:
+            continue
+
+
+async def _present(claim: Claim, identities: set[str], rooms: Rooms) -> set[str]:
+    return {
+        participant.identity
+        for participant in await rooms.participants(claim.row.room_name)
+        if participant.identity in identities or _is_earlier(dict(participant.attributes), claim)
+    }
+
+
+def _is_earlier(attributes: dict[str, str], claim: Claim) -> bool:
+    return attributes.get(SESSION_ATTRIBUTE) == claim.order.session_id and attributes.get(
+        ATTEMPT_ATTRIBUTE
+    ) != str(claim.order.attempt)

@@ -1,0 +1,29 @@
+"""What the dispatcher reads from the environment."""
+
+from pydantic import Field
+
+from shared.contracts.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    GuaranteeSettings,
+    LiveKitSettings,
+    LogSettings,
+    ProbeSettings,
+)
+
+
+class DispatcherSettings(
+    LiveKitSettings, BrokerSettings, DatabaseSettings, GuaranteeSettings, LogSettings, ProbeSettings
+):
+    """Settings of the dispatcher."""
+
+    dispatcher_concurrency: int = Field(32, ge=1, le=1000)
+    dispatch_retry_delay_s: float = Field(
+        1.0, gt=0, description="wait before the second attempt; three times as long before the third"
+    )
+    room_empty_timeout_s: int = Field(
+        120, ge=20, description="how long LiveKit keeps a room that no caller has joined"
+    )
+    room_departure_timeout_s: int = Field(
+        20, ge=1, description="how long LiveKit keeps a room after the last caller has left"
+    )

@@ -1,0 +1,113 @@
+"""Wiring of the verifier: the only place that builds things."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from services.verifier.close import Closer
+from services.verifier.reports import Reports
+from services.verifier.rulings import Rulings
+from services.verifier.settings import VerifierSettings
+from services.verifier.sweep import Sweep
+from services.verifier.verify import Verifier
+from services.verifier.wake import Waker
+from services.verifier.watch import Watch
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.celery import TaskSender, make_celery
+from shared.runtime.clock import utc_now
+from shared.runtime.database import Database
+from shared.runtime.livekit import LiveKit
+from shared.runtime.outbox import Relay
+from shared.runtime.redis import connect_redis
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the tasks work with."""
+
+    rulings: Rulings
+    verifier: Verifier
+    watch: Watch
+    closer: Closer
+
+    async def verify_session(self, session_id: str) -> None:
+        """Prove the join of a dispatched session, or look after an active one."""
+        case = await self.rulings.read(session_id)
+        if case is None:
+            return
+        if case.session.status == SessionStatus.DISPATCHED:
+            await self.verifier.verify(case)
+        elif case.session.status == SessionStatus.ACTIVE:
+            await self.watch.check(case)
+
+    async def close_session(self, session_id: str) -> None:
+        """Clear up after a session that is over."""
+        await self.closer.close(await self.rulings.read_session(session_id))
+
+
+@asynccontextmanager
+async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
+    """Build the verifier in the running loop, run its background tasks, and take it down again."""
+    me = f"{socket.gethostname()}-{os.getpid()}"
+    database = Database(settings.database_url)
+    redis = connect_redis(settings.redis_url)
+    livekit = LiveKit(settings)
+    tasks = TaskSender(make_celery("verifier-relay", settings.celery_broker_url))
+    relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/verifier")
+    waker = Waker()
+    rulings = Rulings(
+        database,
+        watch_interval_s=settings.watch_interval_s,
+        join_budget_s=settings.join_budget_s,
+        now=utc_now,
+    )
+    verifier = Verifier(
+        rulings=rulings,
+        rooms=livekit,
+        redis=redis,
+        relay=relay,
+        waker=waker,
+        attempt_window_s=settings.attempt_window_s,
+        now=utc_now,
+    )
+    watch = Watch(
+        rulings=rulings,
+        rooms=livekit,
+        relay=relay,
+        verifier=verifier,
+        interval_s=settings.watch_interval_s,
+        max_revivals=settings.max_revivals,
+        max_attempts=settings.dispatch_max_attempts,
+        now=utc_now,
+    )
+    reports = Reports(database=database, redis=redis, relay=relay, waker=waker, consumer=me, now=utc_now)
+    sweep = Sweep(
+        database=database,
+        relay=relay,
+        tasks=tasks,
+        rulings=rulings,
+        verifier=verifier,
+        holder=me,
+        now=utc_now,
+    )
+    running = [
+        asyncio.create_task(work) for work in (relay.run(), reports.run(), waker.listen(redis), sweep.run())
+    ]
+    try:
+        yield Services(
+            rulings=rulings,
+            verifier=verifier,
+            watch=watch,
+            closer=Closer(rulings=rulings, rooms=livekit, redis=redis, now=utc_now),
+        )
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await livekit.close()
+        await redis.aclose()
+        await database.close()
+        tasks.close()

@@ -1,0 +1,29 @@
+"""The verifier's Celery application."""
+
+from services.verifier.bootstrap import Services, open_verifier
+from services.verifier.settings import VerifierSettings
+from shared.contracts.keys import CLOSE_TASK, VERIFY_TASK
+from shared.runtime.celery import CeleryProcess, make_celery
+from shared.runtime.config import load_settings
+
+settings = load_settings(VerifierSettings)
+app = make_celery("verifier", settings.celery_broker_url)
+process: CeleryProcess[Services] = CeleryProcess(
+    app,
+    name="verifier",
+    service=lambda: open_verifier(settings),
+    log_settings=settings,
+    probe_settings=settings,
+)
+
+
+@app.task(name=VERIFY_TASK)
+def verify_session(session_id: str) -> None:
+    """Prove or disprove a join; watch an active session."""
+    process.run(lambda services: services.verify_session(session_id), interruptible=True)
+
+
+@app.task(name=CLOSE_TASK)
+def close_session(session_id: str) -> None:
+    """Clear up after a session that is over."""
+    process.run(lambda services: services.close_session(session_id), interruptible=True)

@@ -1,0 +1,102 @@
+"""Find out why an agent did not come: the witnesses in the order of how sure they are."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from services.verifier.observe import JobSighting, Sighting
+from shared.contracts.causes import Cause
+from shared.contracts.events import AgentError
+from shared.runtime.registry import Fleet
+from shared.runtime.tables import AttemptRow, SessionRow
+
+Finding = tuple[Cause, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """All that is known of an attempt without an agent. `fleet` is None if it couldn't be read."""
+
+    session: SessionRow
+    attempt: AttemptRow
+    room_exists: bool
+    sighting: Sighting
+    job: JobSighting
+    fleet: Fleet | None
+
+
+def find_cause(seen: Witnesses) -> Finding:
+    """Return the cause from the closed list, and the evidence for it."""
+    for witness in (_reported_error, _refusal, _room, _media, _stuck_worker, _registry):
+        finding = witness(seen)
+        if finding is not None:
+            return finding
+    return Cause.UNKNOWN, {"registry": "unreadable"}
+
+
+def _reported_error(seen: Witnesses) -> Finding | None:
+    if seen.attempt.error is None:
+        return None
+    error = AgentError.model_validate(seen.attempt.error)
+    evidence = error.model_dump(exclude_none=True, exclude={"cause", "recoverable"})
+    return error.cause or Cause.ENTRYPOINT_FAILED, evidence
+
+
+def _refusal(seen: Witnesses) -> Finding | None:
+    if seen.attempt.rejected_at is not None:
+        return Cause.WORKER_REJECTED, {
+            "worker_id": seen.attempt.worker_id,
+            "reason": seen.attempt.close_reason,
+        }
+    if seen.job.refused:
+        return Cause.WORKER_REJECTED, {"dispatch_id": seen.attempt.dispatch_id}
+    return None
+
+
+def _room(seen: Witnesses) -> Finding | None:
+    return None if seen.room_exists else (Cause.ROOM_CLOSED, {"room_name": seen.session.room_name})
+
+
+def _media(seen: Witnesses) -> Finding | None:
+    if seen.sighting.connecting is not None:
+        return Cause.NEVER_CONNECTED, {"participant_identity": seen.sighting.connecting.identity}
+    if seen.attempt.closed_at is not None:
+        return Cause.AGENT_LEFT, {"reason": seen.attempt.close_reason}
+    return None
+
+
+def _stuck_worker(seen: Witnesses) -> Finding | None:
+    attempt = seen.attempt
+    if attempt.assigned_at is None:
+        if seen.job.identity is None:
+            return None
+        return Cause.NEVER_CONNECTED, {"participant_identity": seen.job.identity}
+    evidence = {"worker_id": attempt.worker_id, "job_id": attempt.job_id}
+    if seen.fleet is not None and attempt.worker_id not in {w.worker_id for w in seen.fleet.workers}:
+        return Cause.WORKER_DIED, evidence
+    if attempt.entrypoint_at is None:
+        return Cause.ASSIGNMENT_TIMEOUT, evidence
+    return Cause.NEVER_CONNECTED, evidence
+
+
+def _registry(seen: Witnesses) -> Finding | None:
+    if seen.fleet is None:
+        return None
+    wanted = seen.session.agent_name
+    workers = seen.fleet.named(wanted)
+    names = seen.fleet.names()
+    if not workers and not names:
+        return Cause.NO_WORKER_REGISTERED, {"agent_name": wanted}
+    if not workers:
+        nearest = get_close_matches(wanted, names, n=1, cutoff=0.0)
+        return Cause.AGENT_NAME_MISMATCH, {
+            "agent_name": wanted,
+            "names_seen": names,
+            "nearest": nearest[0] if nearest else None,
+        }
+    evidence = {"workers": [worker.worker_id for worker in workers]}
+    if all(worker.draining for worker in workers):
+        return Cause.WORKER_DRAINING, evidence
+    if not seen.fleet.free_slots(wanted):
+        return Cause.WORKERS_AT_CAPACITY, evidence
+    return Cause.ASSIGNMENT_TIMEOUT, evidence

@@ -1,0 +1,75 @@
+"""Look at a room once, and say what is to be seen of a session's agent."""
+
+from dataclasses import dataclass, field
+
+from livekit.protocol.agent import JobStatus
+from livekit.protocol.models import ParticipantInfo
+
+from services.verifier.ports import Rooms
+from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.runtime.livekit import is_active, is_agent
+from shared.runtime.tables import SessionRow
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one look at the room has shown."""
+
+    agent: ParticipantInfo | None = None  # the agent of this attempt, ACTIVE
+    connecting: ParticipantInfo | None = None  # the agent of this attempt, not yet ACTIVE
+    extra: list[ParticipantInfo] = field(default_factory=list)  # agents of other attempts
+    unbound: list[ParticipantInfo] = field(default_factory=list)  # agents of the name that say nothing
+    callers: int = 0
+    participants: int = 0
+
+
+@dataclass(frozen=True)
+class JobSighting:
+    """What LiveKit says of the attempt's job. Its state is as of the assignment, and never updated."""
+
+    identity: str | None = None
+    refused: bool = False  # the worker turned it down for good
+
+
+async def look(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
+    """List the room's participants and bind its agents to this session's attempts.
+
+    Our own workers' agents carry session and attempt as attributes; any other worker's agent is bound by
+    the identity of the job that LiveKit made of our dispatch.
+    """
+    participants = await rooms.participants(row.room_name)
+    agents = [p for p in participants if is_agent(p, row.agent_name)]
+    ours: list[ParticipantInfo] = []
+    extra: list[ParticipantInfo] = []
+    unbound: list[ParticipantInfo] = []
+    for agent in agents:
+        session_id = agent.attributes.get(SESSION_ATTRIBUTE)
+        if session_id == row.id:
+            current = agent.attributes.get(ATTEMPT_ATTRIBUTE) == str(row.attempt)
+            (ours if current else extra).append(agent)
+        elif session_id is None:
+            (ours if job.identity == agent.identity else unbound).append(agent)
+    active = [agent for agent in ours if is_active(agent)]
+    return Sighting(
+        agent=active[0] if active else None,
+        connecting=next((agent for agent in ours if not is_active(agent)), None),
+        extra=extra + active[1:],
+        unbound=unbound,
+        callers=sum(
+            p.kind in (ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP) for p in participants
+        ),
+        participants=len(participants),
+    )
+
+
+async def look_at_job(row: SessionRow, dispatch_id: str, *, rooms: Rooms) -> JobSighting:
+    """Ask LiveKit what became of the attempt's dispatch; the room must exist.
+
+    The job appears up to 5.2 s late: an empty answer before that proves nothing.
+    """
+    for dispatch in await rooms.dispatches(row.room_name):
+        if dispatch.id == dispatch_id and dispatch.state.jobs:
+            state = dispatch.state.jobs[-1].state
+            refused = state.status == JobStatus.JS_SUCCESS and not state.participant_identity
+            return JobSighting(identity=state.participant_identity or None, refused=refused)
+    return JobSighting()

@@ -1,0 +1,153 @@
+"""Take what agent workers report: write it on the attempt, and wake who waits for the session.
+
+A report decides nothing. It dates the levels of proof, carries the evidence for a cause, and makes the
+next poll come at once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.verifier import metrics
+from services.verifier.wake import Waker
+from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
+from shared.contracts.keys import REPORTS_STREAM
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.hints import give_hint
+from shared.runtime.logs import get_logger
+from shared.runtime.outbox import Relay
+from shared.runtime.sessions import record
+from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
+from shared.runtime.tables import AttemptRow, SessionRow
+
+log = get_logger(__name__)
+
+GROUP = "verifier"
+
+_DATED_BY = {
+    Step.ACCEPTED: "assigned_at",
+    Step.REJECTED: "rejected_at",
+    Step.ENTRYPOINT_STARTED: "entrypoint_at",
+    Step.CONNECTED: "connected_at",
+    Step.READY: "ready_at",
+    Step.FIRST_SPEECH: "first_speech_at",
+    Step.CLOSED: "closed_at",
+}
+# Steps after which it is worth looking at the room, or at the attempt, without delay.
+_WAKING = {Step.CONNECTED, Step.REJECTED, Step.ERROR, Step.CLOSED}
+
+
+class Reports:
+    """Consumes the reports stream."""
+
+    def __init__(
+        self, *, database: Database, redis: Redis, relay: Relay, waker: Waker, consumer: str, now: Clock
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._relay = relay
+        self._waker = waker
+        self._group = ConsumerGroup(redis, stream=REPORTS_STREAM, group=GROUP, consumer=consumer)
+        self._now = now
+
+    async def run(self) -> None:
+        """Consume for ever. A batch that the database didn't take stays unacknowledged."""
+        async for batch in self._group.batches():
+            dated = [found for entry in batch if (found := await self._parse(entry))]
+            reports = [report for report, _ in dated]
+            await self._wake([report for report in reports if report.step == Step.CONNECTED])
+            try:
+                async with self._database.write() as db:
+                    for report, at in dated:
+                        await _apply(db, report, at=at, now=self._now())
+            except UNREACHABLE as error:
+                log.warning("reports_not_stored", error=repr(error))
+                continue
+            await self._group.acknowledge(batch)
+            await self._wake([report for report in reports if report.step in _WAKING])
+            for session_id in {report.session_id for report in reports}:
+                self._relay.nudge(session_id)
+
+    async def _parse(self, entry: Entry) -> tuple[AgentReported, datetime] | None:
+        try:
+            envelope = entry.envelope()
+            report = envelope.event()
+        except (KeyError, ValueError, ValidationError) as fault:
+            await self._set_aside(entry, "malformed", repr(fault))
+            return None
+        if not isinstance(report, AgentReported):
+            await self._set_aside(entry, "unexpected_type", envelope.type)
+            return None
+        metrics.report_received(report.step)
+        return report, envelope.time
+
+    async def _set_aside(self, entry: Entry, reason: str, detail: str) -> None:
+        log.warning("report_set_aside", reason=reason, detail=detail)
+        metrics.report_dead_lettered(reason)
+        await dead_letter(self._redis, REPORTS_STREAM, entry, f"{reason}: {detail}")
+
+    async def _wake(self, reports: Sequence[AgentReported]) -> None:
+        for session_id in {report.session_id for report in reports}:
+            if not self._waker.wake(session_id):
+                await give_hint(self._redis, session_id)
+
+
+async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: datetime) -> None:
+    row = await db.get(SessionRow, report.session_id)
+    attempt = await db.get(AttemptRow, (report.session_id, report.attempt))
+    if row is None or attempt is None:
+        log.warning("report_of_unknown_attempt", session_id=report.session_id, attempt=report.attempt)
+        return
+    first_time = _note(attempt, report, at)
+    if report.attempt != row.attempt or not first_time:
+        return
+    if report.step in (Step.ACCEPTED, Step.READY, Step.FIRST_SPEECH):
+        level = _DATED_BY[report.step]
+        new_level = {} if getattr(row, level) else {level: at}
+        await record(db, row.id, _level_event(report), now=now, **new_level)
+    elif report.step == Step.CONNECTED and report.room_sid:
+        await db.execute(
+            update(SessionRow).where(col(SessionRow.id) == row.id).values(room_sid=report.room_sid)
+        )
+    elif report.step == Step.CLOSED:
+        changes: dict[str, Any] = {"next_check_at": now} if row.status == SessionStatus.ACTIVE else {}
+        if report.turns is not None:
+            changes["expected_turns"] = attempt.first_seq - 1 + report.turns
+        if changes:
+            await db.execute(update(SessionRow).where(col(SessionRow.id) == row.id).values(**changes))
+
+
+def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
+    """Write the report on the attempt; False if this step was written before."""
+    attempt.worker_id = report.worker_id
+    attempt.job_id = report.job_id
+    attempt.participant_identity = report.participant_identity or attempt.participant_identity
+    attempt.participant_sid = report.participant_sid or attempt.participant_sid
+    if report.error is not None:
+        # The first error is the cause; those that follow are mostly its echoes.
+        fatal_before = attempt.error is not None and not attempt.error.get("recoverable")
+        if not fatal_before:
+            attempt.error = report.error.model_dump(mode="json")
+    if report.reason is not None:
+        attempt.close_reason = report.reason
+    dated = _DATED_BY.get(report.step)
+    if dated is None or getattr(attempt, dated) is not None:
+        return False
+    setattr(attempt, dated, at)
+    return True
+
+
+def _level_event(report: AgentReported) -> Event:
+    if report.step == Step.ACCEPTED:
+        return AgentAssigned(attempt=report.attempt, worker_id=report.worker_id, job_id=report.job_id)
+    if report.step == Step.READY:
+        return AgentReady(attempt=report.attempt)
+    return AgentSpoke(attempt=report.attempt)

@@ -1,0 +1,188 @@
+"""The verifier's side of the database: claim a session, and write down what was proven."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from livekit.protocol.models import ParticipantInfo
+
+from shared.contracts.causes import Cause
+from shared.contracts.events import (
+    AgentJoined,
+    AgentLost,
+    AgentMissing,
+    ExtraAgentRemoved,
+    SessionEnded,
+)
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import Database
+from shared.runtime.sessions import advance, claim, fail, record
+from shared.runtime.tables import AttemptRow, SessionRow
+
+# A verifier that has died is replaced after this long; a living one renews in time.
+CLAIM_LEASE = timedelta(seconds=3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dispatched session and its current attempt."""
+
+    session: SessionRow
+    attempt: AttemptRow
+
+
+class Rulings:
+    """Claims sessions and records verdicts; every verdict is a compare-and-set."""
+
+    def __init__(
+        self, database: Database, *, watch_interval_s: float, join_budget_s: float, now: Clock
+    ) -> None:
+        self._database = database
+        self._watch_interval = timedelta(seconds=watch_interval_s)
+        self._join_budget = timedelta(seconds=join_budget_s)
+        self._now = now
+
+    async def read(self, session_id: str) -> Case | None:
+        """Return the session with its current attempt; None if it has none yet."""
+        async with self._database.read() as db:
+            row = await db.get(SessionRow, session_id)
+            if row is None:
+                return None
+            attempt = await db.get(AttemptRow, (row.id, row.attempt))
+            return None if attempt is None else Case(row, attempt)
+
+    async def read_session(self, session_id: str) -> SessionRow | None:
+        """Return the session, whatever state it is in."""
+        async with self._database.read() as db:
+            return await db.get(SessionRow, session_id)
+
+    async def claim(self, row: SessionRow) -> bool:
+        """Take or keep the session for one lease; False if another verifier has it or it moved on."""
+        now = self._now()
+        async with self._database.write() as db:
+            return await claim(db, row, claimed_until=now + CLAIM_LEASE, next_check_at=now + CLAIM_LEASE)
+
+    async def joined(self, case: Case, agent: ParticipantInfo) -> float | None:
+        """The agent is there. Return the seconds since the request, None if the session moved on."""
+        now = self._now()
+        row = case.session
+        seconds = (now - row.requested_at).total_seconds()
+        event = AgentJoined(
+            attempt=row.attempt,
+            participant_identity=agent.identity,
+            participant_sid=agent.sid,
+            worker_id=case.attempt.worker_id,
+            join_seconds=seconds,
+        )
+        async with self._database.write() as db:
+            won = await advance(
+                db,
+                row,
+                SessionStatus.ACTIVE,
+                event=event,
+                now=now,
+                active_at=row.active_at or now,
+                agent_identity=agent.identity,
+                agent_sid=agent.sid,
+                claimed_until=None,
+                next_check_at=now + self._watch_interval,
+            )
+            attempt = await db.get(AttemptRow, (row.id, row.attempt))
+            if won and attempt is not None:
+                attempt.active_at = now
+                attempt.outcome = "joined"
+                attempt.participant_identity = agent.identity
+                attempt.participant_sid = agent.sid
+        return seconds if won else None
+
+    async def missing(self, case: Case, cause: Cause, evidence: dict[str, Any]) -> bool:
+        """This attempt brought no agent: ask for another. False if the session moved on."""
+        event = AgentMissing(attempt=case.session.attempt, cause=cause, evidence=evidence)
+        return await self._redispatch(case.session, event, "missing", cause, evidence)
+
+    async def lost(self, row: SessionRow, cause: Cause, evidence: dict[str, Any], *, attempts: int) -> bool:
+        """An active session lost its agent: ask for a new one, with a budget of its own."""
+        event = AgentLost(attempt=row.attempt, cause=cause, evidence=evidence)
+        return await self._redispatch(
+            row,
+            event,
+            "lost",
+            cause,
+            evidence,
+            revivals=row.revivals + 1,
+            max_attempts=row.attempt + attempts,
+            deadline_at=self._now() + self._join_budget,
+            agent_identity=None,
+            agent_sid=None,
+        )
+
+    async def _redispatch(
+        self,
+        row: SessionRow,
+        event: AgentMissing | AgentLost,
+        outcome: str,
+        cause: Cause,
+        evidence: dict[str, Any],
+        **changes: Any,
+    ) -> bool:
+        now = self._now()
+        async with self._database.write() as db:
+            won = await advance(
+                db,
+                row,
+                SessionStatus.DISPATCHING,
+                event=event,
+                now=now,
+                claimed_until=None,
+                next_check_at=now + timedelta(seconds=1),
+                **changes,
+            )
+            if won:
+                await _close_attempt(db, row, outcome, cause, evidence)
+        return won
+
+    async def failed(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
+        """Give the session up. False if it moved on."""
+        async with self._database.write() as db:
+            won = await fail(db, row, cause=cause, evidence=evidence, now=self._now())
+            if won:
+                await _close_attempt(db, row, "failed", cause, evidence)
+        return won
+
+    async def ended(self, row: SessionRow, reason: str) -> bool:
+        """The conversation is over. False if the session moved on."""
+        now = self._now()
+        async with self._database.write() as db:
+            return await advance(
+                db,
+                row,
+                SessionStatus.ENDED,
+                event=SessionEnded(reason=reason),
+                now=now,
+                ended_at=now,
+                end_reason=reason,
+                claimed_until=None,
+                next_check_at=now,
+            )
+
+    async def extra_removed(self, row: SessionRow, identity: str) -> None:
+        """Record that an extra agent was taken out."""
+        event = ExtraAgentRemoved(participant_identity=identity, attempt=row.attempt)
+        async with self._database.write() as db:
+            await record(db, row.id, event, now=self._now())
+
+    async def look_again(self, row: SessionRow, *, at: datetime | None) -> None:
+        """Say when the session is to be looked at next; None: never."""
+        async with self._database.write() as db:
+            await claim(db, row, claimed_until=None, next_check_at=at)
+
+
+async def _close_attempt(
+    db: Any, row: SessionRow, outcome: str, cause: Cause, evidence: dict[str, Any]
+) -> None:
+    attempt = await db.get(AttemptRow, (row.id, row.attempt))
+    if attempt is not None:
+        attempt.outcome = outcome
+        attempt.cause = cause
+        attempt.evidence = evidence

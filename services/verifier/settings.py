@@ -1,0 +1,32 @@
+"""What the verifier reads from the environment."""
+
+from pydantic import Field
+
+from shared.contracts.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    GuaranteeSettings,
+    LiveKitSettings,
+    LogSettings,
+    ProbeSettings,
+)
+
+
+class VerifierSettings(
+    LiveKitSettings, BrokerSettings, DatabaseSettings, GuaranteeSettings, LogSettings, ProbeSettings
+):
+    """Settings of the verifier."""
+
+    verifier_concurrency: int = Field(100, ge=1, le=1000)
+    attempt_window_s: float = Field(
+        5.5,
+        gt=0,
+        description="how long an attempt without any sign of life is waited for; LiveKit shows the job "
+        "of a worker that doesn't report to us up to 5.2 s late",
+    )
+    watch_interval_s: float = Field(
+        10.0, gt=0, description="how often an active session is looked at without any hint"
+    )
+    max_revivals: int = Field(
+        2, ge=0, description="how often an agent that is lost from an active session is replaced"
+    )

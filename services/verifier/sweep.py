@@ -1,0 +1,183 @@
+"""The sweep: find what a crash, a lost message or a due time has left behind, and put it on a queue.
+
+One process at a time holds the lease. The sweep needs nothing but the database to give up a session whose
+time is over, so a dead broker can't keep a caller waiting without a word.
+"""
+
+import asyncio
+from collections import defaultdict
+from datetime import datetime, timedelta
+
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col
+
+from services.verifier import metrics
+from services.verifier.rulings import Rulings
+from services.verifier.verify import Verifier
+from shared.contracts.causes import Cause
+from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
+from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.runtime.celery import TaskSender
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.logs import bound, get_logger
+from shared.runtime.outbox import Relay
+from shared.runtime.tables import AttemptRow, LeaseRow, SessionRow, WebhookReceiptRow
+
+log = get_logger(__name__)
+
+LEASE = "sweep"
+LEASE_TERM = timedelta(seconds=3)
+TICK_S = 0.25
+# A task that was enqueued again is given this long before it is enqueued once more.
+PATIENCE = timedelta(seconds=2)
+# The verifier rules at the deadline; only if it doesn't, the sweep does.
+VERIFIER_GRACE = timedelta(seconds=2)
+RECEIPTS_KEPT = timedelta(days=1)
+_BATCH = 500
+
+_TASK_FOR = {
+    SessionStatus.REQUESTED: DISPATCH_TASK,
+    SessionStatus.DISPATCHING: DISPATCH_TASK,
+    SessionStatus.DISPATCHED: VERIFY_TASK,
+    SessionStatus.ACTIVE: VERIFY_TASK,
+    **dict.fromkeys(TERMINAL, CLOSE_TASK),
+}
+
+
+class Sweep:
+    """Runs in every verifier; works in the one that holds the lease."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        relay: Relay,
+        tasks: TaskSender,
+        rulings: Rulings,
+        verifier: Verifier,
+        holder: str,
+        now: Clock,
+    ) -> None:
+        self._database = database
+        self._relay = relay
+        self._tasks = tasks
+        self._rulings = rulings
+        self._verifier = verifier
+        self._holder = holder
+        self._now = now
+        self._held_until: datetime | None = None
+        self._next_chores: datetime | None = None
+
+    async def run(self) -> None:
+        """Sweep for ever; what fails now is found again at the next turn."""
+        while True:
+            try:
+                if await self._hold_lease():
+                    await self._sweep_once()
+            except (RedisError, KombuError, *UNREACHABLE) as error:
+                log.warning("sweep_interrupted", error=repr(error))
+            except Exception:
+                log.exception("sweep_failed")
+            await asyncio.sleep(TICK_S)
+
+    async def _sweep_once(self) -> None:
+        now = self._now()
+        # Giving up comes first: it works without a broker.
+        await self._give_up_overdue(now)
+        await self._enqueue_due(now)
+        if self._next_chores is None or self._next_chores <= now:
+            self._next_chores = now + timedelta(seconds=1)
+            await self._relay.publish_overdue()
+            await self._forget_old_receipts(now)
+
+    async def _enqueue_due(self, now: datetime) -> None:
+        due = (
+            select(col(SessionRow.id), col(SessionRow.status))
+            .where(
+                col(SessionRow.next_check_at) <= now,
+                or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now),
+            )
+            .order_by(col(SessionRow.next_check_at))
+            .limit(_BATCH)
+        )
+        async with self._database.read() as db:
+            found = (await db.execute(due)).all()
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for session_id, status in found:
+            if status in _TASK_FOR:
+                wanted[_TASK_FOR[SessionStatus(status)]].append(session_id)
+        for task, session_ids in wanted.items():
+            await self._tasks.send(task, session_ids)
+            metrics.session_swept(task, len(session_ids))
+            async with self._database.write() as db:
+                await db.execute(
+                    update(SessionRow)
+                    .where(col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
+                    .values(next_check_at=now + PATIENCE)
+                )
+
+    async def _give_up_overdue(self, now: datetime) -> None:
+        unclaimed = or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now)
+        overdue = (
+            select(SessionRow)
+            .where(
+                col(SessionRow.next_check_at).is_not(None),
+                unclaimed,
+                or_(
+                    col(SessionRow.status).in_([SessionStatus.REQUESTED, SessionStatus.DISPATCHING])
+                    & (col(SessionRow.deadline_at) <= now),
+                    (col(SessionRow.status) == SessionStatus.DISPATCHED)
+                    & (col(SessionRow.deadline_at) <= now - VERIFIER_GRACE),
+                ),
+            )
+            .limit(_BATCH)
+        )
+        async with self._database.read() as db:
+            rows = (await db.scalars(overdue)).all()
+        for row in rows:
+            cause, evidence = await self._why_overdue(row)
+            with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
+                await self._verifier.give_up(row, cause, evidence)
+            self._relay.nudge(row.id)
+
+    async def _why_overdue(self, row: SessionRow) -> tuple[Cause, dict[str, object]]:
+        if row.waiting_for is not None:
+            return Cause(row.waiting_for), {"agent_name": row.agent_name}
+        async with self._database.read() as db:
+            attempt = await db.get(AttemptRow, (row.id, row.attempt))
+        if attempt is not None and attempt.cause is not None:
+            return Cause(attempt.cause), attempt.evidence or {}
+        waited = (self._now() - row.requested_at).total_seconds()
+        return Cause.QUEUE_STALLED, {"status": row.status, "waited_s": round(waited, 1)}
+
+    async def _hold_lease(self) -> bool:
+        now = self._now()
+        if self._held_until is not None and self._held_until - now > LEASE_TERM / 2:
+            return True
+        until = now + LEASE_TERM
+        free = or_(col(LeaseRow.holder) == self._holder, col(LeaseRow.expires_at) <= now)
+        take = (
+            update(LeaseRow)
+            .where(col(LeaseRow.name) == LEASE, free)
+            .values(holder=self._holder, expires_at=until)
+        )
+        try:
+            async with self._database.write() as db:
+                taken = bool(await changed(db, take))
+                if not taken and await db.get(LeaseRow, LEASE) is None:
+                    db.add(LeaseRow(name=LEASE, holder=self._holder, expires_at=until))
+                    taken = True
+        except IntegrityError:
+            taken = False  # another process wrote the first lease in the same moment
+        self._held_until = until if taken else None
+        return taken
+
+    async def _forget_old_receipts(self, now: datetime) -> None:
+        async with self._database.write() as db:
+            await db.execute(
+                delete(WebhookReceiptRow).where(col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT)
+            )

@@ -1,0 +1,40 @@
+"""Wakes what waits for a session in this process when a hint names it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.asyncio import Redis
+
+from services.verifier import metrics
+from shared.runtime.hints import hints
+
+
+class Waker:
+    """Sessions being waited for, and the events that end their waiting."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    async def listen(self, redis: Redis) -> None:
+        """Wake on every hint, for ever."""
+        async for session_id in hints(redis):
+            self.wake(session_id)
+
+    def wake(self, session_id: str) -> bool:
+        """Make the wait for this session end now; False if nobody here waits for it."""
+        event = self._waiting.get(session_id)
+        if event is not None:
+            event.set()
+        return event is not None
+
+    @contextmanager
+    def waiting_for(self, session_id: str) -> Iterator[asyncio.Event]:
+        """Register a wait; the event is set by each hint, and cleared by who waits."""
+        event = self._waiting.setdefault(session_id, asyncio.Event())
+        metrics.verifications_in_flight(len(self._waiting))
+        try:
+            yield event
+        finally:
+            self._waiting.pop(session_id, None)
+            metrics.verifications_in_flight(len(self._waiting))

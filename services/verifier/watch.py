@@ -1,0 +1,110 @@
+"""Watch an active session: its agent stays, the conversation ends, or a lost agent is replaced."""
+
+from datetime import timedelta
+
+from services.verifier import metrics
+from services.verifier.observe import JobSighting, Sighting, look
+from services.verifier.ports import Rooms
+from services.verifier.rulings import Case, Rulings
+from services.verifier.verify import Verifier
+from shared.contracts.causes import Cause
+from shared.contracts.events import AgentError
+from shared.runtime.clock import Clock
+from shared.runtime.livekit import LiveKitError
+from shared.runtime.logs import bound, get_logger
+from shared.runtime.outbox import Relay
+from shared.runtime.tables import AttemptRow
+
+log = get_logger(__name__)
+
+# An agent that has said goodbye is given this long to leave before it is looked for again.
+LEAVING = timedelta(milliseconds=300)
+
+FAILED_CLOSE = "error"
+
+
+class Watch:
+    """Looks at active sessions; what it finds missing, it has replaced."""
+
+    def __init__(
+        self,
+        *,
+        rulings: Rulings,
+        rooms: Rooms,
+        relay: Relay,
+        verifier: Verifier,
+        interval_s: float,
+        max_revivals: int,
+        max_attempts: int,
+        now: Clock,
+    ) -> None:
+        self._rulings = rulings
+        self._rooms = rooms
+        self._relay = relay
+        self._verifier = verifier
+        self._interval = timedelta(seconds=interval_s)
+        self._max_revivals = max_revivals
+        self._max_attempts = max_attempts
+        self._now = now
+
+    async def check(self, case: Case) -> None:
+        """Look once at an active session and decide what follows."""
+        row = case.session
+        if row.claimed_until is not None and row.claimed_until > self._now():
+            return
+        with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
+            if not await self._rulings.claim(row):
+                return
+            try:
+                sighting = await look(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
+                room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
+            except LiveKitError as error:
+                # A server that can't be asked is no proof that the agent is gone.
+                log.warning("active session not checked", error=str(error))
+                await self._rulings.look_again(row, at=self._now() + self._interval)
+                return
+            await self._decide(case, sighting, room_exists=room_exists)
+            self._relay.nudge(row.id)
+
+    async def _decide(self, case: Case, sighting: Sighting, *, room_exists: bool) -> None:
+        row, attempt = case.session, case.attempt
+        await self._verifier.remove_extra(row, sighting)
+        if sighting.agent is not None:
+            pause = LEAVING if attempt.closed_at is not None else self._interval
+            await self._rulings.look_again(row, at=self._now() + pause)
+        elif attempt.closed_at is not None and attempt.close_reason != FAILED_CLOSE:
+            await self._end(case, attempt.close_reason or "closed by the agent")
+        elif not room_exists:
+            await self._end(case, "room closed")
+        elif not sighting.callers and attempt.assigned_at is None:
+            # A worker that doesn't report to us leaves after its caller without a word.
+            await self._end(case, "caller left")
+        else:
+            await self._replace(case)
+
+    async def _end(self, case: Case, reason: str) -> None:
+        if await self._rulings.ended(case.session, reason):
+            log.info("session ended", reason=reason)
+
+    async def _replace(self, case: Case) -> None:
+        row = case.session
+        cause, evidence = _why_gone(case.attempt)
+        if row.revivals >= self._max_revivals:
+            metrics.agent_lost("given_up")
+            await self._verifier.give_up(row, cause, evidence)
+            return
+        if await self._rulings.lost(row, cause, evidence, attempts=self._max_attempts):
+            metrics.agent_lost("revived")
+            log.warning(
+                f"agent lost from room {row.room_name}, dispatching again",
+                cause=str(cause),
+                evidence=evidence,
+            )
+
+
+def _why_gone(attempt: AttemptRow) -> tuple[Cause, dict[str, object]]:
+    evidence: dict[str, object] = {"participant_identity": attempt.participant_identity}
+    if attempt.error is not None:
+        error = AgentError.model_validate(attempt.error)
+        return error.cause or Cause.AGENT_LEFT, {**evidence, "error": error.message}
+    return Cause.AGENT_LEFT, {**evidence, "worker_id": attempt.worker_id}

@@ -1,0 +1,1 @@
+"""What crosses a process border: session states, events, names, settings. Pydantic only, no I/O."""

@@ -1,0 +1,59 @@
+"""Why a session has no agent: a closed list, each with what the operator can do about it."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Cause(StrEnum):
+    """The cause of a missing agent. Metrics label by it, so the list stays closed and short."""
+
+    NO_WORKER_REGISTERED = "no_worker_registered"
+    AGENT_NAME_MISMATCH = "agent_name_mismatch"
+    WORKERS_AT_CAPACITY = "workers_at_capacity"
+    WORKER_DRAINING = "worker_draining"
+    WORKER_REJECTED = "worker_rejected"
+    ASSIGNMENT_TIMEOUT = "assignment_timeout"
+    WORKER_DIED = "worker_died"
+    ENTRYPOINT_FAILED = "entrypoint_failed"
+    MODEL_MISCONFIGURED = "model_misconfigured"
+    NEVER_CONNECTED = "never_connected"
+    AGENT_LEFT = "agent_left"
+    ROOM_CLOSED = "room_closed"
+    CALLER_LEFT = "caller_left"
+    LIVEKIT_UNREACHABLE = "livekit_unreachable"
+    LIVEKIT_AUTH = "livekit_auth"
+    INFERENCE_UNAVAILABLE = "inference_unavailable"
+    INFERENCE_QUOTA = "inference_quota"
+    QUEUE_STALLED = "queue_stalled"
+    UNKNOWN = "unknown"
+
+
+ADVICE: Final[dict[Cause, str]] = {
+    Cause.NO_WORKER_REGISTERED: (
+        "Start an agent worker for this agent name and check that its log says 'registered'."
+    ),
+    Cause.AGENT_NAME_MISMATCH: (
+        "Make LIVEKIT_AGENT_NAME the same, letter for letter, in the API and in the worker."
+    ),
+    Cause.WORKERS_AT_CAPACITY: "Start more agent workers, or raise AGENT_MAX_JOBS.",
+    Cause.WORKER_DRAINING: "Wait for the new workers of the rollout, or start one more.",
+    Cause.WORKER_REJECTED: "Read the worker's log for why its on_request turned the job down.",
+    Cause.ASSIGNMENT_TIMEOUT: (
+        "A worker didn't answer LiveKit in time: look for a blocked event loop or a starved host."
+    ),
+    Cause.WORKER_DIED: "Look for an out-of-memory kill or a crash of the worker's host.",
+    Cause.ENTRYPOINT_FAILED: "Read the exception in the evidence and in the worker's log.",
+    Cause.MODEL_MISCONFIGURED: (
+        "Correct the model descriptor named in the evidence; GET /v1/workers lists those in use."
+    ),
+    Cause.NEVER_CONNECTED: ("The agent took the job but its media never connected: check UDP, ICE and TURN."),
+    Cause.AGENT_LEFT: "Read the worker's log for this job: the agent left while the caller stayed.",
+    Cause.ROOM_CLOSED: "Somebody closed the room: check for DeleteRoom calls and room timeouts.",
+    Cause.CALLER_LEFT: "Nothing to do: the caller hung up first.",
+    Cause.LIVEKIT_UNREACHABLE: "Check LIVEKIT_URL and that the LiveKit server is up.",
+    Cause.LIVEKIT_AUTH: "Check LIVEKIT_API_KEY, LIVEKIT_API_SECRET and this host's clock.",
+    Cause.INFERENCE_UNAVAILABLE: "Check LIVEKIT_INFERENCE_URL and the inference service.",
+    Cause.INFERENCE_QUOTA: "Raise the inference quota or lower the number of concurrent sessions.",
+    Cause.QUEUE_STALLED: "Check Redis and that Celery workers consume the dispatch and verify queues.",
+    Cause.UNKNOWN: "Read the session's events and the worker's log; please report what you find.",
+}

@@ -1,0 +1,324 @@
+"""Everything that happens, as typed events in a CloudEvents 1.0 envelope.
+
+An event's `type` ends in its version; a new shape gets a new type, and every type ever emitted stays
+here, so that old entries keep parsing (golden files in tests/contracts hold us to it).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from shared.contracts.causes import Cause
+from shared.contracts.identifiers import EventId, SessionId, new_id
+from shared.contracts.sessions import Mode, Role
+
+
+class Severity(StrEnum):
+    """How loudly an event speaks to the operator."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class UnknownEvent(ValueError):
+    """An envelope whose type no model here describes."""
+
+
+class Event(BaseModel):
+    """Base of all events: frozen, and tolerant of keys that a later minor version adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: ClassVar[str]
+    severity: ClassVar[Severity] = Severity.INFO
+
+
+class Envelope(BaseModel):
+    """CloudEvents 1.0 in structured JSON; `sequence` counts the events of one session from 1."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    specversion: str = "1.0"
+    id: EventId = Field(default_factory=lambda: EventId(new_id()))
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    datacontenttype: str = "application/json"
+    severity: Severity = Severity.INFO
+    sequence: int | None = None
+    data: dict[str, Any]
+
+    @field_validator("specversion")
+    @classmethod
+    def _version_one(cls, value: str) -> str:
+        if value != "1.0":
+            raise ValueError("only CloudEvents 1.0 is understood")
+        return value
+
+    @property
+    def session_id(self) -> SessionId:
+        """The session that the subject names; raises `ValueError` if it names none."""
+        kind, _, session_id = self.subject.partition("/")
+        if kind != "session" or not session_id:
+            raise ValueError(f"subject {self.subject!r} names no session")
+        return SessionId(session_id)
+
+    def event(self) -> Event:
+        """Return the typed event; `UnknownEvent` or `pydantic.ValidationError` if it is none."""
+        model = EVENT_TYPES.get(self.type)
+        if model is None:
+            raise UnknownEvent(f"no event type {self.type!r}")
+        return model.model_validate(self.data)
+
+
+def wrap(
+    event: Event,
+    *,
+    session_id: SessionId,
+    source: str,
+    time: datetime,
+    sequence: int | None = None,
+    event_id: str | None = None,
+) -> Envelope:
+    """Put an event of a session into its envelope; `event_id` makes a resend recognisable."""
+    return Envelope(
+        id=EventId(event_id or new_id()),
+        source=source,
+        type=event.type,
+        subject=f"session/{session_id}",
+        time=time,
+        severity=event.severity,
+        sequence=sequence,
+        data=event.model_dump(mode="json"),
+    )
+
+
+# --- What becomes of a session: its history and its outbox ---------------------------------------
+
+
+class SessionRequested(Event):
+    """A client asked for a session; an agent is wanted."""
+
+    type: ClassVar[str] = "session.requested.v1"
+    room_name: str
+    agent_name: str
+    mode: Mode
+
+
+class DispatchStarted(Event):
+    """A dispatcher claimed the session and is about to call LiveKit."""
+
+    type: ClassVar[str] = "dispatch.started.v1"
+    attempt: int
+    max_attempts: int
+
+
+class DispatchAccepted(Event):
+    """LiveKit took the dispatch (level `accepted`). It proves nothing about an agent."""
+
+    type: ClassVar[str] = "dispatch.accepted.v1"
+    attempt: int
+    dispatch_id: str
+
+
+class DispatchFailed(Event):
+    """LiveKit did not take the dispatch, and another attempt follows."""
+
+    type: ClassVar[str] = "dispatch.failed.v1"
+    severity: ClassVar[Severity] = Severity.WARNING
+    attempt: int
+    cause: Cause
+    evidence: dict[str, Any] = {}
+    retry_in_s: float
+
+
+class AgentAssigned(Event):
+    """A worker took the job (level `assigned`)."""
+
+    type: ClassVar[str] = "agent.assigned.v1"
+    attempt: int
+    worker_id: str | None = None
+    job_id: str | None = None
+
+
+class AgentJoined(Event):
+    """The agent of this attempt is in the room, ACTIVE (level `active`)."""
+
+    type: ClassVar[str] = "agent.joined.v1"
+    attempt: int
+    participant_identity: str
+    participant_sid: str
+    worker_id: str | None = None
+    join_seconds: float
+
+
+class AgentReady(Event):
+    """The agent listens: its state is past initializing, or its audio track is published."""
+
+    type: ClassVar[str] = "agent.ready.v1"
+    attempt: int
+
+
+class AgentSpoke(Event):
+    """The agent said its first word (level `first_speech`)."""
+
+    type: ClassVar[str] = "agent.first_speech.v1"
+    attempt: int
+
+
+class AgentMissing(Event):
+    """The agent did not come in this attempt's time, and another attempt follows."""
+
+    type: ClassVar[str] = "agent.missing.v1"
+    severity: ClassVar[Severity] = Severity.WARNING
+    attempt: int
+    cause: Cause
+    evidence: dict[str, Any] = {}
+
+
+class AgentLost(Event):
+    """The agent of an active session is gone while its caller is still there; a new one is called."""
+
+    type: ClassVar[str] = "agent.lost.v1"
+    severity: ClassVar[Severity] = Severity.WARNING
+    attempt: int
+    cause: Cause
+    evidence: dict[str, Any] = {}
+
+
+class ExtraAgentRemoved(Event):
+    """A second agent of this session was found in the room and removed."""
+
+    type: ClassVar[str] = "agent.extra_removed.v1"
+    severity: ClassVar[Severity] = Severity.WARNING
+    participant_identity: str
+    attempt: int | None = None
+
+
+class SessionFailed(Event):
+    """No agent came, and no attempt is left. Somebody has to act."""
+
+    type: ClassVar[str] = "session.failed.v1"
+    severity: ClassVar[Severity] = Severity.CRITICAL
+    attempt: int
+    cause: Cause
+    evidence: dict[str, Any] = {}
+    advice: str
+
+
+class SessionEnded(Event):
+    """The conversation is over."""
+
+    type: ClassVar[str] = "session.ended.v1"
+    reason: str
+
+
+class SessionCancelled(Event):
+    """The session was ended by request before an agent was in the room."""
+
+    type: ClassVar[str] = "session.cancelled.v1"
+    reason: str
+
+
+# --- What an agent worker says of its job: the reports stream -------------------------------------
+
+
+class Step(StrEnum):
+    """A step of a job, in the order in which they come."""
+
+    ACCEPTED = "accepted"  # the worker took the job
+    REJECTED = "rejected"  # the worker turned the job down; `reason` says why
+    ENTRYPOINT_STARTED = "entrypoint_started"  # the job's process runs our code
+    CONNECTED = "connected"  # the agent is in the room
+    READY = "ready"  # the agent session listens
+    FIRST_SPEECH = "first_speech"  # the agent began to speak
+    ERROR = "error"  # something failed; `error` says what
+    CLOSED = "closed"  # the job is over; `turns` is how many it published
+
+
+class AgentError(BaseModel):
+    """What failed in an agent's job. `cause` is the worker's own finding, if it has one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: str
+    message: str
+    cause: Cause | None = None
+    descriptor: str | None = None
+    recoverable: bool = False
+
+
+class AgentReported(Event):
+    """One step of one job, told by the worker that runs it. A hint: the verifier polls to decide."""
+
+    type: ClassVar[str] = "agent.reported.v1"
+    session_id: SessionId
+    attempt: int
+    step: Step
+    room_name: str
+    worker_id: str
+    agent_name: str
+    job_id: str
+    participant_identity: str | None = None
+    participant_sid: str | None = None
+    room_sid: str | None = None
+    reason: str | None = None
+    turns: int | None = None
+    error: AgentError | None = None
+
+
+# --- What was said: the turns stream -------------------------------------------------------------
+
+
+class TurnFinished(Event):
+    """One finished message of one speaker, or one tool call. `item_id` is the SDK's, and its identity.
+
+    `seq` counts the turns of the session from 1. Times are when the turn began and ended, where the
+    SDK knows. `metrics` are latencies in seconds, by the SDK's names.
+    """
+
+    type: ClassVar[str] = "transcript.turn_finished.v1"
+    session_id: SessionId
+    attempt: int
+    seq: int
+    item_id: str
+    kind: str = "message"
+    role: Role
+    text: str
+    interrupted: bool = False
+    language: str | None = None
+    confidence: float | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    participant_identity: str | None = None
+    job_id: str | None = None
+    worker_id: str | None = None
+    metrics: dict[str, float] = {}
+    extra: dict[str, Any] = {}
+
+
+SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
+    SessionRequested,
+    DispatchStarted,
+    DispatchAccepted,
+    DispatchFailed,
+    AgentAssigned,
+    AgentJoined,
+    AgentReady,
+    AgentSpoke,
+    AgentMissing,
+    AgentLost,
+    ExtraAgentRemoved,
+    SessionFailed,
+    SessionEnded,
+    SessionCancelled,
+)
+
+_ALL: Final[tuple[type[Event], ...]] = (*SESSION_EVENTS, AgentReported, TurnFinished)
+EVENT_TYPES: Final[Mapping[str, type[Event]]] = {model.type: model for model in _ALL}

@@ -1,0 +1,49 @@
+"""Every name that two processes must spell alike: Redis keys, streams, queues, attributes."""
+
+from typing import Final
+
+from shared.contracts.identifiers import SessionId
+
+# Redis streams. An entry has one field, `event`: a CloudEvents envelope in JSON.
+EVENTS_STREAM: Final = "rollcall:events"  # session events, published by the outbox relay
+REPORTS_STREAM: Final = "rollcall:reports"  # what agent workers say about their jobs
+TURNS_STREAM: Final = "rollcall:turns"  # finished turns, on their way to the database
+DEAD_LETTERS_STREAM: Final = "rollcall:dead-letters"
+ENVELOPE_FIELD: Final = "event"
+
+# Redis pub/sub. A message is a session id: look at that session now.
+HINTS_CHANNEL: Final = "rollcall:hints"
+
+# Worker registry: a key per worker with a short expiry, and an index of their ids by last beat.
+WORKER_INDEX: Final = "rollcall:workers"
+
+
+def worker_key(worker_id: str) -> str:
+    """The registry key of one agent worker; its value is a `WorkerHeartbeat` in JSON."""
+    return f"rollcall:worker:{worker_id}"
+
+
+def fence_key(session_id: SessionId) -> str:
+    """The fence of a session: the number of the current attempt, or `FENCE_CLOSED`."""
+    return f"rollcall:fence:{session_id}"
+
+
+FENCE_CLOSED: Final = "closed"
+
+# Celery queues and tasks.
+DISPATCH_QUEUE: Final = "rollcall.dispatch"
+VERIFY_QUEUE: Final = "rollcall.verify"
+HOUSEKEEPING_QUEUE: Final = "rollcall.housekeeping"
+DISPATCH_TASK: Final = "rollcall.dispatch_session"
+VERIFY_TASK: Final = "rollcall.verify_session"
+CLOSE_TASK: Final = "rollcall.close_session"
+
+# Attributes that bind a LiveKit dispatch, and the agent's participant, to one attempt of a session.
+SESSION_ATTRIBUTE: Final = "rollcall.session"
+ATTEMPT_ATTRIBUTE: Final = "rollcall.attempt"
+METADATA_KEY: Final = "rollcall"  # reserved in the dispatch's metadata
+
+# Attributes that LiveKit and its SDK set themselves.
+LIVEKIT_AGENT_NAME_ATTRIBUTE: Final = "lk.agent_name"  # stamped by the server; a worker can't fake it
+LIVEKIT_AGENT_STATE_ATTRIBUTE: Final = "lk.agent.state"
+LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE: Final = "lk.publish_on_behalf"  # an avatar, not the agent

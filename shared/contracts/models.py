@@ -1,0 +1,22 @@
+"""Which models an agent uses, named by LiveKit Inference descriptors."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DESCRIPTOR_PATTERN = r"^[a-z0-9][a-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[A-Za-z0-9._-]+)?$"
+"""`provider/model`, with `:language` (stt) or `:voice` (tts) behind it."""
+
+
+class Models(BaseModel):
+    """A choice of models; what is None is left to the worker's defaults.
+
+    `stt` and `tts` may carry a `:language` or `:voice` suffix; `voice` and `language` win over it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stt: str | None = Field(None, pattern=DESCRIPTOR_PATTERN, examples=["deepgram/nova-3"])
+    llm: str | None = Field(None, pattern=DESCRIPTOR_PATTERN, examples=["openai/gpt-5-mini"])
+    tts: str | None = Field(None, pattern=DESCRIPTOR_PATTERN, examples=["cartesia/sonic-3"])
+    realtime: str | None = Field(None, pattern=DESCRIPTOR_PATTERN, examples=["openai/gpt-realtime"])
+    voice: str | None = Field(None, max_length=128)
+    language: str | None = Field(None, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")

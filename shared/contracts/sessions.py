@@ -1,0 +1,68 @@
+"""The states of a session and the only ways from one to another."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class SessionStatus(StrEnum):
+    """Where a session stands. `TERMINAL` states are never left."""
+
+    RESERVED = "reserved"  # a token was handed out; nothing is dispatched until the caller joins
+    REQUESTED = "requested"  # an agent is wanted; no dispatcher has claimed it yet
+    DISPATCHING = "dispatching"  # a dispatcher is calling LiveKit, or waits to try again
+    DISPATCHED = "dispatched"  # LiveKit took the dispatch, which proves nothing yet
+    ACTIVE = "active"  # the agent was seen ACTIVE in the room
+    ENDED = "ended"  # the conversation is over
+    FAILED = "failed"  # no agent came; the cause says why
+    CANCELLED = "cancelled"  # ended by request before an agent was in the room
+    EXPIRED = "expired"  # a reservation that nobody used
+
+
+_S = SessionStatus
+
+TERMINAL: Final = frozenset({_S.ENDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED})
+LIVE: Final = frozenset(_S) - TERMINAL
+
+ALLOWED_TRANSITIONS: Final[dict[SessionStatus, frozenset[SessionStatus]]] = {
+    _S.RESERVED: frozenset({_S.REQUESTED, _S.CANCELLED, _S.EXPIRED}),
+    _S.REQUESTED: frozenset({_S.DISPATCHING, _S.FAILED, _S.CANCELLED}),
+    _S.DISPATCHING: frozenset({_S.DISPATCHED, _S.ACTIVE, _S.FAILED, _S.CANCELLED}),
+    _S.DISPATCHED: frozenset({_S.DISPATCHING, _S.ACTIVE, _S.FAILED, _S.CANCELLED}),
+    _S.ACTIVE: frozenset({_S.DISPATCHING, _S.ENDED, _S.FAILED}),
+    **{status: frozenset() for status in TERMINAL},
+}
+
+
+class InvalidTransition(Exception):
+    """A change of status that the transition table forbids: a bug in the caller, not a race."""
+
+    def __init__(self, current: SessionStatus, wanted: SessionStatus) -> None:
+        super().__init__(f"a session can't go from {current} to {wanted}")
+        self.current = current
+        self.wanted = wanted
+
+
+def check_transition(current: SessionStatus, wanted: SessionStatus) -> None:
+    """Raise `InvalidTransition` unless the table has the edge from `current` to `wanted`."""
+    if wanted not in ALLOWED_TRANSITIONS[current]:
+        raise InvalidTransition(current, wanted)
+
+
+class Mode(StrEnum):
+    """How the agent listens and speaks."""
+
+    PIPELINE = "pipeline"  # speech to text, language model, text to speech
+    REALTIME = "realtime"  # one speech-to-speech model; only when asked for by name
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Mode | None":
+        # Existing clients send the older name of the same thing.
+        return cls.PIPELINE if value == "hybrid" else None
+
+
+class Role(StrEnum):
+    """Who speaks in a turn."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"

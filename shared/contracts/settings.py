@@ -1,0 +1,109 @@
+"""Settings that more than one service reads, as mix-ins; each field is one environment variable.
+
+A service's settings class inherits the mix-ins that it needs. The field's name in capitals is the
+variable's name. Values come from the environment, then from a `.env` file.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _url_with(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in schemes or not rest:
+            raise ValueError(f"must start with one of {', '.join(s + '://' for s in schemes)}")
+        return value.rstrip("/")
+
+    return AfterValidator(check)
+
+
+def _not_padded(value: str) -> str:
+    # LiveKit compares agent names byte for byte: a stray blank is a worker that is never found.
+    if value != value.strip() or not value:
+        raise ValueError("must not be empty, nor begin or end with white space")
+    return value
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+CommaSeparated = BeforeValidator(_split)
+"""A list written as one variable, its parts separated by commas."""
+
+AgentName = Annotated[str, Field(max_length=128), AfterValidator(_not_padded)]
+
+
+class Settings(BaseSettings):
+    """Base of all settings classes."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", case_sensitive=False, frozen=True, env_ignore_empty=True
+    )
+
+
+class LogSettings(Settings):
+    """How a process logs."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json for machines, console for people; auto: console on a terminal"
+    )
+
+
+class ProbeSettings(Settings):
+    """Where a process without an HTTP server of its own serves /livez and /metrics."""
+
+    probe_host: str = "127.0.0.1"
+    probe_port: int = Field(0, ge=0, le=65535, description="0: do not serve")
+
+
+class LiveKitSettings(Settings):
+    """The LiveKit server. The same variables as LiveKit's own tools read."""
+
+    livekit_url: Annotated[str, _url_with("ws", "wss", "http", "https")]
+    livekit_api_key: str = Field(min_length=1)
+    livekit_api_secret: SecretStr = Field(min_length=1)
+
+
+class AgentNameSettings(Settings):
+    """The agent name: one class for who dispatches and who registers, so that they can't differ."""
+
+    livekit_agent_name: AgentName = "agent"
+
+
+class RedisSettings(Settings):
+    """Redis or Valkey, 7.0 or later."""
+
+    redis_url: Annotated[str, _url_with("redis", "rediss", "unix")] = "redis://127.0.0.1:6379/0"
+
+
+class BrokerSettings(RedisSettings):
+    """Celery's broker; Redis unless another is named."""
+
+    broker_url: str | None = Field(None, description="default: REDIS_URL")
+
+    @property
+    def celery_broker_url(self) -> str:
+        """The broker's URL."""
+        return self.broker_url or self.redis_url
+
+
+class DatabaseSettings(Settings):
+    """SQLite for one machine, PostgreSQL for real."""
+
+    database_url: Annotated[
+        str, _url_with("sqlite+aiosqlite", "postgresql+asyncpg", "postgresql", "postgres")
+    ] = "sqlite+aiosqlite:///.rollcall/rollcall.db"
+
+
+class GuaranteeSettings(Settings):
+    """How hard and how long an agent is sought."""
+
+    dispatch_max_attempts: int = Field(3, ge=1, le=10)
+    join_budget_s: float = Field(
+        15.0, gt=0, le=600, description="below the 20 s after which LiveKit's client SDKs give up"
+    )

@@ -1,0 +1,36 @@
+"""The heartbeat of an agent worker."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.contracts.models import Models
+
+
+class WorkerHeartbeat(BaseModel):
+    """What an agent worker says of itself every second. `load` is jobs over the maximum, 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    worker_id: str
+    agent_name: str
+    deployment: str = ""
+    host: str
+    pid: int
+    version: str
+    livekit_url: str
+    load: float
+    active_jobs: int
+    max_jobs: int
+    draining: bool = False
+    registered: bool = True
+    started_at: datetime
+    beat_at: datetime
+    models: Models = Models()
+
+    @property
+    def free_slots(self) -> int:
+        """How many more jobs this worker would take now."""
+        if self.draining or not self.registered:
+            return 0
+        return max(0, self.max_jobs - self.active_jobs)

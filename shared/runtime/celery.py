@@ -1,0 +1,191 @@
+"""Celery as Rollcall uses it: ids in JSON, no results, threads, and one asyncio loop per process.
+
+A message is a hint and the database row is the truth, so nothing here tries to make delivery exact;
+it only keeps every broker call bounded in time and every redelivery early.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Generic, TypeVar
+
+from celery import Celery, signals
+from kombu import Exchange, Queue
+
+from shared.contracts.keys import (
+    CLOSE_TASK,
+    DISPATCH_QUEUE,
+    DISPATCH_TASK,
+    HOUSEKEEPING_QUEUE,
+    VERIFY_QUEUE,
+    VERIFY_TASK,
+)
+from shared.contracts.settings import LogSettings, ProbeSettings
+from shared.runtime.logs import configure_logs, get_logger
+from shared.runtime.probe import start_probe
+
+log = get_logger(__name__)
+
+TASK_QUEUES = {
+    DISPATCH_TASK: DISPATCH_QUEUE,
+    VERIFY_TASK: VERIFY_QUEUE,
+    CLOSE_TASK: HOUSEKEEPING_QUEUE,
+}
+
+T = TypeVar("T")
+
+
+def make_celery(name: str, broker_url: str) -> Celery:
+    """Return a Celery application; it connects at the first send or when its Celery worker starts."""
+    app = Celery(name, broker=broker_url)
+    app.conf.update(
+        task_queues=[Queue(q, Exchange(q), routing_key=q) for q in TASK_QUEUES.values()],
+        task_routes={task: {"queue": queue} for task, queue in TASK_QUEUES.items()},
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_publish_retry=False,
+        broker_transport_options={
+            # No task runs for longer than a join budget; the sweep is faster than this anyway.
+            "visibility_timeout": 120,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 2,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    return app
+
+
+class TaskSender:
+    """Enqueues tasks from asyncio code. Celery's client blocks, so a thread does the sending."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    async def send(self, task: str, session_ids: list[str]) -> None:
+        """Enqueue `task` for each session; raises a kombu or Redis error within a few seconds."""
+        await asyncio.to_thread(self._send, task, session_ids)
+
+    def _send(self, task: str, session_ids: list[str]) -> None:
+        with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
+            for session_id in session_ids:
+                self._app.send_task(task, args=[session_id], producer=producer, retry=False)
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._app.close()
+
+
+class CeleryProcess(Generic[T]):
+    """Ties a Celery worker to an asyncio loop on a thread of its own.
+
+    `service` is entered on that loop when the Celery worker starts and left when it stops; tasks reach
+    it through `run`.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        name: str,
+        service: Callable[[], AbstractAsyncContextManager[T]],
+        log_settings: LogSettings,
+        probe_settings: ProbeSettings,
+    ) -> None:
+        self._app = app
+        self._name = name
+        self._service = service
+        self._log_settings = log_settings
+        self._probe_settings = probe_settings
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="asyncio", daemon=True)
+        self._opened: T | None = None
+        self._stack = AsyncExitStack()
+        self._interruptible: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        signals.setup_logging.connect(self._configure_logs, weak=False)
+        signals.worker_init.connect(self._start, weak=False)
+        signals.worker_shutting_down.connect(self._interrupt, weak=False)
+        signals.worker_shutdown.connect(self._stop, weak=False)
+
+    def run(self, work: Callable[[T], Coroutine[Any, Any, None]], *, interruptible: bool = False) -> None:
+        """Run `work(service)` on the loop and wait for it; called by a task on its pool thread.
+
+        Interruptible work is cancelled when the process shuts down; the sweep takes it up elsewhere.
+        """
+        if self._opened is None:
+            raise RuntimeError(f"{self._name} has not started")
+        asyncio.run_coroutine_threadsafe(
+            self._tracked(work(self._opened), interruptible), self._loop
+        ).result()
+
+    async def _tracked(self, work: Coroutine[Any, Any, None], interruptible: bool) -> None:
+        task = asyncio.ensure_future(work)
+        if interruptible:
+            self._interruptible.add(task)
+            task.add_done_callback(self._interruptible.discard)
+            if self._stopping:
+                task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+
+    def _configure_logs(self, **_: Any) -> None:
+        configure_logs(self._log_settings, service=self._name)
+
+    def _start(self, **_: Any) -> None:
+        self._thread.start()
+        self._opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        log.info("celery worker starting", service=self._name, pid=os.getpid())
+
+    async def _open(self) -> T:
+        opened = await self._stack.enter_async_context(self._service())
+        runner = await start_probe(self._probe_settings)
+        if runner is not None:
+            self._stack.push_async_callback(runner.cleanup)
+        return opened
+
+    def _interrupt(self, **_: Any) -> None:
+        self._stopping = True
+
+        def cancel_all() -> None:
+            for task in list(self._interruptible):
+                task.cancel()
+
+        self._loop.call_soon_threadsafe(cancel_all)
+
+    def _stop(self, **_: Any) -> None:
+        self._stopping = True
+        asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop).result(timeout=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+    def main(self, *, queues: list[str], concurrency: int) -> None:
+        """Be the Celery worker of this process until it is told to stop."""
+        self._app.worker_main(
+            [
+                "--quiet",
+                "worker",
+                "--pool=threads",
+                f"--concurrency={concurrency}",
+                f"--queues={','.join(queues)}",
+                f"--hostname={self._name}-{os.getpid()}@%h",
+                "--without-gossip",
+                "--without-mingle",
+                f"--loglevel={self._log_settings.log_level}",
+            ]
+        )

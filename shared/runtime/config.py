@@ -1,0 +1,32 @@
+"""Load a settings class, and say every fault by the name of its variable."""
+
+import sys
+from typing import NoReturn, TypeVar
+
+from pydantic import ValidationError
+
+from shared.contracts.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+
+EXIT_BAD_CONFIGURATION = 2
+
+
+def load_settings(settings: type[S]) -> S:
+    """Read `settings` from the environment and `.env`.
+
+    Leaves the process with exit code 2 after naming each variable that is missing or malformed.
+    """
+    try:
+        return settings()
+    except ValidationError as invalid:
+        _exit_naming_each_fault(invalid)
+
+
+def _exit_naming_each_fault(invalid: ValidationError) -> NoReturn:
+    for fault in invalid.errors(include_input=False, include_url=False):
+        variable = str(fault["loc"][0]).upper() if fault["loc"] else "settings"
+        problem = "missing" if fault["type"] == "missing" else f"malformed: {fault['msg']}"
+        sys.stderr.write(f"environment variable {variable} is {problem}\n")
+    sys.stderr.write("set it in the environment or in .env (see .env.example), then start again\n")
+    raise SystemExit(EXIT_BAD_CONFIGURATION)

@@ -1,0 +1,96 @@
+"""The database: SQLite on one machine, PostgreSQL for real, behind one asynchronous engine."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import Connection, CursorResult, Executable, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
+
+_WRITE = "rollcall_write"
+
+
+class Database:
+    """Sessions for reading and for writing. Build it inside the loop that uses it; `close()` it."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self._engine = _create_engine(url, pool_size)
+        self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
+        writers = self._engine.execution_options(**{_WRITE: True})
+        self._writers = async_sessionmaker(writers, expire_on_commit=False)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine, for migrations and for what only it can do."""
+        return self._engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True where the database is the embedded one."""
+        return self._engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session that sees one state and changes nothing."""
+        async with self._readers() as db:
+            yield db
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        async with self._writers() as db, db.begin():
+            yield db
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+async def changed(db: AsyncSession, statement: Executable) -> int:
+    """Run an UPDATE, DELETE or INSERT and return how many rows it touched."""
+    result = cast("CursorResult[Any]", await db.execute(statement))
+    return result.rowcount
+
+
+def _create_engine(url: str, pool_size: int) -> AsyncEngine:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+asyncpg")
+    if parsed.drivername.startswith("postgresql"):
+        return create_async_engine(
+            parsed, pool_size=pool_size, max_overflow=pool_size, pool_timeout=5, pool_pre_ping=True
+        )
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(parsed, pool_size=pool_size, connect_args={"timeout": 10})
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver's own BEGIN is deferred: two writers would deadlock instead of queueing.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get(_WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def is_unique_violation(error: DBAPIError) -> bool:
+    """True if the statement failed because a row with that key is there already."""
+    text = str(error.orig)
+    return "UNIQUE constraint failed" in text or "duplicate key value" in text

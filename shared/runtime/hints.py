@@ -1,0 +1,38 @@
+"""Hints: "look at this session now". They make a poll come sooner and decide nothing; one may be lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.contracts.keys import HINTS_CHANNEL
+from shared.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+RECONNECT_DELAY_S = 1.0
+_READ_TIMEOUT_S = 1.0
+
+
+async def give_hint(redis: Redis, session_id: str) -> None:
+    """Tell whoever listens to look at the session; a Redis that is away costs nothing but the hint."""
+    try:
+        await redis.publish(HINTS_CHANNEL, session_id)
+    except (RedisError, OSError) as error:
+        log.debug("hint_lost", error=repr(error))
+
+
+async def hints(redis: Redis) -> AsyncIterator[str]:
+    """Yield session ids for ever, over every loss of the connection."""
+    while True:
+        try:
+            async with redis.pubsub(ignore_subscribe_messages=True) as channel:
+                await channel.subscribe(HINTS_CHANNEL)
+                while True:
+                    message = await channel.get_message(timeout=_READ_TIMEOUT_S)
+                    if message is not None:
+                        yield str(message["data"])
+        except (RedisError, OSError) as error:
+            log.debug("hints_interrupted", error=repr(error))
+            await asyncio.sleep(RECONNECT_DELAY_S)

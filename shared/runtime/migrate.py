@@ -1,0 +1,72 @@
+"""Bring the database's schema up to date: `python -m shared.runtime.migrate`."""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from shared.contracts.settings import DatabaseSettings, LogSettings
+from shared.runtime.config import load_settings
+from shared.runtime.database import Database
+from shared.runtime.logs import configure_logs, get_logger
+
+log = get_logger(__name__)
+
+# Two replicas that start together must not migrate at once (PostgreSQL advisory lock).
+_MIGRATION_LOCK = 0x526F6C6C63616C6C
+
+
+class MigrationSettings(DatabaseSettings, LogSettings):
+    """What the migration reads."""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def migrate(url: str) -> None:
+    """Apply every migration that the database at `url` lacks."""
+    database = Database(url)
+    try:
+        async with database.engine.execution_options(rollcall_write=True).begin() as connection:
+            await connection.run_sync(_upgrade)
+    finally:
+        await database.close()
+
+
+async def pending_migration(database: Database) -> str | None:
+    """Return the revision that the database lacks, or None if its schema is up to date."""
+
+    def current(connection: Connection) -> str | None:
+        return MigrationContext.configure(connection).get_current_revision()
+
+    async with database.engine.connect() as connection:
+        revision = await connection.run_sync(current)
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    return None if revision == head else head
+
+
+def main() -> None:
+    """Entry point."""
+    settings = load_settings(MigrationSettings)
+    configure_logs(settings, service="migrate")
+    asyncio.run(migrate(settings.database_url))
+    log.info("database schema is up to date")
+
+
+if __name__ == "__main__":
+    main()

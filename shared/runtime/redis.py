@@ -1,0 +1,26 @@
+"""Redis clients whose every call ends within a bound."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+# A frozen server must not hold a caller for long; what could not be sent is sent by the sweep.
+CALL_TIMEOUT_S = 2.0
+
+
+def connect_redis(url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> "Redis":
+    """Return a client of the server at `url`; it connects at the first call.
+
+    Raises `redis.exceptions.RedisError` or `OSError` from the calls, after at most `timeout_s` each.
+    Blocking reads must block for less than `timeout_s`.
+    """
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_keepalive=True,
+        health_check_interval=15,
+        # One immediate second try: a pooled connection may have died with the last server.
+        retry=Retry(NoBackoff(), 1),
+    )

@@ -1,0 +1,77 @@
+"""The worker registry: which agent workers live, under which names, with how many free slots.
+
+LiveKit has no API that lists workers, so each of ours writes a heartbeat that expires. A registry that
+can't be read says "unknown", never "no worker": the readers here raise, and the callers decide.
+"""
+
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from shared.contracts.keys import WORKER_INDEX, worker_key
+from shared.contracts.workers import WorkerHeartbeat
+from shared.runtime.logs import get_logger
+
+HEARTBEAT_INTERVAL_S = 1.0
+# Two beats may be lost before a worker counts as gone.
+HEARTBEAT_EXPIRY_S = 3.0
+
+log = get_logger(__name__)
+
+
+async def write_heartbeat(redis: Redis, heartbeat: WorkerHeartbeat) -> None:
+    """Publish one heartbeat; raises `redis.exceptions.RedisError` or `OSError`."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.set(
+            worker_key(heartbeat.worker_id),
+            heartbeat.model_dump_json(),
+            px=int(HEARTBEAT_EXPIRY_S * 1000),
+        )
+        pipe.zadd(WORKER_INDEX, {heartbeat.worker_id: heartbeat.beat_at.timestamp()})
+        await pipe.execute()
+
+
+async def remove_worker(redis: Redis, worker_id: str) -> None:
+    """Forget a worker that has shut down."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.delete(worker_key(worker_id))
+        pipe.zrem(WORKER_INDEX, worker_id)
+        await pipe.execute()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The workers that live at one moment."""
+
+    workers: list[WorkerHeartbeat] = field(default_factory=list)
+
+    def named(self, agent_name: str) -> list[WorkerHeartbeat]:
+        """The registered workers under exactly this agent name."""
+        return [w for w in self.workers if w.agent_name == agent_name and w.registered]
+
+    def names(self) -> list[str]:
+        """Every agent name seen, sorted."""
+        return sorted({w.agent_name for w in self.workers})
+
+    def free_slots(self, agent_name: str) -> int:
+        """How many more jobs the workers of this name would take now."""
+        return sum(w.free_slots for w in self.named(agent_name))
+
+
+async def read_fleet(redis: Redis) -> Fleet:
+    """Read all living workers; raises `redis.exceptions.RedisError` or `OSError` if it can't tell."""
+    ids = [str(worker_id) for worker_id in await redis.zrange(WORKER_INDEX, 0, -1)]
+    if not ids:
+        return Fleet()
+    values = await redis.mget([worker_key(worker_id) for worker_id in ids])
+    gone = [worker_id for worker_id, value in zip(ids, values, strict=True) if value is None]
+    if gone:
+        await redis.zrem(WORKER_INDEX, *gone)
+    workers = []
+    for value in filter(None, values):
+        try:
+            workers.append(WorkerHeartbeat.model_validate_json(str(value)))
+        except ValidationError as invalid:
+            log.warning("heartbeat_unreadable", error=str(invalid))
+    return Fleet(sorted(workers, key=lambda w: w.worker_id))

@@ -1,0 +1,119 @@
+"""The one way to change a session: a transition, its event and the compare-and-set in one transaction.
+
+A race that is lost is a normal return value (`False`); a forbidden edge raises `InvalidTransition`.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlmodel import col
+
+from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.events import Event, SessionFailed
+from shared.contracts.identifiers import new_id
+from shared.contracts.sessions import SessionStatus, check_transition
+from shared.runtime.tables import EventRow, SessionRow
+
+
+async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
+    """Insert a new session together with its first event."""
+    row.last_sequence = 1
+    db.add(row)
+    await db.flush()  # the event refers to it
+    db.add(_event_row(row.id, 1, event, row.requested_at))
+
+
+async def advance(
+    db: AsyncSession,
+    row: SessionRow,
+    status: SessionStatus,
+    *,
+    event: Event,
+    now: datetime,
+    **changes: Any,
+) -> bool:
+    """Move `row` to `status`, set `changes`, and record `event`; True if this writer won.
+
+    `row` is brought up to date when it won, and left as it was read when another writer was first.
+    Raises `InvalidTransition` if the table has no such edge.
+    """
+    check_transition(SessionStatus(row.status), status)
+    # Other writers may add events that move nothing: count from what the database has.
+    sequence = await _compare_and_set(
+        db, row, status=status, last_sequence=SessionRow.last_sequence + 1, **changes
+    )
+    if sequence is None:
+        return False
+    db.add(_event_row(row.id, sequence, event, now))
+    return True
+
+
+async def fail(
+    db: AsyncSession, row: SessionRow, *, cause: Cause, evidence: dict[str, Any], now: datetime
+) -> bool:
+    """Give the session up, with the cause and its evidence: the critical event. True if this won."""
+    event = SessionFailed(attempt=row.attempt, cause=cause, evidence=evidence, advice=ADVICE[cause])
+    return await advance(
+        db,
+        row,
+        SessionStatus.FAILED,
+        event=event,
+        now=now,
+        cause=cause,
+        evidence=evidence,
+        ended_at=now,
+        waiting_for=None,
+        claimed_until=None,
+        next_check_at=now,
+    )
+
+
+async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
+    """Change `row` without leaving its status; True if no one else has changed it since it was read."""
+    return await _compare_and_set(db, row, **changes) is not None
+
+
+async def record(db: AsyncSession, session_id: str, event: Event, *, now: datetime, **changes: Any) -> None:
+    """Add an event that moves nothing, and set columns that no transition depends on."""
+    sequence = await db.scalar(
+        update(SessionRow)
+        .where(col(SessionRow.id) == session_id)
+        .values(last_sequence=SessionRow.last_sequence + 1, **changes)
+        .returning(col(SessionRow.last_sequence))
+        .execution_options(synchronize_session=False)
+    )
+    if sequence is not None:
+        db.add(_event_row(session_id, sequence, event, now))
+
+
+async def _compare_and_set(db: AsyncSession, row: SessionRow, **changes: Any) -> int | None:
+    """Return the last event's sequence number if the row still had the version that was read."""
+    changes["version"] = row.version + 1
+    sequence: int | None = await db.scalar(
+        update(SessionRow)
+        .where(col(SessionRow.id) == row.id, col(SessionRow.version) == row.version)
+        .values(**changes)
+        .returning(col(SessionRow.last_sequence))
+        .execution_options(synchronize_session=False)
+    )
+    if sequence is None:
+        return None
+    changes["last_sequence"] = sequence
+    for name, value in changes.items():
+        set_committed_value(row, name, value)
+    return sequence
+
+
+def _event_row(session_id: str, sequence: int, event: Event, now: datetime) -> EventRow:
+    return EventRow(
+        id=new_id(),
+        session_id=session_id,
+        sequence=sequence,
+        type=event.type,
+        severity=event.severity,
+        data=event.model_dump(mode="json"),
+        occurred_at=now,
+    )

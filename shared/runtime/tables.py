@@ -1,0 +1,193 @@
+"""The tables. The database holds the truth; everything in Redis can be rebuilt from it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, ForeignKey, Index, Text, TypeDecorator, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlmodel import Field, SQLModel
+
+from shared.contracts.sessions import LIVE
+
+_LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in sorted(LIVE))})")
+_DUE = text("next_check_at IS NOT NULL")
+_UNPUBLISHED = text("published_at IS NULL")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time in UTC; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _json() -> Any:
+    return JSON().with_variant(JSONB(), "postgresql")
+
+
+class SessionRow(SQLModel, table=True):
+    """A session. Compare `version`, not `status`, before a change: the loop comes round again.
+
+    `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
+    until `claimed_until` a task works on it, and others leave it alone.
+    """
+
+    __tablename__ = "session"
+    __table_args__ = (
+        Index("ix_session_project_id", "project", "id"),
+        Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
+        Index(
+            "uq_session_live_room",
+            "project",
+            "room_name",
+            unique=True,
+            postgresql_where=_LIVE_STATUSES,
+            sqlite_where=_LIVE_STATUSES,
+        ),
+    )
+
+    id: str = Field(primary_key=True)
+    project: str = "default"
+    status: str
+    version: int = 1
+    last_sequence: int = 0
+    room_name: str
+    room_is_ours: bool = True
+    room_sid: str | None = None
+    agent_name: str
+    mode: str
+    models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    instructions: str | None = Field(default=None, sa_type=Text)
+    client_metadata: dict[str, Any] = Field(
+        default_factory=dict, sa_column=Column("metadata", _json(), nullable=False)
+    )
+    participant_identity: str
+    participant_name: str | None = None
+    attempt: int = 0
+    max_attempts: int
+    revivals: int = 0
+    waiting_for: str | None = None
+    cause: str | None = None
+    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    end_reason: str | None = None
+    agent_identity: str | None = None
+    agent_sid: str | None = None
+    expected_turns: int | None = None
+    requested_at: datetime = Field(sa_type=UtcDateTime)
+    deadline_at: datetime = Field(sa_type=UtcDateTime)
+    next_check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    active_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AttemptRow(SQLModel, table=True):
+    """One try at getting an agent: what LiveKit, the worker and the room said about it."""
+
+    __tablename__ = "dispatch_attempt"
+
+    session_id: str = Field(sa_column=Column(ForeignKey("session.id"), primary_key=True))
+    number: int = Field(primary_key=True)
+    outcome: str | None = None
+    first_seq: int = 1
+    dispatch_id: str | None = None
+    job_id: str | None = None
+    worker_id: str | None = None
+    participant_identity: str | None = None
+    participant_sid: str | None = None
+    cause: str | None = None
+    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    close_reason: str | None = None
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    rejected_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    entrypoint_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    connected_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    active_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class EventRow(SQLModel, table=True):
+    """An event of a session: its history, and until `published_at` is set its outbox."""
+
+    __tablename__ = "session_event"
+    __table_args__ = (
+        Index(
+            "ix_session_event_unpublished",
+            "id",
+            postgresql_where=_UNPUBLISHED,
+            sqlite_where=_UNPUBLISHED,
+        ),
+    )
+
+    session_id: str = Field(sa_column=Column(ForeignKey("session.id"), primary_key=True))
+    sequence: int = Field(primary_key=True)
+    id: str = Field(unique=True)
+    type: str
+    severity: str
+    data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    occurred_at: datetime = Field(sa_type=UtcDateTime)
+    published_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TranscriptItemRow(SQLModel, table=True):
+    """One finished turn. The SDK's item id is its identity, `seq` its place in the conversation."""
+
+    __tablename__ = "transcript_item"
+    __table_args__ = (Index("ix_transcript_item_order", "session_id", "seq"),)
+
+    session_id: str = Field(sa_column=Column(ForeignKey("session.id"), primary_key=True))
+    item_id: str = Field(primary_key=True)
+    seq: int
+    attempt: int
+    kind: str
+    role: str
+    text: str = Field(sa_type=Text)
+    interrupted: bool = False
+    language: str | None = None
+    confidence: float | None = None
+    participant_identity: str | None = None
+    job_id: str | None = None
+    worker_id: str | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    extra: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    stored_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class WebhookReceiptRow(SQLModel, table=True):
+    """A LiveKit webhook that was received: LiveKit repeats an event under the same id."""
+
+    __tablename__ = "livekit_webhook_receipt"
+
+    id: str = Field(primary_key=True)
+    event: str
+    room_name: str | None = None
+    received_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who may do a piece of housekeeping, and until when."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(primary_key=True)
+    holder: str
+    expires_at: datetime = Field(sa_type=UtcDateTime)
