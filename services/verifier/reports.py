@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -59,22 +60,26 @@ class Reports:
         self._now = now
 
     async def run(self) -> None:
-        """Consume for ever. A batch that the database didn't take stays unacknowledged."""
+        """Consume for ever."""
         async for batch in self._group.batches():
-            dated = [found for entry in batch if (found := await self._parse(entry))]
-            reports = [report for report, _ in dated]
-            await self._wake([report for report in reports if report.step == Step.CONNECTED])
             try:
-                async with self._database.write() as db:
-                    for report, at in dated:
-                        await _apply(db, report, at=at, now=self._now())
-            except UNREACHABLE as error:
-                log.warning("reports_not_stored", error=repr(error))
-                continue
-            await self._group.acknowledge(batch)
-            await self._wake([report for report in reports if report.step in _WAKING])
-            for session_id in {report.session_id for report in reports}:
-                self._relay.nudge(session_id)
+                await self._handle(batch)
+            except (RedisError, *UNREACHABLE) as error:
+                # Not acknowledged, so it comes again.
+                log.warning("reports_not_handled", entries=len(batch), error=repr(error))
+
+    async def _handle(self, batch: Sequence[Entry]) -> None:
+        dated = [found for entry in batch if (found := await self._parse(entry))]
+        reports = [report for report, _ in dated]
+        # An agent in the room is what a caller waits for: wake first, write then.
+        await self._wake([report for report in reports if report.step == Step.CONNECTED])
+        async with self._database.write() as db:
+            for report, at in dated:
+                await _apply(db, report, at=at, now=self._now())
+        await self._group.acknowledge(batch)
+        await self._wake([report for report in reports if report.step in _WAKING])
+        for session_id in {report.session_id for report in reports}:
+            self._relay.nudge(session_id)
 
     async def _parse(self, entry: Entry) -> tuple[AgentReported, datetime] | None:
         try:

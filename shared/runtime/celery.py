@@ -7,11 +7,13 @@ it only keeps every broker call bounded in time and every redelivery early.
 import asyncio
 import os
 import threading
+import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, TypeVar
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 from kombu import Exchange, Queue
 
 from shared.contracts.keys import (
@@ -176,6 +178,8 @@ class CeleryProcess(Generic[T]):
 
     def main(self, *, queues: list[str], concurrency: int) -> None:
         """Be the Celery worker of this process until it is told to stop."""
+        # Celery warns root of pickled messages; ours are JSON and nothing else is accepted.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         self._app.worker_main(
             [
                 "--quiet",

@@ -15,6 +15,8 @@ import structlog
 from shared.contracts.settings import LogSettings
 
 _NOISY = (
+    "celery.app.trace",
+    "celery.worker.strategy",
     "aiosqlite",
     "alembic",
     "asyncio",
@@ -36,6 +38,7 @@ def configure_logs(settings: LogSettings, *, service: str) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _name_the_service(service),
+        _drop_repetitions,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -68,6 +71,13 @@ def _name_the_service(service: str) -> structlog.types.Processor:
         return event
 
     return add
+
+
+def _drop_repetitions(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    # uvicorn and Celery attach their message once more, in another dress.
+    for key in ("color_message", "data"):
+        event.pop(key, None)
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,0 +1,45 @@
+"""Write turns to the database: a turn that comes twice is written once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col
+
+from services.transcripts.ports import ArchiveUnavailable
+from shared.contracts.events import TurnFinished
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.tables import SessionRow, TranscriptItemRow
+
+# SQLite takes 32,766 parameters in a statement, and an item has 20 columns.
+_ROWS_PER_STATEMENT = 500
+
+
+class DatabaseArchive:
+    """The archive in our database."""
+
+    def __init__(self, database: Database, *, now: Clock) -> None:
+        self._database = database
+        self._now = now
+
+    async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+        """Write the turns; see `ports.Archive.store`."""
+        wanted: set[str] = {turn.session_id for turn in turns}
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        new = 0
+        try:
+            async with self._database.write() as db:
+                query = select(col(SessionRow.id)).where(col(SessionRow.id).in_(wanted))
+                known = set((await db.scalars(query)).all())
+                rows = [self._row(turn) for turn in turns if turn.session_id in known]
+                for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+                    statement = insert(TranscriptItemRow).values(rows[start : start + _ROWS_PER_STATEMENT])
+                    new += await changed(db, statement.on_conflict_do_nothing())
+        except UNREACHABLE as error:
+            raise ArchiveUnavailable(repr(error)) from error
+        return new, wanted - known
+
+    def _row(self, turn: TurnFinished) -> dict[str, Any]:
+        return {**turn.model_dump(), "stored_at": self._now()}
