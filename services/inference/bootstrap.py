@@ -1,0 +1,77 @@
+"""Wire the service: the only place that knows which engines there are."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from services.inference import metrics
+from services.inference.auth import Gatekeeper
+from services.inference.chat import Chat
+from services.inference.converse import reply
+from services.inference.flite import FliteSynthesizer
+from services.inference.listen import Listen
+from services.inference.ports import Message
+from services.inference.routes import build_app
+from services.inference.settings import InferenceSettings
+from services.inference.silero import SileroDetector
+from services.inference.speak import Speak
+from services.inference.whisper import WhisperTranscriber
+from shared.runtime.clock import utc_now
+from shared.runtime.logs import get_logger
+
+GRACE_S = 1.0  # for requests under way when the process is told to stop
+
+_log = get_logger(__name__)
+
+
+async def serve(settings: InferenceSettings, *, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. `/readyz` says 503 until the weights are loaded.
+
+    Raises `EngineMissing` if an engine is not installed, `OSError` if the port is taken.
+    """
+    transcriber = WhisperTranscriber(model_path=settings.whisper_model_path)
+    app = _wire(settings, transcriber)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_S)
+    await runner.setup()
+    loading = asyncio.create_task(_load(transcriber))
+    try:
+        await web.TCPSite(runner, settings.inference_host, settings.inference_port).start()
+        _log.info("inference_listening", addresses=[f"{a[0]}:{a[1]}" for a in runner.addresses])
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+        await stopping
+    finally:
+        loading.cancel()
+        await runner.cleanup()
+        transcriber.close()
+        _log.info("inference_stopped")
+
+
+def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.Application:
+    def converse(messages: Sequence[Message]) -> str:
+        return reply(messages, now=utc_now().astimezone())  # the time on this machine's wall
+
+    return build_app(
+        gatekeeper=Gatekeeper(api_key=settings.livekit_api_key, api_secret=settings.livekit_api_secret),
+        chat=Chat(converse=converse, clock=utc_now),
+        listen=Listen(
+            transcriber=transcriber,
+            new_detector=SileroDetector,
+            silence_s=settings.inference_silence_s,
+        ),
+        speak=Speak(synthesizer=FliteSynthesizer(path=settings.flite_path)),
+        ready=lambda: transcriber.ready,
+    )
+
+
+async def _load(transcriber: WhisperTranscriber) -> None:
+    started = time.perf_counter()
+    await transcriber.load()
+    await asyncio.to_thread(SileroDetector)  # the first one loads the model for all
+    seconds = time.perf_counter() - started
+    metrics.weights_loaded(seconds)
+    _log.info("weights_loaded", seconds=round(seconds, 2))

@@ -1,0 +1,55 @@
+"""What the inference service counts. Labels are closed sets: the kind, and how it ended."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.inference.catalogue import Kind
+
+_requests = Counter(
+    "rollcall_inference_requests_total",
+    "Completions, transcripts and synthesised texts, by how they ended (ok, failed, dropped, refused).",
+    ["kind", "outcome"],
+)
+_seconds = Histogram(
+    "rollcall_inference_engine_seconds",
+    "Time from handing work to an engine to its result, waiting included.",
+    ["kind"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+_sockets = Gauge("rollcall_inference_sockets", "Open WebSockets.", ["kind"])
+_load_seconds = Gauge("rollcall_inference_load_seconds", "How long the weights took to load.")
+
+
+@contextmanager
+def engine_work(kind: Kind) -> Iterator[None]:
+    """Time one piece of work of an engine; count it as ok, failed, or dropped by the caller."""
+    outcome = "failed"
+    try:
+        with _seconds.labels(kind).time():
+            yield
+        outcome = "ok"
+    except asyncio.CancelledError:
+        outcome = "dropped"
+        raise
+    finally:
+        _requests.labels(kind, outcome).inc()
+
+
+@contextmanager
+def socket_open(kind: Kind) -> Iterator[None]:
+    """Count a WebSocket while it is open."""
+    with _sockets.labels(kind).track_inprogress():
+        yield
+
+
+def request_refused(kind: Kind | None) -> None:
+    """A request had no right, no known model or no sense. `None`: it asked for no engine."""
+    _requests.labels(kind or "other", "refused").inc()
+
+
+def weights_loaded(seconds: float) -> None:
+    """The transcriber is ready."""
+    _load_seconds.set(seconds)

