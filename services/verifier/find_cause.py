@@ -27,19 +27,30 @@ class Witnesses:
 
 def find_cause(seen: Witnesses) -> Finding:
     """Return the cause from the closed list, and the evidence for it."""
-    for witness in (_reported_error, _refusal, _room, _media, _stuck_worker, _registry):
+    for witness in (_error, _refusal, _room, _media, _stuck_worker, _registry):
         finding = witness(seen)
         if finding is not None:
             return finding
     return Cause.UNKNOWN, {"registry": "unreadable"}
 
 
-def _reported_error(seen: Witnesses) -> Finding | None:
-    if seen.attempt.error is None:
+def fatal_error(attempt: AttemptRow) -> AgentError | None:
+    """Return the error that the attempt's worker reported, if it can't be recovered from."""
+    error = None if attempt.error is None else AgentError.model_validate(attempt.error)
+    return None if error is None or error.recoverable else error
+
+
+def reported_error(attempt: AttemptRow) -> Finding | None:
+    """Return what the attempt's worker itself says went wrong, if it said anything."""
+    if attempt.error is None:
         return None
-    error = AgentError.model_validate(seen.attempt.error)
+    error = AgentError.model_validate(attempt.error)
     evidence = error.model_dump(exclude_none=True, exclude={"cause", "recoverable"})
     return error.cause or Cause.ENTRYPOINT_FAILED, evidence
+
+
+def _error(seen: Witnesses) -> Finding | None:
+    return reported_error(seen.attempt)
 
 
 def _refusal(seen: Witnesses) -> Finding | None:

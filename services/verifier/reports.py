@@ -6,7 +6,6 @@ next poll come at once.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.verifier import metrics
+from services.verifier.find_cause import fatal_error
 from services.verifier.wake import Waker
 from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
 from shared.contracts.keys import REPORTS_STREAM
@@ -122,12 +122,25 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
         await db.execute(
             update(SessionRow).where(col(SessionRow.id) == row.id).values(room_sid=report.room_sid)
         )
+    elif report.step == Step.ERROR and fatal_error(attempt) is not None:
+        await _look_now(db, row, now)
     elif report.step == Step.CLOSED:
-        changes: dict[str, Any] = {"next_check_at": now} if row.status == SessionStatus.ACTIVE else {}
+        await _look_now(db, row, now)
         if report.turns is not None:
-            changes["expected_turns"] = attempt.first_seq - 1 + report.turns
-        if changes:
-            await db.execute(update(SessionRow).where(col(SessionRow.id) == row.id).values(**changes))
+            await db.execute(
+                update(SessionRow)
+                .where(col(SessionRow.id) == row.id)
+                .values(expected_turns=attempt.first_seq - 1 + report.turns)
+            )
+
+
+async def _look_now(db: AsyncSession, row: SessionRow, now: datetime) -> None:
+    """Have the sweep look at the session, if it is active, without waiting for its turn."""
+    await db.execute(
+        update(SessionRow)
+        .where(col(SessionRow.id) == row.id, col(SessionRow.status) == SessionStatus.ACTIVE)
+        .values(next_check_at=now)
+    )
 
 
 def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
@@ -138,13 +151,14 @@ def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
     attempt.participant_sid = report.participant_sid or attempt.participant_sid
     if report.error is not None:
         # The first error is the cause; those that follow are mostly its echoes.
-        fatal_before = attempt.error is not None and not attempt.error.get("recoverable")
-        if not fatal_before:
+        if fatal_error(attempt) is None:
             attempt.error = report.error.model_dump(mode="json")
     if report.reason is not None:
         attempt.close_reason = report.reason
     dated = _DATED_BY.get(report.step)
-    if dated is None or getattr(attempt, dated) is not None:
+    if dated is None:
+        return True
+    if getattr(attempt, dated) is not None:
         return False
     setattr(attempt, dated, at)
     return True

@@ -76,6 +76,9 @@ class Rulings:
             join_seconds=seconds,
         )
         async with self._database.write() as db:
+            attempt = await db.get(AttemptRow, (row.id, row.attempt))
+            # An agent may have come, and failed or gone again, before it was seen.
+            over = attempt is not None and bool(attempt.error or attempt.closed_at)
             won = await advance(
                 db,
                 row,
@@ -86,9 +89,8 @@ class Rulings:
                 agent_identity=agent.identity,
                 agent_sid=agent.sid,
                 claimed_until=None,
-                next_check_at=now + self._watch_interval,
+                next_check_at=now if over else now + self._watch_interval,
             )
-            attempt = await db.get(AttemptRow, (row.id, row.attempt))
             if won and attempt is not None:
                 attempt.active_at = now
                 attempt.outcome = "joined"

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.verifier import metrics
-from services.verifier.find_cause import Finding, Witnesses, find_cause
+from services.verifier.find_cause import Finding, Witnesses, fatal_error, find_cause
 from services.verifier.observe import JobSighting, Sighting, look, look_at_job
 from services.verifier.ports import Rooms
 from services.verifier.rulings import CLAIM_LEASE, Case, Rulings
@@ -139,8 +139,12 @@ class Verifier:
             return True
         if trail.livekit_error is not None:
             return not trail.livekit_error.retryable
-        fatal = attempt.error is not None and not attempt.error.get("recoverable")
-        if fatal or attempt.rejected_at is not None or attempt.closed_at is not None or trail.job.refused:
+        if (
+            fatal_error(attempt)
+            or attempt.rejected_at is not None
+            or attempt.closed_at is not None
+            or trail.job.refused
+        ):
             return True
         if row.attempt >= row.max_attempts or attempt.assigned_at is not None or trail.job.identity:
             return False

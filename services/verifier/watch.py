@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 from services.verifier import metrics
+from services.verifier.find_cause import Finding, fatal_error, reported_error
 from services.verifier.observe import JobSighting, Sighting, look
 from services.verifier.ports import Rooms
 from services.verifier.rulings import Case, Rulings
 from services.verifier.verify import Verifier
 from shared.contracts.causes import Cause
-from shared.contracts.events import AgentError
 from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.logs import bound, get_logger
@@ -21,6 +21,7 @@ log = get_logger(__name__)
 LEAVING = timedelta(milliseconds=300)
 
 FAILED_CLOSE = "error"
+HOPELESS = frozenset({Cause.MODEL_MISCONFIGURED})
 
 
 class Watch:
@@ -69,7 +70,11 @@ class Watch:
     async def _decide(self, case: Case, sighting: Sighting, *, room_exists: bool) -> None:
         row, attempt = case.session, case.attempt
         await self._verifier.remove_extra(row, sighting)
-        if sighting.agent is not None:
+        error = fatal_error(attempt)
+        if error is not None and error.cause in HOPELESS:
+            # The agent is there and can't speak, and so would be the next one.
+            await self._verifier.give_up(row, *_why_gone(attempt))
+        elif sighting.agent is not None:
             pause = LEAVING if attempt.closed_at is not None else self._interval
             await self._rulings.look_again(row, at=self._now() + pause)
         elif attempt.closed_at is not None and attempt.close_reason != FAILED_CLOSE:
@@ -102,9 +107,13 @@ class Watch:
             )
 
 
-def _why_gone(attempt: AttemptRow) -> tuple[Cause, dict[str, object]]:
-    evidence: dict[str, object] = {"participant_identity": attempt.participant_identity}
-    if attempt.error is not None:
-        error = AgentError.model_validate(attempt.error)
-        return error.cause or Cause.AGENT_LEFT, {**evidence, "error": error.message}
-    return Cause.AGENT_LEFT, {**evidence, "worker_id": attempt.worker_id}
+def _why_gone(attempt: AttemptRow) -> Finding:
+    evidence = {
+        "participant_identity": attempt.participant_identity,
+        "worker_id": attempt.worker_id,
+    }
+    finding = reported_error(attempt)
+    if finding is None:
+        return Cause.AGENT_LEFT, evidence
+    cause, error = finding
+    return cause, {**evidence, **error}
