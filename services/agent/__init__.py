@@ -1,0 +1,9 @@
+"""The LiveKit agent worker: joins the rooms it is dispatched to, talks, and says what happened.
+
+In: jobs from LiveKit under `LIVEKIT_AGENT_NAME`, each with a `DispatchOrder` in its metadata, and the
+fence of its session in Redis. Out: an ACTIVE participant with the attempt's attributes, its steps on
+the reports stream, its turns on the turns stream, a heartbeat in the registry every second.
+
+The worker (`bootstrap`, `admit`, `beat`, `stop`) is one process. Every job (`job`, `converse`, `turns`)
+runs in a child process of its own, with its own Redis client.
+"""

@@ -1,0 +1,30 @@
+"""The agent worker's process: `python -m services.agent`."""
+
+import asyncio
+import sys
+
+from services.agent.settings import AgentSettings
+from shared.runtime.config import load_settings
+from shared.runtime.logs import configure_logs, get_logger
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT. Exit code 2: bad configuration; 1: LiveKit refused us or is away."""
+    settings = load_settings(AgentSettings)
+    configure_logs(settings, service="agent")
+    log = get_logger(__name__)
+    log.info("all required environment variables are set")
+    log.info("agent name for dispatch", agent_name=settings.livekit_agent_name)
+    log.info("models in use", **settings.default_models.model_dump(exclude_none=True))
+    # Imported late: a fault in the environment is told at once, and a job's process needs none of it.
+    from services.agent.bootstrap import run_worker
+
+    try:
+        asyncio.run(run_worker(settings))
+    except Exception as failure:
+        log.critical("worker_failed", reason=str(failure), error_type=type(failure).__name__)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

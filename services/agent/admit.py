@@ -1,0 +1,139 @@
+"""Decide whether this worker takes a job that LiveKit offers."""
+
+import math
+from collections.abc import Mapping
+
+from livekit.agents import AssignmentTimeoutError
+from livekit.agents.job import JobRequest
+from livekit.protocol.agent import Job
+
+from services.agent import metrics
+from services.agent.diagnose import diagnose
+from services.agent.fence import is_late
+from services.agent.ports import Outbox, Strings, Worker
+from services.agent.report import JobFacts, Reporter
+from shared.contracts.causes import Cause
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import Step
+from shared.contracts.identifiers import SessionId
+from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.runtime.logs import bound, get_logger
+
+# LiveKit drops a job, without a word to anybody, while all workers report its `target_load` of 0.7 or
+# more; and a load is reported only every 2.5 s. So a full worker too stays below, and says no itself.
+BELOW_TARGET_LOAD = 0.69
+
+log = get_logger(__name__)
+
+
+class MalformedOrder(ValueError):
+    """The reserved part of a job's metadata can't be read."""
+
+
+def read_order(job: Job) -> DispatchOrder | None:
+    """Return the order in a job's metadata, or else in its attributes; None if it isn't Rollcall's.
+
+    Raises `MalformedOrder` if there is one that can't be read.
+    """
+    try:
+        return DispatchOrder.from_metadata(job.metadata) or _order_in(job.attributes)
+    except ValueError as invalid:
+        raise MalformedOrder(str(invalid)) from invalid
+
+
+def _order_in(attributes: Mapping[str, str]) -> DispatchOrder | None:
+    session_id, attempt = attributes.get(SESSION_ATTRIBUTE), attributes.get(ATTEMPT_ATTRIBUTE)
+    if not session_id or not attempt:
+        return None
+    return DispatchOrder(session_id=SessionId(session_id), attempt=int(attempt))
+
+
+def reported_load(active: int, maximum: int) -> float:
+    """The load to report to LiveKit, which prefers workers of a lower one."""
+    return BELOW_TARGET_LOAD * min(1.0, active / maximum)
+
+
+class Admission:
+    """Answers LiveKit's offers, and counts the jobs that are accepted but don't run yet."""
+
+    def __init__(self, *, worker: Worker, max_jobs: int, redis: Strings, outbox: Outbox) -> None:
+        self._worker = worker
+        self._max_jobs = max_jobs
+        self._redis = redis
+        self._outbox = outbox
+        self._pending: set[str] = set()
+
+    @property
+    def active_jobs(self) -> int:
+        """How many slots are taken."""
+        # A job is in both while its process is being started.
+        return len(self._pending | {info.job.id for info in self._worker.active_jobs})
+
+    def load(self) -> float:
+        """The load to report to LiveKit."""
+        return reported_load(self.active_jobs, self._max_jobs)
+
+    async def answer(self, request: JobRequest) -> None:
+        """Accept or reject the offered job."""
+        facts = JobFacts.of_request(request, worker_id=self._worker.id)
+        with bound(job_id=facts.job_id, room=facts.room_name, dispatch_id=request.job.dispatch_id):
+            if self.active_jobs >= self._max_jobs:
+                await self._pass_on(request, facts)
+                return
+            self._pending.add(facts.job_id)
+            try:
+                await self._answer(request, facts)
+            finally:
+                self._pending.discard(facts.job_id)
+
+    async def _pass_on(self, request: JobRequest, facts: JobFacts) -> None:
+        await request.reject(terminate=False)  # LiveKit asks the next worker
+        metrics.job_offered("full")
+        log.warning("job_rejected", reason="full", max_jobs=self._max_jobs)
+        try:
+            order = read_order(request.job)
+        except MalformedOrder:
+            return
+        self._reporter(order, facts).step(Step.REJECTED, reason="full")
+
+    async def _answer(self, request: JobRequest, facts: JobFacts) -> None:
+        try:
+            order = read_order(request.job)
+        except MalformedOrder as malformed:
+            await request.reject(terminate=False)  # a worker of another version may understand it
+            metrics.job_offered("malformed")
+            log.warning("job_rejected", reason="malformed_order", error=str(malformed))
+            return
+        reporter = self._reporter(order, facts)
+        if order is not None and await is_late(order, redis=self._redis):
+            await request.reject(terminate=True)
+            metrics.job_offered("late")
+            log.info("job_rejected", reason="late", session_id=order.session_id, attempt=order.attempt)
+            reporter.step(Step.REJECTED, reason="late")
+            return
+        await self._accept(request, order, reporter)
+
+    async def _accept(self, request: JobRequest, order: DispatchOrder | None, reporter: Reporter) -> None:
+        # Reported before LiveKit has confirmed: accept() returns only when the job's process has the job.
+        reporter.step(Step.ACCEPTED, participant_identity=f"agent-{request.id}")
+        try:
+            await request.accept(attributes=order.attributes() if order else None)
+        except Exception as failure:
+            metrics.job_offered("not_assigned")
+            cause = Cause.ASSIGNMENT_TIMEOUT if isinstance(failure, AssignmentTimeoutError) else None
+            error = diagnose(failure)
+            reporter.error(error.model_copy(update={"cause": cause}) if cause else error)
+            log.exception("job_not_started")
+            return
+        metrics.job_offered("accepted")
+        log.info(
+            "job_accepted",
+            session_id=order.session_id if order else None,
+            attempt=order.attempt if order else None,
+        )
+
+    def _reporter(self, order: DispatchOrder | None, facts: JobFacts) -> Reporter:
+        return Reporter(order=order, facts=facts, outbox=self._outbox)
+
+
+NO_THRESHOLD = math.inf  # the worker's own threshold would drop bursts; `answer` is the limit

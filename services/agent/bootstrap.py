@@ -1,0 +1,113 @@
+"""Wire the worker: the only place that knows LiveKit's server object, Redis and the signals together."""
+
+import asyncio
+import logging
+import os
+
+from livekit.agents import AgentServer
+from livekit.agents.version import __version__ as sdk_version
+from livekit.protocol.models import ServerInfo
+
+from services.agent.admit import NO_THRESHOLD, Admission
+from services.agent.beat import Heart, Standing
+from services.agent.job import end_job, run_job, set_up
+from services.agent.logs import JobRecords
+from services.agent.preflight import check_credentials
+from services.agent.publish import Publisher
+from services.agent.settings import AgentSettings
+from services.agent.stop import Signals, serve
+from shared.runtime.logs import get_logger
+from shared.runtime.probe import start_probe
+from shared.runtime.redis import connect_redis
+
+FLUSH_S = 3.0
+# A job's last words are bounded by their own flush; this is the SDK's bound around them.
+SESSION_END_TIMEOUT_S = 15.0
+
+log = get_logger(__name__)
+
+
+async def run_worker(settings: AgentSettings) -> None:
+    """Serve jobs until told to stop.
+
+    Raises `CredentialsRefused`, `RuntimeError` once LiveKit was tried in vain for the last time, or
+    `OSError` if a port is taken.
+    """
+    log.info("connecting to LiveKit", url=settings.public_livekit_url)
+    await check_credentials(settings)
+    signals = Signals()
+    signals.install()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(JobRecords())
+    redis = connect_redis(settings.redis_url)
+    publisher = Publisher(redis)
+    publisher.start()
+    server = build_server(settings)
+    admission = Admission(worker=server, max_jobs=settings.agent_max_jobs, redis=redis, outbox=publisher)
+    server.load_fnc = admission.load
+    server.rtc_session(
+        run_job,
+        agent_name=settings.livekit_agent_name,
+        on_request=admission.answer,
+        on_session_end=end_job,
+    )
+    heart = Heart(
+        redis=redis,
+        settings=settings,
+        version=f"livekit-agents/{sdk_version}",
+        standing=lambda: Standing(
+            active_jobs=admission.active_jobs,
+            registered=is_connected(server),
+            draining=server.draining,
+        ),
+    )
+
+    @server.on("worker_registered")
+    def _registered(worker_id: str, _: ServerInfo) -> None:
+        log.info("registered with worker id", worker_id=worker_id)
+        heart.registered(worker_id)
+
+    async def drain() -> None:
+        draining = asyncio.ensure_future(server.drain(timeout=settings.agent_drain_timeout_s))
+        await asyncio.sleep(0)
+        heart.beat_now()
+        await draining
+
+    probe = await start_probe(settings)
+    beating = asyncio.create_task(heart.run(), name="heart")
+    try:
+        await serve(run=server.run, drain=drain, close=server.aclose, signals=signals)
+    finally:
+        beating.cancel()
+        await heart.stop()
+        await publisher.aclose(flush_s=FLUSH_S)
+        await redis.aclose()
+        if probe is not None:
+            await probe.cleanup()
+        log.info("worker_stopped")
+
+
+def build_server(settings: AgentSettings) -> AgentServer:
+    """Return the SDK's worker with our limits; it connects when it is run."""
+    # The SDK's only switch for these weights, read by its fork server (see AgentSettings).
+    weights = "1" if settings.agent_turn_detection == "v1-mini" else "0"
+    os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", weights)  # noqa: TID251
+    return AgentServer(
+        setup_fnc=set_up,
+        ws_url=settings.livekit_url,
+        api_key=settings.livekit_api_key,
+        api_secret=settings.livekit_api_secret.get_secret_value(),
+        load_threshold=NO_THRESHOLD,
+        num_idle_processes=settings.agent_idle_processes,
+        drain_timeout=settings.agent_drain_timeout_s,
+        session_end_timeout=SESSION_END_TIMEOUT_S,
+        max_retry=settings.agent_max_retry,
+        host=settings.probe_host,
+        port=settings.agent_http_port,
+        preload_modules=["services.agent.preload"],
+    )
+
+
+def is_connected(server: AgentServer) -> bool:
+    """Whether the worker is registered now. The SDK has an event for it, but none for the opposite."""
+    return server.id != "unregistered" and not server._connecting

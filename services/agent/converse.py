@@ -1,0 +1,170 @@
+"""Hold one conversation: start the agent session, listen to its events, greet, and end with the caller."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
+from livekit import rtc
+from livekit.agents import Agent, AgentSession
+from livekit.agents.job import JobContext
+from livekit.agents.llm import AgentHandoff, ChatMessage
+from livekit.agents.voice.events import (
+    AgentStateChangedEvent,
+    CloseEvent,
+    ConversationItemAddedEvent,
+    ErrorEvent,
+    FunctionToolsExecutedEvent,
+    UserInputTranscribedEvent,
+)
+
+from services.agent.diagnose import diagnose_event
+from services.agent.models import build_session, choose
+from services.agent.report import Reporter
+from services.agent.settings import AgentSettings
+from services.agent.turns import TurnLog
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import Step
+from shared.contracts.models import Models
+from shared.contracts.sessions import Mode
+from shared.runtime.logs import get_logger
+
+CLOSE_GRACE_S = 5.0
+
+log = get_logger(__name__)
+P = ParamSpec("P")
+
+
+def _guarded(handler: Callable[P, None]) -> Callable[P, None]:
+    # A TypeError of a handler would reach the SDK's own tasks, and end the call.
+    @functools.wraps(handler)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            handler(*args, **kwargs)
+        except Exception:
+            log.exception("event_handler_failed", handler=handler.__name__)
+
+    return guarded
+
+
+class Conversation:
+    """One agent with one caller in one room."""
+
+    def __init__(
+        self,
+        *,
+        ctx: JobContext,
+        settings: AgentSettings,
+        order: DispatchOrder | None,
+        reporter: Reporter,
+        turns: TurnLog,
+    ) -> None:
+        self._ctx = ctx
+        self._settings = settings
+        self._order = order
+        self._reporter = reporter
+        self._turns = turns
+        self._mode = order.mode if order else Mode.PIPELINE
+        self._caller: str | None = None
+        self._language: str | None = None
+        self._end: str | None = None
+
+    @property
+    def end(self) -> str:
+        """Why the conversation ended: the first reason that was seen."""
+        return self._end or "shutdown"
+
+    def ended(self, reason: str) -> None:
+        """Remember why the conversation ends; what follows from it does not count."""
+        self._end = self._end or reason
+
+    async def start(self) -> None:
+        """Start to listen, and greet. Returns while the conversation goes on.
+
+        Raises `ModelRefused`, and what the SDK raises if a session can't start.
+        """
+        models = choose(self._order.models if self._order else Models(), self._settings.default_models)
+        session = build_session(models, mode=self._mode, settings=self._settings)
+        self._listen(session)
+        self._ctx.room.on("disconnected", self._on_disconnected)
+        instructions = (
+            self._order.instructions if self._order else None
+        ) or self._settings.agent_instructions
+        await session.start(Agent(instructions=instructions), room=self._ctx.room)
+        log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
+        self._greet(session)
+
+    def _greet(self, session: AgentSession[None]) -> None:
+        taking_over = self._order is not None and self._order.first_seq > 1
+        greeting = self._settings.agent_resumed_greeting if taking_over else self._settings.agent_greeting
+        if self._mode is Mode.REALTIME:
+            session.generate_reply(instructions=f"Open the conversation by saying: {greeting}")
+        else:
+            session.say(greeting)
+
+    def _listen(self, session: AgentSession[None]) -> None:
+        self._session = session
+        session.on("agent_state_changed", self._on_agent_state)
+        session.on("user_input_transcribed", self._on_transcribed)
+        session.on("conversation_item_added", self._on_item)
+        session.on("function_tools_executed", self._on_tools)
+        session.on("error", self._on_error)
+        session.on("close", self._on_close)
+
+    @_guarded
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        if event.new_state != "initializing":
+            self._reporter.once(Step.READY)
+        if event.new_state == "speaking":
+            self._reporter.once(Step.FIRST_SPEECH)
+
+    @_guarded
+    def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
+        self._note_caller()
+        if event.is_final and event.language:
+            self._language = str(event.language)
+
+    @_guarded
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        self._note_caller()
+        if isinstance(event.item, ChatMessage):
+            self._turns.message(event.item, caller=self._caller, language=self._language)
+        elif isinstance(event.item, AgentHandoff):
+            self._turns.handoff(event.item)
+
+    @_guarded
+    def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:
+        for call, output in event.zipped():
+            self._turns.tool(call, output)
+
+    @_guarded
+    def _on_error(self, event: ErrorEvent) -> None:
+        error = diagnose_event(event)
+        log.warning(
+            "session_error",
+            error_type=error.type,
+            error=error.message,
+            cause=error.cause,
+            descriptor=error.descriptor,
+            recoverable=error.recoverable,
+        )
+        self._reporter.error(error)
+        if getattr(event.error, "type", None) == "realtime_model_error" and not error.recoverable:
+            # The SDK closes the session now, but may fail at that, and then never says so.
+            self.ended("error")
+            asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._ctx.shutdown, "error")
+
+    @_guarded
+    def _on_close(self, event: CloseEvent) -> None:
+        self.ended(event.reason.value)
+        # The job would stay in the room until LiveKit closes it, 20 s after its caller.
+        self._ctx.shutdown(self.end)
+
+    @_guarded
+    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        self.ended(rtc.DisconnectReason.Name(reason).lower())
+
+    def _note_caller(self) -> None:
+        # Asked each time, since a caller that has left is not linked any more.
+        linked = self._session.room_io.linked_participant
+        self._caller = linked.identity if linked else self._caller

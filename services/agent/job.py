@@ -1,0 +1,146 @@
+"""What runs in a job's own process: set up, then one conversation, then the last words.
+
+The SDK pickles these functions by name, so they get what they need from the process's environment.
+"""
+
+import json
+import signal
+import time
+from dataclasses import dataclass
+
+import structlog
+from livekit.agents.job import JobContext, JobProcess
+from redis.asyncio import Redis
+
+from services.agent.admit import read_order
+from services.agent.converse import Conversation
+from services.agent.diagnose import diagnose
+from services.agent.fence import is_late
+from services.agent.publish import Publisher
+from services.agent.report import JobFacts, Reporter
+from services.agent.settings import AgentSettings
+from services.agent.turns import TurnLog
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import Step
+from shared.contracts.keys import METADATA_KEY
+from shared.runtime.config import load_settings
+from shared.runtime.logs import get_logger
+from shared.runtime.redis import connect_redis
+
+# The last turns and the final report get this long to reach Redis.
+FLUSH_S = 5.0
+# Somebody waits for the news that the agent is there; what comes next keeps the loop busy for 0.1 s.
+NEWS_FLUSH_S = 0.05
+
+_SETTINGS, _CALL = "settings", "call"
+
+log = get_logger(__name__)
+
+
+def set_up(process: JobProcess) -> None:
+    """Prepare a process before it is given a job."""
+    # A SIGTERM to the whole group is for the worker, which then lets its calls finish (see preload).
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _log_through_parent()
+    process.userdata[_SETTINGS] = load_settings(AgentSettings)
+
+
+def _log_through_parent() -> None:
+    # The SDK carries records of the standard library to the worker, which puts them into our format.
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Call:
+    order: DispatchOrder | None
+    redis: Redis
+    publisher: Publisher
+    reporter: Reporter
+    turns: TurnLog
+    conversation: Conversation
+
+
+async def run_job(ctx: JobContext) -> None:
+    """Join the room and talk. The entry point that LiveKit's SDK calls."""
+    call = _wire(ctx)
+    ctx.proc.userdata[_CALL] = call
+    log.info(
+        "job_started",
+        room_name=ctx.job.room.name,
+        room_sid=ctx.job.room.sid,
+        metadata=_without_order(ctx.job.metadata),
+    )
+    call.reporter.step(Step.ENTRYPOINT_STARTED)
+    if call.order is not None and await is_late(call.order, redis=call.redis):
+        log.info("job_late")
+        call.conversation.ended("late")
+        ctx.shutdown("late")
+        return
+    try:
+        await _join(ctx, call)
+        await call.conversation.start()
+    except Exception as failure:
+        call.reporter.error(diagnose(failure))
+        call.conversation.ended("error")
+        raise  # the SDK logs it and ends the job
+
+
+async def _join(ctx: JobContext, call: _Call) -> None:
+    started = time.perf_counter()
+    await ctx.connect()
+    agent = ctx.room.local_participant
+    call.reporter.step(Step.CONNECTED, participant_identity=agent.identity, participant_sid=agent.sid)
+    await call.publisher.flush(within_s=NEWS_FLUSH_S)
+    log.info(
+        "room_joined",
+        participant_identity=agent.identity,
+        participant_sid=agent.sid,
+        connect_ms=round((time.perf_counter() - started) * 1000),
+    )
+
+
+async def end_job(ctx: JobContext) -> None:
+    """Report the end and send what is still queued. The SDK waits for this, unlike for its callbacks."""
+    call: _Call | None = ctx.proc.userdata.get(_CALL)
+    if call is None:
+        return
+    call.reporter.step(Step.CLOSED, reason=call.conversation.end, turns=call.turns.count)
+    log.info("job_closed", reason=call.conversation.end, turns=call.turns.count)
+    await call.publisher.aclose(flush_s=FLUSH_S)
+    await call.redis.aclose()
+
+
+def _wire(ctx: JobContext) -> _Call:
+    settings: AgentSettings = ctx.proc.userdata[_SETTINGS]
+    order = read_order(ctx.job)
+    facts = JobFacts.of_context(ctx)
+    ctx.log_context_fields = {"room": facts.room_name, "job_id": facts.job_id}
+    if order is not None:
+        ctx.log_context_fields |= {"session_id": order.session_id, "attempt": order.attempt}
+    redis = connect_redis(settings.redis_url)
+    publisher = Publisher(redis)
+    publisher.start()
+    reporter = Reporter(order=order, facts=facts, outbox=publisher)
+    turns = TurnLog(order=order, facts=facts, outbox=publisher)
+    conversation = Conversation(ctx=ctx, settings=settings, order=order, reporter=reporter, turns=turns)
+    return _Call(order, redis, publisher, reporter, turns, conversation)
+
+
+def _without_order(metadata: str) -> object:
+    """The caller's own part of the metadata: ours holds the agent's instructions."""
+    try:
+        loaded = json.loads(metadata)
+    except ValueError:
+        return metadata
+    if not isinstance(loaded, dict):
+        return loaded
+    return {key: value for key, value in loaded.items() if key != METADATA_KEY}

@@ -1,0 +1,56 @@
+"""What the agent worker counts. Labels are closed sets."""
+
+from typing import Literal
+
+from prometheus_client import Counter, Gauge
+
+Outcome = Literal["accepted", "full", "late", "malformed", "not_assigned"]
+
+_jobs = Counter(
+    "rollcall_agent_jobs_total", "Jobs that LiveKit offered, by what became of them.", ["outcome"]
+)
+_active = Gauge("rollcall_agent_active_jobs", "Jobs that run, or that were accepted and are about to.")
+_capacity = Gauge("rollcall_agent_max_jobs", "How many jobs this worker takes at once.")
+_registered = Gauge("rollcall_agent_registered", "1 while this worker is registered at LiveKit.")
+_draining = Gauge("rollcall_agent_draining", "1 while this worker takes no new jobs and waits for its calls.")
+_beats_failed = Counter("rollcall_agent_heartbeats_failed_total", "Heartbeats that Redis did not take.")
+_fence_unreadable = Counter(
+    "rollcall_agent_fence_unreadable_total", "Fences that Redis did not tell in time."
+)
+_publish_retries = Counter(
+    "rollcall_agent_publish_retries_total", "Sends to a stream that failed and follow again."
+)
+_dropped = Counter("rollcall_agent_events_dropped_total", "Events given up, since the queue was full.")
+
+
+def job_offered(outcome: Outcome) -> None:
+    """LiveKit offered a job and has its answer."""
+    _jobs.labels(outcome).inc()
+
+
+def worker_seen(*, active: int, maximum: int, registered: bool, draining: bool) -> None:
+    """How the worker stands."""
+    _active.set(active)
+    _capacity.set(maximum)
+    _registered.set(registered)
+    _draining.set(draining)
+
+
+def heartbeat_failed() -> None:
+    """The registry could not be told that this worker lives."""
+    _beats_failed.inc()
+
+
+def fence_unreadable() -> None:
+    """A job went on without knowing whether it is late."""
+    _fence_unreadable.inc()
+
+
+def publish_retried() -> None:
+    """Redis did not take a batch of events; it is sent again."""
+    _publish_retries.inc()
+
+
+def event_dropped() -> None:
+    """An event found the queue full."""
+    _dropped.inc()

@@ -1,0 +1,38 @@
+"""What the agent service needs from outside, in its own words."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from livekit.agents.job import RunningJobInfo
+
+from shared.contracts.events import Envelope
+
+
+class Outbox(Protocol):
+    """Where events are left to be published. Never blocks, never raises."""
+
+    def offer(self, stream: str, envelope: Envelope) -> bool:
+        """Take an event for `stream`; False if there is no room for it."""
+
+
+class Worker(Protocol):
+    """The LiveKit worker that this process is."""
+
+    @property
+    def id(self) -> str:
+        """The id that LiveKit gave it."""
+
+    @property
+    def active_jobs(self) -> list[RunningJobInfo]:
+        """The jobs that run now."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no new jobs."""
+
+
+class Strings(Protocol):
+    """The one command of Redis that a fence needs."""
+
+    def get(self, name: str) -> Awaitable[str | bytes | None]:
+        """The value of a key."""

@@ -1,0 +1,82 @@
+"""Say on the reports stream how one job stands."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from livekit.agents.job import JobContext, JobRequest
+
+from services.agent.ports import Outbox
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import AgentError, AgentReported, Step, wrap
+from shared.contracts.keys import REPORTS_STREAM
+from shared.runtime.clock import Clock, utc_now
+
+SOURCE = "rollcall/agent"
+# One fault may repeat many times a second; the reader needs each kind once.
+MAX_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """Which job of which worker this is."""
+
+    job_id: str
+    room_name: str
+    room_sid: str
+    worker_id: str
+    agent_name: str
+
+    @classmethod
+    def of_request(cls, request: JobRequest, *, worker_id: str) -> "JobFacts":
+        """The facts of a job that is offered."""
+        job = request.job
+        return cls(job.id, job.room.name, job.room.sid, worker_id, job.agent_name)
+
+    @classmethod
+    def of_context(cls, ctx: JobContext) -> "JobFacts":
+        """The facts of a job that runs."""
+        job = ctx.job
+        return cls(job.id, job.room.name, job.room.sid, ctx.worker_id, job.agent_name)
+
+
+class Reporter:
+    """Reports the steps of one job. A job that Rollcall did not dispatch has no order: nothing is sent."""
+
+    def __init__(
+        self, *, order: DispatchOrder | None, facts: JobFacts, outbox: Outbox, clock: Clock = utc_now
+    ) -> None:
+        self._order = order
+        self._facts = facts
+        self._outbox = outbox
+        self._clock = clock
+        self._told: set[Step | AgentError] = set()
+
+    def step(self, step: Step, **details: Any) -> None:
+        """Report a step; `details` are further fields of `AgentReported`."""
+        if self._order is None:
+            return
+        event = AgentReported(
+            session_id=self._order.session_id,
+            attempt=self._order.attempt,
+            step=step,
+            room_name=self._facts.room_name,
+            room_sid=self._facts.room_sid or None,
+            worker_id=self._facts.worker_id,
+            agent_name=self._facts.agent_name,
+            job_id=self._facts.job_id,
+            **details,
+        )
+        envelope = wrap(event, session_id=event.session_id, source=SOURCE, time=self._clock())
+        self._outbox.offer(REPORTS_STREAM, envelope)
+
+    def once(self, step: Step) -> None:
+        """Report a step the first time that it is reached."""
+        if step not in self._told:
+            self._told.add(step)
+            self.step(step)
+
+    def error(self, error: AgentError) -> None:
+        """Report an error, unless the same one was reported before."""
+        if error not in self._told and len(self._told) < MAX_ERRORS:
+            self._told.add(error)
+            self.step(Step.ERROR, error=error)

@@ -1,0 +1,73 @@
+"""What the agent worker reads from the environment."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+
+from shared.contracts.models import DESCRIPTOR_PATTERN, Models
+from shared.contracts.settings import (
+    AgentNameSettings,
+    LiveKitSettings,
+    LogSettings,
+    ProbeSettings,
+    RedisSettings,
+)
+
+Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
+
+_INSTRUCTIONS = (
+    "You are a friendly voice assistant on a call. Answer in one or two short spoken sentences, "
+    "without lists, markup or emoji. If you don't know something, say so."
+)
+
+
+class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, LogSettings, ProbeSettings):
+    """The worker's limits, and what an agent uses where its session asks for nothing else."""
+
+    livekit_agent_deployment: str = Field("", max_length=64, description="LiveKit's deployment name")
+
+    livekit_inference_url: str | None = Field(
+        None, pattern=r"^(http|ws)s?://.+", description="default: LiveKit's own gateway"
+    )
+    livekit_inference_api_key: str | None = Field(None, description="default: LIVEKIT_API_KEY")
+    livekit_inference_api_secret: SecretStr | None = Field(None, description="default: LIVEKIT_API_SECRET")
+
+    agent_max_jobs: int = Field(10, ge=1, le=1000)
+    agent_idle_processes: int = Field(2, ge=0, le=64, description="kept warm; each job takes one")
+    agent_http_port: int = Field(0, ge=0, le=65535, description="of LiveKit's own health page; 0: any")
+    agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may go on")
+    agent_max_retry: int = Field(16, ge=0, description="connections to LiveKit tried before giving up")
+
+    agent_stt: Descriptor = "deepgram/nova-3"
+    agent_llm: Descriptor = "openai/gpt-5-mini"
+    agent_tts: Descriptor = "cartesia/sonic-3:9626c31c-bec5-4cca-baa8-f8ba9e84c8bc"
+    agent_realtime_model: Descriptor = "openai/gpt-realtime"
+    agent_language: str = Field("en", pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
+    # The local end-of-turn model waits better through a caller's pause, for about 244 MB a worker and
+    # some CPU each pause. Silence alone is the default, because it costs nothing and surprises nobody.
+    agent_turn_detection: Literal["vad", "v1-mini"] = "vad"
+
+    agent_instructions: str = _INSTRUCTIONS
+    agent_greeting: str = "Hello! How can I help you today?"
+    agent_resumed_greeting: str = Field(
+        "Sorry, I was gone for a moment. Please go on.",
+        description="said by an agent that takes over a conversation",
+    )
+
+    @property
+    def default_models(self) -> Models:
+        """What an agent uses unless its order says otherwise."""
+        return Models(
+            stt=self.agent_stt,
+            llm=self.agent_llm,
+            tts=self.agent_tts,
+            realtime=self.agent_realtime_model,
+            language=self.agent_language,
+        )
+
+    @property
+    def public_livekit_url(self) -> str:
+        """The server's URL, fit for logs and the registry."""
+        url = urlsplit(self.livekit_url)
+        return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"

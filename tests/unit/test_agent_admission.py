@@ -1,0 +1,162 @@
+"""Which jobs an agent worker takes, and what it reports of its answers."""
+
+import asyncio
+
+import pytest
+from livekit.agents import AssignmentTimeoutError
+
+from services.agent.admit import Admission, MalformedOrder, read_order, reported_load
+from services.agent.fence import is_behind, is_late
+from services.agent.ports import Strings
+from shared.contracts.causes import Cause
+from shared.contracts.events import AgentReported, Step
+from shared.contracts.keys import FENCE_CLOSED, fence_key
+from tests.unit.agent_fakes import (
+    SESSION,
+    FakeStrings,
+    FakeWorker,
+    ListedOutbox,
+    Offer,
+    a_job,
+    a_running_job,
+    an_order,
+)
+
+
+def admission(
+    *, worker: FakeWorker | None = None, max_jobs: int = 10, redis: Strings | None = None
+) -> tuple[Admission, ListedOutbox]:
+    outbox = ListedOutbox()
+    return (
+        Admission(
+            worker=worker or FakeWorker(), max_jobs=max_jobs, redis=redis or FakeStrings(), outbox=outbox
+        ),
+        outbox,
+    )
+
+
+def steps(outbox: ListedOutbox) -> list[tuple[Step, str | None]]:
+    return [(event.step, event.reason) for event in outbox.events if isinstance(event, AgentReported)]
+
+
+async def test_a_job_of_rollcall_is_accepted_with_the_attributes_of_its_attempt_only() -> None:
+    admit, outbox = admission()
+    offer = Offer(a_job(an_order(attempt=2)))
+    await admit.answer(offer.request)
+    assert offer.accepted is not None
+    assert offer.accepted.attributes == {"rollcall.session": SESSION, "rollcall.attempt": "2"}
+    assert offer.accepted.metadata == ""
+    assert steps(outbox) == [(Step.ACCEPTED, None)]
+    assert outbox.offered[0][0] == "rollcall:reports"
+    report = outbox.events[0]
+    assert isinstance(report, AgentReported)
+    assert report.participant_identity == "agent-AJ_1"
+
+
+async def test_a_job_of_somebody_else_is_served_without_reports() -> None:
+    admit, outbox = admission()
+    offer = Offer(a_job(metadata="any text"))
+    await admit.answer(offer.request)
+    assert offer.accepted is not None
+    assert offer.accepted.attributes is None
+    assert outbox.offered == []
+
+
+async def test_the_order_is_read_from_the_attributes_if_the_metadata_has_none() -> None:
+    job = a_job(metadata="{}")
+    job.attributes.update(an_order(attempt=3).attributes())
+    order = read_order(job)
+    assert order is not None
+    assert (order.session_id, order.attempt) == (SESSION, 3)
+
+
+@pytest.mark.parametrize("fence", ["2", FENCE_CLOSED])
+async def test_a_late_attempt_is_rejected_for_good(fence: str) -> None:
+    admit, outbox = admission(redis=FakeStrings({fence_key(SESSION): fence}))
+    offer = Offer(a_job(an_order(attempt=1)))
+    await admit.answer(offer.request)
+    assert offer.accepted is None
+    assert offer.rejected_for_all is True
+    assert steps(outbox) == [(Step.REJECTED, "late")]
+
+
+@pytest.mark.parametrize(
+    "redis", [FakeStrings(), FakeStrings(away=True), FakeStrings({fence_key(SESSION): "1"})]
+)
+async def test_a_fence_that_is_absent_unreadable_or_ours_keeps_nobody_out(redis: FakeStrings) -> None:
+    admit, outbox = admission(redis=redis)
+    offer = Offer(a_job(an_order(attempt=1)))
+    await admit.answer(offer.request)
+    assert offer.accepted is not None
+    assert steps(outbox) == [(Step.ACCEPTED, None)]
+
+
+async def test_a_frozen_redis_costs_an_agent_a_moment_only() -> None:
+    async with asyncio.timeout(5):
+        assert not await is_late(an_order(), redis=FakeStrings(frozen=True))
+
+
+@pytest.mark.parametrize("fence", ["", "x", "-2", "1.5", "²"])
+def test_a_fence_that_makes_no_sense_keeps_nobody_out(fence: str) -> None:
+    assert not is_behind(fence, 1)
+
+
+async def test_a_full_worker_passes_a_job_on_to_the_next() -> None:
+    admit, outbox = admission(worker=FakeWorker(active_jobs=[a_running_job("AJ_0")]), max_jobs=1)
+    offer = Offer(a_job(an_order()))
+    await admit.answer(offer.request)
+    assert offer.rejected_for_all is False
+    assert steps(outbox) == [(Step.REJECTED, "full")]
+
+
+async def test_a_burst_never_gets_more_jobs_than_the_maximum() -> None:
+    admit, _ = admission(max_jobs=2)
+    started = asyncio.Event()
+    offers = [Offer(a_job(an_order(), job_id=f"AJ_{n}"), accepting=started) for n in range(4)]
+    answers = [asyncio.create_task(admit.answer(offer.request)) for offer in offers]
+    await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+    assert admit.active_jobs == 2
+    started.set()
+    await asyncio.gather(*answers)
+    assert [offer.accepted is not None for offer in offers] == [True, True, False, False]
+    assert admit.active_jobs == 0  # they run now, or not: that is the worker's to say
+
+
+async def test_a_job_that_is_starting_is_counted_once() -> None:
+    worker = FakeWorker()
+    admit, _ = admission(worker=worker)
+    started = asyncio.Event()
+    offer = Offer(a_job(an_order()), accepting=started)
+    answer = asyncio.create_task(admit.answer(offer.request))
+    await offer.accept_called.wait()
+    worker.active_jobs.append(a_running_job("AJ_1"))
+    assert admit.active_jobs == 1
+    started.set()
+    await answer
+
+
+async def test_a_job_that_livekit_never_assigned_is_reported() -> None:
+    admit, outbox = admission()
+    await admit.answer(Offer(a_job(an_order()), failure=AssignmentTimeoutError()).request)
+    error = outbox.events[-1]
+    assert isinstance(error, AgentReported)
+    assert error.error is not None
+    assert (error.step, error.error.cause) == (Step.ERROR, Cause.ASSIGNMENT_TIMEOUT)
+    assert admit.active_jobs == 0
+
+
+async def test_an_order_that_cannot_be_read_is_left_to_a_worker_of_another_version() -> None:
+    job = a_job(metadata='{"rollcall": {"attempt": "soon"}}')
+    with pytest.raises(MalformedOrder):
+        read_order(job)
+    admit, _ = admission()
+    offer = Offer(job)
+    await admit.answer(offer.request)
+    assert offer.rejected_for_all is False
+
+
+def test_the_reported_load_grows_and_stays_below_what_makes_livekit_drop_jobs() -> None:
+    loads = [reported_load(active, 10) for active in range(12)]
+    assert loads == sorted(loads)
+    assert loads[0] == 0
+    assert loads[10] == loads[11] < 0.7

@@ -1,0 +1,96 @@
+"""The agent worker starts only with a complete environment, and names each fault in it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.agent.models import build_session, choose
+from services.agent.settings import AgentSettings
+from shared.contracts.models import Models
+from shared.contracts.sessions import Mode
+
+ROOT = Path(__file__).parents[2]
+COMPLETE = {
+    "LIVEKIT_URL": "ws://user:password@localhost:7880",
+    "LIVEKIT_API_KEY": "key",
+    "LIVEKIT_API_SECRET": "a secret of enough length, more than 32 bytes",
+}
+
+
+def start(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.agent"],
+        env={"PYTHONPATH": str(ROOT), **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("missing", COMPLETE)
+def test_a_missing_variable_is_named_and_ends_the_start_with_2(missing: str, tmp_path: Path) -> None:
+    ended = start(tmp_path, **{name: value for name, value in COMPLETE.items() if name != missing})
+    assert ended.returncode == 2
+    assert f"environment variable {missing} is missing" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AGENT_STT", "nova-3"),
+        ("AGENT_LLM", "openai/"),
+        ("AGENT_TTS", "cartesia/sonic-3:a voice"),
+        ("AGENT_REALTIME_MODEL", "gpt-realtime"),
+        ("AGENT_MAX_JOBS", "0"),
+        ("AGENT_TURN_DETECTION", "v1"),
+        ("LIVEKIT_AGENT_NAME", "agent "),
+        ("LIVEKIT_INFERENCE_URL", "localhost:8090"),
+    ],
+)
+def test_a_malformed_variable_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shared.runtime.config import load_settings
+
+    for known, good in COMPLETE.items():
+        monkeypatch.setenv(known, good)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        load_settings(AgentSettings)
+    assert end.value.code == 2
+    assert f"environment variable {name} is malformed" in capsys.readouterr().err
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> AgentSettings:
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+    return AgentSettings()
+
+
+def test_the_url_that_is_shown_has_no_password(settings: AgentSettings) -> None:
+    assert settings.public_livekit_url == "ws://localhost:7880"
+
+
+def test_an_order_may_choose_one_model_and_leave_the_rest(settings: AgentSettings) -> None:
+    chosen = choose(Models(llm="google/gemini-3-flash"), settings.default_models)
+    assert chosen.llm == "google/gemini-3-flash"
+    assert (chosen.stt, chosen.tts) == (settings.agent_stt, settings.agent_tts)
+
+
+async def test_a_session_calls_no_detector_in_the_cloud(settings: AgentSettings) -> None:
+    session = build_session(settings.default_models, mode=Mode.PIPELINE, settings=settings)
+    assert session.options.turn_handling["turn_detection"] == "vad"
+    assert session.options.interruption["mode"] == "vad"
+
+
+async def test_voice_and_language_win_over_the_descriptors(settings: AgentSettings) -> None:
+    asked = choose(Models(tts="cartesia/sonic-3:anna", voice="berta", language="de"), settings.default_models)
+    session = build_session(asked, mode=Mode.PIPELINE, settings=settings)
+    assert session.tts is not None
+    assert session.tts._opts.voice == "berta"  # type: ignore[attr-defined]
+    assert session.tts._opts.language == "de"  # type: ignore[attr-defined]

@@ -1,0 +1,115 @@
+"""How the SDK's conversation items become turns."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from livekit.agents.llm import AgentHandoff, ChatMessage, FunctionCall, FunctionCallOutput
+
+from services.agent.turns import TurnLog
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import TurnFinished
+from shared.contracts.sessions import Role
+from tests.unit.agent_fakes import FACTS, SESSION, ListedOutbox, an_order
+
+
+def a_log(order: DispatchOrder | None = None) -> tuple[TurnLog, ListedOutbox]:
+    outbox = ListedOutbox()
+    return TurnLog(order=order or an_order(), facts=FACTS, outbox=outbox), outbox
+
+
+def turns(outbox: ListedOutbox) -> list[TurnFinished]:
+    return [event for event in outbox.events if isinstance(event, TurnFinished)]
+
+
+def a_message(text: str = "Hello", role: Any = "assistant", **fields: Any) -> ChatMessage:
+    return ChatMessage(role=role, content=[text], **fields)
+
+
+def test_a_user_turn_carries_its_speaker_and_what_the_sdk_knows_of_it() -> None:
+    log, outbox = a_log()
+    item = a_message(
+        " What time is it? ",
+        "user",
+        transcript_confidence=0.9,
+        created_at=100.0,
+        metrics={
+            "started_speaking_at": 98.0,
+            "stopped_speaking_at": 99.5,
+            "transcription_delay": 0.3,
+            "llm_node_tps": 3000.0,  # no latency
+            "provider_request_ids": ["x"],
+        },
+    )
+    log.message(item, caller="caller-1", language="en")
+    [turn] = turns(outbox)
+    assert outbox.offered[0][0] == "rollcall:turns"
+    assert (turn.session_id, turn.attempt, turn.job_id, turn.worker_id) == (SESSION, 1, "AJ_1", "AW_1")
+    assert (turn.item_id, turn.kind, turn.role, turn.text) == (
+        item.id,
+        "message",
+        Role.USER,
+        "What time is it?",
+    )
+    assert (turn.participant_identity, turn.language, turn.confidence) == ("caller-1", "en", 0.9)
+    assert turn.created_at == datetime.fromtimestamp(100, UTC)
+    assert (turn.started_at, turn.ended_at) == (
+        datetime.fromtimestamp(98, UTC),
+        datetime.fromtimestamp(99.5, UTC),
+    )
+    assert turn.metrics == {"transcription_delay": 0.3}
+
+
+def test_an_agent_turn_has_no_caller_and_says_that_it_was_interrupted() -> None:
+    log, outbox = a_log()
+    log.message(a_message(interrupted=True), caller="caller-1", language="en")
+    [turn] = turns(outbox)
+    assert (turn.role, turn.interrupted) == (Role.ASSISTANT, True)
+    assert (turn.participant_identity, turn.language, turn.started_at) == (None, None, None)
+
+
+def test_instructions_and_empty_messages_are_nobodys_turn() -> None:
+    log, outbox = a_log()
+    for item in (a_message("Be nice", "system"), a_message("Be nice", "developer"), a_message("  ")):
+        log.message(item, caller=None, language=None)
+    assert outbox.offered == []
+    assert log.count == 0
+
+
+def test_numbers_go_on_from_the_orders_first_and_an_item_counts_once() -> None:
+    log, outbox = a_log(an_order(attempt=2, first_seq=6))
+    first, second = a_message("one"), a_message("two")
+    for item in (first, second, first):
+        log.message(item, caller=None, language=None)
+    assert [(turn.seq, turn.attempt) for turn in turns(outbox)] == [(6, 2), (7, 2)]
+    assert log.count == 2
+
+
+def test_a_tool_call_and_its_answer_are_two_turns() -> None:
+    log, outbox = a_log()
+    log.tool(
+        FunctionCall(call_id="c1", name="weather", arguments='{"city": "Graz"}'),
+        FunctionCallOutput(call_id="c1", name="weather", output="sunny", is_error=False),
+    )
+    call, output = turns(outbox)
+    assert (call.kind, call.role, call.extra) == (
+        "function_call",
+        Role.TOOL,
+        {"call_id": "c1", "name": "weather", "arguments": '{"city": "Graz"}'},
+    )
+    assert (output.kind, output.text) == ("function_call_output", "sunny")
+    assert output.extra == {"call_id": "c1", "name": "weather", "output": "sunny", "is_error": False}
+
+
+def test_a_handoff_is_a_turn_but_the_first_agents_start_is_none() -> None:
+    log, outbox = a_log()
+    log.handoff(AgentHandoff(old_agent_id=None, new_agent_id="desk"))
+    log.handoff(AgentHandoff(old_agent_id="desk", new_agent_id="billing"))
+    [turn] = turns(outbox)
+    assert (turn.kind, turn.extra["new_agent_id"]) == ("agent_handoff", "billing")
+
+
+def test_a_job_of_somebody_else_publishes_no_turns() -> None:
+    outbox = ListedOutbox()
+    log = TurnLog(order=None, facts=FACTS, outbox=outbox)
+    log.message(a_message(), caller=None, language=None)
+    assert outbox.offered == []
