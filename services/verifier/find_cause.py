@@ -10,6 +10,9 @@ from shared.contracts.events import AgentError
 from shared.runtime.registry import Fleet
 from shared.runtime.tables import AttemptRow, SessionRow
 
+# How a worker of ours says that it passed the job on, since all its slots are taken.
+WORKER_FULL = "full"
+
 Finding = tuple[Cause, dict[str, Any]]
 
 
@@ -54,11 +57,10 @@ def _error(seen: Witnesses) -> Finding | None:
 
 
 def _refusal(seen: Witnesses) -> Finding | None:
-    if seen.attempt.rejected_at is not None:
-        return Cause.WORKER_REJECTED, {
-            "worker_id": seen.attempt.worker_id,
-            "reason": seen.attempt.close_reason,
-        }
+    if seen.attempt.rejected_at is not None and seen.attempt.assigned_at is None:
+        reason = seen.attempt.close_reason
+        cause = Cause.WORKERS_AT_CAPACITY if reason == WORKER_FULL else Cause.WORKER_REJECTED
+        return cause, {"worker_id": seen.attempt.worker_id, "reason": reason}
     if seen.job.refused:
         return Cause.WORKER_REJECTED, {"dispatch_id": seen.attempt.dispatch_id}
     return None

@@ -149,10 +149,9 @@ def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
     attempt.job_id = report.job_id
     attempt.participant_identity = report.participant_identity or attempt.participant_identity
     attempt.participant_sid = report.participant_sid or attempt.participant_sid
-    if report.error is not None:
-        # The first error is the cause; those that follow are mostly its echoes.
-        if fatal_error(attempt) is None:
-            attempt.error = report.error.model_dump(mode="json")
+    # The first fatal error is the cause; those that follow are mostly its echoes.
+    if report.error is not None and fatal_error(attempt) is None:
+        attempt.error = report.error.model_dump(mode="json")
     if report.reason is not None:
         attempt.close_reason = report.reason
     dated = _DATED_BY.get(report.step)

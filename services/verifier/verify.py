@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.verifier import metrics
-from services.verifier.find_cause import Finding, Witnesses, fatal_error, find_cause
+from services.verifier.find_cause import WORKER_FULL, Finding, Witnesses, fatal_error, find_cause
 from services.verifier.observe import JobSighting, Sighting, look, look_at_job
 from services.verifier.ports import Rooms
 from services.verifier.rulings import CLAIM_LEASE, Case, Rulings
@@ -20,7 +20,7 @@ from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
-from shared.runtime.tables import SessionRow
+from shared.runtime.tables import AttemptRow, SessionRow
 
 log = get_logger(__name__)
 
@@ -31,6 +31,10 @@ SLOWEST_POLL_S = 1.0
 AFTER_HINT_POLL_S = 0.03
 FLEET_INTERVAL = timedelta(seconds=1)
 JOB_INTERVAL = timedelta(seconds=1)
+# LiveKit asks the next worker within milliseconds of a refusal.
+PASSING_ON = timedelta(seconds=1)
+# An agent of the right name is there: very likely ours, once LiveKit shows its job.
+UNBOUND_PATIENCE = timedelta(seconds=2)
 
 
 @dataclass
@@ -44,6 +48,13 @@ class Trail:
     job_seen_at: datetime | None = None
     had_worker: bool = False
     livekit_error: LiveKitError | None = None
+
+
+def _turned_down(attempt: AttemptRow, now: datetime) -> bool:
+    """True if no worker takes the job any more; a full one only passed it on to the next."""
+    if attempt.rejected_at is None or attempt.assigned_at is not None:
+        return False
+    return attempt.close_reason != WORKER_FULL or now - attempt.rejected_at >= PASSING_ON
 
 
 class Verifier:
@@ -141,7 +152,7 @@ class Verifier:
             return not trail.livekit_error.retryable
         if (
             fatal_error(attempt)
-            or attempt.rejected_at is not None
+            or _turned_down(attempt, now)
             or attempt.closed_at is not None
             or trail.job.refused
         ):
@@ -150,7 +161,8 @@ class Verifier:
             return False
         if await self._worker_came_late(case, trail):
             return True
-        return now - (attempt.accepted_at or attempt.started_at) >= self._window
+        window = self._window + (UNBOUND_PATIENCE if trail.sighting.unbound else timedelta())
+        return now - (attempt.accepted_at or attempt.started_at) >= window
 
     async def _worker_came_late(self, case: Case, trail: Trail) -> bool:
         """True if a worker has come that the dispatch can't have reached: LiveKit keeps no queue."""

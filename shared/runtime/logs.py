@@ -21,6 +21,7 @@ _NOISY = (
     "alembic",
     "asyncio",
     "httpx",
+    "httpx2",
     "kombu",
     "amqp",
     "redis",
