@@ -152,7 +152,9 @@ def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
     # The first fatal error is the cause; those that follow are mostly its echoes.
     if report.error is not None and fatal_error(attempt) is None:
         attempt.error = report.error.model_dump(mode="json")
-    if report.reason is not None:
+    if report.step == Step.ACCEPTED:
+        attempt.close_reason = None  # another worker has passed it on before
+    elif report.reason is not None:
         attempt.close_reason = report.reason
     dated = _DATED_BY.get(report.step)
     if dated is None:

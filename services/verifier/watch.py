@@ -20,7 +20,9 @@ log = get_logger(__name__)
 # An agent that has said goodbye is given this long to leave before it is looked for again.
 LEAVING = timedelta(milliseconds=300)
 
-FAILED_CLOSE = "error"
+# Why an agent closes of its own accord, in the words of livekit-agents' CloseReason. Any other end of an
+# agent whose caller is still there is a loss.
+NORMAL_ENDS = frozenset({"participant_disconnected", "user_initiated", "task_completed"})
 HOPELESS = frozenset({Cause.MODEL_MISCONFIGURED})
 
 
@@ -77,10 +79,10 @@ class Watch:
         elif sighting.agent is not None:
             pause = LEAVING if attempt.closed_at is not None else self._interval
             await self._rulings.look_again(row, at=self._now() + pause)
-        elif attempt.closed_at is not None and attempt.close_reason != FAILED_CLOSE:
-            await self._end(case, attempt.close_reason or "closed by the agent")
         elif not room_exists:
-            await self._end(case, "room closed")
+            await self._end(case, attempt.close_reason or "room closed")
+        elif attempt.close_reason in NORMAL_ENDS:
+            await self._end(case, attempt.close_reason)
         elif not sighting.callers and attempt.assigned_at is None:
             # A worker that doesn't report to us leaves after its caller without a word.
             await self._end(case, "caller left")
