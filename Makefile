@@ -1,0 +1,41 @@
+# Everything starts from Python 3.11 or later, git and make; the rest is fetched or built.
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-faults bench lint lock clean setup servers
+
+PY := .venv/bin/python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## the whole stack and a spoken conversation; ONCE=1 ends by itself
+	@.venv/bin/rollcall demo $(if $(ONCE),--once)
+
+up: setup ## the whole stack, until Ctrl-C
+	@.venv/bin/rollcall up
+
+test: lint servers ## every check and every test
+	$(PY) -m pytest $(ARGS)
+
+test-faults: setup servers ## only the tests that kill, freeze and restart processes
+	$(PY) -m pytest tests/faults $(ARGS)
+
+bench: setup servers ## the published numbers
+	$(PY) -m bench $(ARGS)
+
+lint: setup ## style, types and the rules of the imports
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+lock: setup ## write the locks anew; UPGRADE=1 takes the latest versions
+	@requirements/lock.sh
+
+clean: ## remove the environment and all local state; built servers stay in the user's cache
+	rm -rf .venv .rollcall .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+
+setup:
+	@requirements/setup.sh
+
+servers: setup
+	@$(PY) -m cli.provision

@@ -1,0 +1,118 @@
+"""`rollcall demo`: the whole stack, and a call to it, as it happens."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Final
+
+from livekit import rtc
+from rich.console import Console
+from rich.text import Text
+
+from cli.client import ApiError, open_client
+from cli.conversation import Outcome, hold_conversation
+from cli.interrupt import EXIT_INTERRUPTED, run_until_interrupted
+from cli.process import StartFailed
+from cli.provision.server import ProvisionError
+from cli.screen import WARNING, Screen, make_console
+from cli.stack import Stack
+from cli.voice import VoiceMissing
+
+# Without a pause: the end of a turn is found by silence, and a comma can be long enough for it.
+SENTENCES: Final = (
+    "Hello my name is Alice.",
+    "What are your opening hours?",
+    "What is seven plus five?",
+    "Do you remember my name?",
+    "Thank you and goodbye.",
+)
+HIGHEST_WORD_ERROR: Final = 0.2
+
+
+def run_demo(state: Path, *, once: bool) -> int:
+    """Run the demo; returns the exit code: 0 if the call went as it should, or the user ended it."""
+    console = make_console()
+    # LiveKit warns of every caller that hangs up; its log has it all.
+    screen = Screen(console, level=WARNING, muted={"livekit"}, longest=160)
+    stack = Stack(state, fixed_ports=True, cwd=Path.cwd(), tell=screen.tell, notify=screen.notify)
+
+    async def work() -> int:
+        started = time.monotonic()
+        screen.tell("starting Redis, LiveKit and the services")
+        stack.logs.mkdir(parents=True, exist_ok=True)
+        async with screen.following(stack.logs), stack:
+            screen.tell(f"ready after {time.monotonic() - started:.1f} s; logs in {stack.logs}")
+            verdict = await _call(stack, console)
+            console.print(
+                Text(f"\n{verdict or 'The call went as it should.'}", style="red" if verdict else "green")
+            )
+            if once:
+                return 1 if verdict else 0
+            console.print(Text(_what_now(stack), style="bold"))
+            await asyncio.Event().wait()
+        return 0
+
+    try:
+        code = run_until_interrupted(
+            work(), hurry=stack.kill, said=lambda: screen.tell("stopping; Ctrl-C again to kill at once")
+        )
+    except (ProvisionError, StartFailed) as failure:
+        console.print(Text(str(failure), style="bold red"))
+        return 1
+    return 0 if code == EXIT_INTERRUPTED and not once else code
+
+
+async def _call(stack: Stack, console: Console) -> str | None:
+    """Hold the conversation; returns what went wrong, or None."""
+    console.print(
+        Text("\nA synthetic caller asks for a session. Milliseconds since the request:", style="bold")
+    )
+    try:
+        async with open_client(stack.api_url) as client:
+            outcome = await hold_conversation(client, SENTENCES, show=console.print)
+    except (ApiError, rtc.ConnectError, VoiceMissing) as failure:
+        return str(failure)
+    console.print(Text(_summary(outcome), style="bold"))
+    return judge(outcome)
+
+
+def judge(outcome: Outcome) -> str | None:
+    """Say what is wrong with a call; None if nothing is."""
+    if not outcome.joined:
+        return f"The agent did not join: {_last_step(outcome)}"
+    if outcome.problem:
+        return f"The conversation broke off: {outcome.problem}"
+    answers = outcome.turns_of("assistant")
+    if len(answers) < len(outcome.spoken):
+        return f"Only {len(answers)} of the agent's answers are in the database."
+    if outcome.word_error > HIGHEST_WORD_ERROR:
+        return f"{outcome.word_error:.0%} of the caller's words are wrong in the database."
+    return None
+
+
+def _last_step(outcome: Outcome) -> str:
+    events = outcome.timeline.events
+    return f"the last event is {events[-1].type} {events[-1].data}" if events else "there is no event"
+
+
+def _summary(outcome: Outcome) -> str:
+    caller, agent = outcome.turns_of("user"), outcome.turns_of("assistant")
+    waits = sorted(outcome.answer_seconds)
+    answered = f"; answers began after {waits[len(waits) // 2]:.1f} s (median)" if waits else ""
+    complete = {True: "complete", False: "incomplete", None: "not closed yet"}[outcome.timeline.complete]
+    return (
+        f"\nIn the database: {len(caller)} turns of the caller, {len(agent)} of the agent;"
+        f" transcript {complete}."
+        f"\nWord error of the caller's words: {outcome.word_error:.0%}{answered}."
+    )
+
+
+def _what_now(stack: Stack) -> str:
+    return (
+        f"\nEverything keeps running. Now you can\n"
+        f"  read the API's documentation   {stack.api_url}/docs\n"
+        f'  talk to the agent              .venv/bin/rollcall call "What are your opening hours?"\n'
+        f"  see why a session would fail   {stack.api_url}/health/agent\n"
+        f"  read the logs                  {stack.logs}\n"
+        f"  stop                           Ctrl-C\n"
+    )

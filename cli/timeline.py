@@ -1,0 +1,117 @@
+"""Show a session as it happens: each step with its time since the request, and both sides' words."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Final
+
+from rich.text import Text
+
+from cli.client import ApiError, Client, Turn
+from shared.contracts.events import Envelope, Severity
+from shared.contracts.sessions import TERMINAL
+
+POLL_S: Final = 0.15
+
+_STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "session.requested.v1": lambda d: f"session stored: room {d['room_name']}, agent {d['agent_name']}",
+    "dispatch.started.v1": lambda d: f"dispatching, attempt {d['attempt']}/{d['max_attempts']}",
+    "dispatch.accepted.v1": lambda d: f"LiveKit took the dispatch {d['dispatch_id']}",
+    "dispatch.failed.v1": lambda d: f"LiveKit did not take the dispatch: {d['cause']}",
+    "agent.assigned.v1": lambda d: f"a worker took the job: {d.get('worker_id') or 'unknown worker'}",
+    "agent.joined.v1": lambda d: f"the agent is in the room, proven: {d['participant_identity']}",
+    "agent.ready.v1": lambda _: "the agent listens",
+    "agent.first_speech.v1": lambda _: "the agent speaks",
+    "agent.missing.v1": lambda d: f"no agent came: {d['cause']}; another attempt follows",
+    "agent.lost.v1": lambda d: f"the agent is gone: {d['cause']}; another is called",
+    "agent.extra_removed.v1": lambda d: f"a second agent was removed: {d['participant_identity']}",
+    "session.failed.v1": lambda d: f"no agent: {d['cause']}. {d['advice']}",
+    "session.ended.v1": lambda d: f"session ended: {d['reason']}",
+    "session.cancelled.v1": lambda d: f"session cancelled: {d['reason']}",
+}
+_COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
+
+
+class Timeline:
+    """Follows one session. `events` and `turns` are what was seen so far; `over` is set at its end."""
+
+    def __init__(self, client: Client, session_id: str, *, show: Callable[[Text], None]) -> None:
+        self._client = client
+        self._session_id = session_id
+        self._show = show
+        self._shown_turns: set[int] = set()
+        self.events: list[Envelope] = []
+        self.turns: list[Turn] = []
+        self.complete: bool | None = None
+        self.over = asyncio.Event()
+        self._final = asyncio.Event()
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator["Timeline"]:
+        """Show what happens while the block runs, and at its end what came last."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        with suppress(ApiError):
+            await self.read()
+
+    async def wait_until_over(self, timeout_s: float) -> bool:
+        """Wait until the session has ended and its transcript is known to be complete, or not."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._final.wait()
+        return self.over.is_set()
+
+    def seen(self, event_type: str) -> bool:
+        """True if an event of this type was among those seen."""
+        return any(event.type == event_type for event in self.events)
+
+    async def read(self) -> None:
+        """Read and show what is new; raises `ApiError`."""
+        events = await self._client.events(self._session_id)
+        for event in events[len(self.events) :]:
+            self._show(_event_line(event, events[0].time))
+        self.events = events
+        transcript = await self._client.transcript(self._session_id)
+        for turn in transcript.items:
+            if turn.seq not in self._shown_turns:
+                self._shown_turns.add(turn.seq)
+                self._show(_turn_line(turn, events[0].time if events else turn.created_at))
+        self.turns = transcript.items
+        self.complete = transcript.complete
+        if transcript.status in TERMINAL:
+            self.over.set()
+            if transcript.complete is not None:
+                self._final.set()
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(ApiError):  # the API may be restarting
+                await self.read()
+            await asyncio.sleep(POLL_S)
+
+
+def _event_line(event: Envelope, start: datetime) -> Text:
+    describe = _STEPS.get(event.type)
+    try:
+        text = describe(event.data) if describe else event.type
+    except KeyError:
+        text = event.type
+    return _stamp(event.time, start) + Text(f"· {text}", style=_COLOURS.get(event.severity, "bright_blue"))
+
+
+def _turn_line(turn: Turn, start: datetime) -> Text:
+    who, style = ("caller", "green") if turn.role == "user" else (turn.role, "bold")
+    text = f"{who.replace('assistant', 'agent'):>7}: {turn.text}"
+    return _stamp(turn.created_at, start) + Text(
+        text + (" (interrupted)" if turn.interrupted else ""), style=style
+    )
+
+
+def _stamp(time: datetime, start: datetime) -> Text:
+    return Text(f"{(time - start).total_seconds() * 1000:8.0f} ms  ", style="dim")

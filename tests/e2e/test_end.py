@@ -1,0 +1,77 @@
+"""A session is ended by request in each of its states: the agent goes, the room closes."""
+
+import pytest
+
+from tests.support.sessions import TERMINAL, Rollcall, until
+
+pytestmark = pytest.mark.e2e
+
+
+async def test_delete_while_requested_means_that_nothing_is_ever_dispatched(rollcall: Rollcall) -> None:
+    dispatcher = rollcall.stack.process("dispatcher")
+    dispatcher.freeze()
+    try:
+        started = await rollcall.start()
+        ended = await rollcall.end(started["session_id"])
+        assert ended["status"] == "cancelled"
+    finally:
+        dispatcher.thaw()
+    # The dispatcher is alive again: a later session passes it, and the cancelled one must not have.
+    later = await rollcall.start()
+    await rollcall.until_status(later["session_id"], "active")
+    assert (await rollcall.session(started["session_id"]))["attempts"] == []
+    assert not await rollcall.room_exists(started["room_name"])
+    await rollcall.end(later["session_id"])
+
+
+async def test_delete_while_dispatching_withdraws_what_the_dispatcher_was_making(
+    rollcall: Rollcall,
+) -> None:
+    livekit = rollcall.stack.process("livekit")
+    livekit.freeze()  # the dispatcher's call hangs
+    try:
+        started = await rollcall.start()
+        await rollcall.until_event(started["session_id"], "dispatch.started.v1")
+        ended = await rollcall.end(started["session_id"])
+        assert ended["status"] == "cancelled"
+    finally:
+        livekit.thaw()
+    await rollcall.until_gone(started["room_name"])
+    assert "agent.joined.v1" not in await rollcall.event_types(started["session_id"])
+
+
+async def test_delete_while_dispatched_leaves_no_agent_and_no_room(rollcall: Rollcall) -> None:
+    verifier = rollcall.stack.process("verifier")
+    verifier.freeze()
+    try:
+        started = await rollcall.start()
+        await rollcall.until_event(started["session_id"], "dispatch.accepted.v1")
+        ended = await rollcall.end(started["session_id"])
+        assert ended["status"] == "cancelled"
+    finally:
+        verifier.thaw()
+    await rollcall.until_gone(started["room_name"])
+
+
+async def test_delete_while_active_sends_the_agent_away_and_closes_the_room(rollcall: Rollcall) -> None:
+    started = await rollcall.start()
+    await rollcall.until_status(started["session_id"], "active")
+    ended = await rollcall.end(started["session_id"])
+    assert ended["status"] == "ended"
+    assert ended["end_reason"] == "ended by request"
+    await rollcall.until_gone(started["room_name"])
+    assert (await rollcall.end(started["session_id"]))["status"] == "ended", "a second DELETE changes nothing"
+
+    async def slots_free() -> bool:
+        return all(w["active_jobs"] == 0 for w in (await rollcall.get("/v1/workers"))["workers"])
+
+    await until(slots_free, what="the worker's slot is free again")
+
+
+async def test_delete_after_the_end_changes_nothing(rollcall: Rollcall) -> None:
+    started = await rollcall.start()
+    first = await rollcall.end(started["session_id"])
+    assert first["status"] in TERMINAL
+    events = await rollcall.event_types(started["session_id"])
+    assert await rollcall.end(started["session_id"]) == first
+    assert await rollcall.event_types(started["session_id"]) == events

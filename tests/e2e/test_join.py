@@ -1,0 +1,152 @@
+"""The join is proven on a real LiveKit server, or its absence explained."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from livekit import api
+
+from cli.caller import Caller
+from cli.process import Process
+from tests.support.sessions import Rollcall, until
+from tests.support.workers import foreign_worker
+
+pytestmark = pytest.mark.e2e
+
+
+async def test_without_any_worker_the_session_fails_with_the_cause_and_what_to_do(
+    agentless: Rollcall,
+) -> None:
+    started = await agentless.start(agent_name="nobody")
+    assert started["status"] == "requested"
+    failed = await agentless.until_status(started["session_id"], "failed")
+    assert failed["failure"]["cause"] == "no_worker_registered"
+    assert "Start an agent worker" in failed["failure"]["advice"]
+    assert failed["attempt"] == failed["max_attempts"] == 3
+    last = (await agentless.events(started["session_id"]))[-1]
+    assert (last["type"], last["severity"]) == ("session.failed.v1", "critical")
+    waited = await _seconds_until_failed(agentless, started["session_id"])
+    assert waited < 20, "the client SDKs give up after 20 s"
+    verifier = agentless.stack.process("verifier").log()
+    assert f"agent did not join room {started['room_name']}" in verifier
+    await agentless.until_gone(started["room_name"])
+
+
+async def test_a_worker_under_another_name_is_found_in_the_evidence(rollcall: Rollcall) -> None:
+    started = await rollcall.start(agent_name="agnet")
+    failed = await rollcall.until_status(started["session_id"], "failed")
+    assert failed["failure"]["cause"] == "agent_name_mismatch"
+    assert failed["failure"]["evidence"]["names_seen"] == ["agent"]
+    assert failed["failure"]["evidence"]["nearest"] == "agent"
+
+
+async def test_a_worker_that_knows_nothing_of_us_is_verified_too(
+    agentless: Rollcall, worker_log: Path
+) -> None:
+    async with foreign_worker(agentless.stack, agent_name="stranger", log=worker_log):
+        started = await agentless.start(agent_name="stranger")
+        session = await agentless.until_status(started["session_id"], "active")
+        assert await agentless.agents_in(started["room_name"]) == [session["agent_identity"]]
+        assert session["attempts"][0]["outcome"] == "joined"
+        await agentless.end(started["session_id"])
+        await agentless.until_gone(started["room_name"])
+
+
+async def test_a_worker_that_comes_up_late_still_gets_the_session(
+    agentless: Rollcall, worker_log: Path
+) -> None:
+    # Let the worker's start, which takes seconds, fall inside the join budget: it is started first, and
+    # the session is asked for before it has registered.
+    async with foreign_worker(agentless.stack, agent_name="latecomer", log=worker_log, wait=False):
+        started = await agentless.start(agent_name="latecomer")
+        assert "registered worker" not in worker_log.read_text()
+        session = await agentless.until_status(started["session_id"], "active")
+        assert session["attempt"] >= 2, "LiveKit never delivers a job that nobody took at once"
+        assert await agentless.agents_in(started["room_name"]) == [session["agent_identity"]]
+        await agentless.end(started["session_id"])
+
+
+async def test_a_room_that_exists_already_gets_its_agent_and_its_guests_stay(rollcall: Rollcall) -> None:
+    async with rollcall.livekit() as livekit:
+        await livekit.room.create_room(api.CreateRoomRequest(name="lobby", metadata="theirs"))
+        started = await rollcall.start(room_name="lobby")
+        session = await rollcall.until_status(started["session_id"], "active")
+        assert await rollcall.agents_in("lobby") == [session["agent_identity"]]
+        [room] = (await livekit.room.list_rooms(api.ListRoomsRequest(names=["lobby"]))).rooms
+        assert room.metadata == "theirs"
+    await rollcall.end(started["session_id"])
+    await rollcall.until_gone("lobby")
+
+
+async def test_a_caller_who_is_quicker_than_the_dispatch_makes_no_second_agent(rollcall: Rollcall) -> None:
+    dispatcher = rollcall.stack.process("dispatcher")
+    dispatcher.freeze()
+    try:
+        started = await rollcall.start()
+        caller = Caller(server_url=started["server_url"], token=started["participant_token"])
+        await caller.join()  # and so makes the room
+    finally:
+        dispatcher.thaw()
+    try:
+        session = await rollcall.until_status(started["session_id"], "active")
+        await caller.wait_until_agent_quiet(60)
+        assert await rollcall.agents_in(started["room_name"]) == [session["agent_identity"]]
+    finally:
+        await caller.leave()
+    await rollcall.until_status(started["session_id"], "ended")
+
+
+async def test_livekit_down_is_retried_and_then_named(agentless: Rollcall) -> None:
+    livekit: Process = agentless.stack.process("livekit")
+    await livekit.stop()
+    try:
+        started = await agentless.start(agent_name="nobody")
+        failed = await agentless.until_status(started["session_id"], "failed")
+        assert failed["failure"]["cause"] == "livekit_unreachable"
+        assert [attempt["outcome"] for attempt in failed["attempts"]] == ["error"] * 3
+        types = await agentless.event_types(started["session_id"])
+        assert types.count("dispatch.failed.v1") == 2
+    finally:
+        await livekit.start()
+
+
+async def test_livekit_back_in_time_means_no_failure(agentless: Rollcall, worker_log: Path) -> None:
+    livekit: Process = agentless.stack.process("livekit")
+    async with foreign_worker(agentless.stack, agent_name="patient", log=worker_log):
+        await livekit.stop()
+        started = await agentless.start(agent_name="patient")
+        await agentless.until_event(started["session_id"], "dispatch.failed.v1")
+        await livekit.start()
+
+        async def registered_again() -> bool:
+            return worker_log.read_text().count("registered worker") >= 2
+
+        await until(registered_again, what="the worker is back")
+        session = await agentless.session(started["session_id"])
+        if session["status"] == "failed":  # the worker took longer to come back than the budget allows
+            assert session["failure"]["cause"] in {"no_worker_registered", "livekit_unreachable"}
+        again = await agentless.start(agent_name="patient")
+        active = await agentless.until_status(again["session_id"], "active")
+        assert await agentless.agents_in(again["room_name"]) == [active["agent_identity"]]
+        await agentless.end(again["session_id"])
+
+
+async def test_two_workers_and_one_session_make_one_agent(agentless: Rollcall, tmp_path: Path) -> None:
+    async with (
+        foreign_worker(agentless.stack, agent_name="twin", log=tmp_path / "1.log"),
+        foreign_worker(agentless.stack, agent_name="twin", log=tmp_path / "2.log"),
+    ):
+        started = await asyncio.gather(*(agentless.start(agent_name="twin") for _ in range(4)))
+        for one in started:
+            session = await agentless.until_status(one["session_id"], "active")
+            assert await agentless.agents_in(one["room_name"]) == [session["agent_identity"]]
+        for one in started:
+            await agentless.end(one["session_id"])
+
+
+async def _seconds_until_failed(rollcall: Rollcall, session_id: str) -> float:
+    from datetime import datetime
+
+    events = await rollcall.events(session_id)
+    first, last = (datetime.fromisoformat(events[i]["time"]) for i in (0, -1))
+    return (last - first).total_seconds()

@@ -1,0 +1,133 @@
+"""The queue is a hint and the database the truth: what happens to the first costs no session."""
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from cli.environment import clean_environment
+from cli.stack import Stack
+from tests.support.sessions import TERMINAL, Rollcall, until
+from tests.support.workers import foreign_worker
+
+pytestmark = pytest.mark.faults
+
+
+@pytest_asyncio.fixture(scope="module")
+async def small_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    state = tmp_path_factory.mktemp("faults")
+    services = ["api", "dispatcher", "verifier"]
+    async with Stack(state, env=clean_environment(), services=services) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture
+async def rollcall(small_stack: Stack) -> AsyncIterator[Rollcall]:
+    client = Rollcall(small_stack)
+    yield client
+    await client.close()
+
+
+@pytest_asyncio.fixture
+async def joiner(small_stack: Stack, tmp_path: Path) -> AsyncIterator[str]:
+    async with foreign_worker(small_stack, agent_name="joiner", log=tmp_path / "joiner.log"):
+        yield "joiner"
+
+
+async def test_with_redis_frozen_a_session_is_accepted_at_once_and_dispatched_afterwards(
+    rollcall: Rollcall, joiner: str
+) -> None:
+    redis = rollcall.stack.process("redis")
+    redis.freeze()
+    try:
+        async with httpx.AsyncClient(base_url=rollcall.stack.api_url, timeout=2) as impatient:
+            responses = await asyncio.gather(
+                *(impatient.post("/v1/sessions", json={"agent_name": joiner}) for _ in range(5))
+            )
+        started = [response.json() for response in responses]
+        assert [response.status_code for response in responses] == [202] * 5
+    finally:
+        redis.thaw()
+    for one in started:
+        session = await rollcall.until_status(one["session_id"], "active")
+        assert await rollcall.agents_in(one["room_name"]) == [session["agent_identity"]]
+        await rollcall.end(one["session_id"])
+
+
+async def test_a_redis_that_stays_away_fails_the_session_with_queue_stalled(rollcall: Rollcall) -> None:
+    redis = rollcall.stack.process("redis")
+    redis.freeze()
+    try:
+        started = await rollcall.start(agent_name="nobody")
+        failed = await rollcall.until_status(started["session_id"], "failed")
+        assert failed["failure"]["cause"] == "queue_stalled"
+    finally:
+        redis.thaw()
+
+
+async def test_no_session_is_stuck_when_celery_workers_are_killed_under_load(
+    rollcall: Rollcall, joiner: str
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    stop = time.monotonic() + 12
+    started: list[dict[str, str]] = []
+
+    async def load() -> None:
+        while time.monotonic() < stop:
+            started.append(await rollcall.start(agent_name=joiner))
+            await asyncio.sleep(dice.uniform(0.05, 0.4))
+
+    async def kills() -> None:
+        while time.monotonic() < stop:
+            await asyncio.sleep(dice.uniform(0.5, 2.5))
+            victim = rollcall.stack.process(dice.choice(["dispatcher", "verifier"]))
+            if victim.pid is not None:
+                victim.kill(signal.SIGKILL)
+
+    await asyncio.gather(load(), kills())
+    assert sum(rollcall.stack.process(name).restarts for name in ("dispatcher", "verifier")) > 0
+
+    async def settled() -> bool:
+        sessions = [await rollcall.session(one["session_id"]) for one in started]
+        return all(s["status"] == "active" or s["status"] in TERMINAL for s in sessions)
+
+    await until(settled, what="every session has an agent or a cause", timeout_s=90)
+    doubles = stuck = 0
+    for one in started:
+        session = await rollcall.session(one["session_id"])
+        agents = await rollcall.agents_in(one["room_name"])
+        if session["status"] == "active":
+            doubles += len(agents) > 1
+            stuck += len(agents) == 0
+        else:
+            assert session["failure"]["cause"], session
+            assert agents == []
+        await rollcall.end(one["session_id"])
+    active = sum(1 for one in started)
+    print(f"{active} sessions, {doubles} with two agents, {stuck} with none")
+    assert (doubles, stuck) == (0, 0)
+
+
+async def test_a_task_delivered_twice_makes_one_dispatch(rollcall: Rollcall, joiner: str) -> None:
+    from shared.contracts.keys import DISPATCH_TASK, VERIFY_TASK
+    from shared.runtime.celery import TaskSender, make_celery
+
+    sender = TaskSender(make_celery("test", rollcall.stack.redis_url))
+    started = await rollcall.start(agent_name=joiner)
+    for task in (DISPATCH_TASK, VERIFY_TASK) * 3:
+        await sender.send(task, [started["session_id"]] * 3)
+    session = await rollcall.until_status(started["session_id"], "active")
+    sender.close()
+    assert session["attempt"] == 1
+    types = await rollcall.event_types(started["session_id"])
+    assert types.count("dispatch.accepted.v1") == types.count("agent.joined.v1") == 1
+    assert await rollcall.agents_in(started["room_name"]) == [session["agent_identity"]]
+    await rollcall.end(started["session_id"])

@@ -1,0 +1,49 @@
+"""Whole stacks of real processes."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.environment import clean_environment
+from cli.stack import Stack
+
+StartStack = Callable[..., Awaitable[Stack]]
+
+LOG_LINES_ON_FAILURE = 40
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Everything, running; shared by all tests that break nothing."""
+    async with Stack(tmp_path_factory.mktemp("stack"), env=clean_environment(), tell=print) as running:
+        yield running
+
+
+@pytest.fixture
+async def start_stack(tmp_path: Path) -> AsyncIterator[StartStack]:
+    """Starts a stack of the test's own: `await start_stack(services={"api"}, restart=False, …)`.
+
+    Takes the fields of `StackOptions`; `env` is added to an environment without the developer's set-up.
+    """
+    numbers = itertools.count(1)
+    async with AsyncExitStack() as stacks:
+
+        async def start(*, env: dict[str, str] | None = None, **options: Any) -> Stack:
+            folder = tmp_path / f"stack-{next(numbers)}"
+            started = Stack(folder, env=clean_environment(env), tell=print, **options)
+            return await stacks.enter_async_context(started)
+
+        yield start
+
+
+def ends_of_logs(stack: Stack) -> str:
+    """The last lines of every process's log, for the report of a failed test."""
+    ends = []
+    for process in stack.processes():
+        lines = process.log().splitlines()[-LOG_LINES_ON_FAILURE:]
+        ends.append(f"--- {process.spec.name} (restarts: {process.restarts})\n" + "\n".join(lines))
+    return "\n".join(ends)

@@ -1,0 +1,107 @@
+"""Start sessions over HTTP and wait for what becomes of them."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+from livekit import api
+
+from cli.stack import Stack
+
+# Far above what anything takes on a loaded machine; no test is about speed.
+PATIENCE_S = 60.0
+TERMINAL = {"ended", "failed", "cancelled", "expired"}
+
+
+async def until(check: Callable[[], Awaitable[Any]], *, what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Return the first true value of `check`; fails the test after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = await check()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not in {timeout_s:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+class Rollcall:
+    """The API of a stack, and its LiveKit server, as a test sees them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self._http = httpx.AsyncClient(base_url=stack.api_url, timeout=30)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def start(self, **wish: Any) -> dict[str, Any]:
+        response = await self._http.post("/v1/sessions", json=wish)
+        assert response.status_code == 202, response.text
+        return response.json()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        response = await self._http.get(path)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def session(self, session_id: str) -> dict[str, Any]:
+        return await self.get(f"/v1/sessions/{session_id}")
+
+    async def event_types(self, session_id: str) -> list[str]:
+        return [event["type"] for event in await self.events(session_id)]
+
+    async def events(self, session_id: str) -> list[dict[str, Any]]:
+        return (await self.get(f"/v1/sessions/{session_id}/events"))["events"]
+
+    async def transcript(self, session_id: str) -> dict[str, Any]:
+        return await self.get(f"/v1/sessions/{session_id}/transcript")
+
+    async def end(self, session_id: str) -> dict[str, Any]:
+        response = await self._http.delete(f"/v1/sessions/{session_id}")
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def until_status(self, session_id: str, *wanted: str) -> dict[str, Any]:
+        """Wait for a status; fails at once when the session ends in another one."""
+
+        async def check() -> dict[str, Any] | None:
+            session = await self.session(session_id)
+            if session["status"] in wanted:
+                return session
+            assert session["status"] not in TERMINAL, session
+            return None
+
+        found: dict[str, Any] = await until(check, what=f"session {session_id} is {' or '.join(wanted)}")
+        return found
+
+    async def until_event(self, session_id: str, event_type: str) -> dict[str, Any]:
+        async def check() -> dict[str, Any] | None:
+            return next((e for e in await self.events(session_id) if e["type"] == event_type), None)
+
+        found: dict[str, Any] = await until(check, what=f"{event_type} of session {session_id}")
+        return found
+
+    def livekit(self) -> api.LiveKitAPI:
+        return api.LiveKitAPI(
+            self.stack.livekit_url, self.stack.livekit_api_key, self.stack.livekit_api_secret
+        )
+
+    async def agents_in(self, room_name: str) -> list[str]:
+        """The identities of the agents that LiveKit lists in a room."""
+        async with self.livekit() as livekit:
+            found = await livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+        kind = api.ParticipantInfo.Kind.AGENT
+        return [participant.identity for participant in found.participants if participant.kind == kind]
+
+    async def room_exists(self, room_name: str) -> bool:
+        async with self.livekit() as livekit:
+            found = await livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))
+        return bool(found.rooms)
+
+    async def until_gone(self, room_name: str) -> None:
+        async def gone() -> bool:
+            return not await self.room_exists(room_name)
+
+        await until(gone, what=f"room {room_name} is closed")

@@ -1,0 +1,137 @@
+"""The client of the API, the timeline and the judgement of a call."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from rich.text import Text
+
+from cli.client import ApiError, Client
+from cli.conversation import Outcome, word_error
+from cli.demo import judge
+from cli.timeline import Timeline
+from shared.contracts.events import AgentJoined, SessionEnded, SessionRequested, wrap
+from shared.contracts.identifiers import SessionId
+from shared.contracts.sessions import Mode
+
+_START = datetime(2026, 11, 23, tzinfo=UTC)
+_ID = SessionId("s1")
+
+
+class Api:
+    """An API with one session; `routes` answers by method and path."""
+
+    def __init__(self) -> None:
+        self.routes: dict[tuple[str, str], httpx.Response] = {}
+
+    def answer(self, method: str, path: str, status: int, body: Any) -> None:
+        self.routes[method, path] = httpx.Response(status, json=body)
+
+    def client(self) -> Client:
+        transport = httpx.MockTransport(lambda request: self.routes[request.method, request.url.path])
+        return Client(httpx.AsyncClient(transport=transport, base_url="http://api"))
+
+    def happened(self, *steps: tuple[int, Any]) -> None:
+        events = [
+            wrap(event, session_id=_ID, source="test", time=_START + timedelta(milliseconds=ms)).model_dump(
+                mode="json"
+            )
+            for ms, event in steps
+        ]
+        self.answer("GET", "/v1/sessions/s1/events", 200, {"events": events})
+
+    def said(self, status: str, *turns: tuple[int, str, str], complete: bool | None = None) -> None:
+        items = [
+            {
+                "seq": seq,
+                "role": role,
+                "text": text,
+                "created_at": (_START + timedelta(seconds=seq)).isoformat(),
+                "unknown": 1,
+            }
+            for seq, role, text in turns
+        ]
+        body = {"session_id": _ID, "status": status, "complete": complete, "missing": [], "items": items}
+        self.answer("GET", "/v1/sessions/s1/transcript", 200, body)
+
+
+_REQUESTED = SessionRequested(room_name="r1", agent_name="agent", mode=Mode.PIPELINE)
+_JOINED = AgentJoined(attempt=1, participant_identity="agent-1", participant_sid="PA_1", join_seconds=0.4)
+
+
+async def test_a_problem_is_told_with_its_code_and_detail() -> None:
+    api = Api()
+    api.answer("POST", "/v1/sessions", 422, {"code": "model_not_allowed", "detail": "not in the list"})
+    with pytest.raises(ApiError, match="422 model_not_allowed: not in the list"):
+        await api.client().start_session()
+
+
+async def test_an_api_that_is_away_is_told_with_what_to_do() -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    client = Client(httpx.AsyncClient(transport=httpx.MockTransport(refuse), base_url="http://api"))
+    with pytest.raises(ApiError, match=r"http://api.*is `make up` running"):
+        await client.events("s1")
+
+
+async def test_the_timeline_shows_each_step_and_turn_once() -> None:
+    api, shown = Api(), list[Text]()
+    timeline = Timeline(api.client(), "s1", show=shown.append)
+    api.happened((0, _REQUESTED))
+    api.said("requested")
+    await timeline.read()
+    api.happened((0, _REQUESTED), (412, _JOINED))
+    api.said("active", (1, "assistant", "Hello!"))
+    await timeline.read()
+    api.happened((0, _REQUESTED), (412, _JOINED), (9000, SessionEnded(reason="over")))
+    api.said("ended", (1, "assistant", "Hello!"), (2, "user", "Bye."), complete=True)
+    await timeline.read()
+    assert [line.plain for line in shown] == [
+        "       0 ms  · session stored: room r1, agent agent",
+        "     412 ms  · the agent is in the room, proven: agent-1",
+        "    1000 ms    agent: Hello!",
+        "    9000 ms  · session ended: over",
+        "    2000 ms   caller: Bye.",
+    ]
+    assert timeline.seen("agent.joined.v1")
+    assert await timeline.wait_until_over(0)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "stored", "error"),
+    [
+        ("What is seven plus five?", "what is 7 plus 5", 0),
+        ("It's Alice.", "its alice", 0),
+        ("one two three four", "one two free four", 0.25),
+        ("Hello there", "", 1),
+    ],
+)
+def test_word_error_counts_words_alone(spoken: str, stored: str, error: float) -> None:
+    assert word_error(spoken, stored) == pytest.approx(error)
+
+
+def _outcome(
+    *, joined: bool = True, user: str = "Hello there.", answers: int = 2, problem: str | None = None
+) -> Outcome:
+    turns = [SimpleNamespace(role="user", kind="message", text=user)]
+    turns += [SimpleNamespace(role="assistant", kind="message", text="Hello!")] * answers
+    timeline: Any = SimpleNamespace(seen=lambda _: joined, events=[], turns=turns)
+    return Outcome("s1", timeline, ["Hello there."], problem, [])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [
+        (_outcome(), None),
+        (_outcome(joined=False), "did not join"),
+        (_outcome(problem="the agent was not heard"), "was not heard"),
+        (_outcome(answers=0), "Only 0 of the agent's answers"),
+        (_outcome(user="Yellow bear."), "100% of the caller's words"),
+    ],
+)
+def test_a_call_is_judged_by_what_is_in_the_database(outcome: Outcome, verdict: str | None) -> None:
+    said = judge(outcome)
+    assert (said is None) if verdict is None else (said is not None and verdict in said)
