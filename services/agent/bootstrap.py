@@ -92,6 +92,8 @@ def build_server(settings: AgentSettings) -> AgentServer:
     # The SDK's only switch for these weights, read by its fork server (see AgentSettings).
     weights = "1" if settings.agent_turn_detection == "v1-mini" else "0"
     os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", weights)  # noqa: TID251
+    # The SDK's own clients block the loop for 0.1 to 0.2 s when they are made, before any audio flows.
+    os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "400")  # noqa: TID251
     return AgentServer(
         setup_fnc=set_up,
         ws_url=settings.livekit_url,

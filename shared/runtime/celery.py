@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 from kombu import Exchange, Queue
+from kombu.exceptions import KombuError
 
 from shared.contracts.keys import (
     CLOSE_TASK,
@@ -79,6 +80,18 @@ class TaskSender:
     async def send(self, task: str, session_ids: list[str]) -> None:
         """Enqueue `task` for each session; raises a kombu or Redis error within a few seconds."""
         await asyncio.to_thread(self._send, task, session_ids)
+
+    async def warm_up(self) -> None:
+        """Connect now, so that the first task needn't wait for it; a broker that is away is no matter."""
+
+        def connect() -> None:
+            with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
+                producer.connection.ensure_connection(max_retries=1)
+
+        try:
+            await asyncio.to_thread(connect)
+        except (KombuError, OSError) as error:
+            log.info("broker_not_ready", error=repr(error))
 
     def _send(self, task: str, session_ids: list[str]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
@@ -178,6 +191,7 @@ class CeleryProcess(Generic[T]):
 
     def main(self, *, queues: list[str], concurrency: int) -> None:
         """Be the Celery worker of this process until it is told to stop."""
+        self._configure_logs()
         # Celery warns root of pickled messages; ours are JSON and nothing else is accepted.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         self._app.worker_main(

@@ -75,6 +75,7 @@ class Relay:
 
     async def run(self) -> None:
         """Publish what is nudged, for ever; what fails is left to the sweep."""
+        await self._tasks.warm_up()
         while True:
             await self._wake.wait()
             self._wake.clear()
