@@ -30,6 +30,7 @@ lint: setup ## style, types and the rules of the imports
 
 lock: setup ## write the locks anew; UPGRADE=1 takes the latest versions
 	@requirements/lock.sh
+	@deploy/requirements/lock.sh
 
 clean: ## remove the environment and all local state; built servers stay in the user's cache
 	rm -rf .venv .rollcall .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

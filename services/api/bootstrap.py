@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from services.api.health import Health
 from services.api.live import Follower
 from services.api.settings import ApiSettings
+from shared.runtime.background import running
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKit
@@ -49,26 +50,23 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/api")
     follower = Follower(database=database, redis=redis)
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
-    running = [asyncio.create_task(relay.run()), asyncio.create_task(follower.run())]
     try:
-        yield Services(
-            settings=settings,
-            database=database,
-            redis=redis,
-            relay=relay,
-            follower=follower,
-            health=Health(
+        async with running(relay=relay.run, follower=follower.run):
+            yield Services(
+                settings=settings,
                 database=database,
                 redis=redis,
-                livekit=livekit,
-                agent_name=settings.livekit_agent_name,
-            ),
-            webhook_receiver=api.WebhookReceiver(verifier),
-        )
+                relay=relay,
+                follower=follower,
+                health=Health(
+                    database=database,
+                    redis=redis,
+                    livekit=livekit,
+                    agent_name=settings.livekit_agent_name,
+                ),
+                webhook_receiver=api.WebhookReceiver(verifier),
+            )
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
         await livekit.close()
         await redis.aclose()
         await database.close()

@@ -66,10 +66,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, invalid: RequestValidationError) -> JSONResponse:
-        errors = [
-            {"field": ".".join(str(part) for part in fault["loc"][1:]) or "body", "problem": fault["msg"]}
-            for fault in invalid.errors()
-        ]
+        errors = [{"field": _field(fault), "problem": fault["msg"]} for fault in invalid.errors()]
         summary = "; ".join(f"{e['field']}: {e['problem']}" for e in errors)
         return _response(request, 422, "invalid_request", summary, errors=errors)
 
@@ -92,6 +89,12 @@ def install(app: FastAPI) -> None:
     async def _(request: Request, error: Exception) -> JSONResponse:
         log.error("request_failed", path=request.url.path, exc_info=error)
         return _response(request, 500, "internal_error", "something went wrong on our side; it is logged")
+
+
+def _field(fault: dict[str, Any]) -> str:
+    if fault["type"] == "json_invalid":  # its location is a position in the text
+        return "body"
+    return ".".join(str(part) for part in fault["loc"][1:]) or "body"
 
 
 def _response(

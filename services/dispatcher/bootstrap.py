@@ -1,12 +1,12 @@
 """Wiring of the dispatcher: the only place that builds things."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.dispatcher.claim import Ledger
 from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.settings import DispatcherSettings
+from shared.runtime.background import running
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
@@ -23,18 +23,16 @@ async def open_dispatcher(settings: DispatcherSettings) -> AsyncIterator[Dispatc
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("dispatcher-relay", settings.celery_broker_url))
     relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/dispatcher")
-    relaying = asyncio.create_task(relay.run())
     try:
-        yield Dispatcher(
-            ledger=Ledger(database, retry_delay_s=settings.dispatch_retry_delay_s, now=utc_now),
-            rooms=livekit,
-            redis=redis,
-            relay=relay,
-            settings=settings,
-        )
+        async with running(relay=relay.run):
+            yield Dispatcher(
+                ledger=Ledger(database, retry_delay_s=settings.dispatch_retry_delay_s, now=utc_now),
+                rooms=livekit,
+                redis=redis,
+                relay=relay,
+                settings=settings,
+            )
     finally:
-        relaying.cancel()
-        await asyncio.gather(relaying, return_exceptions=True)
         await livekit.close()
         await redis.aclose()
         await database.close()

@@ -42,7 +42,10 @@ class Claim:
 
 
 class Ledger:
-    """Claims sessions and records outcomes."""
+    """Claims sessions and records outcomes.
+
+    Whoever changes both writes the session before its attempt: two orders would be a deadlock.
+    """
 
     def __init__(self, database: Database, *, retry_delay_s: float, now: Clock) -> None:
         self._database = database
@@ -100,10 +103,6 @@ class Ledger:
         now = self._now()
         row = claimed.row
         async with self._database.write() as db:
-            attempt = await _attempt(db, row)
-            attempt.dispatch_id = dispatch_id
-            attempt.accepted_at = now
-            attempt.outcome = "accepted"
             won = await advance(
                 db,
                 row,
@@ -114,6 +113,10 @@ class Ledger:
                 claimed_until=None,
                 next_check_at=now + VERIFIER_GRACE,
             )
+            attempt = await _attempt(db, row)
+            attempt.dispatch_id = dispatch_id
+            attempt.accepted_at = now
+            attempt.outcome = "accepted"
             if not won:
                 # It was ended while we called LiveKit: what we made must be closed once more.
                 await db.execute(
@@ -135,20 +138,20 @@ class Ledger:
             or now + timedelta(seconds=delay) >= row.deadline_at
         )
         async with self._database.write() as db:
+            if last:
+                await fail(db, row, cause=error.cause, evidence=evidence, now=now)
+            else:
+                again_at = now + timedelta(seconds=delay)
+                if await claim(db, row, claimed_until=again_at, next_check_at=again_at):
+                    event = DispatchFailed(
+                        attempt=row.attempt, cause=error.cause, evidence=evidence, retry_in_s=delay
+                    )
+                    await record(db, row.id, event, now=now)
             attempt = await _attempt(db, row)
             attempt.outcome = "error"
             attempt.cause = error.cause
             attempt.evidence = evidence
-            if last:
-                await fail(db, row, cause=error.cause, evidence=evidence, now=now)
-                return None
-            again_at = now + timedelta(seconds=delay)
-            if await claim(db, row, claimed_until=again_at, next_check_at=again_at):
-                event = DispatchFailed(
-                    attempt=row.attempt, cause=error.cause, evidence=evidence, retry_in_s=delay
-                )
-                await record(db, row.id, event, now=now)
-        return delay
+        return None if last else delay
 
     def _delay(self, attempt: int) -> float:
         # Jitter keeps a crowd that failed together from coming back together.

@@ -1,6 +1,5 @@
 """Wiring of the verifier: the only place that builds things."""
 
-import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from services.verifier.verify import Verifier
 from services.verifier.wake import Waker
 from services.verifier.watch import Watch
 from shared.contracts.sessions import SessionStatus
+from shared.runtime.background import running
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
@@ -93,20 +93,20 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         holder=me,
         now=utc_now,
     )
-    running = [
-        asyncio.create_task(work) for work in (relay.run(), reports.run(), waker.listen(redis), sweep.run())
-    ]
     try:
-        yield Services(
-            rulings=rulings,
-            verifier=verifier,
-            watch=watch,
-            closer=Closer(rulings=rulings, rooms=livekit, redis=redis, now=utc_now),
-        )
+        async with running(
+            relay=relay.run,
+            reports=reports.run,
+            hints=lambda: waker.listen(redis),
+            sweep=sweep.run,
+        ):
+            yield Services(
+                rulings=rulings,
+                verifier=verifier,
+                watch=watch,
+                closer=Closer(rulings=rulings, rooms=livekit, redis=redis, now=utc_now),
+            )
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
         await livekit.close()
         await redis.aclose()
         await database.close()

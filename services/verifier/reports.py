@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -64,7 +65,7 @@ class Reports:
         async for batch in self._group.batches():
             try:
                 await self._handle(batch)
-            except (RedisError, *UNREACHABLE) as error:
+            except (RedisError, DBAPIError, *UNREACHABLE) as error:
                 # Not acknowledged, so it comes again.
                 log.warning("reports_not_handled", entries=len(batch), error=repr(error))
 
@@ -73,8 +74,9 @@ class Reports:
         reports = [report for report, _ in dated]
         # An agent in the room is what a caller waits for: wake first, write then.
         await self._wake([report for report in reports if report.step == Step.CONNECTED])
-        async with self._database.write() as db:
-            for report, at in dated:
+        for report, at in dated:
+            # A transaction each: it holds one session's row, and so can't lock itself and others up.
+            async with self._database.write() as db:
                 await _apply(db, report, at=at, now=self._now())
         await self._group.acknowledge(batch)
         await self._wake([report for report in reports if report.step in _WAKING])
@@ -106,7 +108,7 @@ class Reports:
 
 
 async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: datetime) -> None:
-    row = await db.get(SessionRow, report.session_id)
+    row = await db.get(SessionRow, report.session_id, with_for_update=True)
     attempt = await db.get(AttemptRow, (report.session_id, report.attempt))
     if row is None or attempt is None:
         log.warning("report_of_unknown_attempt", session_id=report.session_id, attempt=report.attempt)

@@ -13,8 +13,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, TypeVar
 
 from celery import Celery, signals
+from celery.app.amqp import AMQP
 from celery.exceptions import SecurityWarning
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
 from kombu.exceptions import KombuError
 
 from shared.contracts.keys import (
@@ -37,12 +38,26 @@ TASK_QUEUES = {
     CLOSE_TASK: HOUSEKEEPING_QUEUE,
 }
 
+_RETRY_INTERVALS = {"interval_start": 0.2, "interval_step": 0.5, "interval_max": 2}
+
 T = TypeVar("T")
+
+
+class _EagerConnection(Connection):
+    """Comes back within seconds of its broker: a session has 15 s for everything."""
+
+    def _ensure_connection(self, *args: Any, **options: Any) -> Any:
+        # Celery's own steps grow to 30 s, and no setting of its says otherwise.
+        return super()._ensure_connection(*args, **{**options, **_RETRY_INTERVALS})
+
+
+class _Amqp(AMQP):
+    Connection = _EagerConnection
 
 
 def make_celery(name: str, broker_url: str) -> Celery:
     """Return a Celery application; it connects at the first send or when its Celery worker starts."""
-    app = Celery(name, broker=broker_url)
+    app = Celery(name, broker=broker_url, amqp=_Amqp)
     app.conf.update(
         task_queues=[Queue(q, Exchange(q), routing_key=q) for q in TASK_QUEUES.values()],
         task_routes={task: {"queue": queue} for task, queue in TASK_QUEUES.items()},
@@ -66,6 +81,8 @@ def make_celery(name: str, broker_url: str) -> Celery:
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
             "health_check_interval": 10,
+            # Of a producer; what it can't send, the sweep does.
+            "max_retries": 1,
         },
     )
     return app
@@ -86,7 +103,8 @@ class TaskSender:
 
         def connect() -> None:
             with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
-                producer.connection.ensure_connection(max_retries=1)
+                if producer.connection is not None:
+                    _ = producer.connection.default_channel  # asking for it connects
 
         try:
             await asyncio.to_thread(connect)

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select, tuple_, update
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from shared.contracts.events import (
@@ -99,7 +100,7 @@ class Relay:
     async def _try_to_publish(self, session_ids: list[str]) -> None:
         try:
             await self._publish(session_ids)
-        except (RedisError, KombuError, *DATABASE_UNREACHABLE) as error:
+        except (RedisError, KombuError, DBAPIError, *DATABASE_UNREACHABLE) as error:
             FAILURES.inc()
             log.warning("events_not_published", sessions=len(session_ids), error=repr(error))
 

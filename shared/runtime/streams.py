@@ -93,13 +93,11 @@ class ConsumerGroup:
                     next_claim = loop.time() + (0 if batch else CLAIM_INTERVAL_S)
                 else:
                     batch = await self._read(">")
-            except ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                log.warning("stream_group_recreated", stream=self._stream, group=self._group)
-                await self._until_created()
-                continue
             except UNREACHABLE as error:
+                if "NOGROUP" in str(error):
+                    log.warning("stream_group_recreated", stream=self._stream, group=self._group)
+                    await self._until_created()
+                    continue
                 log.warning("stream_unreachable", stream=self._stream, error=repr(error))
                 await asyncio.sleep(RECONNECT_DELAY_S)
                 own_backlog = True
@@ -143,7 +141,8 @@ class ConsumerGroup:
             except ResponseError as error:
                 if "BUSYGROUP" in str(error):
                     return
-                raise
+                log.warning("stream_refused", stream=self._stream, error=repr(error))
+                await asyncio.sleep(RECONNECT_DELAY_S)
             except UNREACHABLE as error:
                 log.warning("stream_unreachable", stream=self._stream, error=repr(error))
                 await asyncio.sleep(RECONNECT_DELAY_S)

@@ -1,0 +1,37 @@
+"""Loops that run for as long as their process does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shared.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+RESTART_DELAY_S = 1.0
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def running(**loops: Loop) -> AsyncIterator[None]:
+    """Run each loop beside the block. One that fails is logged and begun again: it must never be
+    gone without a word while its process looks alive.
+    """
+    tasks = [asyncio.create_task(_for_ever(name, loop), name=name) for name, loop in loops.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _for_ever(name: str, loop: Loop) -> None:
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("background_loop_failed", loop=name)
+        await asyncio.sleep(RESTART_DELAY_S)
