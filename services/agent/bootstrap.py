@@ -16,6 +16,7 @@ from services.agent.preflight import check_credentials
 from services.agent.publish import Publisher
 from services.agent.settings import AgentSettings
 from services.agent.stop import Signals, serve
+from shared.runtime.background import stop_all
 from shared.runtime.logs import get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.redis import connect_redis
@@ -78,7 +79,7 @@ async def run_worker(settings: AgentSettings) -> None:
     try:
         await serve(run=server.run, drain=drain, close=server.aclose, signals=signals)
     finally:
-        beating.cancel()
+        await stop_all([beating])
         await heart.stop()
         await publisher.aclose(flush_s=FLUSH_S)
         await redis.aclose()

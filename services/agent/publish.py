@@ -9,6 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from services.agent import metrics
 from shared.contracts.events import Envelope
+from shared.runtime.background import stop_all
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE, publish
 
@@ -63,8 +64,7 @@ class Publisher:
         if not await self.flush(within_s=flush_s):
             log.error("events_lost", count=len(self._queue))
         if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
+            await stop_all([self._sender])
 
     async def _send_for_ever(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """End a session by request, whatever state it is in."""
 
-from services.api.problems import Problem, unknown_session
+from services.api.problems import Problem
+from services.api.read import get_session
 from shared.contracts.events import Event, SessionCancelled, SessionEnded
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
@@ -23,9 +24,7 @@ async def end_session(session_id: str, *, database: Database, relay: Relay, now:
     """
     for _ in range(_RACES):
         async with database.write() as db:
-            row = await db.get(SessionRow, session_id)
-            if row is None:
-                raise unknown_session(session_id)
+            row = await get_session(db, session_id)
             if row.status in TERMINAL:
                 return row
             status, event = _end_of(SessionStatus(row.status))

@@ -15,7 +15,8 @@ from shared.runtime.tables import AttemptRow, EventRow, SessionRow, TranscriptIt
 
 async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
     """Return a session; raises `Problem` if there is none."""
-    row = await db.get(SessionRow, session_id)
+    # PostgreSQL refuses to even look for a text with NUL in it.
+    row = await db.get(SessionRow, session_id) if session_id.isprintable() else None
     if row is None:
         raise unknown_session(session_id)
     return row

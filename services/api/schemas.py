@@ -16,8 +16,8 @@ from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 
 def _storable(value: str) -> str:
     # PostgreSQL stores no NUL in a text, and a name with control characters is a mistake anyway.
-    if any(ord(character) < 32 for character in value):
-        raise ValueError("must not contain control characters")
+    if not value.isprintable():
+        raise ValueError("must not contain control characters or lone surrogates")
     if value != value.strip():
         raise ValueError("must not begin or end with white space")
     return value
@@ -26,9 +26,9 @@ def _storable(value: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_storable)]
 
 
-def _no_nul(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("must not contain NUL")
+def _text(value: str) -> str:
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must not contain NUL or lone surrogates")
     return value
 
 
@@ -37,13 +37,15 @@ class StartSession(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    agent_name: AgentName | None = Field(None, description="default: LIVEKIT_AGENT_NAME")
+    agent_name: Annotated[AgentName, AfterValidator(_storable)] | None = Field(
+        None, description="default: LIVEKIT_AGENT_NAME"
+    )
     room_name: Name | None = Field(None, description="default: a new room")
     participant_identity: Name | None = None
     participant_name: Name | None = None
     mode: Mode = Mode.PIPELINE
     models: Models = Models()
-    instructions: Annotated[str, Field(max_length=16_384), AfterValidator(_no_nul)] | None = None
+    instructions: Annotated[str, Field(max_length=16_384), AfterValidator(_text)] | None = None
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="handed to the agent with the job; at most 32 KiB"
     )

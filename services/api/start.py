@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
@@ -73,16 +74,25 @@ def _new_row(wish: StartSession, settings: ApiSettings, now: Clock) -> SessionRo
 
 
 def _check_allowed(wish: StartSession, settings: ApiSettings) -> None:
-    if len(json.dumps(wish.metadata)) > MAX_METADATA_BYTES:
-        raise _invalid("metadata", f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
-    if METADATA_KEY in wish.metadata:
-        raise _invalid("metadata", f"the key {METADATA_KEY!r} is reserved")
-    if "\\u0000" in json.dumps(wish.metadata):
-        raise _invalid("metadata", "must not contain NUL")
+    _check_metadata(wish.metadata)
     names = settings.allowed_agent_names
     if wish.agent_name and names and wish.agent_name not in names:
         raise _invalid("agent_name", f"must be one of {', '.join(names)}")
     _check_models(wish.models, settings)
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    try:
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
+    except ValueError:
+        raise _invalid("metadata", "must be JSON that can be stored: no NaN, no lone surrogate") from None
+    if size > MAX_METADATA_BYTES:
+        raise _invalid("metadata", f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
+    if "\\u0000" in text:
+        raise _invalid("metadata", "must not contain NUL")
+    if METADATA_KEY in metadata:
+        raise _invalid("metadata", f"the key {METADATA_KEY!r} is reserved")
 
 
 def _check_models(models: Models, settings: ApiSettings) -> None:

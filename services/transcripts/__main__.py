@@ -5,6 +5,7 @@ import signal
 
 from services.transcripts.bootstrap import open_consumer
 from services.transcripts.settings import TranscriptsSettings
+from shared.runtime.background import running
 from shared.runtime.config import load_settings
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
@@ -17,19 +18,12 @@ async def _run(settings: TranscriptsSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_consumer(settings) as consumer:
-        consuming = asyncio.create_task(consumer.run())
-        probe = await start_probe(settings, alive=lambda: not consuming.done())
+    async with open_consumer(settings) as consumer, running(consumer=consumer.run):
+        probe = await start_probe(settings)
         log.info("storing transcripts")
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await stop.wait()
         if probe is not None:
             await probe.cleanup()
-        if consuming.done():
-            consuming.result()  # it never ends by itself: raise what ended it
-        consuming.cancel()
-        await asyncio.gather(consuming, return_exceptions=True)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Loops that run for as long as their process does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from shared.runtime.logs import get_logger
 log = get_logger(__name__)
 
 RESTART_DELAY_S = 1.0
+_CANCEL_INTERVAL_S = 0.1
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -23,9 +24,18 @@ async def running(**loops: Loop) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
+        await stop_all(tasks)
+
+
+async def stop_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, again and again until each has ended.
+
+    On Python 3.11 a cancellation that arrives while redis-py sends a command gets lost.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(left, timeout=_CANCEL_INTERVAL_S)
 
 
 async def _for_ever(name: str, loop: Loop) -> None:

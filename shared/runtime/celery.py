@@ -27,6 +27,7 @@ from shared.contracts.keys import (
     VERIFY_TASK,
 )
 from shared.contracts.settings import LogSettings, ProbeSettings
+from shared.runtime.background import stop_all
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
 
@@ -194,12 +195,7 @@ class CeleryProcess(Generic[T]):
 
     def _interrupt(self, **_: Any) -> None:
         self._stopping = True
-
-        def cancel_all() -> None:
-            for task in list(self._interruptible):
-                task.cancel()
-
-        self._loop.call_soon_threadsafe(cancel_all)
+        asyncio.run_coroutine_threadsafe(stop_all(list(self._interruptible)), self._loop)
 
     def _stop(self, **_: Any) -> None:
         self._stopping = True
