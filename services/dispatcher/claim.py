@@ -41,6 +41,14 @@ class Claim:
         return self.row.room_is_ours and self.order.attempt == 1 and not self.unsure
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What follows a refused dispatch. Not `won`: the session has moved on, and nothing follows."""
+
+    won: bool
+    retry_in_s: float | None
+
+
 class Ledger:
     """Claims sessions and records outcomes.
 
@@ -126,8 +134,8 @@ class Ledger:
                 )
             return won
 
-    async def refused(self, claimed: Claim, error: LiveKitError) -> float | None:
-        """LiveKit did not take it. Return the seconds until the next attempt, None if there is none."""
+    async def refused(self, claimed: Claim, error: LiveKitError) -> "Refusal":
+        """LiveKit did not take it: another attempt later, or the end."""
         now = self._now()
         row = claimed.row
         evidence = {"error": str(error)}
@@ -139,19 +147,21 @@ class Ledger:
         )
         async with self._database.write() as db:
             if last:
-                await fail(db, row, cause=error.cause, evidence=evidence, now=now)
+                won = await fail(db, row, cause=error.cause, evidence=evidence, now=now)
             else:
                 again_at = now + timedelta(seconds=delay)
-                if await claim(db, row, claimed_until=again_at, next_check_at=again_at):
+                won = await claim(db, row, claimed_until=again_at, next_check_at=again_at)
+                if won:
                     event = DispatchFailed(
                         attempt=row.attempt, cause=error.cause, evidence=evidence, retry_in_s=delay
                     )
                     await record(db, row.id, event, now=now)
-            attempt = await _attempt(db, row)
-            attempt.outcome = "error"
-            attempt.cause = error.cause
-            attempt.evidence = evidence
-        return None if last else delay
+            if won:
+                attempt = await _attempt(db, row)
+                attempt.outcome = "error"
+                attempt.cause = error.cause
+                attempt.evidence = evidence
+        return Refusal(won=won, retry_in_s=None if last else delay)
 
     def _delay(self, attempt: int) -> float:
         # Jitter keeps a crowd that failed together from coming back together.

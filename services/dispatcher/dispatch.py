@@ -81,11 +81,17 @@ class Dispatcher:
             log.info("the session has moved on meanwhile; its agent is withdrawn when it is closed")
 
     async def _refused(self, claim: Claim, error: LiveKitError) -> None:
-        retry_in = await self._ledger.refused(claim, error)
-        if retry_in is not None:
+        refusal = await self._ledger.refused(claim, error)
+        if not refusal.won:
+            log.info("dispatch refused for a session that has moved on", error=str(error))
+            return
+        if refusal.retry_in_s is not None:
             metrics.attempt_failed()
             log.warning(
-                "dispatch attempt failed", error=str(error), cause=str(error.cause), retry_in_s=retry_in
+                "dispatch attempt failed",
+                error=str(error),
+                cause=str(error.cause),
+                retry_in_s=refusal.retry_in_s,
             )
             return
         metrics.session_given_up(error.cause)

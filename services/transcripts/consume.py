@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from services.transcripts import metrics
-from services.transcripts.ports import Archive, ArchiveUnavailable, Group
+from services.transcripts.ports import Archive, ArchiveRefused, ArchiveUnavailable, Group
 from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
 from shared.runtime.logs import get_logger
@@ -16,6 +17,15 @@ log = get_logger(__name__)
 RETRY_DELAY_S = 0.5
 
 SetAside = Callable[[Entry, str], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A turn, and the entry that brought it."""
+
+    entry: Entry
+    turn: TurnFinished
+    published_at: datetime
 
 
 class Consumer:
@@ -37,20 +47,30 @@ class Consumer:
                 log.warning("batch_not_handled", entries=len(batch), error=repr(error))
 
     async def _handle(self, batch: Sequence[Entry]) -> None:
-        turns: list[tuple[Entry, TurnFinished, datetime]] = []
-        for entry in batch:
-            parsed = await self._parse(entry)
-            if parsed is not None:
-                turns.append((entry, *parsed))
+        turns = [parsed for entry in batch if (parsed := await self._parse(entry)) is not None]
         if turns:
-            new, unknown = await self._store([turn for _, turn, _ in turns])
-            for entry, turn, _ in turns:
-                if turn.session_id in unknown:
-                    await self._dead_letter(entry, "unknown_session", turn.session_id)
-            self._count([(turn, at) for _, turn, at in turns if turn.session_id not in unknown], new)
+            await self._store(turns)
         await self._group.acknowledge(batch)
 
-    async def _store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+    async def _store(self, turns: Sequence[Parsed]) -> None:
+        """Store all of them, but for those that can't be."""
+        try:
+            new, unknown = await self._until_stored([parsed.turn for parsed in turns])
+        except ArchiveRefused as refusal:
+            if len(turns) == 1:
+                await self._dead_letter(turns[0].entry, "refused", str(refusal))
+                return
+            # One spoils the batch: halve it until it is alone.
+            middle = len(turns) // 2
+            await self._store(turns[:middle])
+            await self._store(turns[middle:])
+            return
+        for parsed in turns:
+            if parsed.turn.session_id in unknown:
+                await self._dead_letter(parsed.entry, "unknown_session", parsed.turn.session_id)
+        self._count([parsed for parsed in turns if parsed.turn.session_id not in unknown], new)
+
+    async def _until_stored(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
         while True:
             try:
                 return await self._archive.store(turns)
@@ -59,7 +79,7 @@ class Consumer:
                 log.warning("turns_not_stored", turns=len(turns), error=str(error))
                 await asyncio.sleep(RETRY_DELAY_S)
 
-    async def _parse(self, entry: Entry) -> tuple[TurnFinished, datetime] | None:
+    async def _parse(self, entry: Entry) -> Parsed | None:
         try:
             envelope = entry.envelope()
             turn = envelope.event()
@@ -69,16 +89,17 @@ class Consumer:
         if not isinstance(turn, TurnFinished):
             await self._dead_letter(entry, "unexpected_type", envelope.type)
             return None
-        return turn, envelope.time
+        return Parsed(entry, turn, envelope.time)
 
     async def _dead_letter(self, entry: Entry, reason: str, detail: str) -> None:
         log.warning("turn_set_aside", reason=reason, entry_id=entry.id)
         metrics.dead_lettered(reason)
         await self._set_aside(entry, f"{reason}: {detail}")
 
-    def _count(self, turns: Sequence[tuple[TurnFinished, datetime]], new: int) -> None:
+    def _count(self, turns: Sequence[Parsed], new: int) -> None:
         metrics.turns_stored(new, len(turns) - new)
         now = self._now()
-        for turn, at in turns:
-            metrics.turn_lagged(max(0.0, (now - at).total_seconds()))
+        for parsed in turns:
+            metrics.turn_lagged(max(0.0, (now - parsed.published_at).total_seconds()))
+            turn = parsed.turn
             log.debug("turn_stored", session_id=turn.session_id, seq=turn.seq, role=turn.role)

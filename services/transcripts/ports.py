@@ -22,9 +22,14 @@ class Archive(Protocol):
         """Write the turns, each once, in one transaction.
 
         Returns how many were new, and the session ids among them that don't exist.
-        Raises `ArchiveUnavailable` if nothing was written and trying again may help.
+        Raises `ArchiveUnavailable` if nothing was written and trying again may help, `ArchiveRefused` if
+        nothing was written because a turn among them can't be stored.
         """
 
 
 class ArchiveUnavailable(Exception):
     """The database doesn't answer now."""
+
+
+class ArchiveRefused(Exception):
+    """A turn can't be stored, now or ever."""

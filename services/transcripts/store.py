@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
-from services.transcripts.ports import ArchiveUnavailable
+from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable
 from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.database import UNREACHABLE, Database, changed, is_refused
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 
 # SQLite takes 32,766 parameters in a statement, and an item has 20 columns.
@@ -37,8 +38,11 @@ class DatabaseArchive:
                 for start in range(0, len(rows), _ROWS_PER_STATEMENT):
                     statement = insert(TranscriptItemRow).values(rows[start : start + _ROWS_PER_STATEMENT])
                     new += await changed(db, statement.on_conflict_do_nothing())
-        except UNREACHABLE as error:
-            raise ArchiveUnavailable(repr(error)) from error
+        except (DBAPIError, OverflowError, *UNREACHABLE) as error:
+            refused = isinstance(error, OverflowError) or (
+                isinstance(error, DBAPIError) and is_refused(error)
+            )
+            raise (ArchiveRefused if refused else ArchiveUnavailable)(repr(error)) from error
         return new, wanted - known
 
     def _row(self, turn: TurnFinished) -> dict[str, Any]:

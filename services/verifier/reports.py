@@ -22,7 +22,7 @@ from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, Ag
 from shared.contracts.keys import REPORTS_STREAM
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import UNREACHABLE, Database, is_refused
 from shared.runtime.hints import give_hint
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
@@ -70,18 +70,28 @@ class Reports:
                 log.warning("reports_not_handled", entries=len(batch), error=repr(error))
 
     async def _handle(self, batch: Sequence[Entry]) -> None:
-        dated = [found for entry in batch if (found := await self._parse(entry))]
-        reports = [report for report, _ in dated]
+        parsed = [(entry, *found) for entry in batch if (found := await self._parse(entry))]
+        reports = [report for _, report, _ in parsed]
         # An agent in the room is what a caller waits for: wake first, write then.
         await self._wake([report for report in reports if report.step == Step.CONNECTED])
-        for report, at in dated:
-            # A transaction each: it holds one session's row, and so can't lock itself and others up.
-            async with self._database.write() as db:
-                await _apply(db, report, at=at, now=self._now())
+        for entry, report, at in parsed:
+            await self._store(entry, report, at)
         await self._group.acknowledge(batch)
         await self._wake([report for report in reports if report.step in _WAKING])
         for session_id in {report.session_id for report in reports}:
             self._relay.nudge(session_id)
+
+    async def _store(self, entry: Entry, report: AgentReported, at: datetime) -> None:
+        # A transaction each: it holds one session's row, and so can't lock itself and others up.
+        try:
+            async with self._database.write() as db:
+                await _apply(db, report, at=at, now=self._now())
+        except OverflowError as error:
+            await self._set_aside(entry, "refused", repr(error))
+        except DBAPIError as error:
+            if not is_refused(error):
+                raise
+            await self._set_aside(entry, "refused", repr(error))
 
     async def _parse(self, entry: Entry) -> tuple[AgentReported, datetime] | None:
         try:

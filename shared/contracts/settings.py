@@ -78,13 +78,16 @@ class AgentNameSettings(Settings):
 class RedisSettings(Settings):
     """Redis or Valkey, 7.0 or later."""
 
-    redis_url: Annotated[str, _url_with("redis", "rediss", "unix")] = "redis://127.0.0.1:6379/0"
+    # Its repr could show a password, as those of the other URLs that may carry one.
+    redis_url: Annotated[str, _url_with("redis", "rediss", "unix")] = Field(
+        "redis://127.0.0.1:6379/0", repr=False
+    )
 
 
 class BrokerSettings(RedisSettings):
     """Celery's broker; Redis unless another is named."""
 
-    broker_url: str | None = Field(None, description="default: REDIS_URL")
+    broker_url: str | None = Field(None, repr=False, description="default: REDIS_URL")
 
     @property
     def celery_broker_url(self) -> str:
@@ -97,7 +100,7 @@ class DatabaseSettings(Settings):
 
     database_url: Annotated[
         str, _url_with("sqlite+aiosqlite", "postgresql+asyncpg", "postgresql", "postgres")
-    ] = "sqlite+aiosqlite:///.rollcall/rollcall.db"
+    ] = Field("sqlite+aiosqlite:///.rollcall/rollcall.db", repr=False)
 
 
 class GuaranteeSettings(Settings):

@@ -7,7 +7,14 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, CursorResult, Executable, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -88,6 +95,18 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 def _begin_sqlite(connection: Connection) -> None:
     writing = connection.get_execution_options().get(_WRITE)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def is_refused(error: DBAPIError) -> bool:
+    """True if what was to be written is at fault, so that another try can't help.
+
+    The PostgreSQL driver raises its data errors, before and after asking the server, as several of
+    SQLAlchemy's kinds; what they have in common is their base class.
+    """
+    if isinstance(error, IntegrityError | DataError | ProgrammingError):
+        return True
+    driver_error = error.orig.__cause__ if error.orig is not None else None
+    return any(kind.__name__ == "DataError" for kind in type(driver_error).__mro__)
 
 
 def is_unique_violation(error: DBAPIError) -> bool:

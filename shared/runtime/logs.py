@@ -29,6 +29,11 @@ _NOISY = (
     "celery.redirected",
 )
 
+# Without local variables: a secret is always in one of them.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_logs(settings: LogSettings, *, service: str) -> None:
     """Send structlog and the standard library's logging to stdout in one format."""
@@ -48,9 +53,15 @@ def configure_logs(settings: LogSettings, *, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     final: list[structlog.types.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(),
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(

@@ -18,7 +18,7 @@ gatekeeper = Gatekeeper(api_key=KEY, api_secret=SecretStr(SECRET))
 def _token(*, secret: str = SECRET, **changes: Any) -> str:
     claims = {
         "iss": KEY,
-        "exp": datetime.now(UTC) + timedelta(minutes=1),
+        "exp": datetime.now(UTC) + timedelta(hours=1),
         "inference": {"perform": True},
     } | changes
     return jwt.encode({k: v for k, v in claims.items() if v is not None}, secret, "HS256")

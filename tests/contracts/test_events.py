@@ -1,0 +1,227 @@
+"""Every event ever emitted keeps parsing: a golden file for each, and a model written out beside it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.events import (
+    EVENT_TYPES,
+    AgentAssigned,
+    AgentError,
+    AgentJoined,
+    AgentLost,
+    AgentMissing,
+    AgentReady,
+    AgentReported,
+    AgentSpoke,
+    DispatchAccepted,
+    DispatchFailed,
+    DispatchStarted,
+    Envelope,
+    Event,
+    ExtraAgentRemoved,
+    SessionCancelled,
+    SessionEnded,
+    SessionFailed,
+    SessionRequested,
+    Severity,
+    Step,
+    TurnFinished,
+    UnknownEvent,
+    wrap,
+)
+from shared.contracts.identifiers import SessionId
+from shared.contracts.sessions import Mode, Role
+
+GOLDEN = Path(__file__).parent / "golden"
+SESSION = SessionId("01a20600-0000-7000-8000-000000000001")
+WORKER, JOB, AGENT = "AW_rKpYzvLhCRGy", "AJ_2vVPTnQ4uTbp", "agent-AJ_2vVPTnQ4uTbp"
+
+# Never change or remove an entry or its file: a new shape is a new type.
+MEANING: dict[str, Event] = {
+    "session.requested.v1": SessionRequested(
+        room_name="room-00000000000000000001", agent_name="agent", mode=Mode.PIPELINE
+    ),
+    "dispatch.started.v1": DispatchStarted(attempt=1, max_attempts=3),
+    "dispatch.accepted.v1": DispatchAccepted(attempt=1, dispatch_id="AD_9ybnLQzKKTHT"),
+    "dispatch.failed.v1": DispatchFailed(
+        attempt=1,
+        cause=Cause.LIVEKIT_UNREACHABLE,
+        evidence={"error": "CreateRoom: LiveKit can't be reached"},
+        retry_in_s=1.06,
+    ),
+    "agent.assigned.v1": AgentAssigned(attempt=1, worker_id=WORKER, job_id=JOB),
+    "agent.joined.v1": AgentJoined(
+        attempt=1,
+        participant_identity=AGENT,
+        participant_sid="PA_TXFLR8RBwEwh",
+        worker_id=WORKER,
+        join_seconds=0.412,
+    ),
+    "agent.ready.v1": AgentReady(attempt=1),
+    "agent.first_speech.v1": AgentSpoke(attempt=1),
+    "agent.missing.v1": AgentMissing(
+        attempt=1, cause=Cause.ASSIGNMENT_TIMEOUT, evidence={"workers": [WORKER]}
+    ),
+    "agent.lost.v1": AgentLost(
+        attempt=1,
+        cause=Cause.AGENT_LEFT,
+        evidence={"participant_identity": AGENT, "worker_id": WORKER},
+    ),
+    "agent.extra_removed.v1": ExtraAgentRemoved(participant_identity=AGENT, attempt=2),
+    "session.failed.v1": SessionFailed(
+        attempt=3,
+        cause=Cause.AGENT_NAME_MISMATCH,
+        evidence={"agent_name": "agent", "names_seen": ["Agent"], "nearest": "Agent"},
+        advice=ADVICE[Cause.AGENT_NAME_MISMATCH],
+    ),
+    "session.ended.v1": SessionEnded(reason="ended by request"),
+    "session.cancelled.v1": SessionCancelled(reason="ended by request"),
+    "agent.reported.v1": AgentReported(
+        session_id=SESSION,
+        attempt=1,
+        step=Step.ERROR,
+        room_name="room-00000000000000000001",
+        worker_id=WORKER,
+        agent_name="agent",
+        job_id=JOB,
+        participant_identity=AGENT,
+        participant_sid="PA_TXFLR8RBwEwh",
+        room_sid="RM_QVJmxKyUqtXE",
+        reason="error",
+        turns=4,
+        error=AgentError(
+            type="APIStatusError",
+            message="model not found",
+            cause=Cause.MODEL_MISCONFIGURED,
+            descriptor="openai/gpt-6",
+        ),
+    ),
+    "transcript.turn_finished.v1": TurnFinished(
+        session_id=SESSION,
+        attempt=1,
+        seq=3,
+        item_id="item_6f1a2b3c4d5e",
+        role=Role.USER,
+        text="Grüße, ich hätte gern einen Termin.",
+        language="de",
+        confidence=0.93,
+        created_at=datetime(2026, 11, 23, 12, 0, 4, 250000, tzinfo=UTC),
+        started_at=datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC),
+        ended_at=datetime(2026, 11, 23, 12, 0, 4, tzinfo=UTC),
+        participant_identity="caller-000000000001",
+        job_id=JOB,
+        worker_id=WORKER,
+        metrics={"transcription_delay": 0.31, "end_of_turn_delay": 0.52},
+        extra={"tool": "look_up"},
+    ),
+}
+
+
+def golden(event_type: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((GOLDEN / f"{event_type}.json").read_text())
+    return loaded
+
+
+def test_every_event_type_has_a_golden_file_and_every_file_a_type() -> None:
+    assert {file.stem for file in GOLDEN.iterdir()} == set(EVENT_TYPES) == set(MEANING)
+
+
+@pytest.mark.parametrize("event_type", MEANING)
+def test_a_golden_event_still_means_what_it_meant(event_type: str) -> None:
+    envelope = Envelope.model_validate(golden(event_type))
+    assert envelope.type == event_type
+    assert envelope.event() == MEANING[event_type]
+    assert type(envelope.event()) is type(MEANING[event_type])
+    assert envelope.session_id == SESSION
+
+
+@pytest.mark.parametrize("event_type", MEANING)
+def test_what_is_emitted_today_is_written_as_the_golden_file_is(event_type: str) -> None:
+    stored = golden(event_type)
+    emitted = wrap(
+        MEANING[event_type],
+        session_id=SESSION,
+        source=stored["source"],
+        time=datetime.fromisoformat(stored["time"]),
+        sequence=stored.get("sequence"),
+        event_id=stored["id"],
+    )
+    written = json.loads(emitted.model_dump_json(exclude_none=True))
+    assert written == stored
+
+
+@pytest.mark.parametrize("event_type", MEANING)
+def test_keys_that_a_later_version_adds_are_tolerated(event_type: str) -> None:
+    later = golden(event_type)
+    later["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    later["data"]["colour"] = "blue"
+    assert Envelope.model_validate(later).event() == MEANING[event_type]
+
+
+def required_keys() -> list[tuple[str, str]]:
+    return [
+        (event_type, name)
+        for event_type, model in EVENT_TYPES.items()
+        for name, field in model.model_fields.items()
+        if field.is_required()
+    ]
+
+
+@pytest.mark.parametrize(("event_type", "key"), required_keys())
+def test_an_event_without_a_key_that_it_needs_is_refused(event_type: str, key: str) -> None:
+    broken = golden(event_type)
+    del broken["data"][key]
+    with pytest.raises(ValidationError):
+        Envelope.model_validate(broken).event()
+
+
+@pytest.mark.parametrize("event_type", ["agent.joined.v2", "agent.joined", "", "something.else.v1"])
+def test_an_unknown_type_is_named_and_not_guessed(event_type: str) -> None:
+    envelope = Envelope.model_validate({**golden("agent.joined.v1"), "type": event_type})
+    with pytest.raises(UnknownEvent, match=event_type or "''"):
+        envelope.event()
+
+
+@pytest.mark.parametrize("key", ["source", "type", "subject", "time", "data"])
+def test_an_envelope_without_what_cloudevents_asks_for_is_refused(key: str) -> None:
+    broken = golden("agent.ready.v1")
+    del broken[key]
+    with pytest.raises(ValidationError):
+        Envelope.model_validate(broken)
+
+
+def test_another_version_of_cloudevents_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Envelope.model_validate({**golden("agent.ready.v1"), "specversion": "2.0"})
+
+
+@pytest.mark.parametrize("subject", ["", "session", "session/", "room/1", "/"])
+def test_a_subject_that_names_no_session_is_an_error(subject: str) -> None:
+    envelope = Envelope.model_validate({**golden("agent.ready.v1"), "subject": subject})
+    with pytest.raises(ValueError, match="names no session"):
+        _ = envelope.session_id
+
+
+@pytest.mark.parametrize("event_type", MEANING)
+def test_types_carry_their_version_and_data_no_type(event_type: str) -> None:
+    name, _, version = event_type.rpartition(".v")
+    assert name
+    assert version.isdigit()
+    assert "type" not in golden(event_type)["data"]
+
+
+def test_only_a_session_given_up_is_critical() -> None:
+    assert [t for t, model in EVENT_TYPES.items() if model.severity is Severity.CRITICAL] == [
+        "session.failed.v1"
+    ]
+
+
+def test_events_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        MEANING["agent.ready.v1"].attempt = 2  # type: ignore[attr-defined]

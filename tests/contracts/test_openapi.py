@@ -1,0 +1,130 @@
+"""The HTTP interface that clients build on: exactly these routes, and these names in their JSON."""
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from services.api.__main__ import create_app
+from services.api.settings import ApiSettings
+
+ROUTES = {
+    ("post", "/v1/sessions"),
+    ("get", "/v1/sessions"),
+    ("get", "/v1/sessions/{session_id}"),
+    ("delete", "/v1/sessions/{session_id}"),
+    ("get", "/v1/sessions/{session_id}/events"),
+    ("get", "/v1/sessions/{session_id}/transcript"),
+    ("get", "/v1/workers"),
+    ("get", "/livez"),
+    ("get", "/readyz"),
+    ("get", "/health"),
+    ("get", "/health/agent"),
+}
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    settings = ApiSettings(
+        livekit_url="ws://127.0.0.1:7880",
+        livekit_api_key="devkey",
+        livekit_api_secret=SecretStr("a-secret-of-thirty-two-characters"),
+    )
+    return create_app(settings).openapi()
+
+
+def properties(schema: dict[str, Any], name: str) -> set[str]:
+    return set(schema["components"]["schemas"][name]["properties"])
+
+
+def test_exactly_the_documented_routes_are_there(schema: dict[str, Any]) -> None:
+    found = {(method, path) for path, methods in schema["paths"].items() for method in methods}
+    assert found == ROUTES
+
+
+def test_the_answer_to_a_start_holds_all_that_a_client_needs_to_join(schema: dict[str, Any]) -> None:
+    started = schema["components"]["schemas"]["Started"]
+    assert set(started["required"]) == {
+        "session_id",
+        "room_name",
+        "server_url",
+        "participant_token",
+        "participant_identity",
+        "status",
+    }
+    answers = schema["paths"]["/v1/sessions"]["post"]["responses"]
+    assert "202" in answers
+    assert "200" not in answers
+
+
+def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> None:
+    wish = schema["components"]["schemas"]["StartSession"]
+    assert "required" not in wish
+    assert properties(schema, "StartSession") == {
+        "agent_name",
+        "room_name",
+        "participant_identity",
+        "participant_name",
+        "mode",
+        "models",
+        "instructions",
+        "metadata",
+    }
+    assert properties(schema, "Models") == {"stt", "llm", "tts", "realtime", "voice", "language"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "Session",
+            "session_id status room_name room_sid agent_name mode models metadata participant_identity "
+            "participant_name attempt max_attempts agent_identity agent_sid waiting_for failure end_reason "
+            "timings attempts",
+        ),
+        (
+            "Timings",
+            "requested_at accepted_at assigned_at active_at ready_at first_speech_at ended_at",
+        ),
+        ("Failure", "cause advice evidence"),
+        (
+            "Attempt",
+            "number outcome dispatch_id job_id worker_id participant_identity participant_sid cause "
+            "evidence started_at accepted_at assigned_at active_at",
+        ),
+        ("SessionPage", "sessions next_cursor"),
+        ("SessionHistory", "events"),
+        (
+            "Envelope",
+            "specversion id source type subject time datacontenttype severity sequence data",
+        ),
+        ("Transcript", "session_id status complete missing items"),
+        (
+            "TranscriptItem",
+            "seq id kind role text interrupted language confidence participant_identity attempt "
+            "created_at started_at ended_at metrics extra",
+        ),
+        ("Workers", "workers"),
+    ],
+)
+def test_names_in_the_answers_stay_as_they_are(schema: dict[str, Any], name: str, expected: str) -> None:
+    assert properties(schema, name) == set(expected.split())
+
+
+def test_the_statuses_a_client_may_see_are_these(schema: dict[str, Any]) -> None:
+    assert schema["components"]["schemas"]["SessionStatus"]["enum"] == [
+        "reserved",
+        "requested",
+        "dispatching",
+        "dispatched",
+        "active",
+        "ended",
+        "failed",
+        "cancelled",
+        "expired",
+    ]
+
+
+def test_events_may_be_had_as_json_and_as_a_stream(schema: dict[str, Any]) -> None:
+    answers = schema["paths"]["/v1/sessions/{session_id}/events"]["get"]["responses"]["200"]["content"]
+    assert set(answers) == {"application/json", "text/event-stream"}

@@ -1,0 +1,65 @@
+"""The API as a client sees it: in this process without a socket, or served on a free port."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import httpx
+import uvicorn
+from asgi_lifespan import LifespanManager
+
+from services.api.__main__ import create_app
+from services.api.settings import ApiSettings
+from tests.integration.background import stop
+
+KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
+NOWHERE = "ws://127.0.0.1:9"  # the port of the discard service; nothing listens there
+
+
+def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettings:
+    values: dict[str, Any] = {
+        "livekit_url": NOWHERE,
+        "livekit_api_key": KEY,
+        "livekit_api_secret": SECRET,
+        "database_url": database_url,
+        "redis_url": redis_url,
+        **changes,
+    }
+    return ApiSettings(**values)
+
+
+@asynccontextmanager
+async def in_process(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(settings)
+    async with LifespanManager(app, shutdown_timeout=20) as started:
+        transport = httpx.ASGITransport(started.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=30) as client:
+            yield client
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # the signals are the test runner's
+
+
+@asynccontextmanager
+async def served(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """Over real sockets, for what streams."""
+    config = uvicorn.Config(
+        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
+    server = _Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(serving), 10)
+            await stop(serving)

@@ -1,0 +1,137 @@
+"""Parts of a stack on real servers: a database of either kind, Redis, Celery's queues."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+from sqlmodel import SQLModel
+
+from cli.environment import clean_environment
+from cli.ports import Ports
+from cli.process import Process
+from cli.provision.postgres import PostgresServer
+from cli.servers import RedisServer, plan_redis
+from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
+from shared.runtime.celery import TASK_QUEUES, TaskSender, make_celery
+from shared.runtime.database import Database
+from shared.runtime.outbox import Relay
+from shared.runtime.redis import connect_redis
+from tests.stack_fixtures.databases import DatabaseFactory
+from tests.unit.making import FakeClock
+
+# The streams and queues have fixed names, so these tests keep to a database of their own.
+_OUR_REDIS_DATABASE = 9
+
+Queued = Callable[[], Awaitable[dict[str, list[str]]]]
+
+
+@pytest.fixture(scope="session")
+async def emptied_postgres(
+    database_factory: DatabaseFactory, postgres_server: PostgresServer
+) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
+    """One migrated database for all these tests: making one for each took most of their time."""
+    url = await database_factory.postgres(postgres_server, "integration")
+    connection = await asyncpg.connect(
+        host=str(postgres_server.folder), user="postgres", database="integration"
+    )
+    yield url, connection
+    await connection.close()
+    await postgres_server.drop_database("integration")
+
+
+@pytest.fixture
+async def postgres_url(emptied_postgres: tuple[str, asyncpg.Connection]) -> str:
+    """The URL of an empty, migrated PostgreSQL database."""
+    url, connection = emptied_postgres
+    for table in reversed(SQLModel.metadata.sorted_tables):
+        await connection.execute(f'DELETE FROM "{table.name}"')
+    return url
+
+
+@pytest.fixture
+async def sqlite_url(database_factory: DatabaseFactory) -> str:
+    """The URL of an empty, migrated SQLite database."""
+    return await database_factory.sqlite()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty, migrated database; the test runs on SQLite and on PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty Redis database that no other test uses at the same time."""
+    url = f"{redis_server.url.rpartition('/')[0]}/{_OUR_REDIS_DATABASE}"
+    client = connect_redis(url)
+    await client.flushdb()
+    await client.aclose()
+    return url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect_redis(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def own_redis(tmp_path: Path) -> AsyncIterator[tuple[str, Process]]:
+    """The URL of a Redis that the test may freeze, stop and start again, and its process."""
+    state = tmp_path / "own-redis"
+    state.mkdir()
+    ports = Ports(fixed=False, tell=print)
+    server = await plan_redis(state, clean_environment(), ports=ports)
+    assert server.spec is not None
+    process = Process(server.spec, notify=lambda *_: None)
+    await process.start()
+    yield server.url, process
+    await process.stop()
+
+
+@pytest.fixture
+async def tasks(redis_url: str) -> AsyncIterator[TaskSender]:
+    sender = TaskSender(make_celery("tests", redis_url))
+    yield sender
+    sender.close()
+
+
+@pytest.fixture
+async def relay(database: Database, redis: Redis, tasks: TaskSender) -> Relay:
+    return Relay(database=database, redis=redis, tasks=tasks, source="rollcall/tests")
+
+
+@pytest.fixture
+def queued(redis: Redis) -> Queued:
+    """Read the session ids that are on Celery's queues, by task, the oldest first."""
+
+    async def read() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for task in (DISPATCH_TASK, VERIFY_TASK, CLOSE_TASK):
+            for message in reversed(await redis.lrange(TASK_QUEUES[task], 0, -1)):
+                loaded = json.loads(message)
+                assert loaded["headers"]["task"] == task
+                [session_id], _, _ = json.loads(base64.b64decode(loaded["body"]))
+                found.setdefault(task, []).append(session_id)
+        return found
+
+    return read

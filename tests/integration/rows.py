@@ -1,0 +1,77 @@
+"""Put rows into the database and read them back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlmodel import col
+
+from shared.contracts.events import SessionRequested, TurnFinished
+from shared.contracts.identifiers import SessionId
+from shared.contracts.sessions import Mode, Role
+from shared.runtime.database import Database
+from shared.runtime.sessions import add_session
+from shared.runtime.tables import AttemptRow, EventRow, SessionRow
+from tests.unit.making import T0, make_attempt, make_session
+
+REQUESTED = SessionRequested(room_name="room-1", agent_name="agent", mode=Mode.PIPELINE)
+
+
+async def put_session(database: Database, *, attempt: dict[str, Any] | None = None, **row: Any) -> SessionRow:
+    """Write a session with its first event, and its current attempt if `attempt` says how it stands."""
+    made = make_session(**row)
+    session_id = made.id
+    async with database.write() as db:
+        await add_session(db, made, event=REQUESTED)
+        if attempt is not None:
+            db.add(make_attempt(made, **attempt))
+    return await get_session(database, session_id)
+
+
+async def get_session(database: Database, session_id: str) -> SessionRow:
+    async with database.read() as db:
+        row = await db.get(SessionRow, session_id)
+    assert row is not None
+    return row
+
+
+async def get_attempts(database: Database, session_id: str) -> list[AttemptRow]:
+    async with database.read() as db:
+        query = select(AttemptRow).where(col(AttemptRow.session_id) == session_id)
+        return list((await db.scalars(query.order_by(col(AttemptRow.number)))).all())
+
+
+async def get_events(database: Database, session_id: str) -> Sequence[EventRow]:
+    async with database.read() as db:
+        query = select(EventRow).where(col(EventRow.session_id) == session_id)
+        return (await db.scalars(query.order_by(col(EventRow.sequence)))).all()
+
+
+async def event_types(database: Database, session_id: str) -> list[str]:
+    return [event.type for event in await get_events(database, session_id)]
+
+
+async def last_event(database: Database, session_id: str) -> dict[str, Any]:
+    """The data of the newest event, with its type."""
+    row = (await get_events(database, session_id))[-1]
+    return {"type": row.type, **row.data}
+
+
+async def count(database: Database, table: str) -> int:
+    async with database.read() as db:
+        found: int | None = await db.scalar(text(f"SELECT count(*) FROM {table}"))
+    return found or 0
+
+
+def a_turn(session_id: str, seq: int = 1, **changes: Any) -> TurnFinished:
+    values: dict[str, Any] = {
+        "session_id": SessionId(session_id),
+        "attempt": 1,
+        "seq": seq,
+        "item_id": f"item_{seq}",
+        "role": Role.USER,
+        "text": f"This is turn {seq}.",
+        "created_at": T0,
+        **changes,
+    }
+    return TurnFinished.model_validate(values)

@@ -1,0 +1,280 @@
+"""Dispatchers claim a session one at a time, go on where a dead one stopped, and give up in time."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from services.dispatcher.claim import CLAIM_LEASE, Claim, Ledger
+from services.transcripts.store import DatabaseArchive
+from shared.contracts.causes import Cause
+from shared.contracts.events import SessionCancelled
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.database import Database
+from shared.runtime.livekit import LiveKitError
+from shared.runtime.sessions import advance
+from shared.runtime.tables import SessionRow
+from tests.integration.rows import (
+    a_turn,
+    event_types,
+    get_attempts,
+    get_session,
+    last_event,
+    put_session,
+)
+from tests.unit.fake_rooms import refused_key, unreachable
+from tests.unit.making import T0, FakeClock
+
+S = SessionStatus
+
+
+@pytest.fixture
+def ledger(database: Database, clock: FakeClock) -> Ledger:
+    return Ledger(database, retry_delay_s=1.0, now=clock)
+
+
+async def take(ledger: Ledger, row: SessionRow) -> Claim:
+    found = await ledger.find(row.id)
+    assert found is not None
+    claim = await ledger.claim(found)
+    assert claim is not None
+    return claim
+
+
+async def cancel(database: Database, session_id: str) -> None:
+    async with database.write() as db:
+        row = await db.get(SessionRow, session_id)
+        assert row is not None
+        cancelled = SessionCancelled(reason="by request")
+        assert await advance(db, row, S.CANCELLED, event=cancelled, now=T0, next_check_at=None)
+
+
+async def wait_of(database: Database, row: SessionRow, clock: FakeClock) -> float:
+    """The seconds until the session's next attempt."""
+    due = (await get_session(database, row.id)).next_check_at
+    assert due is not None
+    return (due - clock()).total_seconds()
+
+
+async def test_a_claim_starts_the_first_attempt(database: Database, ledger: Ledger) -> None:
+    row = await put_session(database, waiting_for=Cause.WORKERS_AT_CAPACITY)
+    claim = await take(ledger, row)
+    assert (claim.order.attempt, claim.unsure, claim.fresh_room) == (1, False, True)
+    stored = await get_session(database, row.id)
+    assert (stored.status, stored.attempt, stored.waiting_for) == (S.DISPATCHING, 1, None)
+    assert stored.claimed_until == stored.next_check_at == T0 + CLAIM_LEASE
+    assert await last_event(database, row.id) == {
+        "type": "dispatch.started.v1",
+        "attempt": 1,
+        "max_attempts": 3,
+    }
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.number, attempt.outcome, attempt.started_at) == (1, None, T0)
+
+
+async def test_of_two_dispatchers_with_the_same_task_one_wins(database: Database, ledger: Ledger) -> None:
+    row = await put_session(database)
+    found = [await ledger.find(row.id) for _ in range(6)]
+    claims = await asyncio.gather(*(ledger.claim(copy) for copy in found if copy is not None))
+    assert sum(claim is not None for claim in claims) == 1
+    assert len(await get_attempts(database, row.id)) == 1
+    assert await event_types(database, row.id) == ["session.requested.v1", "dispatch.started.v1"]
+
+
+async def test_a_second_delivery_finds_nothing_to_do_while_the_lease_lasts(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    await take(ledger, row)
+    assert await ledger.find(row.id) is None
+    clock.time = T0 + CLAIM_LEASE - timedelta(microseconds=1)
+    assert await ledger.find(row.id) is None
+    clock.time = T0 + CLAIM_LEASE
+    assert await ledger.find(row.id) is not None
+
+
+async def test_a_dead_dispatchers_attempt_is_taken_over_under_its_number(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    await take(ledger, row)
+    clock.forward(seconds=6)
+    claim = await take(ledger, row)
+    assert (claim.order.attempt, claim.unsure, claim.fresh_room) == (1, True, False)
+    assert len(await get_attempts(database, row.id)) == 1
+    assert await event_types(database, row.id) == ["session.requested.v1", "dispatch.started.v1"]
+
+
+async def test_of_two_who_take_over_a_dead_dispatchers_attempt_one_wins(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    await take(ledger, row)
+    clock.forward(seconds=6)
+    found = [await ledger.find(row.id) for _ in range(4)]
+    claims = await asyncio.gather(*(ledger.claim(copy) for copy in found if copy is not None))
+    assert [claim.unsure for claim in claims if claim is not None] == [True]
+
+
+async def test_an_accepted_dispatch_is_stored_and_the_verifier_called(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    claim = await take(ledger, await put_session(database))
+    clock.forward(seconds=1)
+    assert await ledger.accepted(claim, "AD_1")
+    stored = await get_session(database, claim.row.id)
+    assert (stored.status, stored.claimed_until, stored.accepted_at) == (S.DISPATCHED, None, clock())
+    assert stored.next_check_at == clock() + timedelta(seconds=1)
+    [attempt] = await get_attempts(database, claim.row.id)
+    assert (attempt.outcome, attempt.dispatch_id, attempt.accepted_at) == ("accepted", "AD_1", clock())
+    assert (await last_event(database, claim.row.id))["dispatch_id"] == "AD_1"
+    assert await ledger.find(claim.row.id) is None
+
+
+async def test_a_dispatch_that_came_too_late_has_the_ended_session_closed_once_more(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    claim = await take(ledger, await put_session(database))
+    await cancel(database, claim.row.id)
+    assert not await ledger.accepted(claim, "AD_1")
+    stored = await get_session(database, claim.row.id)
+    assert (stored.status, stored.next_check_at) == (S.CANCELLED, clock())
+    [attempt] = await get_attempts(database, claim.row.id)
+    assert attempt.dispatch_id == "AD_1"
+
+
+async def test_after_an_error_the_next_attempt_follows_and_no_sooner_than_said(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    await ledger.refused(await take(ledger, row), unreachable())
+    stored = await get_session(database, row.id)
+    assert stored.status == S.DISPATCHING
+    assert stored.next_check_at == stored.claimed_until
+    delay = await wait_of(database, row, clock)
+    assert 0.75 <= delay <= 1.25
+    event = await last_event(database, row.id)
+    assert (event["type"], event["cause"]) == ("dispatch.failed.v1", "livekit_unreachable")
+    assert await ledger.find(row.id) is None
+    clock.forward(seconds=delay)
+    claim = await take(ledger, row)
+    assert (claim.order.attempt, claim.unsure, claim.fresh_room) == (2, False, False)
+    assert [a.outcome for a in await get_attempts(database, row.id)] == ["error", None]
+
+
+async def test_the_second_wait_is_three_times_the_first(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database, deadline_at=T0 + timedelta(minutes=1))
+    await ledger.refused(await take(ledger, row), unreachable())
+    clock.forward(seconds=2)
+    await ledger.refused(await take(ledger, row), unreachable())
+    assert 2.25 <= await wait_of(database, row, clock) <= 3.75
+
+
+async def test_when_the_attempts_are_spent_the_session_fails_with_the_cause(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database, max_attempts=2)
+    await ledger.refused(await take(ledger, row), unreachable())
+    clock.forward(seconds=2)
+    await ledger.refused(await take(ledger, row), unreachable())
+    stored = await get_session(database, row.id)
+    assert (stored.status, stored.cause) == (S.FAILED, "livekit_unreachable")
+    assert stored.evidence == {"error": "LiveKit can't be reached"}
+    assert (await last_event(database, row.id))["type"] == "session.failed.v1"
+    assert await ledger.find(row.id) is None
+
+
+async def test_an_error_that_no_retry_can_cure_fails_the_session_at_once(
+    database: Database, ledger: Ledger
+) -> None:
+    row = await put_session(database)
+    await ledger.refused(await take(ledger, row), refused_key())
+    stored = await get_session(database, row.id)
+    assert (stored.status, stored.cause, stored.attempt) == (S.FAILED, "livekit_auth", 1)
+
+
+async def test_a_retry_that_would_come_after_the_budget_is_not_waited_for(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    claim = await take(ledger, row)
+    clock.time = row.deadline_at - timedelta(milliseconds=500)
+    await ledger.refused(claim, unreachable())
+    assert (await get_session(database, row.id)).status == S.FAILED
+
+
+async def test_a_session_whose_budget_is_over_is_left_to_the_sweep(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    clock.time = row.deadline_at
+    assert await ledger.find(row.id) is None
+
+
+async def test_a_session_that_was_ended_meanwhile_is_not_failed_by_an_error(
+    database: Database, ledger: Ledger
+) -> None:
+    claim = await take(ledger, await put_session(database))
+    await cancel(database, claim.row.id)
+    await ledger.refused(claim, refused_key())
+    assert (await get_session(database, claim.row.id)).status == S.CANCELLED
+    assert "session.failed.v1" not in await event_types(database, claim.row.id)
+
+
+@pytest.mark.parametrize("error", [unreachable(), refused_key()], ids=["retryable", "permanent"])
+async def test_a_dispatcher_that_was_overtaken_does_not_judge_the_attempt_of_its_successor(
+    database: Database, ledger: Ledger, clock: FakeClock, error: LiveKitError
+) -> None:
+    row = await put_session(database)
+    slow = await take(ledger, row)
+    clock.forward(seconds=6)
+    successor = await take(ledger, row)
+    assert successor.order.attempt == 1
+    await ledger.refused(slow, error)
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.outcome, attempt.cause) == (None, None)
+    assert await ledger.accepted(successor, "AD_1")
+
+
+@pytest.mark.parametrize("status", sorted(set(S) - {S.REQUESTED, S.DISPATCHING}))
+async def test_a_session_in_any_other_state_wants_no_dispatch(
+    database: Database, ledger: Ledger, status: SessionStatus
+) -> None:
+    row = await put_session(database, status=status)
+    assert await ledger.find(row.id) is None
+
+
+async def test_a_session_that_is_not_there_wants_no_dispatch(ledger: Ledger) -> None:
+    assert await ledger.find("no-such-session") is None
+
+
+async def test_a_session_that_is_put_off_says_what_it_waits_for(database: Database, ledger: Ledger) -> None:
+    row = await put_session(database)
+    await ledger.put_off(row, Cause.WORKERS_AT_CAPACITY, delay=timedelta(milliseconds=250))
+    stored = await get_session(database, row.id)
+    assert (stored.status, stored.waiting_for) == (S.REQUESTED, "workers_at_capacity")
+    assert stored.next_check_at == T0 + timedelta(milliseconds=250)
+    assert await ledger.find(row.id) is not None
+
+
+async def test_the_next_agent_counts_on_from_the_turns_that_are_stored(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    claim = await take(ledger, row)
+    assert claim.order.first_seq == 1
+    await DatabaseArchive(database, now=clock).store([a_turn(row.id, seq) for seq in (1, 2, 3)])
+    await ledger.refused(claim, unreachable())
+    clock.forward(seconds=2)
+    assert (await take(ledger, row)).order.first_seq == 4
+
+
+async def test_the_order_carries_what_the_client_asked_for(database: Database, ledger: Ledger) -> None:
+    row = await put_session(
+        database, mode="realtime", models={"realtime": "openai/gpt-realtime"}, instructions="Be brief."
+    )
+    order = (await take(ledger, row)).order
+    assert (order.session_id, str(order.mode), order.instructions) == (row.id, "realtime", "Be brief.")
+    assert order.models.realtime == "openai/gpt-realtime"

@@ -1,0 +1,174 @@
+"""Agents' reports date the levels of proof and carry the evidence; one bad report holds up no other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from services.verifier.reports import GROUP, Reports
+from services.verifier.wake import Waker
+from shared.contracts.events import AgentReported, Envelope, Step, wrap
+from shared.contracts.identifiers import SessionId
+from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, REPORTS_STREAM
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.database import Database
+from shared.runtime.outbox import Relay
+from shared.runtime.streams import publish
+from shared.runtime.tables import SessionRow
+from tests.integration.background import in_background
+from tests.integration.rows import event_types, get_attempts, get_session, put_session
+from tests.support.sessions import until
+from tests.unit.making import T0, FakeClock
+
+AT = T0 + timedelta(milliseconds=250)
+
+
+def a_report(row: SessionRow, step: Step, **changes: Any) -> Envelope:
+    values: dict[str, Any] = {
+        "session_id": row.id,
+        "attempt": 1,
+        "step": step,
+        "room_name": row.room_name,
+        "worker_id": "worker-1",
+        "agent_name": "agent",
+        "job_id": "AJ_1",
+        **changes,
+    }
+    report = AgentReported.model_validate(values)
+    return wrap(report, session_id=SessionId(row.id), source="rollcall/agent", time=AT)
+
+
+@pytest.fixture
+async def row(database: Database) -> SessionRow:
+    made = await put_session(database, status=SessionStatus.DISPATCHED, attempt={"number": 1})
+    async with database.write() as db:
+        (await db.get_one(SessionRow, made.id)).attempt = 1
+    return await get_session(database, made.id)
+
+
+@asynccontextmanager
+async def consuming(database: Database, redis: Redis, relay: Relay, clock: FakeClock) -> AsyncIterator[None]:
+    reports = Reports(database=database, redis=redis, relay=relay, waker=Waker(), consumer="c-1", now=clock)
+
+    async with in_background(for_ever(reports)):
+        yield
+
+
+async def for_ever(reports: Reports) -> None:
+    """As in its process: a loop that fails is begun again."""
+    while True:
+        with suppress(Exception):
+            await reports.run()
+        await asyncio.sleep(0.05)
+
+
+async def handled(redis: Redis, entries: int) -> None:
+    async def acknowledged() -> bool:
+        try:
+            found = [g for g in await redis.xinfo_groups(REPORTS_STREAM) if g["name"] == GROUP]
+        except Exception:  # the stream is not there yet
+            return False
+        return bool(found) and found[0]["entries-read"] == entries and found[0]["pending"] == 0
+
+    await until(acknowledged, what=f"{entries} reports are handled", timeout_s=5)
+
+
+async def test_each_step_is_dated_by_the_time_it_was_reported_for(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    steps = [Step.ACCEPTED, Step.ENTRYPOINT_STARTED, Step.CONNECTED, Step.READY, Step.FIRST_SPEECH]
+    async with consuming(database, redis, relay, clock):
+        for _ in range(2):
+            await publish(redis, REPORTS_STREAM, [a_report(row, step, room_sid="RM_1") for step in steps])
+        await handled(redis, 10)
+    [attempt] = await get_attempts(database, row.id)
+    dated = (attempt.assigned_at, attempt.entrypoint_at, attempt.connected_at, attempt.ready_at)
+    assert dated == (AT, AT, AT, AT)
+    assert (attempt.worker_id, attempt.job_id) == ("worker-1", "AJ_1")
+    stored = await get_session(database, row.id)
+    assert (stored.assigned_at, stored.ready_at, stored.first_speech_at) == (AT, AT, AT)
+    assert stored.room_sid == "RM_1"
+    assert await event_types(database, row.id) == [
+        "session.requested.v1",
+        "agent.assigned.v1",
+        "agent.ready.v1",
+        "agent.first_speech.v1",
+    ]
+
+
+async def test_a_report_moves_no_session(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, step) for step in Step])
+        await handled(redis, len(Step))
+    stored = await get_session(database, row.id)
+    assert (stored.status, stored.version) == (row.status, row.version)
+
+
+async def test_the_number_of_turns_counts_from_where_this_agent_began(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.CLOSED, turns=7, reason="user_initiated")])
+        await handled(redis, 1)
+    assert (await get_session(database, row.id)).expected_turns == 7
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.closed_at, attempt.close_reason) == (AT, "user_initiated")
+
+
+async def test_a_report_of_another_attempt_changes_nothing_of_the_session(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.READY, attempt=9)])
+        await handled(redis, 1)
+    assert await get_session(database, row.id) == row
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [{ENVELOPE_FIELD: "not json"}, {"other": "field"}],
+    ids=["no json", "no envelope"],
+)
+async def test_what_is_no_report_is_set_aside_and_holds_up_nothing(
+    database: Database,
+    redis: Redis,
+    relay: Relay,
+    clock: FakeClock,
+    row: SessionRow,
+    poison: dict[Any, Any],
+) -> None:
+    await redis.xadd(REPORTS_STREAM, poison)
+    await publish(redis, REPORTS_STREAM, [a_report(row, Step.READY)])
+    async with consuming(database, redis, relay, clock):
+        await handled(redis, 2)
+    assert (await get_session(database, row.id)).ready_at == AT
+    assert await redis.xlen(DEAD_LETTERS_STREAM) == 1
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"error": {"type": "ValueError", "message": "bad byte: \x00"}},
+        {"reason": "\x00"},
+        {"attempt": 2**31},
+    ],
+    ids=["nul in the error", "nul in the reason", "a number too large"],
+)
+async def test_a_report_that_the_database_refuses_holds_up_no_other(
+    database: Database,
+    redis: Redis,
+    relay: Relay,
+    clock: FakeClock,
+    row: SessionRow,
+    poison: dict[str, Any],
+) -> None:
+    await publish(redis, REPORTS_STREAM, [a_report(row, Step.ERROR, **poison), a_report(row, Step.READY)])
+    async with consuming(database, redis, relay, clock):
+        await handled(redis, 2)
+    assert (await get_session(database, row.id)).ready_at == AT

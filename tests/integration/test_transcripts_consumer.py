@@ -1,0 +1,210 @@
+"""The transcript consumer on a real stream and a real database: stored, then acknowledged, once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from services.transcripts.bootstrap import GROUP, open_consumer
+from services.transcripts.consume import Consumer
+from services.transcripts.ports import ArchiveUnavailable
+from services.transcripts.settings import TranscriptsSettings
+from services.transcripts.store import DatabaseArchive
+from shared.contracts.events import AgentReady, TurnFinished, wrap
+from shared.contracts.identifiers import SessionId
+from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM
+from shared.runtime.clock import utc_now
+from shared.runtime.database import Database
+from shared.runtime.streams import ConsumerGroup, Entry, dead_letter, publish
+from tests.integration.background import in_background
+from tests.integration.rows import a_turn, count, put_session
+from tests.support.sessions import until
+from tests.unit.making import T0
+
+
+async def say(redis: Redis, *turns: TurnFinished) -> None:
+    await publish(
+        redis, TURNS_STREAM, [wrap(t, session_id=t.session_id, source="tests", time=T0) for t in turns]
+    )
+
+
+@asynccontextmanager
+async def consuming(database_url: str, redis_url: str) -> AsyncIterator["asyncio.Task[None]"]:
+    settings = TranscriptsSettings(database_url=database_url, redis_url=redis_url)
+    async with open_consumer(settings) as consumer, in_background(consumer.run()) as task:
+        yield task
+
+
+async def acknowledged(redis: Redis, entries: int) -> bool:
+    try:
+        [group] = await redis.xinfo_groups(TURNS_STREAM)
+    except Exception:  # the group or the stream is not there yet
+        return False
+    return bool(group["entries-read"] == entries and group["pending"] == 0)
+
+
+async def until_acknowledged(redis: Redis, entries: int, task: "asyncio.Task[None] | None" = None) -> None:
+    async def done() -> bool:
+        if task is not None and task.done():
+            task.result()
+        return await acknowledged(redis, entries)
+
+    await until(done, what=f"{entries} entries are acknowledged", timeout_s=20)
+
+
+async def reasons(redis: Redis) -> list[str]:
+    return [fields["reason"].split(":")[0] for _, fields in await redis.xrange(DEAD_LETTERS_STREAM)]
+
+
+async def test_turns_go_from_the_stream_into_the_database(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    await say(redis, a_turn(row.id, 1), a_turn(row.id, 2))
+    async with consuming(database_url, redis_url) as task:
+        await until_acknowledged(redis, 2, task)
+        await say(redis, a_turn(row.id, 2), a_turn(row.id, 3))
+        await until_acknowledged(redis, 4, task)
+    assert await count(database, "transcript_item") == 3
+    assert await reasons(redis) == []
+
+
+async def test_what_cannot_be_stored_is_set_aside_and_holds_up_nothing(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    other = wrap(AgentReady(attempt=1), session_id=SessionId(row.id), source="tests", time=T0)
+    unknown = other.model_copy(update={"type": "transcript.turn_sung.v9"})
+    incomplete = wrap(a_turn(row.id, 1), session_id=SessionId(row.id), source="tests", time=T0)
+    incomplete.data.pop("text")
+    await say(redis, a_turn(row.id, 1))
+    await redis.xadd(TURNS_STREAM, {ENVELOPE_FIELD: "not json"})
+    await redis.xadd(TURNS_STREAM, {"other": "field"})
+    await publish(redis, TURNS_STREAM, [unknown, other, incomplete])
+    await say(redis, a_turn("no-such-session", 1), a_turn(row.id, 2))
+    async with consuming(database_url, redis_url) as task:
+        await until_acknowledged(redis, 8, task)
+    assert await count(database, "transcript_item") == 2
+    assert await reasons(redis) == [
+        "malformed",
+        "malformed",
+        "malformed",
+        "unexpected_type",
+        "malformed",
+        "unknown_session",
+    ]
+
+
+async def test_a_dead_letter_keeps_what_was_published(
+    database_url: str, redis: Redis, redis_url: str
+) -> None:
+    turn = a_turn("no-such-session", 1)
+    await say(redis, turn)
+    [(entry_id, fields)] = await redis.xrange(TURNS_STREAM)
+    async with consuming(database_url, redis_url) as task:
+        await until_acknowledged(redis, 1, task)
+    [(_, letter)] = await redis.xrange(DEAD_LETTERS_STREAM)
+    assert (letter["stream"], letter["entry_id"]) == (TURNS_STREAM, entry_id)
+    assert letter[ENVELOPE_FIELD] == fields[ENVELOPE_FIELD]
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [{"text": "a\x00b"}, {"seq": 2**31}, {"extra": {"arguments": "\x00"}}],
+    ids=["nul in the text", "a number too large", "nul in the extras"],
+)
+async def test_a_turn_that_the_database_refuses_holds_up_nothing(
+    database: Database, database_url: str, redis: Redis, redis_url: str, poison: dict[str, object]
+) -> None:
+    row = await put_session(database)
+    await say(redis, a_turn(row.id, 1), a_turn(row.id, **{"seq": 2, **poison}), a_turn(row.id, 3))
+    async with consuming(database_url, redis_url) as task:
+        await until_acknowledged(redis, 3, task)
+        assert not task.done()
+    stored = await count(database, "transcript_item")
+    assert stored + len(await reasons(redis)) == 3
+    assert stored >= 2
+
+
+class FailsAtFirst:
+    """An archive whose database is away for the first calls."""
+
+    def __init__(self, archive: DatabaseArchive, redis: Redis, failures: int) -> None:
+        self.archive = archive
+        self.redis = redis
+        self.failures = failures
+        self.acknowledged_before_commit = False
+
+    async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+        self.acknowledged_before_commit |= await acknowledged(self.redis, len(turns))
+        if self.failures:
+            self.failures -= 1
+            raise ArchiveUnavailable("away")
+        return await self.archive.store(turns)
+
+
+def make_consumer(archive: FailsAtFirst | DatabaseArchive, redis: Redis, name: str = "c-1") -> Consumer:
+    async def set_aside(entry: Entry, reason: str) -> None:
+        await dead_letter(redis, TURNS_STREAM, entry, reason)
+
+    group = ConsumerGroup(redis, stream=TURNS_STREAM, group=GROUP, consumer=name)
+    return Consumer(group=group, archive=archive, set_aside=set_aside, now=utc_now)
+
+
+async def test_a_turn_is_acknowledged_only_after_it_is_committed(database: Database, redis: Redis) -> None:
+    row = await put_session(database)
+    archive = FailsAtFirst(DatabaseArchive(database, now=utc_now), redis, failures=2)
+    await say(redis, a_turn(row.id, 1))
+    async with in_background(make_consumer(archive, redis).run()) as task:
+        await until_acknowledged(redis, 1, task)
+    assert archive.failures == 0
+    assert not archive.acknowledged_before_commit
+    assert await count(database, "transcript_item") == 1
+
+
+async def test_a_consumer_that_dies_before_the_commit_loses_nothing(database: Database, redis: Redis) -> None:
+    row = await put_session(database)
+    archive = FailsAtFirst(DatabaseArchive(database, now=utc_now), redis, failures=10_000)
+    await say(redis, a_turn(row.id, 1), a_turn(row.id, 2))
+
+    async def tried() -> bool:
+        return archive.failures < 10_000
+
+    async with in_background(make_consumer(archive, redis).run()):
+        await until(tried, what="the consumer has taken the turns")
+    assert await count(database, "transcript_item") == 0
+    heir = make_consumer(DatabaseArchive(database, now=utc_now), redis)
+    async with in_background(heir.run()) as task:
+        await until_acknowledged(redis, 2, task)
+    assert await count(database, "transcript_item") == 2
+
+
+async def test_a_connection_that_postgres_cuts_is_waited_out(
+    postgres_url: str, redis: Redis, redis_url: str
+) -> None:
+    database = Database(postgres_url)
+    row = await put_session(database)
+    waiting = text(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO transcript_item%'"
+    )
+
+    async def blocked() -> int | None:
+        async with database.read() as db:
+            pid: int | None = await db.scalar(waiting)
+            return pid
+
+    async with consuming(postgres_url, redis_url) as task:
+        async with database.engine.connect() as locked:
+            await locked.execute(text("LOCK TABLE transcript_item IN ACCESS EXCLUSIVE MODE"))
+            await say(redis, a_turn(row.id, 1))
+            pid = await until(blocked, what="the consumer's insert waits")
+            async with database.read() as db:
+                await db.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            await locked.rollback()
+        await until_acknowledged(redis, 1, task)
+    assert await count(database, "transcript_item") == 1
+    await database.close()

@@ -1,0 +1,174 @@
+"""The cause of a missing agent: each witness is heard, and the surest of them first."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.verifier.find_cause import Witnesses, find_cause
+from services.verifier.observe import JobSighting, Sighting
+from shared.contracts.causes import ADVICE, Cause
+from shared.runtime.registry import Fleet
+from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat, make_session
+
+HEALTHY = Fleet([make_heartbeat("worker-1")])
+LATER = T0 + timedelta(seconds=1)
+ERROR = {"type": "ValueError", "message": "no such table"}
+
+
+def seen(
+    *,
+    attempt: dict[str, Any] | None = None,
+    room_exists: bool = True,
+    sighting: Sighting | None = None,
+    job: JobSighting | None = None,
+    fleet: Fleet | None = HEALTHY,
+    agent_name: str = "agent",
+) -> Witnesses:
+    row = make_session(attempt=1, agent_name=agent_name)
+    return Witnesses(
+        session=row,
+        attempt=make_attempt(row, dispatch_id="AD_1", **(attempt or {})),
+        room_exists=room_exists,
+        sighting=sighting or Sighting(),
+        job=job or JobSighting(),
+        fleet=fleet,
+    )
+
+
+def test_an_error_that_the_worker_reported_is_the_cause_with_its_type() -> None:
+    cause, evidence = find_cause(seen(attempt={"error": ERROR}))
+    assert cause is Cause.ENTRYPOINT_FAILED
+    assert evidence == {"type": "ValueError", "message": "no such table"}
+
+
+def test_the_workers_own_finding_is_believed() -> None:
+    error = {**ERROR, "cause": "model_misconfigured", "descriptor": "openai/gpt-6"}
+    cause, evidence = find_cause(seen(attempt={"error": error}))
+    assert cause is Cause.MODEL_MISCONFIGURED
+    assert evidence["descriptor"] == "openai/gpt-6"
+
+
+def test_a_worker_that_turned_the_job_down_is_named_with_its_reason() -> None:
+    attempt = {"rejected_at": LATER, "worker_id": "worker-7", "close_reason": "late attempt"}
+    cause, evidence = find_cause(seen(attempt=attempt))
+    assert (cause, evidence) == (Cause.WORKER_REJECTED, {"worker_id": "worker-7", "reason": "late attempt"})
+
+
+def test_a_refusal_that_only_livekit_shows_counts_too() -> None:
+    cause, evidence = find_cause(seen(job=JobSighting(refused=True)))
+    assert (cause, evidence) == (Cause.WORKER_REJECTED, {"dispatch_id": "AD_1"})
+
+
+def test_a_room_that_is_gone_was_closed() -> None:
+    found = seen(room_exists=False)
+    assert find_cause(found) == (Cause.ROOM_CLOSED, {"room_name": found.session.room_name})
+
+
+def test_an_agent_that_is_listed_but_not_active_never_connected() -> None:
+    cause, evidence = find_cause(seen(sighting=Sighting(connecting=make_agent("agent-AJ_9"))))
+    assert (cause, evidence) == (Cause.NEVER_CONNECTED, {"participant_identity": "agent-AJ_9"})
+
+
+def test_an_agent_that_closed_its_job_has_left() -> None:
+    cause, evidence = find_cause(seen(attempt={"closed_at": LATER, "close_reason": "shutdown"}))
+    assert (cause, evidence) == (Cause.AGENT_LEFT, {"reason": "shutdown"})
+
+
+def test_a_worker_that_took_the_job_and_beats_no_more_has_died() -> None:
+    attempt = {"assigned_at": LATER, "worker_id": "worker-9", "job_id": "AJ_1"}
+    cause, evidence = find_cause(seen(attempt=attempt))
+    assert (cause, evidence) == (Cause.WORKER_DIED, {"worker_id": "worker-9", "job_id": "AJ_1"})
+
+
+def test_a_registry_that_cannot_be_read_does_not_declare_a_worker_dead() -> None:
+    attempt = {"assigned_at": LATER, "worker_id": "worker-9", "job_id": "AJ_1"}
+    assert find_cause(seen(attempt=attempt, fleet=None))[0] is Cause.ASSIGNMENT_TIMEOUT
+
+
+def test_a_living_worker_whose_entrypoint_never_started_is_stuck() -> None:
+    attempt = {"assigned_at": LATER, "worker_id": "worker-1", "job_id": "AJ_1"}
+    assert find_cause(seen(attempt=attempt))[0] is Cause.ASSIGNMENT_TIMEOUT
+
+
+def test_an_entrypoint_that_started_but_shows_no_participant_never_connected() -> None:
+    attempt = {"assigned_at": LATER, "entrypoint_at": LATER, "worker_id": "worker-1", "job_id": "AJ_1"}
+    assert find_cause(seen(attempt=attempt))[0] is Cause.NEVER_CONNECTED
+
+
+def test_a_job_that_only_livekit_shows_never_connected() -> None:
+    cause, evidence = find_cause(seen(job=JobSighting(identity="agent-AJ_3")))
+    assert (cause, evidence) == (Cause.NEVER_CONNECTED, {"participant_identity": "agent-AJ_3"})
+
+
+def test_no_worker_at_all() -> None:
+    assert find_cause(seen(fleet=Fleet())) == (Cause.NO_WORKER_REGISTERED, {"agent_name": "agent"})
+
+
+def test_workers_under_another_name_only_and_the_nearest_of_them() -> None:
+    fleet = Fleet([make_heartbeat(f"w-{name}", agent_name=name) for name in ("billing", "agent-eu", "x")])
+    cause, evidence = find_cause(seen(fleet=fleet, agent_name="agent_eu"))
+    assert cause is Cause.AGENT_NAME_MISMATCH
+    assert evidence == {
+        "agent_name": "agent_eu",
+        "names_seen": ["agent-eu", "billing", "x"],
+        "nearest": "agent-eu",
+    }
+
+
+@pytest.mark.parametrize("name", ["Agent", "agent ", "agents"])
+def test_a_name_that_differs_in_one_letter_is_a_mismatch(name: str) -> None:
+    fleet = Fleet([make_heartbeat(agent_name=name)])
+    cause, evidence = find_cause(seen(fleet=fleet))
+    assert (cause, evidence["nearest"]) == (Cause.AGENT_NAME_MISMATCH, name)
+
+
+def test_a_name_that_resembles_nothing_still_has_a_nearest() -> None:
+    evidence = find_cause(seen(fleet=Fleet([make_heartbeat(agent_name="zzz")])))[1]
+    assert evidence["nearest"] == "zzz"
+
+
+def test_all_workers_draining() -> None:
+    fleet = Fleet([make_heartbeat("w-1", draining=True), make_heartbeat("w-2", draining=True)])
+    assert find_cause(seen(fleet=fleet)) == (Cause.WORKER_DRAINING, {"workers": ["w-1", "w-2"]})
+
+
+def test_one_worker_full_and_the_other_draining_is_a_lack_of_capacity() -> None:
+    fleet = Fleet([make_heartbeat("w-1", draining=True), make_heartbeat("w-2", active_jobs=10)])
+    assert find_cause(seen(fleet=fleet))[0] is Cause.WORKERS_AT_CAPACITY
+
+
+def test_free_workers_and_no_job_is_an_assignment_that_timed_out() -> None:
+    assert find_cause(seen()) == (Cause.ASSIGNMENT_TIMEOUT, {"workers": ["worker-1"]})
+
+
+def test_nothing_known_and_no_registry_is_unknown_and_says_so() -> None:
+    assert find_cause(seen(fleet=None)) == (Cause.UNKNOWN, {"registry": "unreadable"})
+
+
+# In the order of how sure they are; each gives its cause when all those after it speak as well.
+ORDER: list[tuple[dict[str, Any], Cause]] = [
+    ({"attempt": {"error": ERROR}}, Cause.ENTRYPOINT_FAILED),
+    ({"attempt": {"rejected_at": LATER}}, Cause.WORKER_REJECTED),
+    ({"job": JobSighting(identity="agent-AJ_1", refused=True)}, Cause.WORKER_REJECTED),
+    ({"room_exists": False}, Cause.ROOM_CLOSED),
+    ({"sighting": Sighting(connecting=make_agent())}, Cause.NEVER_CONNECTED),
+    ({"attempt": {"closed_at": LATER}}, Cause.AGENT_LEFT),
+    ({"attempt": {"assigned_at": LATER, "worker_id": "worker-9"}}, Cause.WORKER_DIED),
+    ({"job": JobSighting(identity="agent-AJ_1")}, Cause.NEVER_CONNECTED),
+    ({"fleet": Fleet()}, Cause.NO_WORKER_REGISTERED),
+]
+
+
+@pytest.mark.parametrize("first", range(len(ORDER)))
+def test_the_surest_witness_speaks_first(first: int) -> None:
+    everything: dict[str, Any] = {}
+    for what, _ in reversed(ORDER[first:]):
+        attempt = {**everything.get("attempt", {}), **what.get("attempt", {})}
+        everything = {**everything, **what, "attempt": attempt}
+    assert find_cause(seen(**everything))[0] is ORDER[first][1]
+
+
+def test_every_cause_has_advice() -> None:
+    assert set(ADVICE) == set(Cause)
+    assert all(advice.strip().endswith(".") for advice in ADVICE.values())
