@@ -1,6 +1,7 @@
 """Start a session: one transaction writes it with its first event, and the rest follows from there."""
 
 import json
+import re
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -26,6 +27,8 @@ log = get_logger(__name__)
 
 # LiveKit takes 64 KiB of metadata with a dispatch; the instructions and our own keys need room too.
 MAX_METADATA_BYTES = 32 * 1024
+# A NUL as JSON writes it, and not a backslash that somebody wrote before "u0000".
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 # By then the relay has enqueued the dispatch, or the sweep has to.
 RELAY_GRACE = timedelta(seconds=1)
 
@@ -89,7 +92,7 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
         raise _invalid("metadata", "must be JSON that can be stored: no NaN, no lone surrogate") from None
     if size > MAX_METADATA_BYTES:
         raise _invalid("metadata", f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
-    if "\\u0000" in text:
+    if _NUL.search(text):
         raise _invalid("metadata", "must not contain NUL")
     if METADATA_KEY in metadata:
         raise _invalid("metadata", f"the key {METADATA_KEY!r} is reserved")

@@ -20,6 +20,8 @@ log = get_logger(__name__)
 # An agent that has said goodbye is given this long to leave before it is looked for again.
 LEAVING = timedelta(milliseconds=300)
 
+# An agent that has lost its connection tries again for seconds; LiveKit lists it as long as it may.
+RECONNECTING = timedelta(seconds=1)
 # Why an agent closes of its own accord, in the words of livekit-agents' CloseReason. Any other end of an
 # agent whose caller is still there is a loss.
 NORMAL_ENDS = frozenset({"participant_disconnected", "user_initiated", "task_completed"})
@@ -79,6 +81,8 @@ class Watch:
         elif sighting.agent is not None:
             pause = LEAVING if attempt.closed_at is not None else self._interval
             await self._rulings.look_again(row, at=self._now() + pause)
+        elif sighting.connecting is not None:
+            await self._rulings.look_again(row, at=self._now() + RECONNECTING)
         elif not room_exists:
             await self._end(case, attempt.close_reason or "room closed")
         elif attempt.close_reason in NORMAL_ENDS:

@@ -83,7 +83,7 @@ def make_celery(name: str, broker_url: str) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 10,
             # Of a producer; what it can't send, the sweep does.
-            "max_retries": 1,
+            "max_retries": 0,
         },
     )
     return app

@@ -3,6 +3,7 @@
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
 
 # A frozen server must not hold a caller for long; what could not be sent is sent by the sweep.
 CALL_TIMEOUT_S = 2.0
@@ -21,6 +22,7 @@ def connect_redis(url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> "Redis":
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,
         health_check_interval=15,
-        # One immediate second try: a pooled connection may have died with the last server.
-        retry=Retry(NoBackoff(), 1),
+        # One immediate second try: a pooled connection may have died with the last server. Not after a
+        # timeout, though: the caller has waited long enough.
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
     )

@@ -27,6 +27,7 @@ async def page_through(database: Database, *, limit: int, status: SessionStatus 
             rows, cursor = await list_sessions(db, limit=limit, cursor=cursor, status=status)
         assert len(rows) <= limit
         seen += [row.id for row in rows]
+        assert len(seen) == len(set(seen)), "a page repeats what another has shown"
         if cursor is None:
             return seen
 
