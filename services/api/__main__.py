@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from services.api import problems
 from services.api.bootstrap import open_services
@@ -33,7 +34,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
             app.state.services = services
             yield
 
-    app = FastAPI(
+    # Its pages come from here, not from a content network: a closed network has documentation too.
+    app = FastAPIOffline(
         title="Rollcall",
         summary="Every session gets exactly one agent, or the operator knows why.",
         version=_version(),

@@ -47,7 +47,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("api", settings.celery_broker_url))
-    relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/api")
+    relay = Relay(database=database, redis=redis, tasks=tasks)
     follower = Follower(database=database, redis=redis)
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     try:

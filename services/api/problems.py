@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
@@ -27,6 +28,24 @@ _TITLES = {
     422: "Invalid request",
     500: "Internal error",
     503: "Not available",
+}
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    errors: list[dict[str, str]] | None = None
+
+
+_DOCUMENTED: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": _TITLES[status], **_DOCUMENTED} for status in (404, 409, 422, 503)
 }
 
 

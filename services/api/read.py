@@ -52,19 +52,7 @@ async def read_events(db: AsyncSession, session_id: str, *, after: int = 0) -> l
         .where(col(EventRow.session_id) == session_id, col(EventRow.sequence) > after)
         .order_by(col(EventRow.sequence))
     )
-    return [
-        Envelope(
-            id=row.id,
-            source="rollcall",
-            type=row.type,
-            subject=f"session/{row.session_id}",
-            time=row.occurred_at,
-            severity=row.severity,
-            sequence=row.sequence,
-            data=row.data,
-        )
-        for row in (await db.scalars(query)).all()
-    ]
+    return [row.envelope() for row in (await db.scalars(query)).all()]
 
 
 async def read_transcript(db: AsyncSession, session_id: str) -> Transcript:

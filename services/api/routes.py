@@ -10,7 +10,7 @@ from sse_starlette import EventSourceResponse
 from services.api import metrics
 from services.api.bootstrap import Services
 from services.api.end import end_session
-from services.api.problems import Problem
+from services.api.problems import PROBLEMS, Problem
 from services.api.read import (
     get_attempts,
     get_session,
@@ -36,7 +36,7 @@ from shared.runtime.hints import give_hint
 from shared.runtime.registry import read_fleet
 from shared.runtime.streams import UNREACHABLE
 
-router = APIRouter()
+router = APIRouter(responses=PROBLEMS)
 
 EVENT_STREAM = "text/event-stream"
 
@@ -46,7 +46,7 @@ def _services(request: Request) -> Services:
     return services
 
 
-@router.post("/v1/sessions", status_code=202, tags=["sessions"])
+@router.post("/v1/sessions", status_code=202, tags=["sessions"], summary="Start a session")
 async def start(request: Request, response: Response, wish: StartSession | None = None) -> Started:
     """Start a session. The caller can join at once; the agent follows."""
     services = _services(request)
@@ -74,7 +74,7 @@ async def start(request: Request, response: Response, wish: StartSession | None 
     )
 
 
-@router.get("/v1/sessions", tags=["sessions"])
+@router.get("/v1/sessions", tags=["sessions"], summary="List sessions")
 async def list_(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -87,7 +87,7 @@ async def list_(
     return SessionPage(sessions=[Session.of(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.get("/v1/sessions/{session_id}", tags=["sessions"])
+@router.get("/v1/sessions/{session_id}", tags=["sessions"], summary="Read a session")
 async def read(request: Request, session_id: str) -> Session:
     """Read a session with its attempts."""
     async with _services(request).database.read() as db:
@@ -95,7 +95,7 @@ async def read(request: Request, session_id: str) -> Session:
         return Session.of(row, await get_attempts(db, session_id))
 
 
-@router.delete("/v1/sessions/{session_id}", tags=["sessions"])
+@router.delete("/v1/sessions/{session_id}", tags=["sessions"], summary="End a session")
 async def end(request: Request, session_id: str) -> Session:
     """End a session: its agent is sent away and its room closed."""
     services = _services(request)
@@ -106,6 +106,7 @@ async def end(request: Request, session_id: str) -> Session:
 @router.get(
     "/v1/sessions/{session_id}/events",
     tags=["sessions"],
+    summary="What happened to a session, or happens now",
     response_model=SessionHistory,
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
 )
@@ -126,14 +127,14 @@ async def events(
     return EventSourceResponse(services.follower.follow(session_id, after=last_event_id))
 
 
-@router.get("/v1/sessions/{session_id}/transcript", tags=["sessions"])
+@router.get("/v1/sessions/{session_id}/transcript", tags=["sessions"], summary="Read the conversation")
 async def transcript(request: Request, session_id: str) -> Transcript:
     """Read the conversation so far, in order."""
     async with _services(request).database.read() as db:
         return await read_transcript(db, session_id)
 
 
-@router.get("/v1/workers", tags=["operations"])
+@router.get("/v1/workers", tags=["operations"], summary="List agent workers")
 async def workers(request: Request) -> Workers:
     """List the agent workers that live now."""
     try:
@@ -156,20 +157,20 @@ async def livekit_webhook(
     return Response(status_code=200)
 
 
-@router.get("/livez", tags=["operations"])
+@router.get("/livez", tags=["operations"], summary="Does this process run?")
 async def livez() -> dict[str, str]:
     """This process runs."""
     return {"status": "pass"}
 
 
-@router.get("/readyz", tags=["operations"])
+@router.get("/readyz", tags=["operations"], summary="Can a session be accepted?")
 async def readyz(request: Request) -> JSONResponse:
     """A session can be accepted."""
     check = await _services(request).health.ready()
     return JSONResponse(check.as_json(utc_now()), 200 if check.ok else 503)
 
 
-@router.get("/health", tags=["operations"])
+@router.get("/health", tags=["operations"], summary="What works, and what does not")
 async def health(request: Request) -> JSONResponse:
     """Every dependency, each with its latency."""
     checks = await _services(request).health.dependencies()
@@ -182,7 +183,7 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse(body, 200 if ok else 503, media_type="application/health+json")
 
 
-@router.get("/health/agent", tags=["operations"])
+@router.get("/health/agent", tags=["operations"], summary="Would the next session get its agent?")
 async def health_agent(request: Request) -> JSONResponse:
     """Would the next session get its agent, and if not, why?"""
     ok, body = await _services(request).health.agent()

@@ -22,7 +22,7 @@ async def open_dispatcher(settings: DispatcherSettings) -> AsyncIterator[Dispatc
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("dispatcher-relay", settings.celery_broker_url))
-    relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/dispatcher")
+    relay = Relay(database=database, redis=redis, tasks=tasks)
     try:
         async with running(relay=relay.run):
             yield Dispatcher(

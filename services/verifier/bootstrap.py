@@ -56,7 +56,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("verifier-relay", settings.celery_broker_url))
-    relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/verifier")
+    relay = Relay(database=database, redis=redis, tasks=tasks)
     waker = Waker()
     rulings = Rulings(
         database,

@@ -22,7 +22,6 @@ from shared.contracts.events import (
     AgentLost,
     AgentMissing,
     DispatchAccepted,
-    Envelope,
     SessionCancelled,
     SessionEnded,
     SessionFailed,
@@ -61,11 +60,10 @@ FAILURES = Counter("outbox_publish_failures_total", "Batches of session events n
 class Relay:
     """Publishes session events. `nudge` never blocks; `run` is a task of the process."""
 
-    def __init__(self, *, database: Database, redis: Redis, tasks: TaskSender, source: str) -> None:
+    def __init__(self, *, database: Database, redis: Redis, tasks: TaskSender) -> None:
         self._database = database
         self._redis = redis
         self._tasks = tasks
-        self._source = source
         self._nudged: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -116,7 +114,7 @@ class Relay:
             return 0
         # Tasks first: a caller waits for the agent, and nobody waits for the stream.
         await self._enqueue_follow_ups(rows)
-        await publish(self._redis, EVENTS_STREAM, [self._envelope(row) for row in rows])
+        await publish(self._redis, EVENTS_STREAM, [row.envelope() for row in rows])
         for session_id in dict.fromkeys(row.session_id for row in rows):
             await give_hint(self._redis, session_id)
         async with self._database.write() as db:
@@ -140,15 +138,3 @@ class Relay:
             wanted.setdefault(FOLLOW_UP[row.type], []).append(row.session_id)
         for task, session_ids in wanted.items():
             await self._tasks.send(task, session_ids)
-
-    def _envelope(self, row: EventRow) -> Envelope:
-        return Envelope(
-            id=row.id,
-            source=self._source,
-            type=row.type,
-            subject=f"session/{row.session_id}",
-            time=row.occurred_at,
-            severity=row.severity,
-            sequence=row.sequence,
-            data=row.data,
-        )

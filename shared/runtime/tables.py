@@ -8,7 +8,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlmodel import Field, SQLModel
 
+from shared.contracts.events import Envelope, Severity
+from shared.contracts.identifiers import EventId
 from shared.contracts.sessions import LIVE
+
+# The `source` of session events: whichever process publishes one, it is ours.
+EVENT_SOURCE = "rollcall"
 
 _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in sorted(LIVE))})")
 _DUE = text("next_check_at IS NOT NULL")
@@ -143,6 +148,19 @@ class EventRow(SQLModel, table=True):
     data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
     occurred_at: datetime = Field(sa_type=UtcDateTime)
     published_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+    def envelope(self) -> Envelope:
+        """The event as it goes out."""
+        return Envelope(
+            id=EventId(self.id),
+            source=EVENT_SOURCE,
+            type=self.type,
+            subject=f"session/{self.session_id}",
+            time=self.occurred_at,
+            severity=Severity(self.severity),
+            sequence=self.sequence,
+            data=self.data,
+        )
 
 
 class TranscriptItemRow(SQLModel, table=True):

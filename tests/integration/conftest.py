@@ -117,7 +117,7 @@ async def tasks(redis_url: str) -> AsyncIterator[TaskSender]:
 
 @pytest.fixture
 async def relay(database: Database, redis: Redis, tasks: TaskSender) -> Relay:
-    return Relay(database=database, redis=redis, tasks=tasks, source="rollcall/tests")
+    return Relay(database=database, redis=redis, tasks=tasks)
 
 
 @pytest.fixture

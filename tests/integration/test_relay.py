@@ -173,7 +173,7 @@ async def test_with_redis_down_nothing_is_marked_and_the_sweep_sends_it_later(
     url, server = own_redis
     away = connect_redis(url)
     sender = TaskSender(make_celery("tests-away", url))
-    cut_off = Relay(database=database, redis=away, tasks=sender, source="rollcall/tests")
+    cut_off = Relay(database=database, redis=away, tasks=sender)
     long_ago = utc_now() - OVERDUE - timedelta(seconds=1)
     row = await put_session(database, requested_at=long_ago)
     await server.stop()
@@ -195,7 +195,7 @@ async def test_a_relay_goes_on_after_redis_was_away(
     url, server = own_redis
     redis = connect_redis(url)
     sender = TaskSender(make_celery("tests-again", url))
-    relay = Relay(database=database, redis=redis, tasks=sender, source="rollcall/tests")
+    relay = Relay(database=database, redis=redis, tasks=sender)
     row = await put_session(database)
     async with in_background(relay.run()):
         await server.stop()

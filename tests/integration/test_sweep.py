@@ -72,7 +72,7 @@ async def cut_off(make_sweep: MakeSweep, database: Database, free_port: int) -> 
     url = f"redis://127.0.0.1:{free_port}/0"
     redis = connect_redis(url)
     tasks = TaskSender(make_celery("cut-off", url))
-    relay = Relay(database=database, redis=redis, tasks=tasks, source="rollcall/tests")
+    relay = Relay(database=database, redis=redis, tasks=tasks)
     yield make_sweep(redis=redis, tasks=tasks, relay=relay)
     await redis.aclose()
     tasks.close()
