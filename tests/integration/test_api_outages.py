@@ -43,7 +43,7 @@ async def test_with_a_frozen_redis_a_session_is_accepted_without_waiting(
         server.freeze()
         started = time.monotonic()
         answers = await asyncio.gather(*(client.post("/v1/sessions") for _ in range(5)))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
         assert [answer.status_code for answer in answers] == [202] * 5
         for answer in answers:
             stored = await get_session(database, answer.json()["session_id"])

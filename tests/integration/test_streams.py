@@ -178,12 +178,12 @@ async def test_a_dead_letter_says_where_it_came_from_and_why(redis: Redis) -> No
 
 async def test_a_frozen_server_holds_a_publisher_only_so_long(own_redis: tuple[str, Process]) -> None:
     url, server = own_redis
-    redis = connect_redis(url, timeout_s=1)
+    redis = connect_redis(url, timeout_s=3)
     await redis.ping()
     server.freeze()
     started = time.monotonic()
     with pytest.raises(streams.UNREACHABLE):
         await put(redis, 1)
-    assert time.monotonic() - started < 1.8  # connect_redis promises 1 s
+    assert time.monotonic() - started < 6, "a call that timed out was made once more"
     server.thaw()
     await redis.aclose()
