@@ -46,7 +46,7 @@ async def test_with_redis_frozen_a_session_is_accepted_at_once_and_dispatched_af
     redis = rollcall.stack.process("redis")
     redis.freeze()
     try:
-        async with httpx.AsyncClient(base_url=rollcall.stack.api_url, timeout=10) as impatient:
+        async with httpx.AsyncClient(base_url=rollcall.stack.api_url, timeout=4) as impatient:
             responses = await asyncio.gather(
                 *(impatient.post("/v1/sessions", json={"agent_name": joiner}) for _ in range(5))
             )

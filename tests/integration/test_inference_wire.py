@@ -358,15 +358,13 @@ async def test_metrics_have_bounded_labels(server: Server) -> None:
     assert "rollcall_inference_load_seconds" in text
 
 
-async def test_it_stops_within_three_seconds_with_sockets_open(tmp_path: Path) -> None:
+async def test_it_stops_with_sockets_open(tmp_path: Path) -> None:
     with _running(tmp_path) as running:
         await _until_ready(running)
         async with _socket(running, "stt", "auto"), _socket(running, "tts", "rime"):
-            started = time.monotonic()
             running.process.send_signal(signal.SIGTERM)
             code = await asyncio.to_thread(running.process.wait, 10)
         assert code == 0, running.log.read_text()
-        assert time.monotonic() - started < 15
 
 
 async def test_a_failing_voice_is_an_error_with_its_reason(tmp_path: Path) -> None:
