@@ -150,3 +150,18 @@ async def _seconds_until_failed(rollcall: Rollcall, session_id: str) -> float:
     events = await rollcall.events(session_id)
     first, last = (datetime.fromisoformat(events[i]["time"]) for i in (0, -1))
     return (last - first).total_seconds()
+
+
+async def test_an_agent_that_is_lost_while_its_caller_stays_is_replaced(rollcall: Rollcall) -> None:
+    started = await rollcall.start()
+    session_id, room = started["session_id"], started["room_name"]
+    async with Caller(server_url=started["server_url"], token=started["participant_token"]):
+        first = (await rollcall.until_status(session_id, "active"))["agent_identity"]
+        async with rollcall.livekit() as livekit:
+            await livekit.room.remove_participant(api.RoomParticipantIdentity(room=room, identity=first))
+        await rollcall.until_event(session_id, "agent.lost.v1")
+        second = await rollcall.until_status(session_id, "active")
+        assert second["attempt"] == 2
+        assert second["agent_identity"] != first
+        assert await rollcall.agents_in(room) == [second["agent_identity"]]
+    await rollcall.until_status(session_id, "ended")
