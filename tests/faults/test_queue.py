@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -129,5 +130,28 @@ async def test_a_task_delivered_twice_makes_one_dispatch(rollcall: Rollcall, joi
     assert session["attempt"] == 1
     types = await rollcall.event_types(started["session_id"])
     assert types.count("dispatch.accepted.v1") == types.count("agent.joined.v1") == 1
+    assert await rollcall.agents_in(started["room_name"]) == [session["agent_identity"]]
+    await rollcall.end(started["session_id"])
+
+
+async def test_celery_workers_are_back_within_seconds_of_their_broker(
+    rollcall: Rollcall, joiner: str
+) -> None:
+    dispatcher = rollcall.stack.process("dispatcher")
+    redis = rollcall.stack.process("redis")
+    before = len(dispatcher.log())
+
+    async def pauses() -> list[float]:
+        found = re.findall(r"Trying again in (\d+\.\d+) second", dispatcher.log()[before:])
+        return [float(pause) for pause in found] if len(found) >= 6 else []
+
+    await redis.stop()
+    try:
+        # Celery's own steps are 2, 4, 6 … 30 s; a session has 15 s for everything.
+        assert max(await until(pauses, what="the dispatcher has tried six times")) <= 2
+    finally:
+        await redis.start()
+    started = await rollcall.start(agent_name=joiner)
+    session = await rollcall.until_status(started["session_id"], "active")
     assert await rollcall.agents_in(started["room_name"]) == [session["agent_identity"]]
     await rollcall.end(started["session_id"])
