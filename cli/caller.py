@@ -10,8 +10,8 @@ import numpy as np
 from livekit import rtc
 
 from cli.voice import BYTES_PER_SECOND, SAMPLE_RATE, synthesise
+from shared.contracts.keys import LIVEKIT_AGENT_STATE_ATTRIBUTE
 
-STATE_ATTRIBUTE: Final = "lk.agent.state"
 BUSY_STATES: Final = frozenset({"initializing", "thinking", "speaking"})
 
 FRAME_SAMPLES: Final = SAMPLE_RATE // 50  # 20 ms
@@ -131,7 +131,7 @@ class Caller:
     @property
     def agent_state(self) -> str | None:
         """What the agent says that it does: initializing, listening, thinking, speaking; None without one."""
-        states = (agent.attributes.get(STATE_ATTRIBUTE) for agent in self.agents)
+        states = (agent.attributes.get(LIVEKIT_AGENT_STATE_ATTRIBUTE) for agent in self.agents)
         return next(filter(None, states), None)
 
     @property

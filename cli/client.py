@@ -52,10 +52,6 @@ class Transcript(_Answer):
     missing: list[int] = []
     items: list[Turn] = []
 
-    def words_of(self, role: str) -> str:
-        """Everything that this role said, in order."""
-        return " ".join(item.text for item in self.items if item.role == role and item.kind == "message")
-
 
 class Client:
     """Calls the API. Every method raises `ApiError`."""

@@ -113,9 +113,9 @@ class Health:
     def _livekit_causes(self, check: Check) -> list[dict[str, Any]]:
         if check.ok:
             return []
-        known = isinstance(check.error, LiveKitError)
-        cause = check.error.cause if isinstance(check.error, LiveKitError) and known else None
-        return [_root_cause(cause or Cause.LIVEKIT_UNREACHABLE, {"error": check.output})]
+        error = check.error
+        cause = error.cause if isinstance(error, LiveKitError) else Cause.LIVEKIT_UNREACHABLE
+        return [_root_cause(cause, {"error": check.output})]
 
     def _registry_causes(self, check: Check, fleet: Fleet | None) -> list[dict[str, Any]]:
         if fleet is None:
@@ -125,11 +125,8 @@ class Health:
             return [_root_cause(Cause.AGENT_NAME_MISMATCH, {"names_seen": fleet.names()})]
         if not named:
             return [_root_cause(Cause.NO_WORKER_REGISTERED, {"agent_name": self._agent_name})]
-        if fleet.free_slots(self._agent_name):
-            return []
-        draining = all(worker.draining for worker in named)
-        cause = Cause.WORKER_DRAINING if draining else Cause.WORKERS_AT_CAPACITY
-        return [_root_cause(cause, {"workers": len(named)})]
+        cause = fleet.why_full(self._agent_name)
+        return [] if cause is None else [_root_cause(cause, {"workers": len(named)})]
 
     async def _ping(self) -> None:
         await self._redis.ping()

@@ -17,7 +17,7 @@ from shared.contracts.sessions import TERMINAL, Mode, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKitError
-from shared.runtime.sessions import advance, claim, fail, record
+from shared.runtime.sessions import advance, claim, fail, is_claimed, record
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 
 # Longer than the LiveKit calls of one attempt usually take together; if the Celery worker dies, the
@@ -67,7 +67,7 @@ class Ledger:
         now = self._now()
         if row is None or row.status not in (SessionStatus.REQUESTED, SessionStatus.DISPATCHING):
             return None
-        if row.deadline_at <= now or (row.claimed_until is not None and row.claimed_until > now):
+        if row.deadline_at <= now or is_claimed(row, now):
             return None
         return row
 

@@ -11,8 +11,7 @@ from services.dispatcher.place import place_dispatch
 from services.dispatcher.ports import Rooms
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
-from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import fence_key
+from shared.runtime.fence import set_fence
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
@@ -21,7 +20,6 @@ from shared.runtime.registry import read_fleet
 log = get_logger(__name__)
 
 CAPACITY_RECHECK = timedelta(milliseconds=250)
-FENCE_TTL = timedelta(hours=24)
 
 
 class Dispatcher:
@@ -64,7 +62,8 @@ class Dispatcher:
     async def _attempt(self, claim: Claim) -> None:
         row = claim.row
         log.info(f"dispatching agent to room {row.room_name} (attempt {row.attempt}/{row.max_attempts})")
-        await self._raise_fence(claim)
+        # The agents of earlier attempts are late from here on.
+        await set_fence(self._redis, row.id, claim.order.attempt)
         try:
             dispatch_id = await place_dispatch(
                 claim,
@@ -112,17 +111,4 @@ class Dispatcher:
             fleet = await read_fleet(self._redis)
         except (RedisError, OSError):
             return None
-        workers = fleet.named(agent_name)
-        if not workers or fleet.free_slots(agent_name):
-            return None
-        draining = all(worker.draining for worker in workers)
-        return Cause.WORKER_DRAINING if draining else Cause.WORKERS_AT_CAPACITY
-
-    async def _raise_fence(self, claim: Claim) -> None:
-        """Tell the agents of earlier attempts that they are late."""
-        key = fence_key(SessionId(claim.row.id))
-        try:
-            await self._redis.set(key, claim.order.attempt, ex=FENCE_TTL)
-        except (RedisError, OSError) as error:
-            # Without a fence a late agent joins too, and the verifier removes it.
-            log.warning("fence_not_raised", error=repr(error))
+        return fleet.why_full(agent_name)

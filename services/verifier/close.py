@@ -8,14 +8,13 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from services.verifier.ports import Rooms
 from services.verifier.rulings import Rulings
-from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import FENCE_CLOSED, SESSION_ATTRIBUTE, fence_key
+from shared.contracts.keys import FENCE_CLOSED, SESSION_ATTRIBUTE
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
+from shared.runtime.fence import set_fence
 from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.tables import SessionRow
@@ -25,7 +24,6 @@ log = get_logger(__name__)
 SECOND_LOOK = timedelta(seconds=10)
 RETRY = timedelta(seconds=2)
 GIVE_UP = timedelta(minutes=10)
-FENCE_TTL = timedelta(hours=24)
 
 
 class Closer:
@@ -42,7 +40,7 @@ class Closer:
         if row is None or row.status not in TERMINAL or row.next_check_at is None:
             return
         with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
-            await self._lower_fence(row)
+            await set_fence(self._redis, row.id, FENCE_CLOSED)
             if row.attempt == 0:
                 await self._rulings.look_again(row, at=None)
                 return
@@ -75,12 +73,6 @@ class Closer:
         age = self._now() - (row.ended_at or row.requested_at)
         done = age >= SECOND_LOOK if error is None else age >= GIVE_UP or not error.retryable
         return None if done else self._now() + delay
-
-    async def _lower_fence(self, row: SessionRow) -> None:
-        try:
-            await self._redis.set(fence_key(SessionId(row.id)), FENCE_CLOSED, ex=FENCE_TTL)
-        except (RedisError, OSError) as error:
-            log.warning("fence_not_closed", error=repr(error))
 
 
 async def _if_there(call: Awaitable[None]) -> None:

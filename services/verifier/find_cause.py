@@ -108,8 +108,4 @@ def _registry(seen: Witnesses) -> Finding | None:
             "nearest": nearest[0] if nearest else None,
         }
     evidence = {"workers": [worker.worker_id for worker in workers]}
-    if all(worker.draining for worker in workers):
-        return Cause.WORKER_DRAINING, evidence
-    if not seen.fleet.free_slots(wanted):
-        return Cause.WORKERS_AT_CAPACITY, evidence
-    return Cause.ASSIGNMENT_TIMEOUT, evidence
+    return seen.fleet.why_full(wanted) or Cause.ASSIGNMENT_TIMEOUT, evidence

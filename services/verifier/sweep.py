@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
@@ -99,7 +99,7 @@ class Sweep:
             select(col(SessionRow.id), col(SessionRow.status))
             .where(
                 col(SessionRow.next_check_at) <= now,
-                or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now),
+                _unclaimed(now),
             )
             .order_by(col(SessionRow.next_check_at))
             .limit(_BATCH)
@@ -121,12 +121,11 @@ class Sweep:
                 )
 
     async def _give_up_overdue(self, now: datetime) -> None:
-        unclaimed = or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now)
         overdue = (
             select(SessionRow)
             .where(
                 col(SessionRow.next_check_at).is_not(None),
-                unclaimed,
+                _unclaimed(now),
                 or_(
                     col(SessionRow.status).in_([SessionStatus.REQUESTED, SessionStatus.DISPATCHING])
                     & (col(SessionRow.deadline_at) <= now),
@@ -181,3 +180,8 @@ class Sweep:
             await db.execute(
                 delete(WebhookReceiptRow).where(col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT)
             )
+
+
+def _unclaimed(now: datetime) -> ColumnElement[bool]:
+    """`sessions.is_claimed` the other way round, for the database to answer."""
+    return or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now)

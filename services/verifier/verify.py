@@ -20,6 +20,7 @@ from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
+from shared.runtime.sessions import is_claimed
 from shared.runtime.tables import AttemptRow, SessionRow
 
 log = get_logger(__name__)
@@ -43,7 +44,6 @@ class Trail:
 
     sighting: Sighting = field(default_factory=Sighting)
     job: JobSighting = field(default_factory=JobSighting)
-    fleet: Fleet | None = None
     fleet_read_at: datetime | None = None
     job_seen_at: datetime | None = None
     had_worker: bool = False
@@ -82,7 +82,7 @@ class Verifier:
     async def verify(self, case: Case) -> None:
         """Poll the room until the agent of this attempt is ACTIVE, or its time is over."""
         row = case.session
-        if row.claimed_until is not None and row.claimed_until > self._now():
+        if is_claimed(row, self._now()):
             return
         with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
             with self._waker.waiting_for(row.id) as woken:
@@ -171,10 +171,10 @@ class Verifier:
             return False
         first = trail.fleet_read_at is None
         trail.fleet_read_at = now
-        trail.fleet = await self._read_fleet()
-        if trail.fleet is None:
+        fleet = await self._read_fleet()
+        if fleet is None:
             return False
-        workers = trail.fleet.named(case.session.agent_name)
+        workers = fleet.named(case.session.agent_name)
         if first:
             trail.had_worker = bool(workers)
         return not trail.had_worker and any(worker.free_slots for worker in workers)

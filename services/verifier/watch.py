@@ -13,6 +13,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.sessions import is_claimed
 from shared.runtime.tables import AttemptRow
 
 log = get_logger(__name__)
@@ -55,7 +56,7 @@ class Watch:
     async def check(self, case: Case) -> None:
         """Look once at an active session and decide what follows."""
         row = case.session
-        if row.claimed_until is not None and row.claimed_until > self._now():
+        if is_claimed(row, self._now()):
             return
         with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
             if not await self._rulings.claim(row):

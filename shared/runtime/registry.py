@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from shared.contracts.causes import Cause
 from shared.contracts.keys import WORKER_INDEX, worker_key
 from shared.contracts.workers import WorkerHeartbeat
 from shared.runtime.logs import get_logger
@@ -53,6 +54,14 @@ class Fleet:
     def names(self) -> list[str]:
         """Every agent name seen, sorted."""
         return sorted({w.agent_name for w in self.workers})
+
+    def why_full(self, agent_name: str) -> Cause | None:
+        """Why none of the workers of this name takes a job now; None if one does, or there is none."""
+        workers = self.named(agent_name)
+        if not workers or self.free_slots(agent_name):
+            return None
+        draining = all(worker.draining for worker in workers)
+        return Cause.WORKER_DRAINING if draining else Cause.WORKERS_AT_CAPACITY
 
     def free_slots(self, agent_name: str) -> int:
         """How many more jobs the workers of this name would take now."""

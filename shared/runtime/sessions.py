@@ -71,6 +71,11 @@ async def fail(
     )
 
 
+def is_claimed(row: SessionRow, now: datetime) -> bool:
+    """True while a task works on the session, or leaves it alone until a time of its choosing."""
+    return row.claimed_until is not None and row.claimed_until > now
+
+
 async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
     """Change `row` without leaving its status; True if no one else has changed it since it was read."""
     return await _compare_and_set(db, row, **changes) is not None
