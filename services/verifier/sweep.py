@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from sqlalchemy import ColumnElement, delete, or_, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
 from services.verifier import metrics
@@ -22,10 +21,11 @@ from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.celery import TaskSender
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.lease import Lease
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
-from shared.runtime.tables import AttemptRow, LeaseRow, SessionRow, WebhookReceiptRow
+from shared.runtime.tables import AttemptRow, SessionRow, WebhookReceiptRow
 
 log = get_logger(__name__)
 
@@ -67,16 +67,15 @@ class Sweep:
         self._tasks = tasks
         self._rulings = rulings
         self._verifier = verifier
-        self._holder = holder
+        self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
         self._now = now
-        self._held_until: datetime | None = None
         self._next_chores: datetime | None = None
 
     async def run(self) -> None:
         """Sweep for ever; what fails now is found again at the next turn."""
         while True:
             try:
-                if await self._hold_lease():
+                if await self._lease.hold():
                     await self._sweep_once()
             except (RedisError, KombuError, *UNREACHABLE) as error:
                 log.warning("sweep_interrupted", error=repr(error))
@@ -152,28 +151,6 @@ class Sweep:
             return Cause(attempt.cause), attempt.evidence or {}
         waited = (self._now() - row.requested_at).total_seconds()
         return Cause.QUEUE_STALLED, {"status": row.status, "waited_s": round(waited, 1)}
-
-    async def _hold_lease(self) -> bool:
-        now = self._now()
-        if self._held_until is not None and self._held_until - now > LEASE_TERM / 2:
-            return True
-        until = now + LEASE_TERM
-        free = or_(col(LeaseRow.holder) == self._holder, col(LeaseRow.expires_at) <= now)
-        take = (
-            update(LeaseRow)
-            .where(col(LeaseRow.name) == LEASE, free)
-            .values(holder=self._holder, expires_at=until)
-        )
-        try:
-            async with self._database.write() as db:
-                taken = bool(await changed(db, take))
-                if not taken and await db.get(LeaseRow, LEASE) is None:
-                    db.add(LeaseRow(name=LEASE, holder=self._holder, expires_at=until))
-                    taken = True
-        except IntegrityError:
-            taken = False  # another process wrote the first lease in the same moment
-        self._held_until = until if taken else None
-        return taken
 
     async def _forget_old_receipts(self, now: datetime) -> None:
         async with self._database.write() as db:

@@ -1,6 +1,7 @@
 """What a dispatch carries to the agent worker."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -8,13 +9,28 @@ from pydantic import BaseModel, ConfigDict
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, METADATA_KEY, SESSION_ATTRIBUTE
 from shared.contracts.models import Models
-from shared.contracts.sessions import Mode
+from shared.contracts.sessions import Mode, Role
+
+
+class PastTurn(BaseModel):
+    """One turn of the conversation that an agent takes over; `kind` and `extra` as in `TurnFinished`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    item_id: str
+    kind: str
+    role: Role
+    text: str
+    interrupted: bool = False
+    created_at: datetime
+    extra: dict[str, Any] = {}
 
 
 class DispatchOrder(BaseModel):
     """The reserved part of a dispatch's metadata: which attempt this is and how the agent is set up.
 
-    `first_seq` is the sequence number of the first turn that this attempt's agent publishes.
+    `first_seq` is the sequence number of the first turn that this attempt's agent publishes. The agent
+    of a canary gets ready and says nothing: nobody listens.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,6 +41,12 @@ class DispatchOrder(BaseModel):
     models: Models = Models()
     instructions: str | None = None
     first_seq: int = 1
+    canary: bool = False
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether there has been talk before, with an agent that is gone."""
+        return self.first_seq > 1
 
     def attributes(self) -> dict[str, str]:
         """Attributes of the dispatch, and of the agent's participant once it has accepted."""

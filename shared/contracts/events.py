@@ -110,6 +110,16 @@ class SessionRequested(Event):
     mode: Mode
 
 
+class SessionWaiting(Event):
+    """The session is not dispatched yet, since nothing could come of it; `place` 1 is the next in line."""
+
+    type: ClassVar[str] = "session.waiting.v1"
+    severity: ClassVar[Severity] = Severity.WARNING
+    cause: Cause
+    place: int | None = None
+    evidence: dict[str, Any] = {}
+
+
 class DispatchStarted(Event):
     """A dispatcher claimed the session and is about to call LiveKit."""
 
@@ -182,13 +192,17 @@ class AgentMissing(Event):
 
 
 class AgentLost(Event):
-    """The agent of an active session is gone while its caller is still there; a new one is called."""
+    """The agent of an active session is gone while its caller is still there; a new one is called.
+
+    `revival` counts the replacements of the session from 1.
+    """
 
     type: ClassVar[str] = "agent.lost.v1"
     severity: ClassVar[Severity] = Severity.WARNING
     attempt: int
     cause: Cause
     evidence: dict[str, Any] = {}
+    revival: int | None = None
 
 
 class ExtraAgentRemoved(Event):
@@ -219,10 +233,15 @@ class SessionEnded(Event):
 
 
 class SessionCancelled(Event):
-    """The session was ended by request before an agent was in the room."""
+    """The session was over before an agent was in the room: by request, or since the caller had left.
+
+    `cause` and `evidence` are what was known by then of why there was no agent yet.
+    """
 
     type: ClassVar[str] = "session.cancelled.v1"
     reason: str
+    cause: Cause | None = None
+    evidence: dict[str, Any] = {}
 
 
 # --- What an agent worker says of its job: the reports stream -------------------------------------
@@ -305,6 +324,7 @@ class TurnFinished(Event):
 
 SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     SessionRequested,
+    SessionWaiting,
     DispatchStarted,
     DispatchAccepted,
     DispatchFailed,

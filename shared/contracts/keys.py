@@ -30,6 +30,25 @@ def fence_key(session_id: SessionId) -> str:
 
 FENCE_CLOSED: Final = "closed"
 
+# A hash of the jobs that run: `job_beat_field` to a count that grows while the job's event loop turns.
+JOB_BEATS: Final = "rollcall:job-beats"
+
+
+def job_beat_field(session_id: str, attempt: int) -> str:
+    """The field of one attempt's job among the job beats."""
+    return f"{session_id}:{attempt}"
+
+
+def slots_key(agent_name: str) -> str:
+    """A sorted set of the sessions that have been promised a slot of this agent name's workers."""
+    return f"rollcall:slots:{agent_name}"
+
+
+def history_key(session_id: str) -> str:
+    """The conversation so far, for the agent that takes it over; a list of `PastTurn` in JSON."""
+    return f"rollcall:history:{session_id}"
+
+
 # Celery queues and tasks.
 DISPATCH_QUEUE: Final = "rollcall.dispatch"
 VERIFY_QUEUE: Final = "rollcall.verify"

@@ -48,6 +48,16 @@ def check_transition(current: SessionStatus, wanted: SessionStatus) -> None:
         raise InvalidTransition(current, wanted)
 
 
+class Level(StrEnum):
+    """How much of the join is proven, in the order in which it comes."""
+
+    ACCEPTED = "accepted"  # LiveKit took the dispatch, which proves nothing
+    ASSIGNED = "assigned"  # a worker took the job
+    ACTIVE = "active"  # the agent is in the room, its media connected
+    READY = "ready"  # the agent listens
+    FIRST_SPEECH = "first_speech"  # the agent has begun to speak
+
+
 class Mode(StrEnum):
     """How the agent listens and speaks."""
 

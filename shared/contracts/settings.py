@@ -67,6 +67,9 @@ class LiveKitSettings(Settings):
     livekit_url: Annotated[str, _url_with("ws", "wss", "http", "https")]
     livekit_api_key: str = Field(min_length=1)
     livekit_api_secret: SecretStr = Field(min_length=1)
+    livekit_calls_per_s: float = Field(
+        200.0, gt=0, description="calls of one process to LiveKit's API in a second; the others wait"
+    )
 
 
 class AgentNameSettings(Settings):

@@ -4,11 +4,26 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.contracts.causes import Cause
 from shared.contracts.models import Models
 
 
+class WorkerFault(BaseModel):
+    """What keeps a worker from serving a session well, as the worker itself has found out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cause: Cause
+    detail: str
+    since: datetime
+
+
 class WorkerHeartbeat(BaseModel):
-    """What an agent worker says of itself every second. `load` is jobs over the maximum, 0 to 1."""
+    """What an agent worker says of itself every second. `load` is jobs over the maximum, 0 to 1.
+
+    `sessions` are those whose job it has accepted and not yet ended; a job that Rollcall did not
+    dispatch counts among `active_jobs` only.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,6 +42,8 @@ class WorkerHeartbeat(BaseModel):
     started_at: datetime
     beat_at: datetime
     models: Models = Models()
+    sessions: list[str] = []
+    faults: list[WorkerFault] = []
 
     @property
     def free_slots(self) -> int:

@@ -10,12 +10,13 @@ from sqlmodel import Field, SQLModel
 
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.identifiers import EventId
-from shared.contracts.sessions import LIVE
+from shared.contracts.sessions import LIVE, Level
 
 # The `source` of session events: whichever process publishes one, it is ours.
 EVENT_SOURCE = "rollcall"
 
 _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in sorted(LIVE))})")
+_WAITING = text("waiting_for IS NOT NULL")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
 
@@ -41,13 +42,15 @@ class SessionRow(SQLModel, table=True):
     """A session. Compare `version`, not `status`, before a change: the loop comes round again.
 
     `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
-    until `claimed_until` a task works on it, and others leave it alone.
+    until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
+    a `waiting_for` and is claimed until its deadline; the line lets it go on sooner.
     """
 
     __tablename__ = "session"
     __table_args__ = (
         Index("ix_session_project_id", "project", "id"),
         Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
+        Index("ix_session_waiting", "agent_name", "id", postgresql_where=_WAITING, sqlite_where=_WAITING),
         Index(
             "uq_session_live_room",
             "project",
@@ -77,6 +80,8 @@ class SessionRow(SQLModel, table=True):
     participant_name: str | None = None
     attempt: int = 0
     max_attempts: int
+    required_level: str = Level.ACTIVE
+    canary: bool = False
     revivals: int = 0
     waiting_for: str | None = None
     cause: str | None = None

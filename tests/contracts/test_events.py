@@ -29,6 +29,7 @@ from shared.contracts.events import (
     SessionEnded,
     SessionFailed,
     SessionRequested,
+    SessionWaiting,
     Severity,
     Step,
     TurnFinished,
@@ -46,6 +47,9 @@ WORKER, JOB, AGENT = "AW_rKpYzvLhCRGy", "AJ_2vVPTnQ4uTbp", "agent-AJ_2vVPTnQ4uTb
 MEANING: dict[str, Event] = {
     "session.requested.v1": SessionRequested(
         room_name="room-00000000000000000001", agent_name="agent", mode=Mode.PIPELINE
+    ),
+    "session.waiting.v1": SessionWaiting(
+        cause=Cause.WORKERS_AT_CAPACITY, place=3, evidence={"workers": [WORKER]}
     ),
     "dispatch.started.v1": DispatchStarted(attempt=1, max_attempts=3),
     "dispatch.accepted.v1": DispatchAccepted(attempt=1, dispatch_id="AD_9ybnLQzKKTHT"),

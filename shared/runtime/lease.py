@@ -1,0 +1,55 @@
+"""A lease in the database: which of several processes does a piece of housekeeping, and until when."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col
+
+from shared.runtime.clock import Clock
+from shared.runtime.database import Database, changed
+from shared.runtime.tables import LeaseRow
+
+
+class Lease:
+    """Held by one `holder` at a time; it lapses by itself `term` after it was last taken."""
+
+    def __init__(self, database: Database, *, name: str, holder: str, term: timedelta, now: Clock) -> None:
+        self._database = database
+        self._name = name
+        self._holder = holder
+        self._term = term
+        self._now = now
+        self._held_until: datetime | None = None
+
+    async def hold(self) -> bool:
+        """Take or keep the lease; the database is asked only when half of the term has passed."""
+        now = self._now()
+        if self._held_until is not None and self._held_until - now > self._term / 2:
+            return True
+        self._held_until = now + self._term if await self._take(now, renew=True) else None
+        return self._held_until is not None
+
+    async def take_turn(self) -> bool:
+        """Take the lease only if it has lapsed, whoever held it: once in a term, by one process."""
+        return await self._take(self._now(), renew=False)
+
+    async def _take(self, now: datetime, *, renew: bool) -> bool:
+        free = col(LeaseRow.expires_at) <= now
+        if renew:
+            free = or_(col(LeaseRow.holder) == self._holder, free)
+        until = now + self._term
+        take = (
+            update(LeaseRow)
+            .where(col(LeaseRow.name) == self._name, free)
+            .values(holder=self._holder, expires_at=until)
+        )
+        try:
+            async with self._database.write() as db:
+                taken = bool(await changed(db, take))
+                if not taken and await db.get(LeaseRow, self._name) is None:
+                    db.add(LeaseRow(name=self._name, holder=self._holder, expires_at=until))
+                    taken = True
+        except IntegrityError:
+            return False  # another process wrote the first lease in the same moment
+        return taken
