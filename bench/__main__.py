@@ -1,32 +1,57 @@
-"""Run the benchmarks: `python -m bench` (`--short` for a quick look)."""
+"""Run benchmarks: `python -m bench [join|burst|causes|revive|throughput|outage|all]`."""
 
 import argparse
-import asyncio
-import tempfile
-from pathlib import Path
+import importlib
+import logging
+import sys
+import time
 
-from bench.join import bench_join
-from cli.environment import clean_environment
-from cli.stack import Stack
+from aiohttp import ClientError
+from livekit.api import ServerError
+from livekit.rtc import ConnectError
 
-SERVICES = ["inference", "api", "dispatcher", "verifier", "transcripts", "agent"]
+from bench.stacks import kill_all
+from bench.wish import BenchFailed, Results, Wish, console, say
+from cli.interrupt import run_until_interrupted
+from cli.provision.server import ProvisionError
+
+FAILURES = (BenchFailed, ProvisionError, TimeoutError, ClientError, ServerError, ConnectError)
+NAMES = ("join", "burst", "causes", "revive", "throughput", "outage")
 
 
-async def _run(rounds: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="rollcall-bench-") as folder:
-        print("starting a stack of its own …", flush=True)
-        options = {"services": SERVICES, "webhooks": False}
-        async with Stack(Path(folder), env=clean_environment(), tell=print, **options) as stack:
-            await bench_join(stack, rounds=rounds)
+async def _run(names: list[str], wish: Wish) -> int:
+    results, failed = Results(), []
+    for name in names:
+        console.rule(name)
+        started = time.monotonic()
+        try:
+            await importlib.import_module(f"bench.{name}").run(wish, results)
+        except FAILURES as failure:
+            failed.append(name)
+            console.print(f"{name} could not be measured: {failure or repr(failure)}", style="bold red")
+        say(f"{name} took {time.monotonic() - started:.0f} s")
+    if len(names) > 1:
+        results.show_summary()
+    return 1 if failed else 0
 
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30, help="sessions of each kind")
-    parser.add_argument("--short", action="store_true", help="5 rounds")
-    arguments = parser.parse_args()
-    asyncio.run(_run(5 if arguments.short else arguments.rounds))
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=[*NAMES, "all"], default="all")
+    parser.add_argument("--short", action="store_true", help="a quick look: little of everything")
+    parser.add_argument("--rounds", type=int, help="how often to repeat")
+    parser.add_argument("--sessions", type=int, help="how many at once in burst, pending in outage")
+    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL; default: SQLite")
+    options = parser.parse_args()
+    # The SDK's native part tells of rooms that were closed under it, which is what happens here.
+    logging.getLogger("livekit").setLevel(logging.ERROR)
+    names = list(NAMES) if options.name == "all" else [options.name]
+    wish = Wish(options.short, options.rounds, options.sessions, options.postgres)
+    code = run_until_interrupted(
+        _run(names, wish), hurry=kill_all, said=lambda: say("stopping …  (Ctrl-C again: at once)")
+    )
+    sys.exit(code)
 
 
 if __name__ == "__main__":

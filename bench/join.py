@@ -3,146 +3,205 @@
 Bare is what an application does that trusts LiveKit: CreateDispatch, then ListParticipants as fast as the
 server answers. Rollcall is POST /v1/sessions until its verifier has seen the agent; and, the stricter
 reading, until the client that follows the session's events has been told. The two kinds take turns, so that
-whatever else the machine does meets both.
+whatever else the machine does meets both. With the real agent for one at a time; ten and twenty at once are
+measured with the light joiner, since as many agent processes would measure the machine.
 """
 
 import asyncio
-import statistics
 import time
-import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
-import httpx
-from livekit import api
-from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
-from rich.table import Table
-
+from bench.client import Bare, Client, new_room, open_bare, open_client
+from bench.joiners import Joiners, running_joiners
+from bench.stacks import EVERYTHING, bare_stack, bench_stack, until_idle
+from bench.wish import (
+    BenchFailed,
+    Figure,
+    Results,
+    Wish,
+    at_most,
+    p50,
+    p95,
+    say,
+    seconds,
+    show_times,
+)
 from cli.stack import Stack
 
-AIM_RATIO = 1.10
-AIM_CALLS = 8
-POLL_S = 0.005
+AIM_P50 = 1.10
+AIM_P95 = 1.15
+AIM_CALLS = 4.0
 TIMEOUT_S = 30
 WARM_UP_ROUNDS = 2
+SLOTS = 60
+# Of each room, between two looks at it. Many that look at once would otherwise measure their own looking.
+POLL_S = {1: 0.005, 10: 0.02, 20: 0.02}
+# The worker makes a new warm process after each job, which keeps a core busy for a moment.
+REST_S = {"agent": 2.0, "light": 0.5}
 
 
 @dataclass
 class Samples:
-    """Seconds, one for each round."""
+    """Seconds, one for each session; `calls` are LiveKit calls per session, one for each round.
+
+    `joined` are by the agent's own clock, so that no polling is in them; only the light joiner tells.
+    """
 
     bare: list[float] = field(default_factory=list)
+    bare_joined: list[float] = field(default_factory=list)
     seen: list[float] = field(default_factory=list)
+    joined: list[float] = field(default_factory=list)
     told: list[float] = field(default_factory=list)
     calls: list[float] = field(default_factory=list)
 
 
-async def bench_join(stack: Stack, *, rounds: int) -> None:
-    """Measure and print; an agent worker must be registered."""
-    samples = Samples()
+@dataclass(frozen=True)
+class _Sides:
+    """Both sides: bare has a LiveKit server and a worker of its own, of the same kinds as ours."""
+
+    ours: Client
+    bare: Bare
+    bare_server: Stack
+    agent_name: str
+    joiners: Joiners | None = None
+    bare_joiners: Joiners | None = None
+
+
+async def run(wish: Wish, results: Results) -> None:
+    """Measure and show."""
+    async with _real(wish) as sides:
+        samples = await _measure(sides, at_once=1, rounds=wish.pick_rounds(short=5, full=30))
+        _show(results, "N = 1, the real agent", samples)
+    async with _light(wish) as sides:
+        for at_once, full in ((1, 30), (10, 15), (20, 10)):
+            rounds = wish.pick_rounds(short=3, full=full)
+            samples = await _measure(sides, at_once=at_once, rounds=rounds)
+            _show(results, f"N = {at_once}, the light joiner", samples)
+
+
+@asynccontextmanager
+async def _real(wish: Wish) -> AsyncIterator[_Sides]:
     async with (
-        api.LiveKitAPI(stack.livekit_url, stack.livekit_api_key, stack.livekit_api_secret) as livekit,
-        httpx.AsyncClient(base_url=stack.api_url, timeout=TIMEOUT_S) as http,
+        bench_stack(wish, services=EVERYTHING) as stack,
+        bare_stack(wish, services=("inference", "agent")) as bare_server,
+        open_client(stack) as client,
+        open_bare(bare_server) as bare,
     ):
-        for number in range(-WARM_UP_ROUNDS, rounds):
-            await _idle(http)
-            bare = await _bare(livekit)
-            await _idle(http)
-            before = await _livekit_calls(stack, http)
-            seen, told, session_id = await _rollcall(http)
-            after = await _livekit_calls(stack, http)
-            await http.delete(f"/v1/sessions/{session_id}")
-            if number >= 0:
-                samples.bare.append(bare)
-                samples.seen.append(seen)
-                samples.told.append(told)
-                samples.calls.append(after - before)
-                print(
-                    f"round {number + 1}/{rounds}: bare {bare * 1e3:.0f} ms, "
-                    f"rollcall {seen * 1e3:.0f} ms (client told after {told * 1e3:.0f} ms)",
-                    flush=True,
-                )
-    _print(samples)
+        yield _Sides(client, bare, bare_server, "agent")
 
 
-async def _bare(livekit: api.LiveKitAPI) -> float:
-    room = f"bare-{uuid.uuid4().hex}"
-    started = time.perf_counter()
-    await livekit.agent_dispatch.create_dispatch(
-        api.CreateAgentDispatchRequest(agent_name="agent", room=room)
-    )
+@asynccontextmanager
+async def _light(wish: Wish) -> AsyncIterator[_Sides]:
+    async with (
+        bench_stack(wish) as stack,
+        bare_stack(wish) as bare_server,
+        running_joiners(stack, slots=SLOTS) as joiners,
+        running_joiners(bare_server, slots=SLOTS) as bare_joiners,
+        open_client(stack) as client,
+        open_bare(bare_server) as bare,
+    ):
+        yield _Sides(client, bare, bare_server, "light", joiners, bare_joiners)
+
+
+async def _measure(sides: _Sides, *, at_once: int, rounds: int) -> Samples:
+    samples = Samples()
+    for number in range(-WARM_UP_ROUNDS, rounds):
+        into = samples if number >= 0 else Samples()
+        kinds = [_bare_round, _our_round]
+        # Neither kind always follows the other.
+        for kind in kinds if number % 2 else reversed(kinds):
+            await _rest(sides)
+            await kind(sides, at_once, into)
+        if number >= 0:
+            say(
+                f"N = {at_once}, round {number + 1}/{rounds}: bare {seconds(p50(into.bare[-at_once:]))}, "
+                f"rollcall {seconds(p50(into.seen[-at_once:]))}"
+            )
+    return samples
+
+
+async def _rest(sides: _Sides) -> None:
+    for stack in (sides.ours.stack, sides.bare_server):
+        await until_idle(stack, sides.agent_name)
+    await asyncio.sleep(REST_S[sides.agent_name])
+
+
+async def _bare_round(sides: _Sides, at_once: int, samples: Samples) -> None:
+    rooms = [new_room() for _ in range(at_once)]
+    started = time.time()
+
+    async def one(room: str) -> float:
+        await sides.bare.dispatch(room, sides.agent_name)
+        return await sides.bare.until_active(room, pause_s=POLL_S[at_once], timeout_s=TIMEOUT_S)
+
+    seen = await asyncio.gather(*(one(room) for room in rooms))
+    samples.bare += [at - started for at in seen]
+    samples.bare_joined += await _joined(sides.bare_joiners, rooms, started)
+    await asyncio.gather(*(sides.bare.delete_room(room) for room in rooms))
+
+
+async def _our_round(sides: _Sides, at_once: int, samples: Samples) -> None:
+    client = sides.ours
+    before = sum((await client.livekit_calls()).values())
+    started = time.time()
+
+    async def one() -> tuple[dict[str, str], float]:
+        session = await client.start(agent_name=sides.agent_name)
+        if at_once == 1:
+            async with asyncio.timeout(TIMEOUT_S):
+                await client.told(session["session_id"], "agent.joined.v1")
+        else:
+            types = ("agent.joined.v1", "session.failed.v1")
+            found = await client.feed.until(session["session_id"], *types, timeout_s=TIMEOUT_S)
+            if found.type != "agent.joined.v1":
+                raise BenchFailed(f"session {session['session_id']} failed: {found.data}")
+        return session, time.time() - started
+
+    done = await asyncio.gather(*(one() for _ in range(at_once)))
+    samples.calls.append((sum((await client.livekit_calls()).values()) - before) / at_once)
+    samples.told += [told for _, told in done] if at_once == 1 else []
+    for session, _ in done:
+        timings = (await client.get(f"/v1/sessions/{session['session_id']}"))["timings"]
+        samples.seen.append(datetime.fromisoformat(timings["active_at"]).timestamp() - started)
+    samples.joined += await _joined(sides.joiners, [session["room_name"] for session, _ in done], started)
+    await asyncio.gather(*(client.end(session["session_id"]) for session, _ in done))
+
+
+async def _joined(joiners: Joiners | None, rooms: Sequence[str], started: float) -> list[float]:
+    if joiners is None:
+        return []
+    # LiveKit may know that the agent is there before the agent does.
     async with asyncio.timeout(TIMEOUT_S):
-        while not await _active_agent(livekit, room):
-            await asyncio.sleep(POLL_S)
-    taken = time.perf_counter() - started
-    await livekit.room.delete_room(api.DeleteRoomRequest(room=room))
-    return taken
-
-
-async def _active_agent(livekit: api.LiveKitAPI, room: str) -> bool:
-    found = await livekit.room.list_participants(api.ListParticipantsRequest(room=room))
-    info = api.ParticipantInfo
-    return any(p.kind == info.Kind.AGENT and p.state == info.State.ACTIVE for p in found.participants)
-
-
-async def _rollcall(http: httpx.AsyncClient) -> tuple[float, float, str]:
-    """Return the seconds until the agent was seen, until the client was told, and the session's id."""
-    started, at = time.perf_counter(), datetime.now(UTC)
-    session_id = (await http.post("/v1/sessions")).json()["session_id"]
-    events = http.stream("GET", f"/v1/sessions/{session_id}/events", headers={"Accept": "text/event-stream"})
-    async with asyncio.timeout(TIMEOUT_S), events as response:
-        async for line in response.aiter_lines():
-            if line == "event: agent.joined.v1":
-                break
-    told = time.perf_counter() - started
-    session = (await http.get(f"/v1/sessions/{session_id}")).json()
-    seen = (datetime.fromisoformat(session["timings"]["active_at"]) - at).total_seconds()
-    return seen, told, session_id
-
-
-async def _idle(http: httpx.AsyncClient) -> None:
-    """Wait until the worker has ended its last job and this machine has caught its breath."""
-    async with asyncio.timeout(60):
         while True:
-            workers = (await http.get("/v1/workers")).json()["workers"]
-            if workers and all(worker["active_jobs"] == 0 for worker in workers):
-                break
-            await asyncio.sleep(0.2)
-    # The worker makes a new warm process after each job, which keeps a core busy for a moment.
-    await asyncio.sleep(2)
+            joiners.refresh()
+            times = [at for room in rooms if (at := joiners.joined_at(room)) is not None]
+            if len(times) == len(rooms):
+                return [at - started for at in times]
+            await asyncio.sleep(0.05)
 
 
-async def _livekit_calls(stack: Stack, http: httpx.AsyncClient) -> float:
-    total = 0.0
-    for name in ("dispatcher", "verifier"):
-        port = stack.process(name).spec.env["PROBE_PORT"]
-        text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
-        for family in text_string_to_metric_families(text):
-            if family.name == "livekit_api_calls":
-                total += sum(s.value for s in family.samples if s.name == "livekit_api_calls_total")
-    return total
-
-
-def _print(samples: Samples) -> None:
-    table = Table(title=f"request to ACTIVE, N = 1, {len(samples.bare)} rounds", title_justify="left")
-    for column in ("", "min", "p50", "p95", "max", "p50 / bare"):
-        table.add_column(column, justify="right" if column else "left")
-    base = statistics.median(samples.bare)
-    for name, values in (
-        ("bare calls", samples.bare),
-        ("rollcall: agent seen", samples.seen),
-        ("rollcall: client told", samples.told),
-    ):
-        p95 = statistics.quantiles(values, n=20)[-1]
-        figures = (min(values), statistics.median(values), p95, max(values))
-        ratio = statistics.median(values) / base
-        table.add_row(name, *(f"{value * 1e3:.0f} ms" for value in figures), f"{ratio:.2f}")
-    console = Console()
-    console.print(table)
-    calls = statistics.mean(samples.calls)
-    ratio = statistics.median(samples.seen) / base
-    console.print(f"ratio {ratio:.2f} (aim at most {AIM_RATIO:.2f})", highlight=False)
-    console.print(
-        f"LiveKit API calls per join, webhooks off: {calls:.1f} (aim at most {AIM_CALLS})", highlight=False
+def _show(results: Results, title: str, samples: Samples) -> None:
+    show_times(
+        f"request to ACTIVE, {title}",
+        [
+            ("bare: agent seen", samples.bare),
+            ("rollcall: agent seen", samples.seen),
+            ("rollcall: client told", samples.told),
+            ("bare: agent's own clock", samples.bare_joined),
+            ("rollcall: agent's own clock", samples.joined),
+        ],
     )
+    figures: list[Figure] = [
+        at_most("p50, rollcall over bare", p50(samples.seen) / p50(samples.bare), AIM_P50),
+        at_most("p95, rollcall over bare", p95(samples.seen) / p95(samples.bare), AIM_P95),
+        at_most(
+            "LiveKit calls per join",
+            sum(samples.calls) / len(samples.calls),
+            AIM_CALLS,
+            shown="{:.1f}",
+        ),
+    ]
+    results.show("join", title, [Figure(f"{title}: {f.what}", f.value, f.aim, f.met) for f in figures])

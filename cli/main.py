@@ -9,6 +9,7 @@ import typer
 from livekit import rtc
 from rich.text import Text
 
+from cli.canary import run_canary
 from cli.client import ApiError, open_client
 from cli.conversation import hold_conversation
 from cli.demo import run_demo
@@ -21,6 +22,7 @@ DEFAULT_STATE = Path(".rollcall")
 DEFAULT_API = "http://127.0.0.1:8080"
 
 State = Annotated[Path, typer.Option(help="Folder for configuration, data and logs.")]
+ApiUrl = Annotated[str | None, typer.Option(help="The API's address; default: the local stack's.")]
 
 app = typer.Typer(
     help="Rollcall: every LiveKit session gets exactly one agent, or the operator knows why.",
@@ -62,7 +64,7 @@ def demo(
 @app.command()
 def call(
     sentences: Annotated[list[str], typer.Argument(help="What to say, one sentence after the other.")],
-    api: Annotated[str | None, typer.Option(help="The API's address; default: the local stack's.")] = None,
+    api: ApiUrl = None,
     agent: Annotated[str | None, typer.Option(help="The agent's name; default: the API's.")] = None,
     state: State = DEFAULT_STATE,
 ) -> None:
@@ -81,6 +83,40 @@ async def _call(api_url: str, sentences: list[str], agent_name: str | None) -> i
     if outcome.problem:
         console.print(Text(outcome.problem, style="red"))
     return 0 if outcome.joined and outcome.problem is None else 1
+
+
+@app.command()
+def canary(
+    agent_name: Annotated[
+        str | None, typer.Option("--agent-name", "--agent", help="The agent's name; default: the API's.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the verdict.")] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict alone, as JSON.")] = False,
+    api: ApiUrl = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Start a session without a caller, and tell whether its agent gets ready; exit code 1 if not."""
+    url = api or running_api_url(state) or DEFAULT_API
+    raise typer.Exit(asyncio.run(_canary(url, agent_name, timeout, as_json=as_json)))
+
+
+async def _canary(api_url: str, agent_name: str | None, timeout_s: float, *, as_json: bool) -> int:
+    console = make_console()
+
+    def show(line: Text) -> None:
+        if not as_json:
+            console.print(line)
+
+    try:
+        async with open_client(api_url) as client:
+            verdict = await run_canary(client, agent_name=agent_name, timeout_s=timeout_s, show=show)
+    except ApiError as failure:
+        typer.echo(str(failure), err=True)
+        return 1
+    show(verdict.as_text())
+    if as_json:
+        typer.echo(verdict.as_json())
+    return 0 if verdict.ok else 1
 
 
 if __name__ == "__main__":

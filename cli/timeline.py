@@ -16,6 +16,7 @@ POLL_S: Final = 0.15
 
 _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "session.requested.v1": lambda d: f"session stored: room {d['room_name']}, agent {d['agent_name']}",
+    "session.waiting.v1": lambda d: f"waits: {d['cause']}{_place(d)}",
     "dispatch.started.v1": lambda d: f"dispatching, attempt {d['attempt']}/{d['max_attempts']}",
     "dispatch.accepted.v1": lambda d: f"LiveKit took the dispatch {d['dispatch_id']}",
     "dispatch.failed.v1": lambda d: f"LiveKit did not take the dispatch: {d['cause']}",
@@ -24,11 +25,11 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "agent.ready.v1": lambda _: "the agent listens",
     "agent.first_speech.v1": lambda _: "the agent speaks",
     "agent.missing.v1": lambda d: f"no agent came: {d['cause']}; another attempt follows",
-    "agent.lost.v1": lambda d: f"the agent is gone: {d['cause']}; another is called",
+    "agent.lost.v1": lambda d: f"the agent is gone: {d['cause']}; {_revival(d)} is called",
     "agent.extra_removed.v1": lambda d: f"a second agent was removed: {d['participant_identity']}",
     "session.failed.v1": lambda d: f"no agent: {d['cause']}. {d['advice']}",
     "session.ended.v1": lambda d: f"session ended: {d['reason']}",
-    "session.cancelled.v1": lambda d: f"session cancelled: {d['reason']}",
+    "session.cancelled.v1": lambda d: f"session cancelled: {d['reason']}{_no_agent_yet(d)}",
 }
 _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
@@ -65,6 +66,13 @@ class Timeline:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._final.wait()
+        return self.over.is_set()
+
+    async def wait_until_ended(self, timeout_s: float) -> bool:
+        """Wait until the session has ended, whatever is yet to be written of it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.over.wait()
         return self.over.is_set()
 
     def seen(self, event_type: str) -> bool:
@@ -111,6 +119,18 @@ def _turn_line(turn: Turn, start: datetime) -> Text:
     return _stamp(turn.created_at, start) + Text(
         text + (" (interrupted)" if turn.interrupted else ""), style=style
     )
+
+
+def _place(data: Mapping[str, Any]) -> str:
+    return f", place {data['place']} in line" if data.get("place") else ""
+
+
+def _revival(data: Mapping[str, Any]) -> str:
+    return f"replacement {data['revival']}" if data.get("revival") else "another"
+
+
+def _no_agent_yet(data: Mapping[str, Any]) -> str:
+    return f" ({data['cause']})" if data.get("cause") else ""
 
 
 def _stamp(time: datetime, start: datetime) -> Text:

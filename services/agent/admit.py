@@ -11,6 +11,7 @@ from services.agent import metrics
 from services.agent.diagnose import diagnose
 from services.agent.fence import is_late
 from services.agent.ports import Outbox, Strings, Worker
+from services.agent.qualify import Qualification
 from services.agent.report import JobFacts, Reporter
 from shared.contracts.causes import Cause
 from shared.contracts.dispatching import DispatchOrder
@@ -56,18 +57,33 @@ def reported_load(active: int, maximum: int) -> float:
 class Admission:
     """Answers LiveKit's offers, and counts the jobs that are accepted but don't run yet."""
 
-    def __init__(self, *, worker: Worker, max_jobs: int, redis: Strings, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        *,
+        worker: Worker,
+        max_jobs: int,
+        redis: Strings,
+        outbox: Outbox,
+        qualification: Qualification,
+    ) -> None:
         self._worker = worker
         self._max_jobs = max_jobs
         self._redis = redis
         self._outbox = outbox
+        self._qualification = qualification
         self._pending: set[str] = set()
+        self._sessions: dict[str, SessionId] = {}  # by job, of those that were accepted
 
     @property
     def active_jobs(self) -> int:
         """How many slots are taken."""
-        # A job is in both while its process is being started.
-        return len(self._pending | {info.job.id for info in self._worker.active_jobs})
+        return len(self._jobs())
+
+    @property
+    def sessions(self) -> tuple[SessionId, ...]:
+        """The sessions whose job was accepted and has not ended."""
+        jobs = self._jobs()
+        return tuple(session_id for job_id, session_id in self._sessions.items() if job_id in jobs)
 
     def load(self) -> float:
         """The load to report to LiveKit."""
@@ -85,6 +101,10 @@ class Admission:
                 await self._answer(request, facts)
             finally:
                 self._pending.discard(facts.job_id)
+
+    def _jobs(self) -> set[str]:
+        # A job is in both while its process is being started.
+        return self._pending | {info.job.id for info in self._worker.active_jobs}
 
     async def _pass_on(self, request: JobRequest, facts: JobFacts) -> None:
         await request.reject(terminate=False)  # LiveKit asks the next worker
@@ -111,11 +131,19 @@ class Admission:
             log.info("job_rejected", reason="late", session_id=order.session_id, attempt=order.attempt)
             reporter.step(Step.REJECTED, reason="late")
             return
+        objection = await self._qualification.objection(order)
+        if objection is not None:
+            await request.reject(terminate=objection.for_all)
+            metrics.job_offered(objection.reason)
+            log.warning("job_rejected", **objection.error.model_dump(exclude_none=True))
+            reporter.step(Step.REJECTED, reason=objection.reason, error=objection.error)
+            return
         await self._accept(request, order, reporter)
 
     async def _accept(self, request: JobRequest, order: DispatchOrder | None, reporter: Reporter) -> None:
+        self._remember(request.id, order)
         # Reported before LiveKit has confirmed: accept() returns only when the job's process has the job.
-        reporter.step(Step.ACCEPTED, participant_identity=f"agent-{request.id}")
+        reporter.step(Step.ACCEPTED)
         try:
             await request.accept(attributes=order.attributes() if order else None)
         except Exception as failure:
@@ -131,6 +159,12 @@ class Admission:
             session_id=order.session_id if order else None,
             attempt=order.attempt if order else None,
         )
+
+    def _remember(self, job_id: str, order: DispatchOrder | None) -> None:
+        jobs = self._jobs()
+        self._sessions = {known: session for known, session in self._sessions.items() if known in jobs}
+        if order is not None:
+            self._sessions[job_id] = order.session_id
 
     def _reporter(self, order: DispatchOrder | None, facts: JobFacts) -> Reporter:
         return Reporter(order=order, facts=facts, outbox=self._outbox)

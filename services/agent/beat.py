@@ -1,16 +1,17 @@
-"""Tell the registry every second that this worker lives."""
+"""Tell the registry every second that this worker lives, and at once when its jobs change."""
 
 import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
 from services.agent import metrics
 from services.agent.settings import AgentSettings
-from shared.contracts.workers import WorkerHeartbeat
+from shared.contracts.workers import WorkerFault, WorkerHeartbeat
 from shared.runtime.clock import Clock, utc_now
 from shared.runtime.logs import get_logger
 from shared.runtime.registry import HEARTBEAT_INTERVAL_S, remove_worker, write_heartbeat
@@ -18,6 +19,8 @@ from shared.runtime.streams import UNREACHABLE
 
 # At a beat a second, a warning for the first failure and then one a minute.
 LOG_EVERY_FAILURES = 60
+# The SDK has no event for a job that has ended, and a session in line waits for its slot.
+LOOK_INTERVAL_S = 0.1
 
 log = get_logger(__name__)
 
@@ -29,6 +32,8 @@ class Standing:
     active_jobs: int
     registered: bool
     draining: bool
+    sessions: tuple[str, ...] = ()
+    faults: tuple[WorkerFault, ...] = ()
 
 
 class Heart:
@@ -52,6 +57,7 @@ class Heart:
         self._worker_id: str | None = None
         self._former_ids: set[str] = set()
         self._failures = 0
+        self._told: Standing | None = None
         self._now = asyncio.Event()
 
     def registered(self, worker_id: str) -> None:
@@ -71,11 +77,7 @@ class Heart:
             self._now.clear()
             if self._worker_id is not None:
                 await self._beat(self._worker_id)
-            try:
-                async with asyncio.timeout(HEARTBEAT_INTERVAL_S):
-                    await self._now.wait()
-            except TimeoutError:
-                continue
+            await self._until_due()
 
     async def stop(self) -> None:
         """Take this worker out of the registry; after a failure its key expires by itself."""
@@ -84,6 +86,16 @@ class Heart:
                 await remove_worker(self._redis, worker_id)
         except UNREACHABLE as error:
             log.warning("worker_not_removed", error=repr(error))
+
+    async def _until_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + HEARTBEAT_INTERVAL_S
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_INTERVAL_S):
+                    await self._now.wait()
+            if self._now.is_set() or loop.time() >= due or self._standing() != self._told:
+                return
 
     async def _beat(self, worker_id: str) -> None:
         try:
@@ -103,6 +115,7 @@ class Heart:
 
     def _heartbeat(self, worker_id: str) -> WorkerHeartbeat:
         standing, settings = self._standing(), self._settings
+        self._told = standing
         metrics.worker_seen(
             active=standing.active_jobs,
             maximum=settings.agent_max_jobs,
@@ -125,4 +138,6 @@ class Heart:
             started_at=self._started_at,
             beat_at=self._clock(),
             models=settings.default_models,
+            sessions=list(standing.sessions),
+            faults=list(standing.faults),
         )

@@ -1,6 +1,7 @@
 """Wire the worker: the only place that knows LiveKit's server object, Redis and the signals together."""
 
 import asyncio
+import functools
 import logging
 import os
 
@@ -10,13 +11,15 @@ from livekit.protocol.models import ServerInfo
 
 from services.agent.admit import NO_THRESHOLD, Admission
 from services.agent.beat import Heart, Standing
+from services.agent.inference import InferenceCheck
 from services.agent.job import end_job, run_job, set_up
 from services.agent.logs import JobRecords
 from services.agent.preflight import check_credentials
 from services.agent.publish import Publisher
+from services.agent.qualify import Qualification
 from services.agent.settings import AgentSettings
-from services.agent.stop import Signals, serve
-from shared.runtime.background import stop_all
+from services.agent.stop import Signals, WorkerStop, serve
+from shared.runtime.background import running
 from shared.runtime.logs import get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.redis import connect_redis
@@ -43,8 +46,16 @@ async def run_worker(settings: AgentSettings) -> None:
     redis = connect_redis(settings.redis_url)
     publisher = Publisher(redis)
     publisher.start()
-    server = build_server(settings)
-    admission = Admission(worker=server, max_jobs=settings.agent_max_jobs, redis=redis, outbox=publisher)
+    stopping = WorkerStop()
+    server = build_server(settings, stopping)
+    inference = InferenceCheck(settings)
+    admission = Admission(
+        worker=server,
+        max_jobs=settings.agent_max_jobs,
+        redis=redis,
+        outbox=publisher,
+        qualification=Qualification(defaults=settings.default_models, endpoint=inference),
+    )
     server.load_fnc = admission.load
     server.rtc_session(
         run_job,
@@ -60,6 +71,8 @@ async def run_worker(settings: AgentSettings) -> None:
             active_jobs=admission.active_jobs,
             registered=is_connected(server),
             draining=server.draining,
+            sessions=admission.sessions,
+            faults=(inference.fault,) if inference.fault else (),
         ),
     )
 
@@ -74,12 +87,16 @@ async def run_worker(settings: AgentSettings) -> None:
         heart.beat_now()
         await draining
 
+    async def close() -> None:
+        stopping.announce()
+        await server.aclose()
+
     probe = await start_probe(settings)
-    beating = asyncio.create_task(heart.run(), name="heart")
     try:
-        await serve(run=server.run, drain=drain, close=server.aclose, signals=signals)
+        async with running(heart=heart.run, inference=inference.run):
+            await serve(run=server.run, drain=drain, close=close, signals=signals)
     finally:
-        await stop_all([beating])
+        await inference.aclose()
         await heart.stop()
         await publisher.aclose(flush_s=FLUSH_S)
         await redis.aclose()
@@ -88,7 +105,7 @@ async def run_worker(settings: AgentSettings) -> None:
         log.info("worker_stopped")
 
 
-def build_server(settings: AgentSettings) -> AgentServer:
+def build_server(settings: AgentSettings, stopping: WorkerStop) -> AgentServer:
     """Return the SDK's worker with our limits; it connects when it is run."""
     # The SDK's only switch for these weights, read by its fork server (see AgentSettings).
     weights = "1" if settings.agent_turn_detection == "v1-mini" else "0"
@@ -96,7 +113,7 @@ def build_server(settings: AgentSettings) -> AgentServer:
     # The SDK's own clients block the loop for 0.1 to 0.2 s when they are made, before any audio flows.
     os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "400")  # noqa: TID251
     return AgentServer(
-        setup_fnc=set_up,
+        setup_fnc=functools.partial(set_up, stopping=stopping),
         ws_url=settings.livekit_url,
         api_key=settings.livekit_api_key,
         api_secret=settings.livekit_api_secret.get_secret_value(),

@@ -12,24 +12,29 @@ from livekit.agents.llm import AgentHandoff, ChatMessage
 from livekit.agents.voice.events import (
     AgentStateChangedEvent,
     CloseEvent,
+    CloseReason,
     ConversationItemAddedEvent,
     ErrorEvent,
     FunctionToolsExecutedEvent,
     UserInputTranscribedEvent,
 )
+from redis.asyncio import Redis
 
 from services.agent.diagnose import diagnose_event
 from services.agent.models import build_session, choose
+from services.agent.recall import as_context, awaits_reply, recall
 from services.agent.report import Reporter
 from services.agent.settings import AgentSettings
+from services.agent.stop import WorkerStop
 from services.agent.turns import TurnLog
-from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import Step
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode
 from shared.runtime.logs import get_logger
 
 CLOSE_GRACE_S = 5.0
+WORKER_STOPPED = "worker_stopped"
 
 log = get_logger(__name__)
 P = ParamSpec("P")
@@ -56,14 +61,18 @@ class Conversation:
         ctx: JobContext,
         settings: AgentSettings,
         order: DispatchOrder | None,
+        redis: Redis,
         reporter: Reporter,
         turns: TurnLog,
+        stopping: WorkerStop,
     ) -> None:
         self._ctx = ctx
         self._settings = settings
         self._order = order
+        self._redis = redis
         self._reporter = reporter
         self._turns = turns
+        self._stopping = stopping
         self._mode = order.mode if order else Mode.PIPELINE
         self._caller: str | None = None
         self._language: str | None = None
@@ -72,14 +81,14 @@ class Conversation:
     @property
     def end(self) -> str:
         """Why the conversation ended: the first reason that was seen."""
-        return self._end or "shutdown"
+        return self._end or (WORKER_STOPPED if self._stopping.announced else "shutdown")
 
     def ended(self, reason: str) -> None:
         """Remember why the conversation ends; what follows from it does not count."""
         self._end = self._end or reason
 
     async def start(self) -> None:
-        """Start to listen, and greet. Returns while the conversation goes on.
+        """Start to listen, and greet or go on. Returns while the conversation goes on.
 
         Raises `ModelRefused`, and what the SDK raises if a session can't start.
         """
@@ -90,13 +99,29 @@ class Conversation:
         instructions = (
             self._order.instructions if self._order else None
         ) or self._settings.agent_instructions
-        await session.start(Agent(instructions=instructions), room=self._ctx.room)
+        past = await self._past_turns()
+        agent = Agent(instructions=instructions, chat_ctx=as_context(past))
+        await session.start(agent, room=self._ctx.room)
         log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
-        self._greet(session)
+        self._open(session, past)
 
-    def _greet(self, session: AgentSession[None]) -> None:
-        taking_over = self._order is not None and self._order.first_seq > 1
-        greeting = self._settings.agent_resumed_greeting if taking_over else self._settings.agent_greeting
+    async def _past_turns(self) -> list[PastTurn]:
+        if self._order is None or not self._order.takes_over:
+            return []
+        past = await recall(self._order, redis=self._redis)
+        self._turns.take_over(turn.item_id for turn in past)
+        log.info("conversation_taken_over", turns=len(past))
+        return past
+
+    def _open(self, session: AgentSession[None], past: list[PastTurn]) -> None:
+        """Say the first word, where it is the agent's."""
+        if self._order is not None and self._order.canary:
+            return  # nobody listens
+        if self._order is not None and self._order.takes_over:
+            if awaits_reply(past):
+                session.generate_reply()
+            return
+        greeting = self._settings.agent_greeting
         if self._mode is Mode.REALTIME:
             session.generate_reply(instructions=f"Open the conversation by saying: {greeting}")
         else:
@@ -156,7 +181,9 @@ class Conversation:
 
     @_guarded
     def _on_close(self, event: CloseEvent) -> None:
-        self.ended(event.reason.value)
+        # Nothing of ours closes the session: the SDK says "user" when its job is ended from outside.
+        stopped = event.reason is CloseReason.USER_INITIATED and self._stopping.announced
+        self.ended(WORKER_STOPPED if stopped else event.reason.value)
         # The job would stay in the room until LiveKit closes it, 20 s after its caller.
         self._ctx.shutdown(self.end)
 

@@ -16,9 +16,11 @@ from services.agent.admit import read_order
 from services.agent.converse import Conversation
 from services.agent.diagnose import diagnose
 from services.agent.fence import is_late
+from services.agent.job_beat import JobBeat
 from services.agent.publish import Publisher
 from services.agent.report import JobFacts, Reporter
 from services.agent.settings import AgentSettings
+from services.agent.stop import WorkerStop
 from services.agent.turns import TurnLog
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
@@ -32,17 +34,18 @@ FLUSH_S = 5.0
 # Somebody waits for the news that the agent is there; what comes next keeps the loop busy for 0.1 s.
 NEWS_FLUSH_S = 0.05
 
-_SETTINGS, _CALL = "settings", "call"
+_SETTINGS, _CALL, _STOPPING = "settings", "call", "stopping"
 
 log = get_logger(__name__)
 
 
-def set_up(process: JobProcess) -> None:
-    """Prepare a process before it is given a job."""
+def set_up(process: JobProcess, *, stopping: WorkerStop) -> None:
+    """Prepare a process before it is given a job; `stopping` is shared with the worker."""
     # A SIGTERM to the whole group is for the worker, which then lets its calls finish (see preload).
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_through_parent()
     process.userdata[_SETTINGS] = load_settings(AgentSettings)
+    process.userdata[_STOPPING] = stopping
 
 
 def _log_through_parent() -> None:
@@ -63,6 +66,7 @@ def _log_through_parent() -> None:
 class _Call:
     order: DispatchOrder | None
     redis: Redis
+    beat: JobBeat
     publisher: Publisher
     reporter: Reporter
     turns: TurnLog
@@ -116,6 +120,7 @@ async def end_job(ctx: JobContext) -> None:
     call.reporter.step(Step.CLOSED, reason=call.conversation.end, turns=call.turns.count)
     log.info("job_closed", reason=call.conversation.end, turns=call.turns.count)
     await call.publisher.aclose(flush_s=FLUSH_S)
+    await call.beat.aclose()
     await call.redis.aclose()
 
 
@@ -127,12 +132,22 @@ def _wire(ctx: JobContext) -> _Call:
     if order is not None:
         ctx.log_context_fields |= {"session_id": order.session_id, "attempt": order.attempt}
     redis = connect_redis(settings.redis_url)
+    beat = JobBeat(redis=redis, order=order)
+    beat.start()
     publisher = Publisher(redis)
     publisher.start()
     reporter = Reporter(order=order, facts=facts, outbox=publisher)
     turns = TurnLog(order=order, facts=facts, outbox=publisher)
-    conversation = Conversation(ctx=ctx, settings=settings, order=order, reporter=reporter, turns=turns)
-    return _Call(order, redis, publisher, reporter, turns, conversation)
+    conversation = Conversation(
+        ctx=ctx,
+        settings=settings,
+        order=order,
+        redis=redis,
+        reporter=reporter,
+        turns=turns,
+        stopping=ctx.proc.userdata[_STOPPING],
+    )
+    return _Call(order, redis, beat, publisher, reporter, turns, conversation)
 
 
 def _without_order(metadata: str) -> object:

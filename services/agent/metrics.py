@@ -4,7 +4,7 @@ from typing import Literal
 
 from prometheus_client import Counter, Gauge
 
-Outcome = Literal["accepted", "full", "late", "malformed", "not_assigned"]
+Outcome = Literal["accepted", "full", "late", "malformed", "not_assigned", "inference", "misconfigured"]
 
 _jobs = Counter(
     "rollcall_agent_jobs_total", "Jobs that LiveKit offered, by what became of them.", ["outcome"]
@@ -14,6 +14,9 @@ _capacity = Gauge("rollcall_agent_max_jobs", "How many jobs this worker takes at
 _registered = Gauge("rollcall_agent_registered", "1 while this worker is registered at LiveKit.")
 _draining = Gauge("rollcall_agent_draining", "1 while this worker takes no new jobs and waits for its calls.")
 _beats_failed = Counter("rollcall_agent_heartbeats_failed_total", "Heartbeats that Redis did not take.")
+_inference_up = Gauge(
+    "rollcall_agent_inference_up", "1 while the inference endpoint answers this worker as it should."
+)
 _fence_unreadable = Counter(
     "rollcall_agent_fence_unreadable_total", "Fences that Redis did not tell in time."
 )
@@ -39,6 +42,11 @@ def worker_seen(*, active: int, maximum: int, registered: bool, draining: bool) 
 def heartbeat_failed() -> None:
     """The registry could not be told that this worker lives."""
     _beats_failed.inc()
+
+
+def inference_checked(*, up: bool) -> None:
+    """The inference endpoint was asked whether it serves this worker."""
+    _inference_up.set(up)
 
 
 def fence_unreadable() -> None:

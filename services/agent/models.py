@@ -1,7 +1,7 @@
 """Build a session's models from LiveKit Inference descriptors."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from livekit.agents import NOT_GIVEN, AgentSession, inference
 from livekit.agents.voice.turn import TurnHandlingOptions
@@ -19,11 +19,27 @@ def choose(asked: Models, defaults: Models) -> Models:
     return defaults.model_copy(update=asked.model_dump(exclude_none=True))
 
 
+_NEEDED: Final[Mapping[Mode, Mapping[str, str]]] = {
+    Mode.PIPELINE: {"stt": "AGENT_STT", "llm": "AGENT_LLM", "tts": "AGENT_TTS"},
+    Mode.REALTIME: {"realtime": "AGENT_REALTIME_MODEL"},
+}
+
+
+def check_complete(models: Models, mode: Mode) -> None:
+    """Raise `ModelRefused`, with the kind for a descriptor, if the mode needs a model that is not named."""
+    for kind, variable in _NEEDED[mode].items():
+        if getattr(models, kind) is None:
+            raise ModelRefused(
+                kind, f"no {kind} model; set {variable} in the worker, or models.{kind} in the session"
+            )
+
+
 def build_session(models: Models, *, mode: Mode, settings: AgentSettings) -> AgentSession[None]:
     """Return an agent session that is not started; nothing is called yet, but for the LLM's prewarm.
 
-    Raises `ModelRefused` if the SDK can't make a model of a descriptor.
+    Raises `ModelRefused` if a model is missing, or the SDK can't make one of its descriptor.
     """
+    check_complete(models, mode)
     if mode is Mode.REALTIME:
         return _realtime_session(models, settings)
     return _pipeline_session(models, settings)
@@ -65,12 +81,15 @@ def _realtime_session(models: Models, settings: AgentSettings) -> AgentSession[N
     )
 
 
-def _how_to_reach(settings: AgentSettings) -> dict[str, Any]:
+def inference_credentials(settings: AgentSettings) -> tuple[str, str]:
+    """The key and the secret with which tokens for the inference endpoint are signed."""
     secret = settings.livekit_inference_api_secret or settings.livekit_api_secret
-    reach = {
-        "api_key": settings.livekit_inference_api_key or settings.livekit_api_key,
-        "api_secret": secret.get_secret_value(),
-    }
+    return settings.livekit_inference_api_key or settings.livekit_api_key, secret.get_secret_value()
+
+
+def _how_to_reach(settings: AgentSettings) -> dict[str, Any]:
+    api_key, api_secret = inference_credentials(settings)
+    reach = {"api_key": api_key, "api_secret": api_secret}
     if settings.livekit_inference_url:
         reach["base_url"] = settings.livekit_inference_url
     return reach

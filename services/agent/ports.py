@@ -6,6 +6,7 @@ from typing import Protocol
 from livekit.agents.job import RunningJobInfo
 
 from shared.contracts.events import Envelope
+from shared.contracts.workers import WorkerFault
 
 
 class Outbox(Protocol):
@@ -36,3 +37,13 @@ class Strings(Protocol):
 
     def get(self, name: str) -> Awaitable[str | bytes | None]:
         """The value of a key."""
+
+
+class Endpoint(Protocol):
+    """The inference endpoint, as far as this worker knows it."""
+
+    async def look(self) -> WorkerFault | None:
+        """What is wrong with it now."""
+
+    def lacks(self, llm: str) -> bool:
+        """Whether it surely has no such language model."""

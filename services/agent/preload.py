@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 import livekit.local_inference
+from livekit.agents.utils import http_context
 
 import services.agent.job  # noqa: F401  (imported once here, shared by all jobs)
 
@@ -25,6 +26,8 @@ _IMPORTED_LATE: Final = (
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 livekit.local_inference.init_vad()
+# The SDK keeps one for each process and reads the whole CA bundle for it: better here than in a call.
+http_context._create_ssl_context()
 for module in _IMPORTED_LATE:
     with suppress(ImportError):
         importlib.import_module(module)

@@ -25,18 +25,20 @@ class JobFacts:
     room_sid: str
     worker_id: str
     agent_name: str
+    identity: str  # of the agent in the room
 
     @classmethod
     def of_request(cls, request: JobRequest, *, worker_id: str) -> "JobFacts":
         """The facts of a job that is offered."""
         job = request.job
-        return cls(job.id, job.room.name, job.room.sid, worker_id, job.agent_name)
+        return cls(job.id, job.room.name, job.room.sid, worker_id, job.agent_name, f"agent-{job.id}")
 
     @classmethod
     def of_context(cls, ctx: JobContext) -> "JobFacts":
         """The facts of a job that runs."""
         job = ctx.job
-        return cls(job.id, job.room.name, job.room.sid, ctx.worker_id, job.agent_name)
+        identity = ctx.local_participant_identity
+        return cls(job.id, job.room.name, job.room.sid, ctx.worker_id, job.agent_name, identity)
 
 
 class Reporter:
@@ -55,6 +57,8 @@ class Reporter:
         """Report a step; `details` are further fields of `AgentReported`."""
         if self._order is None:
             return
+        if step is not Step.REJECTED:  # which makes no participant
+            details.setdefault("participant_identity", self._facts.identity)
         event = AgentReported(
             session_id=self._order.session_id,
             attempt=self._order.attempt,

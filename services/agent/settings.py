@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
 from shared.contracts.models import DESCRIPTOR_PATTERN, Models
 from shared.contracts.settings import (
@@ -15,6 +15,14 @@ from shared.contracts.settings import (
 )
 
 Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
+
+
+def _none_if_said_so(value: object) -> object:
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+# An empty variable counts as not set, and means the default; so "without" needs a word of its own.
+OptionalDescriptor = Annotated[Descriptor | None, BeforeValidator(_none_if_said_so)]
 
 _INSTRUCTIONS = (
     "You are a friendly voice assistant on a call. Answer in one or two short spoken sentences, "
@@ -39,10 +47,10 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, LogSettin
     agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may go on")
     agent_max_retry: int = Field(16, ge=0, description="connections to LiveKit tried before giving up")
 
-    agent_stt: Descriptor = "deepgram/nova-3"
-    agent_llm: Descriptor = "openai/gpt-5-mini"
-    agent_tts: Descriptor = "cartesia/sonic-3:9626c31c-bec5-4cca-baa8-f8ba9e84c8bc"
-    agent_realtime_model: Descriptor = "openai/gpt-realtime"
+    agent_stt: OptionalDescriptor = "deepgram/nova-3"
+    agent_llm: OptionalDescriptor = "openai/gpt-5-mini"
+    agent_tts: OptionalDescriptor = "cartesia/sonic-3:9626c31c-bec5-4cca-baa8-f8ba9e84c8bc"
+    agent_realtime_model: OptionalDescriptor = "openai/gpt-realtime"
     agent_language: str = Field("en", pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
     # The local end-of-turn model waits better through a caller's pause, for about 244 MB a worker and
     # some CPU each pause. Silence alone is the default, because it costs nothing and surprises nobody.
@@ -50,10 +58,6 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, LogSettin
 
     agent_instructions: str = _INSTRUCTIONS
     agent_greeting: str = "Hello! How can I help you today?"
-    agent_resumed_greeting: str = Field(
-        "Sorry, I was gone for a moment. Please go on.",
-        description="said by an agent that takes over a conversation",
-    )
 
     @property
     def default_models(self) -> Models:

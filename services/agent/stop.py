@@ -1,6 +1,8 @@
 """Stop the worker: let its calls finish, or end them, as the signals ask."""
 
 import asyncio
+import ctypes
+import multiprocessing
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -8,6 +10,26 @@ from collections.abc import Awaitable, Callable
 from shared.runtime.logs import get_logger
 
 log = get_logger(__name__)
+
+
+class WorkerStop:
+    """Tells the jobs' processes that it is their worker that ends them.
+
+    The SDK ends a job in the same words when its worker stops and when LiveKit withdraws it. Handed to
+    each process at its start; a plain byte without a lock, which a killed process could not give back.
+    """
+
+    def __init__(self) -> None:
+        self._flag = multiprocessing.get_context("forkserver").RawValue(ctypes.c_bool, False)
+
+    def announce(self) -> None:
+        """What ends from now on, ends since the worker stops."""
+        self._flag.value = True
+
+    @property
+    def announced(self) -> bool:
+        """Whether the worker stops."""
+        return bool(self._flag.value)
 
 
 class Signals:

@@ -1,6 +1,6 @@
 """Make turns out of what the SDK adds to the conversation, and publish each at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,11 +102,16 @@ class TurnLog:
         self._outbox = outbox
         self._clock = clock
         self._seen: set[str] = set()
+        self._stored: frozenset[str] = frozenset()
 
     @property
     def count(self) -> int:
         """How many turns this job has published."""
         return len(self._seen)
+
+    def take_over(self, item_ids: Iterable[str]) -> None:
+        """These items are of the agent before, and stored; they are not published again."""
+        self._stored = frozenset(item_ids)
 
     def message(self, item: ChatMessage, *, caller: str | None, language: str | None) -> None:
         """Publish what was said; caller and language are of the user's turns."""
@@ -126,7 +131,9 @@ class TurnLog:
         self._publish(handoff_fields(item))
 
     def _publish(self, fields: dict[str, Any] | None) -> None:
-        if self._order is None or fields is None or fields["item_id"] in self._seen:
+        if self._order is None or fields is None:
+            return
+        if fields["item_id"] in self._seen or fields["item_id"] in self._stored:
             return
         turn = TurnFinished(
             session_id=self._order.session_id,

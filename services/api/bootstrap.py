@@ -1,6 +1,8 @@
 """Wiring of the API: the only place that builds things."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,11 +11,14 @@ from typing import Any
 from livekit import api
 from redis.asyncio import Redis
 
+from services.api.canary import Canaries
+from services.api.forecast import Forecast
 from services.api.health import Health
 from services.api.live import Follower
 from services.api.settings import ApiSettings
-from shared.runtime.background import running
+from shared.runtime.background import Loop, running
 from shared.runtime.celery import TaskSender, make_celery
+from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
@@ -30,6 +35,7 @@ class Services:
     relay: Relay
     follower: Follower
     health: Health
+    forecast: Forecast
     webhook_receiver: api.WebhookReceiver
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -50,20 +56,24 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     relay = Relay(database=database, redis=redis, tasks=tasks)
     follower = Follower(database=database, redis=redis)
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
+    forecast = Forecast(
+        database=database, redis=redis, livekit=livekit, agent_name=settings.livekit_agent_name, now=utc_now
+    )
+    loops: dict[str, Loop] = {"relay": relay.run, "follower": follower.run, "forecast": forecast.run}
+    if settings.canary_interval_s:
+        me = f"{socket.gethostname()}-{os.getpid()}"
+        canaries = Canaries(settings=settings, database=database, relay=relay, holder=me, now=utc_now)
+        loops["canary"] = canaries.run
     try:
-        async with running(relay=relay.run, follower=follower.run):
+        async with running(**loops):
             yield Services(
                 settings=settings,
                 database=database,
                 redis=redis,
                 relay=relay,
                 follower=follower,
-                health=Health(
-                    database=database,
-                    redis=redis,
-                    livekit=livekit,
-                    agent_name=settings.livekit_agent_name,
-                ),
+                health=Health(database=database, redis=redis, livekit=livekit),
+                forecast=forecast,
                 webhook_receiver=api.WebhookReceiver(verifier),
             )
     finally:

@@ -2,6 +2,7 @@
 
 from services.api.problems import Problem
 from services.api.read import get_session
+from shared.contracts.causes import Cause
 from shared.contracts.events import Event, SessionCancelled, SessionEnded
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
@@ -27,7 +28,7 @@ async def end_session(session_id: str, *, database: Database, relay: Relay, now:
             row = await get_session(db, session_id)
             if row.status in TERMINAL:
                 return row
-            status, event = _end_of(SessionStatus(row.status))
+            status, event = _end_of(row)
             moment = now()
             won = await advance(
                 db,
@@ -38,6 +39,7 @@ async def end_session(session_id: str, *, database: Database, relay: Relay, now:
                 ended_at=moment,
                 end_reason=REASON,
                 waiting_for=None,
+                claimed_until=None,
                 next_check_at=moment,
             )
         if won:
@@ -48,7 +50,8 @@ async def end_session(session_id: str, *, database: Database, relay: Relay, now:
     raise Problem(503, "busy", "the session keeps changing; try again", headers={"Retry-After": "1"})
 
 
-def _end_of(status: SessionStatus) -> tuple[SessionStatus, Event]:
-    if status is SessionStatus.ACTIVE:
+def _end_of(row: SessionRow) -> tuple[SessionStatus, Event]:
+    if row.status == SessionStatus.ACTIVE:
         return SessionStatus.ENDED, SessionEnded(reason=REASON)
-    return SessionStatus.CANCELLED, SessionCancelled(reason=REASON)
+    cause = Cause(row.waiting_for) if row.waiting_for else None
+    return SessionStatus.CANCELLED, SessionCancelled(reason=REASON, cause=cause)

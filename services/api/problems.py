@@ -49,6 +49,26 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class NoAgentDetails(ProblemDetails):
+    """The body where the answer has waited for an agent that did not join."""
+
+    cause: str
+    advice: str
+    evidence: dict[str, Any]
+    session_id: str
+    room_name: str
+
+
+NO_AGENT: dict[str, Any] = {
+    "description": "No agent joined, or not available",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {"anyOf": [NoAgentDetails.model_json_schema(), ProblemDetails.model_json_schema()]}
+        }
+    },
+}
+
+
 class Problem(Exception):
     """An error that the client is told about. `code` is stable; `detail` says what to do."""
 

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.problems import unknown_session
 from services.api.schemas import Transcript, TranscriptItem
+from shared.contracts.causes import Cause
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.tables import AttemptRow, EventRow, SessionRow, TranscriptItemRow
+
+# What a session in the line waits for that ends with the next free slot.
+FULL = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
+IN_LINE = frozenset({SessionStatus.REQUESTED, SessionStatus.DISPATCHING})
 
 
 async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
@@ -28,8 +33,26 @@ async def get_attempts(db: AsyncSession, session_id: str) -> list[AttemptRow]:
     return list((await db.scalars(query.order_by(col(AttemptRow.number)))).all())
 
 
+async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
+    """Return how far the session is from a worker's free slot: 1 is the next; None if it waits for none."""
+    if row.waiting_for not in FULL or row.status not in IN_LINE:
+        return None
+    before = select(func.count()).where(
+        col(SessionRow.waiting_for).is_not(None),
+        col(SessionRow.agent_name) == row.agent_name,
+        col(SessionRow.id) < row.id,
+        col(SessionRow.status).in_(IN_LINE),
+    )
+    return 1 + (await db.scalar(before) or 0)
+
+
 async def list_sessions(
-    db: AsyncSession, *, limit: int, cursor: str | None, status: SessionStatus | None
+    db: AsyncSession,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    status: SessionStatus | None = None,
+    canary: bool | None = None,
 ) -> tuple[Sequence[SessionRow], str | None]:
     """Return up to `limit` sessions older than the cursor, the newest first, and the next cursor.
 
@@ -40,6 +63,8 @@ async def list_sessions(
         query = query.where(col(SessionRow.id) < cursor)
     if status is not None:
         query = query.where(col(SessionRow.status) == status)
+    if canary is not None:
+        query = query.where(col(SessionRow.canary).is_(canary))
     rows = (await db.scalars(query)).all()
     page = rows[:limit]
     return page, page[-1].id if len(rows) > limit else None

@@ -10,11 +10,12 @@ from sse_starlette import EventSourceResponse
 from services.api import metrics
 from services.api.bootstrap import Services
 from services.api.end import end_session
-from services.api.problems import PROBLEMS, Problem
+from services.api.problems import NO_AGENT, PROBLEMS, Problem
 from services.api.read import (
     get_attempts,
     get_session,
     list_sessions,
+    place_in_line,
     read_events,
     read_transcript,
 )
@@ -24,17 +25,20 @@ from services.api.schemas import (
     SessionPage,
     Started,
     StartSession,
+    Timings,
     Transcript,
     Workers,
 )
 from services.api.start import start_session
 from services.api.tokens import mint_participant_token
+from services.api.wait import LONGEST_WAIT_S, check_not_lost, is_settled, preferred_wait
 from services.api.webhook import receive_webhook, verify_webhook
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.clock import utc_now
 from shared.runtime.hints import give_hint
 from shared.runtime.registry import read_fleet
 from shared.runtime.streams import UNREACHABLE
+from shared.runtime.tables import SessionRow
 
 router = APIRouter(responses=PROBLEMS)
 
@@ -46,13 +50,53 @@ def _services(request: Request) -> Services:
     return services
 
 
-@router.post("/v1/sessions", status_code=202, tags=["sessions"], summary="Start a session")
-async def start(request: Request, response: Response, wish: StartSession | None = None) -> Started:
-    """Start a session. The caller can join at once; the agent follows."""
+@router.post(
+    "/v1/sessions",
+    status_code=202,
+    tags=["sessions"],
+    summary="Start a session",
+    responses={200: {"model": Started, "description": "The agent has joined"}, 503: NO_AGENT},
+)
+async def start(
+    request: Request,
+    response: Response,
+    wish: StartSession | None = None,
+    prefer: Annotated[
+        list[str] | None,
+        Header(description=f"`wait=N`: answer when the agent has joined; at most {LONGEST_WAIT_S} s"),
+    ] = None,
+) -> Started:
+    """Start a session. The caller can join at once; the agent follows.
+
+    With `Prefer: wait=N` the answer is 200 once the agent has joined, 503 if none does, and 202 if it is
+    not known after N seconds.
+    """
     services = _services(request)
+    row = await _start(wish or StartSession(), services)
+    response.headers["Location"] = f"/v1/sessions/{row.id}"
+    response.headers["Cache-Control"] = "no-store"
+    wait_s = preferred_wait(prefer or [])
+    if wait_s is not None:
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+        row = await services.follower.until(row.id, is_settled, timeout_s=wait_s)
+        check_not_lost(row, headers=dict(response.headers))
+        response.status_code = 200 if is_settled(row) else 202
+    return Started(
+        session_id=row.id,
+        room_name=row.room_name,
+        server_url=services.settings.livekit_public_url or services.settings.livekit_url,
+        participant_token=mint_participant_token(row, services.settings),
+        participant_identity=row.participant_identity,
+        status=SessionStatus(row.status),
+        agent_identity=row.agent_identity,
+        timings=Timings.model_validate(row, from_attributes=True),
+    )
+
+
+async def _start(wish: StartSession, services: Services) -> SessionRow:
     try:
         row = await start_session(
-            wish or StartSession(),
+            wish,
             settings=services.settings,
             database=services.database,
             relay=services.relay,
@@ -62,16 +106,7 @@ async def start(request: Request, response: Response, wish: StartSession | None 
         metrics.session_refused(problem.code)
         raise
     metrics.session_started()
-    response.headers["Location"] = f"/v1/sessions/{row.id}"
-    response.headers["Cache-Control"] = "no-store"
-    return Started(
-        session_id=row.id,
-        room_name=row.room_name,
-        server_url=services.settings.livekit_public_url or services.settings.livekit_url,
-        participant_token=mint_participant_token(row, services.settings),
-        participant_identity=row.participant_identity,
-        status=SessionStatus(row.status),
-    )
+    return row
 
 
 @router.get("/v1/sessions", tags=["sessions"], summary="List sessions")
@@ -80,10 +115,11 @@ async def list_(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$")] = None,
     status: SessionStatus | None = None,
+    canary: bool | None = None,
 ) -> SessionPage:
     """List sessions, the newest first."""
     async with _services(request).database.read() as db:
-        rows, next_cursor = await list_sessions(db, limit=limit, cursor=cursor, status=status)
+        rows, next_cursor = await list_sessions(db, limit=limit, cursor=cursor, status=status, canary=canary)
     return SessionPage(sessions=[Session.of(row) for row in rows], next_cursor=next_cursor)
 
 
@@ -92,7 +128,8 @@ async def read(request: Request, session_id: str) -> Session:
     """Read a session with its attempts."""
     async with _services(request).database.read() as db:
         row = await get_session(db, session_id)
-        return Session.of(row, await get_attempts(db, session_id))
+        place = await place_in_line(db, row)
+        return Session.of(row, await get_attempts(db, session_id), place_in_line=place)
 
 
 @router.delete("/v1/sessions/{session_id}", tags=["sessions"], summary="End a session")
@@ -186,8 +223,8 @@ async def health(request: Request) -> JSONResponse:
 @router.get("/health/agent", tags=["operations"], summary="Would the next session get its agent?")
 async def health_agent(request: Request) -> JSONResponse:
     """Would the next session get its agent, and if not, why?"""
-    ok, body = await _services(request).health.agent()
-    return JSONResponse(body, 200 if ok else 503)
+    outlook = await _services(request).forecast.look()
+    return JSONResponse(outlook.as_json(), 200 if outlook.ok else 503)
 
 
 @router.get("/metrics", tags=["operations"], include_in_schema=False)

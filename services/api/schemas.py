@@ -1,14 +1,14 @@
 """The JSON of the API."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Envelope
 from shared.contracts.models import Models
-from shared.contracts.sessions import Mode, SessionStatus
+from shared.contracts.sessions import Level, Mode, SessionStatus
 from shared.contracts.settings import AgentName
 from shared.contracts.workers import WorkerHeartbeat
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
@@ -49,10 +49,32 @@ class StartSession(BaseModel):
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="handed to the agent with the job; at most 32 KiB"
     )
+    require: Literal[Level.ACTIVE, Level.READY] = Field(
+        Level.ACTIVE, description="what has to be proven of the agent: that it is in the room, or listens"
+    )
+    canary: bool = Field(
+        False, description="only to see whether it works: requires `ready`, and ends when that is proven"
+    )
+
+
+class Timings(BaseModel):
+    """When each step was reached; null where it was not (yet)."""
+
+    requested_at: datetime
+    caller_joined_at: datetime | None
+    accepted_at: datetime | None
+    assigned_at: datetime | None
+    active_at: datetime | None
+    ready_at: datetime | None
+    first_speech_at: datetime | None
+    ended_at: datetime | None
 
 
 class Started(BaseModel):
-    """The answer to a request for a session: everything needed to join at once."""
+    """The answer to a request for a session: everything needed to join at once.
+
+    `agent_identity` is known where the answer has waited for the agent.
+    """
 
     session_id: str
     room_name: str
@@ -60,18 +82,8 @@ class Started(BaseModel):
     participant_token: str
     participant_identity: str
     status: SessionStatus
-
-
-class Timings(BaseModel):
-    """When each step was reached; null where it was not (yet)."""
-
-    requested_at: datetime
-    accepted_at: datetime | None
-    assigned_at: datetime | None
-    active_at: datetime | None
-    ready_at: datetime | None
-    first_speech_at: datetime | None
-    ended_at: datetime | None
+    agent_identity: str | None
+    timings: Timings
 
 
 class Failure(BaseModel):
@@ -106,7 +118,10 @@ class Attempt(BaseModel):
 
 
 class Session(BaseModel):
-    """A session. `waiting_for` is why it waits, where it does; `failure` why it failed."""
+    """A session. `waiting_for` is why it waits, where it does; `failure` why it failed.
+
+    `place_in_line` is told to who reads this session alone, while it waits for a worker's free slot.
+    """
 
     session_id: str
     status: SessionStatus
@@ -120,16 +135,21 @@ class Session(BaseModel):
     participant_name: str | None
     attempt: int
     max_attempts: int
+    require: Level
+    canary: bool
     agent_identity: str | None
     agent_sid: str | None
     waiting_for: Cause | None
+    place_in_line: int | None = None
     failure: Failure | None
     end_reason: str | None
     timings: Timings
     attempts: list[Attempt] | None = None
 
     @classmethod
-    def of(cls, row: SessionRow, attempts: list[AttemptRow] | None = None) -> "Session":
+    def of(
+        cls, row: SessionRow, attempts: list[AttemptRow] | None = None, *, place_in_line: int | None = None
+    ) -> "Session":
         """From the database's rows."""
         failure = None
         if row.cause is not None:
@@ -148,9 +168,12 @@ class Session(BaseModel):
             participant_name=row.participant_name,
             attempt=row.attempt,
             max_attempts=row.max_attempts,
+            require=Level(row.required_level),
+            canary=row.canary,
             agent_identity=row.agent_identity,
             agent_sid=row.agent_sid,
             waiting_for=Cause(row.waiting_for) if row.waiting_for else None,
+            place_in_line=place_in_line,
             failure=failure,
             end_reason=row.end_reason,
             timings=Timings.model_validate(row, from_attributes=True),

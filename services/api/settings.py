@@ -41,3 +41,6 @@ class ApiSettings(
     allowed_voices: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         ["*"], description="voices a client may ask for, as shell patterns"
     )
+    canary_interval_s: float = Field(
+        0, ge=0, le=86_400, description="seconds between two canaries, of all replicas together; 0: none"
+    )

@@ -15,7 +15,7 @@ from shared.contracts.events import SessionRequested
 from shared.contracts.identifiers import SessionId, new_id, new_room_name
 from shared.contracts.keys import METADATA_KEY
 from shared.contracts.models import Models
-from shared.contracts.sessions import SessionStatus
+from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, is_unique_violation
 from shared.runtime.logs import bound, get_logger
@@ -70,6 +70,8 @@ def _new_row(wish: StartSession, settings: ApiSettings, now: Clock) -> SessionRo
         participant_identity=wish.participant_identity or f"caller-{session_id[-12:]}",
         participant_name=wish.participant_name,
         max_attempts=settings.dispatch_max_attempts,
+        required_level=Level.READY if wish.canary else wish.require,
+        canary=wish.canary,
         requested_at=requested_at,
         deadline_at=requested_at + timedelta(seconds=settings.join_budget_s),
         next_check_at=requested_at + RELAY_GRACE,
@@ -78,6 +80,8 @@ def _new_row(wish: StartSession, settings: ApiSettings, now: Clock) -> SessionRo
 
 def _check_allowed(wish: StartSession, settings: ApiSettings) -> None:
     _check_metadata(wish.metadata)
+    if wish.canary and wish.room_name is not None:
+        raise _invalid("room_name", "a canary has a room of its own")
     names = settings.allowed_agent_names
     if wish.agent_name and names and wish.agent_name not in names:
         raise _invalid("agent_name", f"must be one of {', '.join(names)}")

@@ -4,10 +4,15 @@ A webhook is never proof. LiveKit waits for the answer before it sends the room'
 answer goes out as soon as the receipt is committed.
 """
 
+from collections.abc import Collection
+from datetime import datetime
+
 from livekit import api
+from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.webhook import WebhookEvent
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api import metrics
@@ -22,6 +27,10 @@ log = get_logger(__name__)
 
 # What may mean that an active session's agent or caller is gone.
 DEPARTURES = frozenset({"participant_left", "participant_connection_aborted", "room_finished"})
+_AGENTS = frozenset({ParticipantInfo.Kind.AGENT})
+_PEOPLE = frozenset({ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP})
+# What a session that is over should see no more of in its room.
+ARRIVALS = frozenset({"room_started", "participant_joined"})
 
 
 def verify_webhook(body: bytes, authorization: str | None, receiver: api.WebhookReceiver) -> WebhookEvent:
@@ -44,19 +53,64 @@ async def receive_webhook(event: WebhookEvent, *, database: Database, now: Clock
     receipt = insert(WebhookReceiptRow).values(
         id=event.id, event=event.event, room_name=event.room.name or None, received_at=now()
     )
-    live = select(col(SessionRow.id)).where(
-        col(SessionRow.room_name) == event.room.name, col(SessionRow.status).in_(LIVE)
-    )
     async with database.write() as db:
         if not await changed(db, receipt.on_conflict_do_nothing()):
             metrics.webhook_received("repeated")
             return []
-        sessions = list((await db.scalars(live)).all()) if event.room.name else []
-        if sessions and event.event in DEPARTURES:
-            await db.execute(
-                update(SessionRow)
-                .where(col(SessionRow.id).in_(sessions), col(SessionRow.status) == SessionStatus.ACTIVE)
-                .values(next_check_at=now())
-            )
+        sessions = await _live_sessions(db, event.room.name) if event.room.name else []
+        if sessions and _is_arrival_of(event, _PEOPLE):
+            await _caller_joined(db, sessions, now())
+        due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
+        if due is not None:
+            await db.execute(update(SessionRow).where(due).values(next_check_at=now()))
     metrics.webhook_received("accepted")
-    return sessions
+    # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
+    return sessions if event.event in DEPARTURES or _is_arrival_of(event, _AGENTS) else []
+
+
+def _is_arrival_of(event: WebhookEvent, kinds: Collection[int]) -> bool:
+    return event.event == "participant_joined" and event.participant.kind in kinds
+
+
+async def _caller_joined(db: AsyncSession, sessions: list[str], now: datetime) -> None:
+    first = update(SessionRow).where(
+        col(SessionRow.id).in_(sessions), col(SessionRow.caller_joined_at).is_(None)
+    )
+    await db.execute(first.values(caller_joined_at=now))
+
+
+async def _live_sessions(db: AsyncSession, room_name: str) -> list[str]:
+    live = select(col(SessionRow.id)).where(
+        col(SessionRow.room_name) == room_name, col(SessionRow.status).in_(LIVE)
+    )
+    return list((await db.scalars(live)).all())
+
+
+def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:
+    """Which active sessions of the room are to be looked at now, because of what LiveKit says."""
+    active = and_(
+        col(SessionRow.room_name) == event.room.name, col(SessionRow.status) == SessionStatus.ACTIVE
+    )
+    if event.event in DEPARTURES:
+        return active
+    if _is_arrival_of(event, _AGENTS):
+        return and_(active, col(SessionRow.agent_identity).is_distinct_from(event.participant.identity))
+    return None
+
+
+async def _due_in_left_room(db: AsyncSession, event: WebhookEvent) -> ColumnElement[bool] | None:
+    """The last session of a room of ours in which none lives, and which somebody has made anew all the
+    same: a late agent, say.
+    """
+    if event.event not in ARRIVALS or not event.room.name:
+        return None
+    newest = (
+        select(col(SessionRow.id))
+        .where(col(SessionRow.room_name) == event.room.name)
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    session_id = await db.scalar(newest)
+    if session_id is None:
+        return None
+    return and_(col(SessionRow.id) == session_id, col(SessionRow.room_is_ours).is_(True))

@@ -3,28 +3,45 @@
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from shared.contracts.causes import Cause
-from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
 from shared.contracts.identifiers import SessionId
 from shared.contracts.models import Models
-from shared.contracts.sessions import TERMINAL, Mode, SessionStatus
+from shared.contracts.sessions import TERMINAL, Mode, Role, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.sessions import advance, claim, fail, is_claimed, record
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.runtime.waiting import FULL, wait_in_line, waits_behind
 
 # Longer than the LiveKit calls of one attempt usually take together; if the Celery worker dies, the
 # sweep brings the session back after this.
 CLAIM_LEASE = timedelta(seconds=5)
 # How soon a dispatched session must have found its verifier.
 VERIFIER_GRACE = timedelta(seconds=1)
+# An agent that takes over is told the newest turns; a longer talk would not fit into its model anyway.
+HISTORY_TURNS = 200
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A session whose agent is wanted.
+
+    under_way: a dispatcher has died in the middle of an attempt, and an agent may be there already.
+    behind: what an older session waits for that must go first.
+    """
+
+    row: SessionRow
+    under_way: bool
+    behind: Cause | None
 
 
 @dataclass(frozen=True)
@@ -60,26 +77,34 @@ class Ledger:
         self._retry_delay_s = retry_delay_s
         self._now = now
 
-    async def find(self, session_id: str) -> SessionRow | None:
+    async def find(self, session_id: str) -> Wanted | None:
         """Return the session if a dispatch is wanted and nobody is at it."""
+        now = self._now()
         async with self._database.read() as db:
             row = await db.get(SessionRow, session_id)
-        now = self._now()
-        if row is None or row.status not in (SessionStatus.REQUESTED, SessionStatus.DISPATCHING):
-            return None
-        if row.deadline_at <= now or is_claimed(row, now):
-            return None
-        return row
+            if row is None or row.status not in (SessionStatus.REQUESTED, SessionStatus.DISPATCHING):
+                return None
+            if row.deadline_at <= now or is_claimed(row, now):
+                return None
+            attempt = await db.get(AttemptRow, (row.id, row.attempt)) if row.attempt else None
+            if attempt is not None and attempt.outcome is None:
+                return Wanted(row, under_way=True, behind=None)
+            return Wanted(row, under_way=False, behind=await waits_behind(db, row, now))
 
-    async def put_off(self, row: SessionRow, cause: Cause, *, delay: timedelta) -> None:
-        """Leave the session waiting, and say what for."""
+    async def park(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
+        """Leave the session in the line, and say what for; True if that is news."""
         async with self._database.write() as db:
-            await claim(db, row, waiting_for=cause, next_check_at=self._now() + delay)
+            return await wait_in_line(db, row, cause, evidence, self._now())
+
+    async def give_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
+        """Fail the session without an attempt. False if it has moved on."""
+        async with self._database.write() as db:
+            return await fail(db, row, cause=cause, evidence=evidence, now=self._now())
 
     async def claim(self, row: SessionRow) -> Claim | None:
         """Take the session for one attempt; None if another dispatcher was first."""
         now = self._now()
-        lease = {
+        lease: dict[str, Any] = {
             "claimed_until": now + CLAIM_LEASE,
             "next_check_at": now + CLAIM_LEASE,
             "waiting_for": None,
@@ -91,7 +116,11 @@ class Ledger:
                 won = await claim(db, row, **lease)
                 return Claim(row, _order(row, current.first_seq), unsure=True) if won else None
             number = row.attempt + 1
-            event = DispatchStarted(attempt=number, max_attempts=row.max_attempts)
+            # A worker that was full after all is no try: a session may wait as long as its budget lasts.
+            untried = current is not None and current.cause in FULL
+            most = row.max_attempts + 1 if untried else row.max_attempts
+            lease["max_attempts"] = most
+            event = DispatchStarted(attempt=number, max_attempts=most)
             if row.status == SessionStatus.REQUESTED:
                 won = await advance(
                     db, row, SessionStatus.DISPATCHING, event=event, now=now, attempt=number, **lease
@@ -138,7 +167,7 @@ class Ledger:
         """LiveKit did not take it: another attempt later, or the end."""
         now = self._now()
         row = claimed.row
-        evidence = {"error": str(error)}
+        evidence = error.evidence
         delay = self._delay(row.attempt)
         last = (
             not error.retryable
@@ -162,6 +191,18 @@ class Ledger:
                 attempt.cause = error.cause
                 attempt.evidence = evidence
         return Refusal(won=won, retry_in_s=None if last else delay)
+
+    async def history(self, session_id: str) -> list[PastTurn]:
+        """The newest turns that are stored, in order."""
+        newest = (
+            select(TranscriptItemRow)
+            .where(col(TranscriptItemRow.session_id) == session_id)
+            .order_by(col(TranscriptItemRow.seq).desc())
+            .limit(HISTORY_TURNS)
+        )
+        async with self._database.read() as db:
+            items = (await db.scalars(newest)).all()
+        return [_past_turn(item) for item in reversed(items)]
 
     def _delay(self, attempt: int) -> float:
         # Jitter keeps a crowd that failed together from coming back together.
@@ -190,4 +231,17 @@ def _order(row: SessionRow, first_seq: int) -> DispatchOrder:
         models=Models.model_validate(row.models),
         instructions=row.instructions,
         first_seq=first_seq,
+        canary=row.canary,
+    )
+
+
+def _past_turn(item: TranscriptItemRow) -> PastTurn:
+    return PastTurn(
+        item_id=item.item_id,
+        kind=item.kind,
+        role=Role(item.role),
+        text=item.text,
+        interrupted=item.interrupted,
+        created_at=item.created_at,
+        extra=item.extra,
     )

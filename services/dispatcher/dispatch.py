@@ -1,25 +1,29 @@
 """Make one dispatch attempt for a session whose agent is wanted."""
 
-from datetime import timedelta
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.dispatcher import metrics
-from services.dispatcher.claim import Claim, Ledger
+from services.dispatcher.claim import Claim, Ledger, Wanted
 from services.dispatcher.place import place_dispatch
 from services.dispatcher.ports import Rooms
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
 from shared.runtime.fence import set_fence
+from shared.runtime.history import write_history
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
-from shared.runtime.registry import read_fleet
+from shared.runtime.registry import Fleet, read_fleet
+from shared.runtime.slots import release, reserve
+from shared.runtime.tables import SessionRow
+from shared.runtime.waiting import FULL
 
 log = get_logger(__name__)
 
-CAPACITY_RECHECK = timedelta(milliseconds=250)
+Obstacle = tuple[Cause, dict[str, Any]]
 
 
 class Dispatcher:
@@ -42,15 +46,14 @@ class Dispatcher:
 
     async def dispatch_session(self, session_id: str) -> None:
         """Claim the session, call LiveKit, and store what came of it; a second delivery does nothing."""
-        row = await self._ledger.find(session_id)
-        if row is None:
+        wanted = await self._ledger.find(session_id)
+        if wanted is None:
             return
+        row = wanted.row
         with bound(session_id=row.id, room=row.room_name):
-            no_room = await self._no_free_worker(row.agent_name)
-            if no_room is not None:
-                log.info("session waits for a free worker", cause=str(no_room))
-                metrics.session_waits(no_room)
-                await self._ledger.put_off(row, no_room, delay=CAPACITY_RECHECK)
+            obstacle = await self._obstacle(wanted)
+            if obstacle is not None:
+                await self._hold_back(row, *obstacle)
                 return
             claim = await self._ledger.claim(row)
             if claim is None:
@@ -59,11 +62,55 @@ class Dispatcher:
                 await self._attempt(claim)
                 self._relay.nudge(session_id)
 
+    async def _obstacle(self, wanted: Wanted) -> Obstacle | None:
+        """Return why a dispatch would be no use now; None if one may succeed, with its slot promised.
+
+        A registry that can't be read, or knows no worker of the name, proves nothing: the worker may be
+        one that doesn't report to us.
+        """
+        if not await self._rooms.answers():
+            return Cause.LIVEKIT_UNREACHABLE, {}
+        if wanted.under_way:
+            return None
+        if wanted.behind is not None:
+            return wanted.behind, {}
+        try:
+            return await self._no_slot(wanted.row, await read_fleet(self._redis))
+        except (RedisError, OSError):
+            return None
+
+    async def _no_slot(self, row: SessionRow, fleet: Fleet) -> Obstacle | None:
+        name = row.agent_name
+        served = fleet.sessions(name)
+        # The slot that an earlier attempt's job still holds is ours.
+        ours = row.id in served
+        obstacle = None if ours else fleet.why_none(name)
+        if obstacle is not None:
+            cause, _ = obstacle
+            return obstacle if cause in FULL or not self._settings.wait_for_workers else None
+        free = fleet.free_slots(name) + ours
+        if await reserve(self._redis, name, [row.id], free=free, served=served):
+            return None
+        return Cause.WORKERS_AT_CAPACITY, {"free_slots": free, "promised": "all to others"}
+
+    async def _hold_back(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
+        """Have the session wait, or fail it if it isn't to wait for workers."""
+        if cause is not Cause.LIVEKIT_UNREACHABLE and not self._settings.wait_for_workers:
+            if await self._ledger.give_up(row, cause, evidence):
+                self._given_up(row, cause, evidence)
+                self._relay.nudge(row.id)
+        elif await self._ledger.park(row, cause, evidence):
+            metrics.session_waits(cause)
+            log.warning("session waits", cause=str(cause), evidence=evidence)
+            self._relay.nudge(row.id)
+
     async def _attempt(self, claim: Claim) -> None:
         row = claim.row
         log.info(f"dispatching agent to room {row.room_name} (attempt {row.attempt}/{row.max_attempts})")
         # The agents of earlier attempts are late from here on.
         await set_fence(self._redis, row.id, claim.order.attempt)
+        if claim.order.takes_over:
+            await self._hand_over(row.id)
         try:
             dispatch_id = await place_dispatch(
                 claim,
@@ -80,6 +127,7 @@ class Dispatcher:
             log.info("the session has moved on meanwhile; its agent is withdrawn when it is closed")
 
     async def _refused(self, claim: Claim, error: LiveKitError) -> None:
+        await self._release(claim.row)
         refusal = await self._ledger.refused(claim, error)
         if not refusal.won:
             log.info("dispatch refused for a session that has moved on", error=str(error))
@@ -93,22 +141,27 @@ class Dispatcher:
                 retry_in_s=refusal.retry_in_s,
             )
             return
-        metrics.session_given_up(error.cause)
+        self._given_up(claim.row, error.cause, error.evidence)
+
+    def _given_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
+        metrics.session_given_up(cause)
         log.critical(
-            f"CRITICAL: no agent could be dispatched to room {claim.row.room_name}",
-            cause=str(error.cause),
-            error=str(error),
-            advice=ADVICE[error.cause],
+            f"CRITICAL: no agent could be dispatched to room {row.room_name}",
+            cause=str(cause),
+            evidence=evidence,
+            advice=ADVICE[cause],
         )
 
-    async def _no_free_worker(self, agent_name: str) -> Cause | None:
-        """Return why no worker of this name takes a job now; None if one may.
-
-        A registry that can't be read, or knows no such worker, proves nothing: the worker may be one
-        that doesn't report to us.
-        """
+    async def _hand_over(self, session_id: str) -> None:
+        """Leave the conversation so far for the agent; without it, the agent begins anew."""
+        turns = await self._ledger.history(session_id)
         try:
-            fleet = await read_fleet(self._redis)
-        except (RedisError, OSError):
-            return None
-        return fleet.why_full(agent_name)
+            await write_history(self._redis, session_id, turns)
+        except (RedisError, OSError) as error:
+            log.warning("history_not_handed_over", turns=len(turns), error=repr(error))
+
+    async def _release(self, row: SessionRow) -> None:
+        try:
+            await release(self._redis, row.agent_name, row.id)
+        except (RedisError, OSError) as error:
+            log.debug("slot_not_released", error=repr(error))  # the promise ends by itself

@@ -5,7 +5,7 @@ from prometheus_client import Counter
 from shared.contracts.causes import Cause
 
 _ATTEMPTS = Counter("dispatch_attempts_total", "Dispatch attempts at LiveKit.", ["result"])
-_WAITS = Counter("dispatch_waits_total", "Dispatches put off until a worker has room.", ["cause"])
+_WAITS = Counter("dispatch_waits_total", "Sessions that began to wait.", ["cause"])
 _FAILURES = Counter("dispatch_failures_total", "Sessions given up by the dispatcher.", ["cause"])
 
 
@@ -26,5 +26,5 @@ def session_given_up(cause: Cause) -> None:
 
 
 def session_waits(cause: Cause) -> None:
-    """There is no free worker now."""
+    """The session can't be dispatched now."""
     _WAITS.labels(cause).inc()

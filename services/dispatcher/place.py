@@ -17,8 +17,9 @@ from shared.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-# LiveKit takes an agent out about 0.1 s after its dispatch is deleted; a dead one stays as a ghost.
-_DEPARTURE_CHECKS_S = (0.05, 0.15, 0.3, 0.5)
+# LiveKit takes an agent out about 0.1 s after its dispatch is deleted; one that is still there after
+# these pauses is dead, and would stay as a ghost.
+_DEPARTURE_CHECKS_S = (0.05, 0.1, 0.15)
 
 
 async def place_dispatch(

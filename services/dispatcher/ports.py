@@ -7,7 +7,9 @@ from livekit.protocol.models import ParticipantInfo, Room
 
 
 class Rooms(Protocol):
-    """LiveKit's rooms and dispatches; every call raises `LiveKitError`."""
+    """LiveKit's rooms and dispatches; every call but `answers` raises `LiveKitError`."""
+
+    async def answers(self) -> bool: ...
 
     async def create_room(
         self,

@@ -21,6 +21,11 @@ class DispatcherSettings(
     dispatch_retry_delay_s: float = Field(
         1.0, gt=0, description="wait before the second attempt; three times as long before the third"
     )
+    wait_for_workers: bool = Field(
+        True,
+        description="false: a session fails at once if no registered worker of its agent name is free; "
+        "only where every worker reports to Rollcall",
+    )
     room_empty_timeout_s: int = Field(
         120, ge=20, description="how long LiveKit keeps a room that no caller has joined"
     )

@@ -7,6 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.verifier.close import Closer
+from services.verifier.collect import Collector
+from services.verifier.line import Line
+from services.verifier.liveness import Liveness
+from services.verifier.patience import Patience
+from services.verifier.proofs import Proofs
 from services.verifier.reports import Reports
 from services.verifier.rulings import Rulings
 from services.verifier.settings import VerifierSettings
@@ -58,26 +63,31 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     tasks = TaskSender(make_celery("verifier-relay", settings.celery_broker_url))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     waker = Waker()
-    rulings = Rulings(
-        database,
-        watch_interval_s=settings.watch_interval_s,
-        join_budget_s=settings.join_budget_s,
-        now=utc_now,
-    )
+    liveness = Liveness(redis, silence_s=settings.agent_silence_s)
+    rulings = Rulings(database, join_budget_s=settings.join_budget_s, now=utc_now)
+    proofs = Proofs(database, now=utc_now)
     verifier = Verifier(
         rulings=rulings,
+        proofs=proofs,
         rooms=livekit,
         redis=redis,
         relay=relay,
         waker=waker,
-        attempt_window_s=settings.attempt_window_s,
+        patience=Patience(
+            window_s=settings.attempt_window_s,
+            own_window_s=settings.own_worker_window_s,
+            start_window_s=settings.agent_start_window_s,
+            liveness=liveness,
+        ),
         now=utc_now,
     )
     watch = Watch(
         rulings=rulings,
+        proofs=proofs,
         rooms=livekit,
         relay=relay,
         verifier=verifier,
+        liveness=liveness,
         interval_s=settings.watch_interval_s,
         max_revivals=settings.max_revivals,
         max_attempts=settings.dispatch_max_attempts,
@@ -90,14 +100,22 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         tasks=tasks,
         rulings=rulings,
         verifier=verifier,
+        line=Line(database=database, redis=redis, tasks=tasks, rooms=livekit, now=utc_now),
+        collector=Collector(database=database, rooms=livekit, now=utc_now),
         holder=me,
         now=utc_now,
     )
+
+    async def fell_silent(session_id: str) -> None:
+        if not waker.wake(session_id):
+            await watch.fell_silent(session_id)
+
     try:
         async with running(
             relay=relay.run,
             reports=reports.run,
             hints=lambda: waker.listen(redis),
+            liveness=lambda: liveness.run(fell_silent),
             sweep=sweep.run,
         ):
             yield Services(

@@ -1,7 +1,6 @@
 """Find out why an agent did not come: the witnesses in the order of how sure they are."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from services.verifier.observe import JobSighting, Sighting
@@ -12,25 +11,33 @@ from shared.runtime.tables import AttemptRow, SessionRow
 
 # How a worker of ours says that it passed the job on, since all its slots are taken.
 WORKER_FULL = "full"
+# Reasons of a worker for which another one may still take the job.
+PASSED_ON = frozenset({WORKER_FULL, "inference"})
 
 Finding = tuple[Cause, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Witnesses:
-    """All that is known of an attempt without an agent. `fleet` is None if it couldn't be read."""
+    """All that is known of an attempt without an agent, or with one that does not get ready.
+
+    `job_is_dead`: its process or its worker is gone. `had_worker`: a worker of ours was registered under
+    the name when the waiting began. `fleet` is None if it couldn't be read.
+    """
 
     session: SessionRow
     attempt: AttemptRow
     room_exists: bool
     sighting: Sighting
     job: JobSighting
+    job_is_dead: bool
+    had_worker: bool
     fleet: Fleet | None
 
 
 def find_cause(seen: Witnesses) -> Finding:
     """Return the cause from the closed list, and the evidence for it."""
-    for witness in (_error, _refusal, _room, _media, _stuck_worker, _registry):
+    for witness in (_error, _refusal, _room, _death, _media, _stuck_worker, _registry):
         finding = witness(seen)
         if finding is not None:
             return finding
@@ -70,7 +77,16 @@ def _room(seen: Witnesses) -> Finding | None:
     return None if seen.room_exists else (Cause.ROOM_CLOSED, {"room_name": seen.session.room_name})
 
 
+def _death(seen: Witnesses) -> Finding | None:
+    if not seen.job_is_dead or seen.attempt.closed_at is not None:
+        return None
+    return Cause.WORKER_DIED, {"worker_id": seen.attempt.worker_id, "job_id": seen.attempt.job_id}
+
+
 def _media(seen: Witnesses) -> Finding | None:
+    if seen.sighting.agent is not None:
+        evidence = {"participant_identity": seen.sighting.agent.identity, "reason": "not ready in time"}
+        return Cause.ENTRYPOINT_FAILED, evidence
     if seen.sighting.connecting is not None:
         return Cause.NEVER_CONNECTED, {"participant_identity": seen.sighting.connecting.identity}
     if seen.attempt.closed_at is not None:
@@ -85,8 +101,6 @@ def _stuck_worker(seen: Witnesses) -> Finding | None:
             return None
         return Cause.NEVER_CONNECTED, {"participant_identity": seen.job.identity}
     evidence = {"worker_id": attempt.worker_id, "job_id": attempt.job_id}
-    if seen.fleet is not None and attempt.worker_id not in {w.worker_id for w in seen.fleet.workers}:
-        return Cause.WORKER_DIED, evidence
     if attempt.entrypoint_at is None:
         return Cause.ASSIGNMENT_TIMEOUT, evidence
     return Cause.NEVER_CONNECTED, evidence
@@ -97,15 +111,7 @@ def _registry(seen: Witnesses) -> Finding | None:
         return None
     wanted = seen.session.agent_name
     workers = seen.fleet.named(wanted)
-    names = seen.fleet.names()
-    if not workers and not names:
-        return Cause.NO_WORKER_REGISTERED, {"agent_name": wanted}
-    if not workers:
-        nearest = get_close_matches(wanted, names, n=1, cutoff=0.0)
-        return Cause.AGENT_NAME_MISMATCH, {
-            "agent_name": wanted,
-            "names_seen": names,
-            "nearest": nearest[0] if nearest else None,
-        }
+    if not workers and seen.had_worker:
+        return Cause.WORKER_DIED, {"agent_name": wanted, "names_seen": seen.fleet.names()}
     evidence = {"workers": [worker.worker_id for worker in workers]}
-    return seen.fleet.why_full(wanted) or Cause.ASSIGNMENT_TIMEOUT, evidence
+    return seen.fleet.why_none(wanted) or (Cause.ASSIGNMENT_TIMEOUT, evidence)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 from livekit.protocol.agent import JobStatus
-from livekit.protocol.models import ParticipantInfo
+from livekit.protocol.models import ParticipantInfo, TrackType
 
 from services.verifier.ports import Rooms
-from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.contracts.keys import ATTEMPT_ATTRIBUTE, LIVEKIT_AGENT_STATE_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.runtime.livekit import is_active, is_agent
 from shared.runtime.tables import SessionRow
 
@@ -17,7 +17,7 @@ class Sighting:
 
     agent: ParticipantInfo | None = None  # the agent of this attempt, ACTIVE
     connecting: ParticipantInfo | None = None  # the agent of this attempt, not yet ACTIVE
-    extra: list[ParticipantInfo] = field(default_factory=list)  # agents of other attempts
+    extra: list[ParticipantInfo] = field(default_factory=list)  # agents that should not be there
     unbound: list[ParticipantInfo] = field(default_factory=list)  # agents of the name that say nothing
     callers: int = 0
     participants: int = 0
@@ -35,31 +35,40 @@ async def look(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
     """List the room's participants and bind its agents to this session's attempts.
 
     Our own workers' agents carry session and attempt as attributes; any other worker's agent is bound by
-    the identity of the job that LiveKit made of our dispatch.
+    the identity of the job that LiveKit made of our dispatch. Beside the session's agent, any other of
+    the same name is one too many, whoever has dispatched it.
     """
     participants = await rooms.participants(row.room_name)
-    agents = [p for p in participants if is_agent(p, row.agent_name)]
     ours: list[ParticipantInfo] = []
     extra: list[ParticipantInfo] = []
     unbound: list[ParticipantInfo] = []
-    for agent in agents:
+    for agent in participants:
+        if not is_agent(agent, row.agent_name):
+            continue
         session_id = agent.attributes.get(SESSION_ATTRIBUTE)
         if session_id == row.id:
             current = agent.attributes.get(ATTEMPT_ATTRIBUTE) == str(row.attempt)
             (ours if current else extra).append(agent)
         elif session_id is None:
             (ours if job.identity == agent.identity else unbound).append(agent)
-    active = [agent for agent in ours if is_active(agent)]
+    # Of two agents of one attempt, the one that was there before stays.
+    active = sorted(filter(is_active, ours), key=lambda agent: agent.identity != row.agent_identity)
     return Sighting(
         agent=active[0] if active else None,
         connecting=next((agent for agent in ours if not is_active(agent)), None),
-        extra=extra + active[1:],
-        unbound=unbound,
+        extra=[*extra, *active[1:], *(unbound if active else [])],
+        unbound=[] if active else unbound,
         callers=sum(
             p.kind in (ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP) for p in participants
         ),
         participants=len(participants),
     )
+
+
+def is_ready(agent: ParticipantInfo) -> bool:
+    """True once the agent listens: its state is past initializing, or its audio is published."""
+    state = agent.attributes.get(LIVEKIT_AGENT_STATE_ATTRIBUTE, "initializing")
+    return state != "initializing" or any(track.type == TrackType.AUDIO for track in agent.tracks)
 
 
 async def look_at_job(row: SessionRow, dispatch_id: str, *, rooms: Rooms) -> JobSighting:

@@ -20,7 +20,7 @@ from services.verifier.find_cause import fatal_error
 from services.verifier.wake import Waker
 from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
 from shared.contracts.keys import REPORTS_STREAM
-from shared.contracts.sessions import SessionStatus
+from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, is_refused
 from shared.runtime.hints import give_hint
@@ -44,7 +44,12 @@ _DATED_BY = {
     Step.CLOSED: "closed_at",
 }
 # Steps after which it is worth looking at the room, or at the attempt, without delay.
-_WAKING = {Step.CONNECTED, Step.REJECTED, Step.ERROR, Step.CLOSED}
+_WAKING = {Step.CONNECTED, Step.READY, Step.REJECTED, Step.ERROR, Step.CLOSED}
+_LEVELS = {
+    Step.ACCEPTED: Level.ASSIGNED,
+    Step.READY: Level.READY,
+    Step.FIRST_SPEECH: Level.FIRST_SPEECH,
+}
 
 
 class Reports:
@@ -123,13 +128,15 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
     if row is None or attempt is None:
         log.warning("report_of_unknown_attempt", session_id=report.session_id, attempt=report.attempt)
         return
+    if _is_of_another_agent(report, row):
+        # Two agents of one attempt: what becomes of the one that was removed is not our agent's end.
+        log.info("report_of_extra_agent", session_id=report.session_id, step=str(report.step))
+        return
     first_time = _note(attempt, report, at)
     if report.attempt != row.attempt or not first_time:
         return
-    if report.step in (Step.ACCEPTED, Step.READY, Step.FIRST_SPEECH):
-        level = _DATED_BY[report.step]
-        new_level = {} if getattr(row, level) else {level: at}
-        await record(db, row.id, _level_event(report), now=now, **new_level)
+    if report.step in _LEVELS:
+        await _reach_level(db, row, report, at=at, now=now)
     elif report.step == Step.CONNECTED and report.room_sid:
         await db.execute(
             update(SessionRow).where(col(SessionRow.id) == row.id).values(room_sid=report.room_sid)
@@ -144,6 +151,24 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
                 .where(col(SessionRow.id) == row.id)
                 .values(expected_turns=attempt.first_seq - 1 + report.turns)
             )
+
+
+def _is_of_another_agent(report: AgentReported, row: SessionRow) -> bool:
+    known, told = row.agent_identity, report.participant_identity
+    return report.attempt == row.attempt and None not in (known, told) and known != told
+
+
+async def _reach_level(
+    db: AsyncSession, row: SessionRow, report: AgentReported, *, at: datetime, now: datetime
+) -> None:
+    proof_is_pending = row.required_level == Level.READY and row.status != SessionStatus.ACTIVE
+    if report.step == Step.READY and proof_is_pending:
+        return  # a hint, as all reports are: the verifier looks, and decides
+    column = _DATED_BY[report.step]
+    first = getattr(row, column) is None
+    await record(db, row.id, _level_event(report), now=now, **({column: at} if first else {}))
+    if first:
+        metrics.level_reached(_LEVELS[report.step], (at - row.requested_at).total_seconds())
 
 
 async def _look_now(db: AsyncSession, row: SessionRow, now: datetime) -> None:
@@ -166,6 +191,8 @@ def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
         attempt.error = report.error.model_dump(mode="json")
     if report.step == Step.ACCEPTED:
         attempt.close_reason = None  # another worker has passed it on before
+        if attempt.rejected_at is not None:
+            attempt.error = None
     elif report.reason is not None:
         attempt.close_reason = report.reason
     dated = _DATED_BY.get(report.step)

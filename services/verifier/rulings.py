@@ -4,16 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from livekit.protocol.models import ParticipantInfo
-
 from shared.contracts.causes import Cause
-from shared.contracts.events import (
-    AgentJoined,
-    AgentLost,
-    AgentMissing,
-    ExtraAgentRemoved,
-    SessionEnded,
-)
+from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, SessionCancelled, SessionEnded
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
@@ -22,6 +14,7 @@ from shared.runtime.tables import AttemptRow, SessionRow
 
 # A verifier that has died is replaced after this long; a living one renews in time.
 CLAIM_LEASE = timedelta(seconds=3)
+CALLER_LEFT = "caller left"
 
 
 @dataclass(frozen=True)
@@ -35,11 +28,8 @@ class Case:
 class Rulings:
     """Claims sessions and records verdicts; every verdict is a compare-and-set."""
 
-    def __init__(
-        self, database: Database, *, watch_interval_s: float, join_budget_s: float, now: Clock
-    ) -> None:
+    def __init__(self, database: Database, *, join_budget_s: float, now: Clock) -> None:
         self._database = database
-        self._watch_interval = timedelta(seconds=watch_interval_s)
         self._join_budget = timedelta(seconds=join_budget_s)
         self._now = now
 
@@ -63,56 +53,20 @@ class Rulings:
         async with self._database.write() as db:
             return await claim(db, row, claimed_until=now + CLAIM_LEASE, next_check_at=now + CLAIM_LEASE)
 
-    async def joined(self, case: Case, agent: ParticipantInfo) -> float | None:
-        """The agent is there. Return the seconds since the request, None if the session moved on."""
-        now = self._now()
-        row = case.session
-        seconds = (now - row.requested_at).total_seconds()
-        event = AgentJoined(
-            attempt=row.attempt,
-            participant_identity=agent.identity,
-            participant_sid=agent.sid,
-            worker_id=case.attempt.worker_id,
-            join_seconds=seconds,
-        )
-        async with self._database.write() as db:
-            attempt = await db.get(AttemptRow, (row.id, row.attempt))
-            # An agent may have come, and failed or gone again, before it was seen.
-            over = attempt is not None and bool(attempt.error or attempt.closed_at)
-            won = await advance(
-                db,
-                row,
-                SessionStatus.ACTIVE,
-                event=event,
-                now=now,
-                active_at=row.active_at or now,
-                agent_identity=agent.identity,
-                agent_sid=agent.sid,
-                claimed_until=None,
-                next_check_at=now if over else now + self._watch_interval,
-            )
-            if won and attempt is not None:
-                attempt.active_at = now
-                attempt.outcome = "joined"
-                attempt.participant_identity = agent.identity
-                attempt.participant_sid = agent.sid
-        return seconds if won else None
-
-    async def missing(self, case: Case, cause: Cause, evidence: dict[str, Any]) -> bool:
-        """This attempt brought no agent: ask for another. False if the session moved on."""
+    async def missing(self, case: Case, cause: Cause, evidence: dict[str, Any], *, delay: timedelta) -> bool:
+        """This attempt brought no agent: ask for another, after `delay`. False if the session moved on."""
         event = AgentMissing(attempt=case.session.attempt, cause=cause, evidence=evidence)
-        return await self._redispatch(case.session, event, "missing", cause, evidence)
+        again_at = self._now() + delay if delay else None
+        return await self._redispatch(case.session, event, claimed_until=again_at)
 
     async def lost(self, row: SessionRow, cause: Cause, evidence: dict[str, Any], *, attempts: int) -> bool:
         """An active session lost its agent: ask for a new one, with a budget of its own."""
-        event = AgentLost(attempt=row.attempt, cause=cause, evidence=evidence)
+        revival = row.revivals + 1
+        event = AgentLost(attempt=row.attempt, cause=cause, evidence=evidence, revival=revival)
         return await self._redispatch(
             row,
             event,
-            "lost",
-            cause,
-            evidence,
-            revivals=row.revivals + 1,
+            revivals=revival,
             max_attempts=row.attempt + attempts,
             deadline_at=self._now() + self._join_budget,
             agent_identity=None,
@@ -123,12 +77,12 @@ class Rulings:
         self,
         row: SessionRow,
         event: AgentMissing | AgentLost,
-        outcome: str,
-        cause: Cause,
-        evidence: dict[str, Any],
+        *,
+        claimed_until: datetime | None = None,
         **changes: Any,
     ) -> bool:
         now = self._now()
+        outcome = "lost" if isinstance(event, AgentLost) else "missing"
         async with self._database.write() as db:
             won = await advance(
                 db,
@@ -136,12 +90,12 @@ class Rulings:
                 SessionStatus.DISPATCHING,
                 event=event,
                 now=now,
-                claimed_until=None,
-                next_check_at=now + timedelta(seconds=1),
+                claimed_until=claimed_until,
+                next_check_at=claimed_until or now + timedelta(seconds=1),
                 **changes,
             )
             if won:
-                await _close_attempt(db, row, outcome, cause, evidence)
+                await _close_attempt(db, row, outcome, event.cause, event.evidence)
         return won
 
     async def failed(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
@@ -150,6 +104,29 @@ class Rulings:
             won = await fail(db, row, cause=cause, evidence=evidence, now=self._now())
             if won:
                 await _close_attempt(db, row, "failed", cause, evidence)
+        return won
+
+    async def caller_left(self, row: SessionRow, evidence: dict[str, Any]) -> bool:
+        """Nobody waits for an agent any more. False if the session moved on."""
+        now = self._now()
+        event = SessionCancelled(reason=CALLER_LEFT, cause=Cause.CALLER_LEFT, evidence=evidence)
+        async with self._database.write() as db:
+            won = await advance(
+                db,
+                row,
+                SessionStatus.CANCELLED,
+                event=event,
+                now=now,
+                cause=Cause.CALLER_LEFT,
+                evidence=evidence,
+                ended_at=now,
+                end_reason=CALLER_LEFT,
+                waiting_for=None,
+                claimed_until=None,
+                next_check_at=now,
+            )
+            if won:
+                await _close_attempt(db, row, "abandoned", Cause.CALLER_LEFT, evidence)
         return won
 
     async def ended(self, row: SessionRow, reason: str) -> bool:

@@ -24,6 +24,15 @@ class VerifierSettings(
         description="how long an attempt without any sign of life is waited for; LiveKit shows the job "
         "of a worker that doesn't report to us up to 5.2 s late",
     )
+    own_worker_window_s: float = Field(
+        3.0, gt=0, description="how long a worker of ours with free slots may take to take the job"
+    )
+    agent_start_window_s: float = Field(
+        7.0, gt=0, description="how long a worker of ours that took the job may take to start it"
+    )
+    agent_silence_s: float = Field(
+        2.5, ge=1, description="how long an agent's job, which beats twice a second, may be silent"
+    )
     watch_interval_s: float = Field(
         10.0, gt=0, description="how often an active session is looked at without any hint"
     )

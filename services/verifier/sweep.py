@@ -7,16 +7,22 @@ time is over, so a dead broker can't keep a caller waiting without a word.
 import asyncio
 from collections import defaultdict
 from datetime import datetime, timedelta
+from typing import Any
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.verifier import metrics
+from services.verifier import collect, metrics
+from services.verifier.collect import Collector
+from services.verifier.find_cause import Finding
+from services.verifier.line import Line
 from services.verifier.rulings import Rulings
 from services.verifier.verify import Verifier
 from shared.contracts.causes import Cause
+from shared.contracts.events import SessionWaiting
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.celery import TaskSender
@@ -25,7 +31,7 @@ from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
-from shared.runtime.tables import AttemptRow, SessionRow, WebhookReceiptRow
+from shared.runtime.tables import AttemptRow, EventRow, SessionRow, WebhookReceiptRow
 
 log = get_logger(__name__)
 
@@ -59,6 +65,8 @@ class Sweep:
         tasks: TaskSender,
         rulings: Rulings,
         verifier: Verifier,
+        line: Line,
+        collector: Collector,
         holder: str,
         now: Clock,
     ) -> None:
@@ -67,9 +75,12 @@ class Sweep:
         self._tasks = tasks
         self._rulings = rulings
         self._verifier = verifier
+        self._line = line
+        self._collector = collector
         self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
         self._now = now
         self._next_chores: datetime | None = None
+        self._next_collection: datetime | None = None
 
     async def run(self) -> None:
         """Sweep for ever; what fails now is found again at the next turn."""
@@ -77,6 +88,8 @@ class Sweep:
             try:
                 if await self._lease.hold():
                     await self._sweep_once()
+                else:
+                    metrics.sessions_waiting({})  # the holder tells
             except (RedisError, KombuError, *UNREACHABLE) as error:
                 log.warning("sweep_interrupted", error=repr(error))
             except Exception:
@@ -87,11 +100,15 @@ class Sweep:
         now = self._now()
         # Giving up comes first: it works without a broker.
         await self._give_up_overdue(now)
+        await self._line.advance()
         await self._enqueue_due(now)
         if self._next_chores is None or self._next_chores <= now:
             self._next_chores = now + timedelta(seconds=1)
             await self._relay.publish_overdue()
             await self._forget_old_receipts(now)
+        if self._next_collection is None or self._next_collection <= now:
+            self._next_collection = now + collect.INTERVAL
+            await self._collector.collect()
 
     async def _enqueue_due(self, now: datetime) -> None:
         due = (
@@ -142,21 +159,37 @@ class Sweep:
                 await self._verifier.give_up(row, cause, evidence)
             self._relay.nudge(row.id)
 
-    async def _why_overdue(self, row: SessionRow) -> tuple[Cause, dict[str, object]]:
-        if row.waiting_for is not None:
-            return Cause(row.waiting_for), {"agent_name": row.agent_name}
+    async def _why_overdue(self, row: SessionRow) -> Finding:
+        waited = {"waited_s": round((self._now() - row.requested_at).total_seconds(), 1)}
         async with self._database.read() as db:
             attempt = await db.get(AttemptRow, (row.id, row.attempt))
-        if attempt is not None and attempt.cause is not None:
-            return Cause(attempt.cause), attempt.evidence or {}
-        waited = (self._now() - row.requested_at).total_seconds()
-        return Cause.QUEUE_STALLED, {"status": row.status, "waited_s": round(waited, 1)}
+            waiting = await _evidence_of_waiting(db, row) if row.waiting_for else {}
+        tried = None if attempt is None or attempt.cause is None else Cause(attempt.cause)
+        evidence = dict(attempt.evidence or {}) if attempt is not None else {}
+        if row.waiting_for is not None:
+            cause = Cause(row.waiting_for)
+            seen = evidence if cause is tried else {}
+            return cause, {"agent_name": row.agent_name, **waited, **seen, **waiting}
+        if tried is not None:
+            return tried, evidence
+        return Cause.QUEUE_STALLED, {"status": row.status, **waited}
 
     async def _forget_old_receipts(self, now: datetime) -> None:
         async with self._database.write() as db:
             await db.execute(
                 delete(WebhookReceiptRow).where(col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT)
             )
+
+
+async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, Any]:
+    began = (
+        select(col(EventRow.data))
+        .where(col(EventRow.session_id) == row.id, col(EventRow.type) == SessionWaiting.type)
+        .order_by(col(EventRow.sequence).desc())
+        .limit(1)
+    )
+    data = await db.scalar(began)
+    return {} if data is None else dict(data["evidence"])
 
 
 def _unclaimed(now: datetime) -> ColumnElement[bool]:

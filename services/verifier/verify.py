@@ -2,26 +2,29 @@
 
 import asyncio
 import random
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.verifier import metrics
-from services.verifier.find_cause import WORKER_FULL, Finding, Witnesses, fatal_error, find_cause
-from services.verifier.observe import JobSighting, Sighting, look, look_at_job
+from services.verifier.find_cause import Finding, Witnesses, find_cause
+from services.verifier.observe import Sighting, is_ready, look, look_at_job
+from services.verifier.patience import Patience, Trail
 from services.verifier.ports import Rooms
+from services.verifier.proofs import Proofs
 from services.verifier.rulings import CLAIM_LEASE, Case, Rulings
 from services.verifier.wake import Waker
 from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.sessions import Level
 from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
 from shared.runtime.sessions import is_claimed
-from shared.runtime.tables import AttemptRow, SessionRow
+from shared.runtime.tables import SessionRow
+from shared.runtime.waiting import FULL
 
 log = get_logger(__name__)
 
@@ -32,29 +35,9 @@ SLOWEST_POLL_S = 1.0
 AFTER_HINT_POLL_S = 0.03
 FLEET_INTERVAL = timedelta(seconds=1)
 JOB_INTERVAL = timedelta(seconds=1)
-# LiveKit asks the next worker within milliseconds of a refusal.
-PASSING_ON = timedelta(seconds=1)
-# An agent of the right name is there: very likely ours, once LiveKit shows its job.
-UNBOUND_PATIENCE = timedelta(seconds=2)
-
-
-@dataclass
-class Trail:
-    """What was seen so far while waiting for one attempt."""
-
-    sighting: Sighting = field(default_factory=Sighting)
-    job: JobSighting = field(default_factory=JobSighting)
-    fleet_read_at: datetime | None = None
-    job_seen_at: datetime | None = None
-    had_worker: bool = False
-    livekit_error: LiveKitError | None = None
-
-
-def _turned_down(attempt: AttemptRow, now: datetime) -> bool:
-    """True if no worker takes the job any more; a full one only passed it on to the next."""
-    if attempt.rejected_at is None or attempt.assigned_at is not None:
-        return False
-    return attempt.close_reason != WORKER_FULL or now - attempt.rejected_at >= PASSING_ON
+# What may be over in a moment, and would be met again by an attempt made at once.
+PASSING = frozenset({Cause.INFERENCE_UNAVAILABLE, Cause.INFERENCE_QUOTA})
+PASSING_DELAY_S = 2.0
 
 
 class Verifier:
@@ -64,23 +47,25 @@ class Verifier:
         self,
         *,
         rulings: Rulings,
+        proofs: Proofs,
         rooms: Rooms,
         redis: Redis,
         relay: Relay,
         waker: Waker,
-        attempt_window_s: float,
+        patience: Patience,
         now: Clock,
     ) -> None:
         self._rulings = rulings
+        self._proofs = proofs
         self._rooms = rooms
         self._redis = redis
         self._relay = relay
         self._waker = waker
-        self._window = timedelta(seconds=attempt_window_s)
+        self._patience = patience
         self._now = now
 
     async def verify(self, case: Case) -> None:
-        """Poll the room until the agent of this attempt is ACTIVE, or its time is over."""
+        """Look at the room until the agent of this attempt is proven, or its time is over."""
         row = case.session
         if is_claimed(row, self._now()):
             return
@@ -94,29 +79,30 @@ class Verifier:
 
     async def _wait_for_agent(self, case: Case, woken: asyncio.Event) -> None:
         trail = Trail()
-        pause = FIRST_POLL_S
+        await self._read_fleet_into(trail, case)
+        # A worker of ours tells us when it is worth a look, and each look is a call to LiveKit.
+        pause = SLOWEST_POLL_S if trail.had_worker else FIRST_POLL_S
+        if case.attempt.connected_at is not None:
+            woken.set()
         while True:
+            hinted = await _woken(woken, pause)
+            pause = AFTER_HINT_POLL_S if hinted else min(pause * POLL_FACTOR, SLOWEST_POLL_S)
             await self._look(case, trail)
-            if trail.sighting.agent is not None:
-                await self._joined(case, trail)
+            if await self._is_proven(case, trail):
                 return
             fresh = await self._rulings.read(case.session.id)
             if fresh is None or fresh.session.version != case.session.version:
                 return  # ended by request, or another verifier has it
             case = fresh
-            if await self._is_over(case, trail):
+            now = self._now()
+            if self._patience.caller_is_gone(trail, now):
+                await self._caller_left(case, trail)
+                return
+            if self._patience.is_over(case, trail, now):
                 await self._rule(case, trail)
                 return
             if not await self._keep_claim(case.session):
                 return
-            try:
-                async with asyncio.timeout(pause * random.uniform(0.9, 1.1)):  # noqa: S311
-                    await woken.wait()
-            except TimeoutError:
-                pause = min(pause * POLL_FACTOR, SLOWEST_POLL_S)
-            else:
-                pause = AFTER_HINT_POLL_S
-            woken.clear()
 
     async def _look(self, case: Case, trail: Trail) -> None:
         """Look at the room; a LiveKit that doesn't answer is remembered, not a verdict."""
@@ -124,82 +110,50 @@ class Verifier:
         try:
             trail.sighting = await look(case.session, rooms=self._rooms, job=trail.job)
             if dispatch_id and trail.sighting.agent is None and self._job_is_due(case, trail):
-                trail.job_seen_at = self._now()
+                trail.job_asked_at = self._now()
                 trail.job = await look_at_job(case.session, dispatch_id, rooms=self._rooms)
                 if trail.job.identity:
                     trail.sighting = await look(case.session, rooms=self._rooms, job=trail.job)
+            trail.note_callers(self._now(), joined_before=case.session.caller_joined_at is not None)
             trail.livekit_error = None
         except LiveKitError as error:
             trail.livekit_error = error
+        if trail.fleet_read_at is None or self._now() - trail.fleet_read_at >= FLEET_INTERVAL:
+            await self._read_fleet_into(trail, case)
 
     def _job_is_due(self, case: Case, trail: Trail) -> bool:
         """Is it worth asking LiveKit for the job? Our own workers tell us themselves, and sooner."""
         now = self._now()
         if case.attempt.assigned_at is not None or trail.job.identity is not None:
             return False
-        if trail.job_seen_at is not None and now - trail.job_seen_at < JOB_INTERVAL:
+        if trail.job_asked_at is not None and now - trail.job_asked_at < JOB_INTERVAL:
             return False
         age = now - (case.attempt.accepted_at or case.attempt.started_at)
-        return bool(trail.sighting.unbound) or age >= self._window - JOB_INTERVAL
-
-    async def _is_over(self, case: Case, trail: Trail) -> bool:
-        """Is waiting for this attempt any longer no use?"""
-        now = self._now()
-        row, attempt = case.session, case.attempt
-        if now >= row.deadline_at:
-            return True
-        if trail.livekit_error is not None:
-            return not trail.livekit_error.retryable
-        if (
-            fatal_error(attempt)
-            or _turned_down(attempt, now)
-            or attempt.closed_at is not None
-            or trail.job.refused
-        ):
-            return True
-        if row.attempt >= row.max_attempts or attempt.assigned_at is not None or trail.job.identity:
-            return False
-        if await self._worker_came_late(case, trail):
-            return True
-        window = self._window + (UNBOUND_PATIENCE if trail.sighting.unbound else timedelta())
-        return now - (attempt.accepted_at or attempt.started_at) >= window
-
-    async def _worker_came_late(self, case: Case, trail: Trail) -> bool:
-        """True if a worker has come that the dispatch can't have reached: LiveKit keeps no queue."""
-        now = self._now()
-        if trail.fleet_read_at is not None and now - trail.fleet_read_at < FLEET_INTERVAL:
-            return False
-        first = trail.fleet_read_at is None
-        trail.fleet_read_at = now
-        fleet = await self._read_fleet()
-        if fleet is None:
-            return False
-        workers = fleet.named(case.session.agent_name)
-        if first:
-            trail.had_worker = bool(workers)
-        return not trail.had_worker and any(worker.free_slots for worker in workers)
+        return bool(trail.sighting.unbound) or age >= self._patience.window - JOB_INTERVAL
 
     async def _keep_claim(self, row: SessionRow) -> bool:
         lease_left = (row.claimed_until or self._now()) - self._now()
         return lease_left > CLAIM_LEASE / 2 or await self._rulings.claim(row)
 
-    async def _joined(self, case: Case, trail: Trail) -> None:
-        agent = trail.sighting.agent
+    async def _is_proven(self, case: Case, trail: Trail) -> bool:
+        """Write down what the agent has proven; True if that is what the session requires."""
+        row, agent = case.session, trail.sighting.agent
         if agent is None:
-            return
-        seconds = await self._rulings.joined(case, agent)
-        if seconds is None:
-            return
-        row = case.session
-        metrics.agent_joined(seconds)
-        log.info(
-            f"agent verified in room {row.room_name}: {agent.identity} (SID: {agent.sid})",
-            join_seconds=round(seconds, 3),
-        )
-        await self.remove_extra(row, trail.sighting)
+            return False
+        if row.required_level == Level.READY and not (case.attempt.ready_at or is_ready(agent)):
+            await self._proofs.seen(case, agent)
+            return False
+        seconds = await self._proofs.joined(case, agent)
+        if seconds is not None:
+            log.info(
+                f"agent verified in room {row.room_name}: {agent.identity} (SID: {agent.sid})",
+                join_seconds=round(seconds, 3),
+            )
+            await self.remove_extra(row, trail.sighting)
+        return True
 
     async def remove_extra(self, row: SessionRow, sighting: Sighting) -> None:
-        """Take agents of other attempts out of the room."""
+        """Take agents that should not be there out of the room."""
         for extra in sighting.extra:
             log.warning("removing an extra agent", participant_identity=extra.identity)
             try:
@@ -212,13 +166,23 @@ class Verifier:
             metrics.extra_agent_removed()
             await self._rulings.extra_removed(row, extra.identity)
 
+    async def _caller_left(self, case: Case, trail: Trail) -> None:
+        row = case.session
+        cause, evidence = await self._finding(case, trail)
+        if await self._rulings.caller_left(row, {"agent_missing": cause, **evidence}):
+            metrics.session_abandoned()
+            log.info("the caller left before the agent came", agent_missing=str(cause))
+
     async def _rule(self, case: Case, trail: Trail) -> None:
         """No agent: another attempt if one is left, else the critical event."""
         row = case.session
         cause, evidence = await self._finding(case, trail)
         worth_it = trail.livekit_error is None or trail.livekit_error.retryable
-        if row.attempt < row.max_attempts and self._now() < row.deadline_at and worth_it:
-            if await self._rulings.missing(case, cause, evidence):
+        # To find a worker full is no try: the session waits in line as long as its budget lasts.
+        tries_left = row.attempt < row.max_attempts or cause in FULL
+        if tries_left and self._now() < row.deadline_at and worth_it:
+            delay = timedelta(seconds=PASSING_DELAY_S if cause in PASSING else 0)
+            if await self._rulings.missing(case, cause, evidence, delay=delay):
                 metrics.agent_missing(cause)
                 log.warning(
                     f"agent did not join room {row.room_name}, dispatching again",
@@ -233,8 +197,9 @@ class Verifier:
         if not await self._rulings.failed(row, cause, evidence):
             return
         metrics.session_failed(cause)
+        what = "agent dispatch succeeded but agent did not join" if row.accepted_at else "no agent came to"
         log.critical(
-            f"CRITICAL: agent dispatch succeeded but agent did not join room {row.room_name}",
+            f"CRITICAL: {what} room {row.room_name}",
             cause=str(cause),
             evidence=evidence,
             advice=ADVICE[cause],
@@ -242,11 +207,11 @@ class Verifier:
 
     async def _finding(self, case: Case, trail: Trail) -> Finding:
         if trail.livekit_error is not None:
-            return trail.livekit_error.cause, {"error": str(trail.livekit_error)}
+            return trail.livekit_error.cause, trail.livekit_error.evidence
         try:
             room_exists = await self._rooms.room_exists(case.session.room_name)
         except LiveKitError as error:
-            return error.cause, {"error": str(error)}
+            return error.cause, error.evidence
         return find_cause(
             Witnesses(
                 session=case.session,
@@ -254,12 +219,28 @@ class Verifier:
                 room_exists=room_exists,
                 sighting=trail.sighting,
                 job=trail.job,
+                job_is_dead=self._patience.job_is_dead(case, trail, self._now()),
+                had_worker=bool(trail.had_worker),
                 fleet=await self._read_fleet(),
             )
         )
+
+    async def _read_fleet_into(self, trail: Trail, case: Case) -> None:
+        trail.note_fleet(await self._read_fleet(), case, self._now())
 
     async def _read_fleet(self) -> Fleet | None:
         try:
             return await read_fleet(self._redis)
         except (RedisError, OSError):
             return None
+
+
+async def _woken(woken: asyncio.Event, pause_s: float) -> bool:
+    """Wait for a hint, for about `pause_s`; whether one came."""
+    try:
+        async with asyncio.timeout(pause_s * random.uniform(0.9, 1.1)):  # noqa: S311
+            await woken.wait()
+    except TimeoutError:
+        return False
+    woken.clear()
+    return True

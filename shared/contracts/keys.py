@@ -11,8 +11,9 @@ TURNS_STREAM: Final = "rollcall:turns"  # finished turns, on their way to the da
 DEAD_LETTERS_STREAM: Final = "rollcall:dead-letters"
 ENVELOPE_FIELD: Final = "event"
 
-# Redis pub/sub. A message is a session id: look at that session now.
+# Redis pub/sub. A message is a session id: look at its room now; or: it has new events.
 HINTS_CHANNEL: Final = "rollcall:hints"
+NEWS_CHANNEL: Final = "rollcall:news"
 
 # Worker registry: a key per worker with a short expiry, and an index of their ids by last beat.
 WORKER_INDEX: Final = "rollcall:workers"

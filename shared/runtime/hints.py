@@ -1,4 +1,8 @@
-"""Hints: "look at this session now". They make a poll come sooner and decide nothing; one may be lost."""
+"""Hints: "look at this session now". They make a poll come sooner and decide nothing; one may be lost.
+
+`HINTS_CHANNEL` is about the room in LiveKit, which costs a call to look at, `NEWS_CHANNEL` about the
+session's events in our database.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,22 +19,22 @@ RECONNECT_DELAY_S = 1.0
 _READ_TIMEOUT_S = 1.0
 
 
-async def give_hint(redis: Redis, session_id: str) -> None:
+async def give_hint(redis: Redis, session_id: str, *, channel: str = HINTS_CHANNEL) -> None:
     """Tell whoever listens to look at the session; a Redis that is away costs nothing but the hint."""
     try:
-        await redis.publish(HINTS_CHANNEL, session_id)
+        await redis.publish(channel, session_id)
     except (RedisError, OSError) as error:
         log.debug("hint_lost", error=repr(error))
 
 
-async def hints(redis: Redis) -> AsyncIterator[str]:
+async def hints(redis: Redis, *, channel: str = HINTS_CHANNEL) -> AsyncIterator[str]:
     """Yield session ids for ever, over every loss of the connection."""
     while True:
         try:
-            async with redis.pubsub(ignore_subscribe_messages=True) as channel:
-                await channel.subscribe(HINTS_CHANNEL)
+            async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                await subscription.subscribe(channel)
                 while True:
-                    message = await channel.get_message(timeout=_READ_TIMEOUT_S)
+                    message = await subscription.get_message(timeout=_READ_TIMEOUT_S)
                     if message is not None:
                         yield str(message["data"])
         except (RedisError, OSError) as error:

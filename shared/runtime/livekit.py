@@ -1,4 +1,4 @@
-"""The LiveKit server's API, with every failure classed: is it worth another try, and whose fault is it.
+"""The LiveKit server's API: every failure classed, the calls limited, a server that is away left in peace.
 
 Facts it rests on (livekit-server 1.13.5): a wrong key or secret is a 401 without a Twirp body; a room
 that isn't there makes the dispatch calls block for 3 s and answer 503, but ListParticipants answers an
@@ -7,61 +7,88 @@ empty list; calls to a server that is not LiveKit Cloud are made once, so trying
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import aiohttp
+from aiolimiter import AsyncLimiter
 from livekit import api
 from livekit.protocol import agent_dispatch, models, room
 from prometheus_client import Counter, Histogram
 
-from shared.contracts.causes import Cause
 from shared.contracts.keys import (
     LIVEKIT_AGENT_NAME_ATTRIBUTE,
     LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE,
 )
 from shared.contracts.settings import LiveKitSettings
+from shared.runtime.breaker import Breaker
+from shared.runtime.livekit_errors import LiveKitError, NotFound, classed, not_asked, unreachable
+
+__all__ = ["NO_SUCH_ROOM", "LiveKit", "LiveKitError", "NotFound", "is_active", "is_agent"]
 
 T = TypeVar("T")
 
 # ListDispatch answers only after 3.0 s where a room's node is missing.
 CALL_TIMEOUT_S = 4.0
+CLOCK_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S = 1.0
+NO_SUCH_ROOM = "rollcall-probe"
+# They answer 503 where a room's node is missing, which says nothing about the server.
+_OF_A_ROOM = frozenset({"ListDispatch", "CreateDispatch", "DeleteDispatch"})
 
 CALLS = Counter("livekit_api_calls_total", "LiveKit API calls.", ["method", "result"])
 CALL_SECONDS = Histogram("livekit_api_call_seconds", "Duration of LiveKit API calls.", ["method"])
-
-
-class LiveKitError(Exception):
-    """A LiveKit call that did not succeed.
-
-    retryable: another try may succeed. uncertain: it may have taken effect all the same, so look first.
-    """
-
-    def __init__(self, message: str, *, cause: Cause, retryable: bool, uncertain: bool) -> None:
-        super().__init__(message)
-        self.cause = cause
-        self.retryable = retryable
-        self.uncertain = uncertain
-
-
-class NotFound(LiveKitError):
-    """What the call was about is not there (any more)."""
+TURN_SECONDS = Histogram(
+    "livekit_api_turn_seconds", "Time that calls waited for their turn under LIVEKIT_CALLS_PER_S."
+)
 
 
 class LiveKit:
-    """One client a process. Build it inside the loop that uses it; `close()` it."""
+    """One client a process. Build it inside the loop that uses it; `close()` it.
+
+    All calls together keep to the rate of the settings; while the server is away, calls fail at once,
+    all but one a second.
+    """
 
     def __init__(self, settings: LiveKitSettings) -> None:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=2.0)
+        )
         self._api = api.LiveKitAPI(
             settings.livekit_url,
             settings.livekit_api_key,
             settings.livekit_api_secret.get_secret_value(),
-            timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=2.0),
+            session=self._session,
         )
+        scheme, _, rest = settings.livekit_url.partition("://")
+        self._clock_url = f"{scheme.replace('ws', 'http')}://{rest}"
+        self._limiter = make_limiter(settings.livekit_calls_per_s)
+        self._breaker = Breaker()
+        self._probing = asyncio.Lock()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._api.aclose()
+        await self._session.close()
+
+    async def answers(self) -> bool:
+        """False while the server is known to be away; once a second it is asked.
+
+        A server that nobody has found to be away is not asked.
+        """
+        async with self._probing:
+            if self._breaker.probe_is_due:
+                began = time.monotonic()
+                try:
+                    async with asyncio.timeout(PROBE_TIMEOUT_S):
+                        await self.room_exists(NO_SUCH_ROOM)
+                except TimeoutError:
+                    # Those who have waited for this answer need not all ask again.
+                    self._breaker.failed(began=began)
+                except LiveKitError:
+                    pass
+            return not self._breaker.is_open
 
     async def create_room(
         self,
@@ -78,33 +105,40 @@ class LiveKit:
             empty_timeout=empty_timeout_s,
             departure_timeout=departure_timeout_s,
         )
-        return await _call("CreateRoom", self._api.room.create_room(request))
+        return await self._call("CreateRoom", lambda: self._api.room.create_room(request))
 
     async def delete_room(self, name: str) -> None:
         """Close a room and remove everyone from it; `NotFound` if there is none."""
-        await _call("DeleteRoom", self._api.room.delete_room(room.DeleteRoomRequest(room=name)))
+        await self._call("DeleteRoom", lambda: self._api.room.delete_room(room.DeleteRoomRequest(room=name)))
+
+    async def room_names(self) -> list[str]:
+        """The names of all rooms that the server has."""
+        found = await self._call("ListRooms", lambda: self._api.room.list_rooms(room.ListRoomsRequest()))
+        return [one.name for one in found.rooms]
 
     async def room_exists(self, name: str) -> bool:
         """True if the server has such a room. Proves address and key as well."""
-        found = await _call("ListRooms", self._api.room.list_rooms(room.ListRoomsRequest(names=[name])))
+        found = await self._call(
+            "ListRooms", lambda: self._api.room.list_rooms(room.ListRoomsRequest(names=[name]))
+        )
         return bool(found.rooms)
 
     async def participants(self, name: str) -> list[models.ParticipantInfo]:
         """Everyone in the room; empty where there is no such room."""
-        found = await _call(
+        found = await self._call(
             "ListParticipants",
-            self._api.room.list_participants(room.ListParticipantsRequest(room=name)),
+            lambda: self._api.room.list_participants(room.ListParticipantsRequest(room=name)),
         )
         return list(found.participants)
 
     async def remove_participant(self, name: str, identity: str) -> None:
         """Remove one participant; `NotFound` if it has left."""
         request = room.RoomParticipantIdentity(room=name, identity=identity)
-        await _call("RemoveParticipant", self._api.room.remove_participant(request))
+        await self._call("RemoveParticipant", lambda: self._api.room.remove_participant(request))
 
     async def dispatches(self, name: str) -> list[agent_dispatch.AgentDispatch]:
         """The dispatches of a room that exists; a missing room takes 3 s and raises, retryable."""
-        found = await _call("ListDispatch", self._api.agent_dispatch.list_dispatch(name))
+        found = await self._call("ListDispatch", lambda: self._api.agent_dispatch.list_dispatch(name))
         return list(found)
 
     async def create_dispatch(
@@ -119,51 +153,83 @@ class LiveKit:
             # On LiveKit Cloud a dispatch would otherwise be restarted behind our back.
             restart_policy=agent_dispatch.JobRestartPolicy.JRP_NEVER,
         )
-        return await _call("CreateDispatch", self._api.agent_dispatch.create_dispatch(request))
+        return await self._call("CreateDispatch", lambda: self._api.agent_dispatch.create_dispatch(request))
 
     async def delete_dispatch(self, name: str, dispatch_id: str) -> None:
         """Withdraw a dispatch: its agent is sent away, also one that has not connected yet."""
-        await _call("DeleteDispatch", self._api.agent_dispatch.delete_dispatch(dispatch_id, name))
+        await self._call(
+            "DeleteDispatch", lambda: self._api.agent_dispatch.delete_dispatch(dispatch_id, name)
+        )
+
+    async def _call(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
+        if self._breaker.is_open and not self._breaker.probe_is_due:
+            raise self._not_asked(method)
+        waited_from = time.perf_counter()
+        async with self._limiter:
+            TURN_SECONDS.observe(time.perf_counter() - waited_from)
+        # It may have gone away in the meantime.
+        if not self._breaker.lets_through():
+            raise self._not_asked(method)
+        began = time.monotonic()
+        try:
+            answer = await _timed(method, call())
+        except api.ServerError as error:
+            self._note_answer(method, error.status, began)
+            skew = await self._clock_skew_s() if error.status == 401 else None
+            raise classed(method, error, clock_skew_s=skew) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self._breaker.failed(began=began)
+            raise unreachable(method, error) from error
+        self._breaker.succeeded()
+        return answer
+
+    def _not_asked(self, method: str) -> LiveKitError:
+        CALLS.labels(method, "not_asked").inc()
+        return not_asked(method)
+
+    def _note_answer(self, method: str, status: int, began: float) -> None:
+        if status < 500:
+            self._breaker.succeeded()
+        elif not (status == 503 and method in _OF_A_ROOM):
+            self._breaker.failed(began=began)
+
+    async def _clock_skew_s(self) -> int | None:
+        """How many seconds this host's clock is ahead of the server's; None if it doesn't say."""
+        async with self._limiter:
+            pass
+        timeout = aiohttp.ClientTimeout(total=CLOCK_TIMEOUT_S)
+        try:
+            async with self._session.get(self._clock_url, timeout=timeout) as answer:
+                theirs = parsedate_to_datetime(answer.headers["Date"])
+        except (TimeoutError, aiohttp.ClientError, OSError, KeyError, ValueError):
+            return None
+        return round(time.time() - theirs.timestamp())
 
 
-async def _call(method: str, call: Awaitable[T]) -> T:
+def make_limiter(calls_per_s: float) -> AsyncLimiter:
+    """A leaky bucket that holds the calls of one second, and at least one call."""
+    return AsyncLimiter(max(calls_per_s, 1.0), max(1.0, 1.0 / calls_per_s))
+
+
+async def _timed(method: str, call: Awaitable[T]) -> T:
     started = time.perf_counter()
-    result = "ok"
+    result = "cancelled"
     try:
-        return await call
+        answer = await call
+        result = "ok"
     except api.ServerError as error:
         result = str(error.status)
-        raise _classed(method, error) from error
-    except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        result = "timeout" if isinstance(error, asyncio.TimeoutError) else "unreachable"
-        raise LiveKitError(
-            f"{method}: LiveKit can't be reached: {error!r}",
-            cause=Cause.LIVEKIT_UNREACHABLE,
-            retryable=True,
-            uncertain=not isinstance(error, aiohttp.ClientConnectorError),
-        ) from error
+        raise
+    except TimeoutError:
+        result = "timeout"
+        raise
+    except (aiohttp.ClientError, OSError):
+        result = "unreachable"
+        raise
     finally:
         CALLS.labels(method, result).inc()
         CALL_SECONDS.labels(method).observe(time.perf_counter() - started)
-
-
-def _classed(method: str, error: api.ServerError) -> LiveKitError:
-    if error.status in (401, 403):
-        # The body of a 401 repeats the token: it must not get into a log.
-        return LiveKitError(
-            f"{method}: LiveKit refused the key, the secret or the token's time ({error.status})",
-            cause=Cause.LIVEKIT_AUTH,
-            retryable=False,
-            uncertain=False,
-        )
-    detail = f"{method}: {error.code} ({error.status}): {error.message}"
-    if error.status == 404:
-        return NotFound(detail, cause=Cause.ROOM_CLOSED, retryable=False, uncertain=False)
-    if error.status in (408, 429) or error.status >= 500:
-        return LiveKitError(
-            detail, cause=Cause.LIVEKIT_UNREACHABLE, retryable=True, uncertain=error.status != 429
-        )
-    return LiveKitError(detail, cause=Cause.UNKNOWN, retryable=False, uncertain=False)
+    return answer
 
 
 def is_agent(participant: models.ParticipantInfo, agent_name: str) -> bool:

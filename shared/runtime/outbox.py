@@ -27,7 +27,7 @@ from shared.contracts.events import (
     SessionFailed,
     SessionRequested,
 )
-from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, VERIFY_TASK
+from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, NEWS_CHANNEL, VERIFY_TASK
 from shared.runtime.celery import TaskSender
 from shared.runtime.clock import utc_now
 from shared.runtime.database import UNREACHABLE as DATABASE_UNREACHABLE
@@ -116,7 +116,7 @@ class Relay:
         await self._enqueue_follow_ups(rows)
         await publish(self._redis, EVENTS_STREAM, [row.envelope() for row in rows])
         for session_id in dict.fromkeys(row.session_id for row in rows):
-            await give_hint(self._redis, session_id)
+            await give_hint(self._redis, session_id, channel=NEWS_CHANNEL)
         async with self._database.write() as db:
             await db.execute(
                 update(EventRow)

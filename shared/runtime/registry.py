@@ -5,6 +5,8 @@ can't be read says "unknown", never "no worker": the readers here raise, and the
 """
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -55,6 +57,25 @@ class Fleet:
         """Every agent name seen, sorted."""
         return sorted({w.agent_name for w in self.workers})
 
+    def why_none(self, agent_name: str) -> tuple[Cause, dict[str, Any]] | None:
+        """Why no worker of this name would take a job now, with the evidence; None if one would."""
+        workers = self.named(agent_name)
+        full = self.why_full(agent_name)
+        if full is not None:
+            return full, {"workers": [worker.worker_id for worker in workers]}
+        if workers:
+            return None
+        names = self.names()
+        if not names:
+            return Cause.NO_WORKER_REGISTERED, {"agent_name": agent_name}
+        if agent_name in names:
+            # The name is right, but LiveKit does not know the worker yet, or not any more.
+            ids = [worker.worker_id for worker in self.workers if worker.agent_name == agent_name]
+            return Cause.NO_WORKER_REGISTERED, {"agent_name": agent_name, "not_connected": ids}
+        [nearest] = get_close_matches(agent_name, names, n=1, cutoff=0.0)
+        evidence = {"agent_name": agent_name, "names_seen": names, "nearest": nearest}
+        return Cause.AGENT_NAME_MISMATCH, evidence
+
     def why_full(self, agent_name: str) -> Cause | None:
         """Why none of the workers of this name takes a job now; None if one does, or there is none."""
         workers = self.named(agent_name)
@@ -66,6 +87,10 @@ class Fleet:
     def free_slots(self, agent_name: str) -> int:
         """How many more jobs the workers of this name would take now."""
         return sum(w.free_slots for w in self.named(agent_name))
+
+    def sessions(self, agent_name: str) -> set[str]:
+        """The sessions whose jobs the workers of this name have accepted and not yet ended."""
+        return {session for w in self.workers if w.agent_name == agent_name for session in w.sessions}
 
 
 async def read_fleet(redis: Redis) -> Fleet:

@@ -17,6 +17,8 @@ EVENT_SOURCE = "rollcall"
 
 _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in sorted(LIVE))})")
 _WAITING = text("waiting_for IS NOT NULL")
+# As SQLAlchemy writes `is_(True)`: SQLite uses the index only for the very same words.
+_CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
 
@@ -51,6 +53,14 @@ class SessionRow(SQLModel, table=True):
         Index("ix_session_project_id", "project", "id"),
         Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
         Index("ix_session_waiting", "agent_name", "id", postgresql_where=_WAITING, sqlite_where=_WAITING),
+        Index("ix_session_room", "room_name", "id"),
+        Index(
+            "ix_session_canary",
+            "agent_name",
+            "id",
+            postgresql_where=_CANARY,
+            sqlite_where=_CANARY_IN_SQLITE,
+        ),
         Index(
             "uq_session_live_room",
             "project",
@@ -94,6 +104,7 @@ class SessionRow(SQLModel, table=True):
     deadline_at: datetime = Field(sa_type=UtcDateTime)
     next_check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    caller_joined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     active_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

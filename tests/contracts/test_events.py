@@ -76,6 +76,7 @@ MEANING: dict[str, Event] = {
         attempt=1,
         cause=Cause.AGENT_LEFT,
         evidence={"participant_identity": AGENT, "worker_id": WORKER},
+        revival=1,
     ),
     "agent.extra_removed.v1": ExtraAgentRemoved(participant_identity=AGENT, attempt=2),
     "session.failed.v1": SessionFailed(
@@ -85,7 +86,11 @@ MEANING: dict[str, Event] = {
         advice=ADVICE[Cause.AGENT_NAME_MISMATCH],
     ),
     "session.ended.v1": SessionEnded(reason="ended by request"),
-    "session.cancelled.v1": SessionCancelled(reason="ended by request"),
+    "session.cancelled.v1": SessionCancelled(
+        reason="ended by request",
+        cause=Cause.WORKERS_AT_CAPACITY,
+        evidence={"waiting_for": "workers_at_capacity"},
+    ),
     "agent.reported.v1": AgentReported(
         session_id=SESSION,
         attempt=1,
@@ -143,6 +148,17 @@ def test_a_golden_event_still_means_what_it_meant(event_type: str) -> None:
     assert envelope.event() == MEANING[event_type]
     assert type(envelope.event()) is type(MEANING[event_type])
     assert envelope.session_id == SESSION
+
+
+@pytest.mark.parametrize(
+    ("event_type", "added_later"),
+    [("agent.lost.v1", ["revival"]), ("session.cancelled.v1", ["cause", "evidence"])],
+)
+def test_an_event_from_before_a_field_was_added_still_parses(event_type: str, added_later: list[str]) -> None:
+    stored = golden(event_type)
+    for name in added_later:
+        del stored["data"][name]
+    assert type(Envelope.model_validate(stored).event()) is type(MEANING[event_type])
 
 
 @pytest.mark.parametrize("event_type", MEANING)

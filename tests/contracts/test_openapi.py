@@ -51,10 +51,24 @@ def test_the_answer_to_a_start_holds_all_that_a_client_needs_to_join(schema: dic
         "participant_token",
         "participant_identity",
         "status",
+        "agent_identity",
+        "timings",
     }
+
+
+def test_one_parser_reads_the_answer_at_once_and_the_one_that_waited(schema: dict[str, Any]) -> None:
     answers = schema["paths"]["/v1/sessions"]["post"]["responses"]
-    assert "202" in answers
-    assert "200" not in answers
+    at_once, waited = (answers[code]["content"]["application/json"]["schema"] for code in ("202", "200"))
+    assert at_once == waited == {"$ref": "#/components/schemas/Started"}
+    [header] = [p for p in schema["paths"]["/v1/sessions"]["post"]["parameters"] if p["in"] == "header"]
+    assert (header["name"], header["required"]) == ("prefer", False)
+
+
+def test_the_answer_that_waited_in_vain_says_why(schema: dict[str, Any]) -> None:
+    answer = schema["paths"]["/v1/sessions"]["post"]["responses"]["503"]["content"]
+    no_agent, _ = answer["application/problem+json"]["schema"]["anyOf"]
+    wanted = {"code", "detail", "cause", "advice", "evidence", "session_id", "room_name"}
+    assert wanted <= set(no_agent["required"])
 
 
 def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> None:
@@ -69,7 +83,13 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         "models",
         "instructions",
         "metadata",
+        "require",
+        "canary",
     }
+    assert schema["components"]["schemas"]["StartSession"]["properties"]["require"]["enum"] == [
+        "active",
+        "ready",
+    ]
     assert properties(schema, "Models") == {"stt", "llm", "tts", "realtime", "voice", "language"}
 
 
@@ -79,12 +99,13 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         (
             "Session",
             "session_id status room_name room_sid agent_name mode models metadata participant_identity "
-            "participant_name attempt max_attempts agent_identity agent_sid waiting_for failure end_reason "
-            "timings attempts",
+            "participant_name attempt max_attempts require canary agent_identity agent_sid waiting_for "
+            "place_in_line failure end_reason timings attempts",
         ),
         (
             "Timings",
-            "requested_at accepted_at assigned_at active_at ready_at first_speech_at ended_at",
+            "requested_at caller_joined_at accepted_at assigned_at active_at ready_at first_speech_at"
+            " ended_at",
         ),
         ("Failure", "cause advice evidence"),
         (
@@ -105,6 +126,12 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
             "created_at started_at ended_at metrics extra",
         ),
         ("Workers", "workers"),
+        (
+            "WorkerHeartbeat",
+            "worker_id agent_name deployment host pid version livekit_url load active_jobs max_jobs draining "
+            "registered started_at beat_at models sessions faults",
+        ),
+        ("WorkerFault", "cause detail since"),
     ],
 )
 def test_names_in_the_answers_stay_as_they_are(schema: dict[str, Any], name: str, expected: str) -> None:

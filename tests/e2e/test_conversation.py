@@ -9,10 +9,16 @@ import jiwer
 import numpy as np
 import pytest
 from faster_whisper import WhisperModel
+from livekit import api
 from redis.asyncio import Redis
 
 from cli.caller import Caller
 from cli.voice import SAMPLE_RATE
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import Envelope, Step
+from shared.contracts.identifiers import SessionId, new_id
+from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
+from shared.contracts.sessions import Role
 from tests.support.sessions import Rollcall, until
 
 pytestmark = pytest.mark.e2e
@@ -145,3 +151,34 @@ async def test_the_models_of_a_session_are_its_own_and_a_wrong_one_is_named(roll
         failed = await until(told, what="the session has failed")
     assert failed["failure"]["cause"] == "model_misconfigured"
     assert failed["failure"]["evidence"]["descriptor"] == "cartesia/no-such-voice-model"
+
+
+async def test_the_agent_of_a_canary_says_nothing_of_its_own(rollcall: Rollcall) -> None:
+    order = DispatchOrder(session_id=SessionId(new_id()), attempt=1, canary=True)
+    agents = [api.RoomAgentDispatch(agent_name="agent", metadata=order.to_metadata({}))]
+    key = (rollcall.stack.livekit_api_key, rollcall.stack.livekit_api_secret)
+    grant = api.VideoGrants(room_join=True, room="mine")
+    token = api.AccessToken(*key).with_identity("canary").with_grants(grant).to_jwt()
+    redis = Redis.from_url(rollcall.stack.redis_url, decode_responses=True)
+
+    async def told(stream: str) -> list[Any]:
+        envelopes = [
+            Envelope.model_validate_json(fields[ENVELOPE_FIELD]) for _, fields in await redis.xrange(stream)
+        ]
+        return [e.event() for e in envelopes if e.subject == f"session/{order.session_id}"]
+
+    async def listens() -> bool:
+        return any(report.step is Step.READY for report in await told(REPORTS_STREAM))
+
+    async def answered() -> list[Any] | None:
+        turns = await told(TURNS_STREAM)
+        return turns if any(turn.role is Role.ASSISTANT for turn in turns) else None
+
+    async with rollcall.livekit() as livekit:
+        await livekit.room.create_room(api.CreateRoomRequest(name="mine", agents=agents))
+    async with Caller(server_url=rollcall.stack.livekit_url, token=token) as caller:
+        await until(listens, what="the agent listens")
+        await caller.say("What are your opening hours?")
+        turns = await until(answered, what="the agent has answered")
+    assert turns[0].role is Role.USER, "it has not greeted"
+    await redis.aclose()

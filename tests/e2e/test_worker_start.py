@@ -5,11 +5,13 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.caller import Caller
 from tests.support.sessions import Rollcall, until
 
 pytestmark = pytest.mark.e2e
@@ -63,6 +65,57 @@ async def test_a_sigterm_lets_the_call_go_on_and_takes_no_new_one(
         await rollcall.end(started["session_id"])
         async with asyncio.timeout(60):
             assert await worker.wait() == 0
+
+
+async def test_a_worker_that_is_stopped_at_once_leaves_its_call_to_another_one(
+    rollcall: Rollcall, tmp_path: Path
+) -> None:
+    async def registered(count: int) -> list[dict[str, Any]]:
+        found = [w for w in (await rollcall.get("/v1/workers"))["workers"] if w["agent_name"] == "twin"]
+        return found if len(found) == count else []
+
+    async with AsyncExitStack() as stack:
+        twins = [
+            await stack.enter_async_context(
+                agent_worker(rollcall, tmp_path / f"twin-{n}.log", LIVEKIT_AGENT_NAME="twin")
+            )
+            for n in range(2)
+        ]
+        workers = await until(lambda: registered(2), what="both workers are registered", timeout_s=120)
+        started = await rollcall.start(agent_name="twin")
+        session_id = started["session_id"]
+        async with Caller(server_url=started["server_url"], token=started["participant_token"]):
+            session = await rollcall.until_status(session_id, "active")
+            [pid] = [w["pid"] for w in workers if w["worker_id"] == session["attempts"][0]["worker_id"]]
+            [stopped] = [twin for twin in twins if twin.pid == pid]
+            stopped.send_signal(signal.SIGINT)
+
+            async def replaced() -> dict[str, Any] | None:
+                session = await rollcall.session(session_id)
+                return session if session["status"] == "active" and session["attempt"] == 2 else None
+
+            session = await until(replaced, what="the agent of the other worker is in the room")
+            assert await rollcall.agents_in(started["room_name"]) == [session["agent_identity"]]
+            assert "worker_stopped" in (tmp_path / f"twin-{twins.index(stopped)}.log").read_text()
+            async with asyncio.timeout(60):
+                assert await stopped.wait() == 0
+        await rollcall.until_status(session_id, "ended")
+
+
+async def test_a_worker_without_ears_says_which_model_is_missing(
+    rollcall: Rollcall, worker_log: Path
+) -> None:
+    async with agent_worker(rollcall, worker_log, LIVEKIT_AGENT_NAME="deaf", AGENT_STT="none"):
+
+        async def seen() -> bool:
+            return any(w["agent_name"] == "deaf" for w in (await rollcall.get("/v1/workers"))["workers"])
+
+        await until(seen, what="the worker is registered", timeout_s=120)
+        started = await rollcall.start(agent_name="deaf")
+        failed = await rollcall.until_status(started["session_id"], "failed")
+        assert failed["failure"]["cause"] == "model_misconfigured"
+        assert failed["failure"]["evidence"]["descriptor"] == "stt"
+        assert "AGENT_STT" in failed["failure"]["evidence"]["message"]
 
 
 @asynccontextmanager

@@ -9,9 +9,13 @@ from typing import Any
 import httpx
 import uvicorn
 from asgi_lifespan import LifespanManager
+from redis.asyncio import Redis
 
 from services.api.__main__ import create_app
 from services.api.settings import ApiSettings
+from shared.contracts.keys import worker_key
+from shared.contracts.workers import WorkerHeartbeat
+from shared.runtime.registry import write_heartbeat
 from tests.integration.background import stop
 
 KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
@@ -28,6 +32,12 @@ def api_settings(database_url: str, redis_url: str, **changes: Any) -> ApiSettin
         **changes,
     }
     return ApiSettings(**values)
+
+
+async def beat_for_ever(redis: Redis, heartbeat: WorkerHeartbeat) -> None:
+    """Register a worker that does not expire, however slow the machine is."""
+    await write_heartbeat(redis, heartbeat)
+    await redis.persist(worker_key(heartbeat.worker_id))
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from shared.runtime.celery import TASK_QUEUES, TaskSender, make_celery
 from shared.runtime.database import Database
 from shared.runtime.outbox import Relay
 from shared.runtime.redis import connect_redis
+from tests.integration.verifier_bench import Bench
 from tests.stack_fixtures.databases import DatabaseFactory
 from tests.unit.making import FakeClock
 
@@ -135,3 +136,8 @@ def queued(redis: Redis) -> Queued:
         return found
 
     return read
+
+
+@pytest.fixture
+def bench(database: Database, redis: Redis, relay: Relay, clock: FakeClock) -> Bench:
+    return Bench(database, redis, relay, clock)

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -16,13 +17,13 @@ from services.api.metrics import _STARTS
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import AgentReady, SessionEnded
 from shared.contracts.sessions import SessionStatus
+from shared.contracts.workers import WorkerFault
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
-from shared.runtime.registry import write_heartbeat
 from shared.runtime.sessions import advance, record
-from tests.integration.api_client import KEY, NOWHERE, SECRET, api_settings, in_process, served
+from tests.integration.api_client import KEY, NOWHERE, SECRET, api_settings, beat_for_ever, in_process, served
 from tests.integration.conftest import Queued
-from tests.integration.rows import event_types, get_session, put_session
+from tests.integration.rows import event_types, get_session, last_event, put_session
 from tests.support.sessions import until
 from tests.unit.making import T0, make_heartbeat
 
@@ -65,6 +66,8 @@ async def test_a_start_is_answered_with_all_that_is_needed_to_join(
         "participant_token",
         "participant_identity",
         "status",
+        "agent_identity",
+        "timings",
     }
     assert (body["status"], body["server_url"]) == ("requested", NOWHERE)
     assert response.headers["location"] == f"/v1/sessions/{body['session_id']}"
@@ -107,7 +110,34 @@ async def test_what_was_asked_for_can_be_read_back(client: httpx.AsyncClient) ->
     assert read["models"]["llm"] == "openai/gpt-5-mini"
     assert read["metadata"] == wish["metadata"]
     assert (read["attempt"], read["attempts"], read["failure"]) == (0, [], None)
+    assert (read["require"], read["canary"], read["place_in_line"]) == ("active", False, None)
     assert read["timings"]["requested_at"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("wish", "level"),
+    [({}, "active"), ({"require": "ready"}, "ready"), ({"canary": True}, "ready")],
+)
+async def test_what_is_to_be_proven_of_the_agent_can_be_chosen(
+    client: httpx.AsyncClient, database: Database, wish: dict[str, Any], level: str
+) -> None:
+    session_id = (await start(client, **wish))["session_id"]
+    stored = await get_session(database, session_id)
+    assert (stored.required_level, stored.canary) == (level, wish.get("canary", False))
+    read = (await client.get(f"/v1/sessions/{session_id}")).json()
+    assert (read["require"], read["canary"]) == (level, stored.canary)
+
+
+async def test_who_waits_for_a_free_slot_reads_his_place_in_line(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    first, second = [
+        (await put_session(database, waiting_for=Cause.WORKERS_AT_CAPACITY)).id for _ in range(2)
+    ]
+    read = (await client.get(f"/v1/sessions/{second}")).json()
+    assert (read["waiting_for"], read["place_in_line"]) == ("workers_at_capacity", 2)
+    await client.delete(f"/v1/sessions/{first}")
+    assert (await client.get(f"/v1/sessions/{second}")).json()["place_in_line"] == 1
 
 
 @pytest.mark.parametrize(
@@ -126,6 +156,10 @@ async def test_what_was_asked_for_can_be_read_back(client: httpx.AsyncClient) ->
         ({"participant_name": ""}, "participant_name"),
         ({"mode": "telepathy"}, "mode"),
         ({"mode": None}, "mode"),
+        ({"require": "first_speech"}, "require"),
+        ({"require": None}, "require"),
+        ({"canary": "maybe"}, "canary"),
+        ({"canary": True, "room_name": "lobby"}, "room_name"),
         ({"models": {"llm": "gpt"}}, "models.llm"),
         ({"models": {"sst": "deepgram/nova-3"}}, "models.sst"),
         ({"models": {"language": "english"}}, "models.language"),
@@ -290,6 +324,26 @@ async def test_a_session_can_be_ended_in_any_state(
     assert len(await event_types(database, row.id)) == (1 if status == becomes else 2)
 
 
+async def test_ending_a_session_that_waits_in_line_says_for_what_and_frees_it_at_once(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    later = utc_now() + timedelta(minutes=5)
+    row = await put_session(
+        database, waiting_for=Cause.WORKERS_AT_CAPACITY, claimed_until=later, next_check_at=later
+    )
+    assert (await client.delete(f"/v1/sessions/{row.id}")).json()["waiting_for"] is None
+    stored = await get_session(database, row.id)
+    assert (stored.waiting_for, stored.claimed_until) == (None, None)
+    assert stored.next_check_at is not None
+    assert stored.next_check_at <= utc_now()
+    assert await last_event(database, row.id) == {
+        "type": "session.cancelled.v1",
+        "reason": "ended by request",
+        "cause": "workers_at_capacity",
+        "evidence": {},
+    }
+
+
 async def test_a_failed_session_says_why_and_what_to_do(
     client: httpx.AsyncClient, database: Database
 ) -> None:
@@ -329,6 +383,16 @@ async def test_sessions_of_one_status_are_listed(client: httpx.AsyncClient) -> N
     assert [session["session_id"] for session in page["sessions"]] == [second["session_id"]]
 
 
+@pytest.mark.parametrize(("query", "canaries"), [("true", [True]), ("false", [False]), ("", [True, False])])
+async def test_canaries_are_told_apart_in_the_list(
+    client: httpx.AsyncClient, query: str, canaries: list[bool]
+) -> None:
+    for canary in (False, True):
+        await start(client, canary=canary)
+    page = (await client.get("/v1/sessions", params={"canary": query} if query else {})).json()
+    assert [session["canary"] for session in page["sessions"]] == canaries
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -338,6 +402,7 @@ async def test_sessions_of_one_status_are_listed(client: httpx.AsyncClient) -> N
         ("cursor=%00", "cursor"),
         ("cursor='", "cursor"),
         ("status=asleep", "status"),
+        ("canary=perhaps", "canary"),
     ],
 )
 async def test_a_bad_query_is_refused_by_the_name_of_its_parameter(
@@ -424,9 +489,14 @@ async def test_a_follower_that_has_seen_all_of_a_session_that_is_over_need_not_c
 
 async def test_the_workers_that_live_now_are_listed(client: httpx.AsyncClient, redis: Any) -> None:
     assert (await client.get("/v1/workers")).json() == {"workers": []}
-    await write_heartbeat(redis, make_heartbeat("w-1", active_jobs=2))
+    fault = WorkerFault(cause=Cause.INFERENCE_QUOTA, detail="429 Too Many Requests", since=T0)
+    a_worker = make_heartbeat("w-1", active_jobs=2, sessions=["s-1"], faults=[fault])
+    await beat_for_ever(redis, a_worker)
     [worker] = (await client.get("/v1/workers")).json()["workers"]
     assert (worker["worker_id"], worker["active_jobs"], worker["max_jobs"]) == ("w-1", 2, 10)
+    assert worker["sessions"] == ["s-1"]
+    [fault] = worker["faults"]
+    assert (fault["cause"], fault["detail"]) == ("inference_quota", "429 Too Many Requests")
 
 
 async def test_a_webhook_that_livekit_signed_is_taken_and_any_other_refused(

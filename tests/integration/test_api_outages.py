@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -13,9 +14,9 @@ from cli.process import Process
 from cli.servers import LiveKitServer
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
+from shared.contracts.workers import WorkerFault
 from shared.runtime.database import Database
-from shared.runtime.registry import write_heartbeat
-from tests.integration.api_client import api_settings, in_process
+from tests.integration.api_client import api_settings, beat_for_ever, in_process
 from tests.integration.rows import get_session, put_session
 from tests.unit.making import T0, make_heartbeat
 
@@ -64,7 +65,7 @@ async def test_with_redis_down_a_session_can_be_started_read_and_ended(
 
 
 async def test_all_is_well_when_all_is_well(healthy: httpx.AsyncClient, redis: Redis) -> None:
-    await write_heartbeat(redis, make_heartbeat(active_jobs=4))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=4))
     assert (await healthy.get("/readyz")).status_code == 200
     health = await healthy.get("/health")
     assert health.status_code == 200, health.text
@@ -81,6 +82,7 @@ async def test_all_is_well_when_all_is_well(healthy: httpx.AsyncClient, redis: R
         "agent_status": "livekit_connected",
         "agent_worker_info": {"agent_name": "agent", "registered_workers": 1, "free_slots": 6},
         "last_proven_join": None,
+        "last_canary": None,
         "root_cause": [],
     }
 
@@ -98,18 +100,46 @@ async def test_why_the_next_session_would_fail_is_told_with_what_to_do(
     healthy: httpx.AsyncClient, redis: Redis, worker: dict[str, object] | None, cause: Cause
 ) -> None:
     if worker is not None:
-        await write_heartbeat(redis, make_heartbeat(**worker))
+        await beat_for_ever(redis, make_heartbeat(**worker))
     response = await healthy.get("/health/agent")
     assert response.status_code == 503
     body = response.json()
     assert body["agent_status"] == "livekit_connected"
-    assert [(found["code"], found["fix"]) for found in body["root_cause"]] == [(cause, ADVICE[cause])]
+    [found] = body["root_cause"]
+    assert (found["code"], found["fix"], found["fatal"]) == (cause, ADVICE[cause], True)
+    assert datetime.fromisoformat(found["since"]).utcoffset() == timedelta()
+
+
+async def test_a_name_that_is_nearly_right_is_told_with_the_one_that_is(
+    healthy: httpx.AsyncClient, redis: Redis
+) -> None:
+    for name in ("billing", "Agent"):
+        await beat_for_ever(redis, make_heartbeat(name, agent_name=name))
+    [found] = (await healthy.get("/health/agent")).json()["root_cause"]
+    assert found["evidence"] == {
+        "agent_name": "agent",
+        "names_seen": ["Agent", "billing"],
+        "nearest": "Agent",
+    }
+
+
+async def test_what_may_fail_is_told_and_yet_the_next_session_is_promised(
+    healthy: httpx.AsyncClient, redis: Redis
+) -> None:
+    fault = WorkerFault(cause=Cause.INFERENCE_QUOTA, detail="429", since=T0)
+    await beat_for_ever(redis, make_heartbeat("bad", faults=[fault]))
+    await beat_for_ever(redis, make_heartbeat("good"))
+    response = await healthy.get("/health/agent")
+    assert response.status_code == 200
+    assert [(found["code"], found["fatal"]) for found in response.json()["root_cause"]] == [
+        ("inference_quota", False)
+    ]
 
 
 async def test_a_wrong_key_is_told_apart_from_a_server_that_is_away(
     sqlite_url: str, redis_url: str, redis: Redis, livekit_server: LiveKitServer
 ) -> None:
-    await write_heartbeat(redis, make_heartbeat())
+    await beat_for_ever(redis, make_heartbeat())
     wrong_key = api_settings(sqlite_url, redis_url, livekit_url=livekit_server.url)
     async with in_process(wrong_key) as client:
         body = (await client.get("/health/agent")).json()

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.dispatcher.claim import CLAIM_LEASE, Claim, Ledger
+from services.dispatcher.claim import CLAIM_LEASE, HISTORY_TURNS, Claim, Ledger
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.causes import Cause
+from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import SessionCancelled
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
@@ -36,7 +37,7 @@ def ledger(database: Database, clock: FakeClock) -> Ledger:
 async def take(ledger: Ledger, row: SessionRow) -> Claim:
     found = await ledger.find(row.id)
     assert found is not None
-    claim = await ledger.claim(found)
+    claim = await ledger.claim(found.row)
     assert claim is not None
     return claim
 
@@ -75,7 +76,7 @@ async def test_a_claim_starts_the_first_attempt(database: Database, ledger: Ledg
 async def test_of_two_dispatchers_with_the_same_task_one_wins(database: Database, ledger: Ledger) -> None:
     row = await put_session(database)
     found = [await ledger.find(row.id) for _ in range(6)]
-    claims = await asyncio.gather(*(ledger.claim(copy) for copy in found if copy is not None))
+    claims = await asyncio.gather(*(ledger.claim(copy.row) for copy in found if copy is not None))
     assert sum(claim is not None for claim in claims) == 1
     assert len(await get_attempts(database, row.id)) == 1
     assert await event_types(database, row.id) == ["session.requested.v1", "dispatch.started.v1"]
@@ -112,7 +113,7 @@ async def test_of_two_who_take_over_a_dead_dispatchers_attempt_one_wins(
     await take(ledger, row)
     clock.forward(seconds=6)
     found = [await ledger.find(row.id) for _ in range(4)]
-    claims = await asyncio.gather(*(ledger.claim(copy) for copy in found if copy is not None))
+    claims = await asyncio.gather(*(ledger.claim(copy.row) for copy in found if copy is not None))
     assert [claim.unsure for claim in claims if claim is not None] == [True]
 
 
@@ -250,13 +251,140 @@ async def test_a_session_that_is_not_there_wants_no_dispatch(ledger: Ledger) -> 
     assert await ledger.find("no-such-session") is None
 
 
-async def test_a_session_that_is_put_off_says_what_it_waits_for(database: Database, ledger: Ledger) -> None:
+async def test_a_session_that_waits_says_what_for_and_is_looked_at_by_nobody(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
     row = await put_session(database)
-    await ledger.put_off(row, Cause.WORKERS_AT_CAPACITY, delay=timedelta(milliseconds=250))
+    assert await ledger.park(row, Cause.WORKERS_AT_CAPACITY, {"workers": ["w-1"]})
     stored = await get_session(database, row.id)
-    assert (stored.status, stored.waiting_for) == (S.REQUESTED, "workers_at_capacity")
-    assert stored.next_check_at == T0 + timedelta(milliseconds=250)
-    assert await ledger.find(row.id) is not None
+    assert (stored.status, stored.waiting_for, stored.attempt) == (S.REQUESTED, "workers_at_capacity", 0)
+    assert stored.claimed_until == stored.next_check_at == stored.deadline_at
+    assert await last_event(database, row.id) == {
+        "type": "session.waiting.v1",
+        "cause": "workers_at_capacity",
+        "place": 1,
+        "evidence": {"workers": ["w-1"]},
+    }
+    assert await ledger.find(row.id) is None
+    clock.time = row.deadline_at - timedelta(microseconds=1)
+    assert await ledger.find(row.id) is None
+
+
+async def test_waiting_again_for_the_same_is_no_news_and_for_something_else_it_is(
+    database: Database, ledger: Ledger
+) -> None:
+    row = await put_session(database)
+    causes = [Cause.WORKERS_AT_CAPACITY] * 2 + [Cause.LIVEKIT_UNREACHABLE] * 2
+    assert [await ledger.park(row, cause, {}) for cause in causes] == [True, False, True, False]
+    events = await event_types(database, row.id)
+    assert events == ["session.requested.v1", "session.waiting.v1", "session.waiting.v1"]
+    last = await last_event(database, row.id)
+    assert (last["cause"], last["place"]) == ("livekit_unreachable", None)
+
+
+async def test_a_session_that_has_moved_on_is_not_left_waiting(database: Database, ledger: Ledger) -> None:
+    row = await put_session(database)
+    await cancel(database, row.id)
+    assert not await ledger.park(row, Cause.WORKERS_AT_CAPACITY, {})
+    assert not await ledger.give_up(row, Cause.WORKERS_AT_CAPACITY, {})
+    stored = await get_session(database, row.id)
+    assert (stored.status, stored.waiting_for) == (S.CANCELLED, None)
+
+
+async def test_the_place_in_line_counts_the_older_ones_of_the_same_agent_name(
+    database: Database, ledger: Ledger
+) -> None:
+    older = [await put_session(database) for _ in range(2)]
+    other = await put_session(database, agent_name="other")
+    over = await put_session(database, status=S.CANCELLED, waiting_for=Cause.WORKERS_AT_CAPACITY)
+    row = await put_session(database)
+    younger = await put_session(database)
+    for waiting in (younger, *older, other, row):
+        await ledger.park(waiting, Cause.WORKERS_AT_CAPACITY, {})
+    assert over.id < row.id
+    assert (await last_event(database, row.id))["place"] == 3
+    assert (await last_event(database, other.id))["place"] == 1
+
+
+@pytest.mark.parametrize("cause", [Cause.WORKERS_AT_CAPACITY, Cause.LIVEKIT_UNREACHABLE])
+async def test_a_session_finds_itself_behind_an_older_one_that_waits(
+    database: Database, ledger: Ledger, cause: Cause
+) -> None:
+    older, row = await put_session(database), await put_session(database)
+    await ledger.park(older, cause, {})
+    wanted = await ledger.find(row.id)
+    assert wanted is not None
+    assert wanted.behind is cause
+
+
+async def test_a_session_is_behind_nobody_who_is_younger_or_elsewhere_or_has_gone_on(
+    database: Database, ledger: Ledger
+) -> None:
+    gone_on, ended, other = [await put_session(database, agent_name=n) for n in ("agent", "agent", "x")]
+    row, younger = await put_session(database), await put_session(database)
+    for waiting in (gone_on, ended, other, younger):
+        await ledger.park(waiting, Cause.WORKERS_AT_CAPACITY, {})
+    async with database.write() as db:
+        (await db.get_one(SessionRow, gone_on.id)).claimed_until = None
+        (await db.get_one(SessionRow, ended.id)).status = S.ENDED
+    wanted = await ledger.find(row.id)
+    assert wanted is not None
+    assert wanted.behind is None
+
+
+@pytest.mark.parametrize(
+    ("waited_for", "behind"),
+    [(Cause.WORKERS_AT_CAPACITY, None), (Cause.LIVEKIT_UNREACHABLE, Cause.WORKERS_AT_CAPACITY)],
+)
+async def test_only_a_session_that_was_given_a_slot_passes_those_that_wait(
+    database: Database, ledger: Ledger, waited_for: Cause, behind: Cause | None
+) -> None:
+    older, row = await put_session(database), await put_session(database, waiting_for=waited_for)
+    await ledger.park(older, Cause.WORKERS_AT_CAPACITY, {})
+    wanted = await ledger.find(row.id)
+    assert wanted is not None
+    assert wanted.behind is behind
+
+
+async def test_a_session_can_be_given_up_without_an_attempt(database: Database, ledger: Ledger) -> None:
+    row = await put_session(database)
+    assert await ledger.give_up(row, Cause.NO_WORKER_REGISTERED, {"agent_name": "agent"})
+    stored = await get_session(database, row.id)
+    assert (stored.status, stored.cause, stored.attempt) == (S.FAILED, "no_worker_registered", 0)
+    assert stored.evidence == {"agent_name": "agent"}
+
+
+@pytest.mark.parametrize(
+    ("cause", "most"),
+    [(Cause.WORKERS_AT_CAPACITY, 4), (Cause.WORKER_DRAINING, 4), (Cause.WORKER_DIED, 3), (None, 3)],
+)
+async def test_an_attempt_that_met_full_workers_does_not_count(
+    database: Database, ledger: Ledger, cause: Cause | None, most: int
+) -> None:
+    ended = {"number": 1, "outcome": "missing", "cause": cause}
+    row = await put_session(database, status=S.DISPATCHING, attempt=ended)
+    async with database.write() as db:
+        (await db.get_one(SessionRow, row.id)).attempt = 1
+    claim = await take(ledger, row)
+    assert (claim.order.attempt, claim.row.max_attempts) == (2, most)
+    assert (await get_session(database, row.id)).max_attempts == most
+    assert (await last_event(database, row.id))["max_attempts"] == most
+
+
+async def test_the_newest_turns_are_handed_over_in_their_order(database: Database, ledger: Ledger) -> None:
+    row, other = await put_session(database), await put_session(database)
+    turns = [a_turn(row.id, seq) for seq in range(HISTORY_TURNS + 5, 0, -1)]
+    await DatabaseArchive(database, now=lambda: T0).store([*turns, a_turn(other.id)])
+    history = await ledger.history(row.id)
+    assert [turn.item_id for turn in history] == [f"item_{seq}" for seq in range(6, HISTORY_TURNS + 6)]
+
+
+async def test_a_turn_is_handed_over_as_it_was_stored(database: Database, ledger: Ledger) -> None:
+    row = await put_session(database)
+    turn = a_turn(row.id, kind="function_call", role="tool", interrupted=True, extra={"name": "search"})
+    await DatabaseArchive(database, now=lambda: T0).store([turn])
+    [past] = await ledger.history(row.id)
+    assert past == PastTurn.model_validate(turn.model_dump(include=set(PastTurn.model_fields)))
 
 
 async def test_the_next_agent_counts_on_from_the_turns_that_are_stored(
@@ -273,8 +401,13 @@ async def test_the_next_agent_counts_on_from_the_turns_that_are_stored(
 
 async def test_the_order_carries_what_the_client_asked_for(database: Database, ledger: Ledger) -> None:
     row = await put_session(
-        database, mode="realtime", models={"realtime": "openai/gpt-realtime"}, instructions="Be brief."
+        database,
+        mode="realtime",
+        models={"realtime": "openai/gpt-realtime"},
+        instructions="Be brief.",
+        canary=True,
     )
     order = (await take(ledger, row)).order
+    assert order.canary
     assert (order.session_id, str(order.mode), order.instructions) == (row.id, "realtime", "Be brief.")
     assert order.models.realtime == "openai/gpt-realtime"

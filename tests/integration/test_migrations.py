@@ -15,8 +15,9 @@ from sqlmodel import SQLModel
 from cli.provision.postgres import PostgresServer
 from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
-from tests.integration.rows import get_session, put_session
+from tests.integration.rows import count, get_session, put_session
 
+HEAD = "0002"
 TABLES = {
     "dispatch_attempt",
     "lease",
@@ -24,6 +25,13 @@ TABLES = {
     "session",
     "session_event",
     "transcript_item",
+}
+PARTIAL_INDEXES = {
+    "ix_session_canary",
+    "ix_session_due",
+    "ix_session_event_unpublished",
+    "ix_session_waiting",
+    "uq_session_live_room",
 }
 
 
@@ -55,7 +63,7 @@ async def pending(url: str) -> str | None:
 
 
 async def test_an_empty_database_lacks_a_migration_and_a_migrated_one_none(empty_url: str) -> None:
-    assert await pending(empty_url) == "0001"
+    assert await pending(empty_url) == HEAD
     await migrate(empty_url)
     assert await pending(empty_url) is None
     assert await tables(empty_url) == {*TABLES, "alembic_version"}
@@ -75,11 +83,13 @@ async def test_two_replicas_that_migrate_at_once_both_succeed(empty_url: str) ->
     assert await tables(empty_url) == {*TABLES, "alembic_version"}
 
 
-async def test_the_models_and_the_migrated_schema_do_not_differ(database: Database) -> None:
-    def differences(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return list(compare_metadata(context, SQLModel.metadata))
+def differences(connection: Connection) -> list[object]:
+    """In what the schema is not what the models describe."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return list(compare_metadata(context, SQLModel.metadata))
 
+
+async def test_the_models_and_the_migrated_schema_do_not_differ(database: Database) -> None:
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []
 
@@ -88,33 +98,64 @@ async def test_the_models_name_exactly_these_tables(database: Database) -> None:
     assert set(SQLModel.metadata.tables) == TABLES
 
 
-async def test_a_downgrade_leaves_nothing_and_an_upgrade_brings_it_back(empty_url: str) -> None:
-    def downgrade(connection: Connection) -> None:
+async def go_to(url: str, revision: str) -> None:
+    """Bring the schema to this revision, from below or from above."""
+
+    def move(connection: Connection) -> None:
         config = _config()
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        here = MigrationContext.configure(connection).get_current_revision() or ""
+        down = revision == "base" or revision < here
+        (command.downgrade if down else command.upgrade)(config, revision)
 
-    await migrate(empty_url)
-    database = Database(empty_url)
+    database = Database(url)
     async with database.engine.execution_options(rollcall_write=True).begin() as connection:
-        await connection.run_sync(downgrade)
+        await connection.run_sync(move)
     await database.close()
+
+
+async def test_a_downgrade_leaves_nothing_and_an_upgrade_brings_it_back(empty_url: str) -> None:
+    await migrate(empty_url)
+    await go_to(empty_url, "base")
     assert await tables(empty_url) == {"alembic_version"}
     await migrate(empty_url)
     assert await tables(empty_url) == {*TABLES, "alembic_version"}
 
 
-async def test_the_indexes_that_keep_the_sweep_and_the_relay_cheap_are_partial(database: Database) -> None:
-    def partial(connection: Connection) -> dict[str, str]:
-        found = {}
-        for table in ("session", "session_event"):
-            for index in inspect(connection).get_indexes(table):
-                where = index.get("dialect_options", {}).get(f"{connection.dialect.name}_where")
-                if where is not None:
-                    found[str(index["name"])] = str(where).replace("(", "").replace(")", "")
-        return found
+async def test_sessions_of_the_first_schema_outlive_the_way_up_down_and_up(empty_url: str) -> None:
+    await migrate(empty_url)
+    database = Database(empty_url)
+    row = await put_session(database, waiting_for="workers_at_capacity", attempt={"number": 1})
+    await database.close()
+    for revision in ("0001", HEAD, "0001"):
+        await go_to(empty_url, revision)
+    assert await pending(empty_url) == HEAD
+    await migrate(empty_url)
+    database = Database(empty_url)
+    # What a session of the first schema does not say: it asks for no more than was asked for then.
+    assert await get_session(database, row.id) == row
+    assert (row.required_level, row.canary) == ("active", False)
+    assert await count(database, "session_event") == await count(database, "dispatch_attempt") == 1
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+        assert set(await connection.run_sync(partial)) == PARTIAL_INDEXES
+    await database.close()
 
+
+def partial(connection: Connection) -> dict[str, str]:
+    """The partial indexes, each with its condition."""
+    found = {}
+    for table in ("session", "session_event"):
+        for index in inspect(connection).get_indexes(table):
+            where = index.get("dialect_options", {}).get(f"{connection.dialect.name}_where")
+            if where is not None:
+                found[str(index["name"])] = str(where).replace("(", "").replace(")", "")
+    return found
+
+
+async def test_the_indexes_that_keep_the_sweep_and_the_relay_cheap_are_partial(database: Database) -> None:
     async with database.engine.connect() as connection:
         found = await connection.run_sync(partial)
-    assert set(found) == {"ix_session_due", "ix_session_event_unpublished", "uq_session_live_room"}
+    assert set(found) == PARTIAL_INDEXES
     assert found["ix_session_event_unpublished"].startswith("published_at IS NULL")
+    assert found["ix_session_waiting"].startswith("waiting_for IS NOT NULL")

@@ -1,19 +1,21 @@
 """What the API reads: pages of sessions without gaps, and transcripts that know what is missing."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 from sqlmodel import col
 
 from services.api.problems import Problem
-from services.api.read import get_attempts, list_sessions, read_events, read_transcript
+from services.api.read import get_attempts, list_sessions, place_in_line, read_events, read_transcript
 from services.api.schemas import Transcript
 from services.transcripts.store import DatabaseArchive
+from shared.contracts.causes import Cause
 from shared.contracts.events import AgentReady
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
-from shared.runtime.sessions import record
+from shared.runtime.sessions import claim, record
 from shared.runtime.tables import SessionRow
 from tests.integration.rows import a_turn, put_session
 from tests.unit.making import T0, FakeClock, make_attempt
@@ -41,10 +43,10 @@ async def test_pages_hold_every_session_once_the_newest_first(database: Database
 async def test_sessions_that_come_while_one_pages_neither_repeat_nor_hide_others(database: Database) -> None:
     made = [(await put_session(database)).id for _ in range(4)]
     async with database.read() as db:
-        first, cursor = await list_sessions(db, limit=2, cursor=None, status=None)
+        first, cursor = await list_sessions(db, limit=2)
     await put_session(database)
     async with database.read() as db:
-        second, end = await list_sessions(db, limit=2, cursor=cursor, status=None)
+        second, end = await list_sessions(db, limit=2, cursor=cursor)
     assert [row.id for row in [*first, *second]] == made[::-1]
     assert end is None
 
@@ -58,6 +60,75 @@ async def test_pages_of_one_status_hold_only_that(database: Database) -> None:
 
 async def test_no_sessions_are_an_empty_page(database: Database) -> None:
     assert await page_through(database, limit=5) == []
+
+
+async def places(database: Database, rows: list[SessionRow]) -> list[int | None]:
+    async with database.read() as db:
+        return [await place_in_line(db, row) for row in rows]
+
+
+async def park(database: Database, **row: Any) -> SessionRow:
+    values = {"waiting_for": Cause.WORKERS_AT_CAPACITY, "claimed_until": T0 + timedelta(seconds=15), **row}
+    return await put_session(database, **values)
+
+
+async def test_the_line_is_in_the_order_of_the_requests(database: Database) -> None:
+    rows = [await park(database) for _ in range(4)]
+    assert await places(database, rows) == [1, 2, 3, 4]
+
+
+async def test_whoever_is_admitted_is_no_longer_in_front(database: Database) -> None:
+    rows = [await park(database) for _ in range(3)]
+    async with database.write() as db:
+        assert await claim(db, rows[0], waiting_for=None, claimed_until=None)
+    assert await places(database, rows) == [None, 1, 2]
+
+
+async def test_only_those_who_wait_for_the_same_workers_are_in_front(database: Database) -> None:
+    await park(database, agent_name="other")
+    await put_session(database)  # on its way
+    await park(database, status=SessionStatus.FAILED)  # what a bug left behind
+    await put_session(database, status=SessionStatus.ACTIVE)
+    again = await park(database, status=SessionStatus.DISPATCHING)
+    draining = await park(database, waiting_for=Cause.WORKER_DRAINING)
+    # It waits for LiveKit first, and then as everybody, in the same order.
+    cut_off = await park(database, waiting_for=Cause.LIVEKIT_UNREACHABLE)
+    last = await park(database)
+    assert await places(database, [again, draining, cut_off, last]) == [1, 2, None, 4]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"waiting_for": None},
+        {"waiting_for": Cause.NO_WORKER_REGISTERED},
+        {"waiting_for": Cause.LIVEKIT_UNREACHABLE},
+        {"status": SessionStatus.FAILED},
+        {"status": SessionStatus.ACTIVE},
+    ],
+)
+async def test_who_does_not_wait_for_a_free_slot_has_no_place(
+    database: Database, row: dict[str, Any]
+) -> None:
+    await park(database)
+    assert await places(database, [await park(database, **row)]) == [None]
+
+
+async def test_a_place_is_found_by_the_index_of_the_line(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    row = await park(database)
+    asked: list[tuple[str, Any]] = []
+
+    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def _(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    assert await places(database, [row]) == [1]
+    statement, parameters = asked[-1]
+    async with database.engine.connect() as connection:
+        plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)).all()
+    assert "ix_session_waiting" in str(plan)
+    await database.close()
 
 
 async def test_events_are_read_in_order_and_from_where_one_left_off(database: Database) -> None:

@@ -1,9 +1,12 @@
 """The registry knows the workers that live now, by their exact names; unreadable is not the same as empty."""
 
+from typing import Any
+
 import pytest
 from redis.asyncio import Redis
 
 from cli.process import Process
+from shared.contracts.causes import Cause
 from shared.contracts.keys import WORKER_INDEX, worker_key
 from shared.runtime import registry
 from shared.runtime.redis import connect_redis
@@ -66,6 +69,42 @@ async def test_free_slots_leave_out_who_drains_is_full_or_not_registered(redis: 
     fleet = await read_fleet(redis)
     assert fleet.free_slots("agent") == 2
     assert "connecting" not in [worker.worker_id for worker in fleet.named("agent")]
+
+
+async def test_the_sessions_of_a_name_are_those_of_all_its_workers(redis: Redis) -> None:
+    await write_heartbeat(redis, make_heartbeat("w-1", sessions=["s-1", "s-2"]))
+    await write_heartbeat(redis, make_heartbeat("w-2", sessions=["s-2", "s-3"], draining=True))
+    await write_heartbeat(redis, make_heartbeat("w-3", sessions=["s-4"], agent_name="billing"))
+    fleet = await read_fleet(redis)
+    assert fleet.sessions("agent") == {"s-1", "s-2", "s-3"}
+    assert fleet.sessions("nobody") == set()
+
+
+MISMATCH = {"agent_name": "agent", "names_seen": ["Agent", "x"], "nearest": "Agent"}
+
+
+@pytest.mark.parametrize(
+    ("workers", "why"),
+    [
+        ([], (Cause.NO_WORKER_REGISTERED, {"agent_name": "agent"})),
+        (
+            [("w-1", {"agent_name": "x"}), ("w-2", {"agent_name": "Agent"})],
+            (Cause.AGENT_NAME_MISMATCH, MISMATCH),
+        ),
+        (
+            [("w-1", {"registered": False}), ("w-2", {"agent_name": "x"})],
+            (Cause.NO_WORKER_REGISTERED, {"agent_name": "agent", "not_connected": ["w-1"]}),
+        ),
+        ([("w-1", {"active_jobs": 10})], (Cause.WORKERS_AT_CAPACITY, {"workers": ["w-1"]})),
+        ([("w-1", {"draining": True})], (Cause.WORKER_DRAINING, {"workers": ["w-1"]})),
+        ([("w-1", {"draining": True}), ("w-2", {})], None),
+    ],
+)
+def test_why_no_worker_would_take_a_job(
+    workers: list[tuple[str, dict[str, Any]]], why: tuple[Cause, dict[str, Any]] | None
+) -> None:
+    fleet = Fleet([make_heartbeat(worker_id, **changes) for worker_id, changes in workers])
+    assert fleet.why_none("agent") == why
 
 
 @pytest.mark.parametrize("value", ["", "not json", "{}", '{"worker_id": 1}'])

@@ -172,3 +172,49 @@ async def test_a_report_that_the_database_refuses_holds_up_no_other(
     async with consuming(database, redis, relay, clock):
         await handled(redis, 2)
     assert (await get_session(database, row.id)).ready_at == AT
+
+
+async def test_the_refusal_of_one_worker_is_forgotten_when_another_takes_the_job(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    error = {"type": "InferenceFault", "message": "answers 429", "cause": "inference_quota"}
+    refused = a_report(row, Step.REJECTED, worker_id="worker-1", reason="inference", error=error)
+    taken = a_report(row, Step.ACCEPTED, worker_id="worker-2")
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [refused])
+        await handled(redis, 1)
+        [attempt] = await get_attempts(database, row.id)
+        assert (attempt.close_reason, attempt.error["cause"]) == ("inference", "inference_quota")
+        await publish(redis, REPORTS_STREAM, [taken])
+        await handled(redis, 2)
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.close_reason, attempt.error, attempt.worker_id) == (None, None, "worker-2")
+
+
+async def test_what_an_agent_that_was_removed_reports_is_not_the_session_s_agent_s_end(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with database.write() as db:
+        stored = await db.get_one(SessionRow, row.id)
+        stored.status, stored.agent_identity = SessionStatus.ACTIVE, "agent-AJ_1"
+    extra = a_report(row, Step.CLOSED, job_id="AJ_2", participant_identity="agent-AJ_2", reason="removed")
+    ours = a_report(row, Step.READY, participant_identity="agent-AJ_1")
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [extra, ours])
+        await handled(redis, 2)
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.closed_at, attempt.ready_at, attempt.job_id) == (None, AT, "AJ_1")
+
+
+async def test_ready_is_only_a_hint_where_the_session_requires_it(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with database.write() as db:
+        (await db.get_one(SessionRow, row.id)).required_level = "ready"
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.READY)])
+        await handled(redis, 1)
+    assert (await get_session(database, row.id)).ready_at is None
+    assert "agent.ready.v1" not in await event_types(database, row.id)
+    [attempt] = await get_attempts(database, row.id)
+    assert attempt.ready_at == AT

@@ -1,17 +1,16 @@
 """The sweep puts back what was lost, gives up what is overdue, and one process at a time does it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
 
-from services.verifier.rulings import Rulings
-from services.verifier.sweep import LEASE_TERM, PATIENCE, RECEIPTS_KEPT, VERIFIER_GRACE, Sweep
-from services.verifier.verify import Verifier
-from services.verifier.wake import Waker
+from services.verifier.collect import Collector
+from services.verifier.line import Line
+from services.verifier.sweep import PATIENCE, RECEIPTS_KEPT, VERIFIER_GRACE, Sweep
 from shared.contracts.causes import Cause
+from shared.contracts.events import SessionWaiting
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, VERIFY_TASK
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.celery import TaskSender, make_celery
@@ -19,12 +18,13 @@ from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.outbox import Relay
 from shared.runtime.redis import connect_redis
+from shared.runtime.sessions import record
 from shared.runtime.tables import WebhookReceiptRow
 from tests.integration.background import in_background
 from tests.integration.conftest import Queued
 from tests.integration.rows import count, get_attempts, get_session, last_event, put_session
+from tests.integration.verifier_bench import Bench
 from tests.support.sessions import until
-from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import T0, FakeClock
 
 S = SessionStatus
@@ -35,26 +35,17 @@ MakeSweep = Callable[..., Sweep]
 def make_sweep(
     database: Database, redis: Redis, tasks: TaskSender, relay: Relay, clock: FakeClock
 ) -> MakeSweep:
-    def make(
-        holder: str = "me", *, redis: Redis = redis, tasks: TaskSender = tasks, relay: Relay = relay
-    ) -> Sweep:
-        rulings = Rulings(database, watch_interval_s=10, join_budget_s=15, now=clock)
-        verifier = Verifier(
-            rulings=rulings,
-            rooms=FakeRooms(),
-            redis=redis,
-            relay=relay,
-            waker=Waker(),
-            attempt_window_s=5.5,
-            now=clock,
-        )
+    def make(*, redis: Redis = redis, tasks: TaskSender = tasks, relay: Relay = relay) -> Sweep:
+        bench = Bench(database, redis, relay, clock)
         return Sweep(
             database=database,
             relay=relay,
             tasks=tasks,
-            rulings=rulings,
-            verifier=verifier,
-            holder=holder,
+            rulings=bench.rulings,
+            verifier=bench.verifier,
+            line=Line(database=database, redis=redis, tasks=tasks, rooms=bench.rooms, now=clock),
+            collector=Collector(database=database, rooms=bench.rooms, now=clock),
+            holder="me",
             now=clock,
         )
 
@@ -197,8 +188,15 @@ async def test_a_session_past_joining_is_never_overdue(
 
 async def test_what_an_overdue_session_waited_for_is_its_cause(database: Database, sweep: Sweep) -> None:
     row = await put_session(database, next_check_at=T0, waiting_for=Cause.WORKERS_AT_CAPACITY)
+    event = SessionWaiting(cause=Cause.WORKERS_AT_CAPACITY, place=1, evidence={"workers": ["w-1"]})
+    async with database.write() as db:
+        await record(db, row.id, event, now=T0)
     await sweep._give_up_overdue(row.deadline_at)
-    assert (await get_session(database, row.id)).cause == "workers_at_capacity"
+    stored = await get_session(database, row.id)
+    assert (stored.cause, stored.evidence) == (
+        "workers_at_capacity",
+        {"agent_name": "agent", "waited_s": 0.0, "workers": ["w-1"]},
+    )
 
 
 async def test_the_cause_of_the_last_attempt_is_the_cause_of_an_overdue_session(
@@ -214,43 +212,6 @@ async def test_the_cause_of_the_last_attempt_is_the_cause_of_an_overdue_session(
     stored = await get_session(database, row.id)
     assert (stored.cause, stored.evidence) == ("livekit_unreachable", {"error": "x"})
     assert [attempt.outcome for attempt in await get_attempts(database, row.id)] == ["failed"]
-
-
-async def test_only_one_of_many_sweeps_holds_the_lease(make_sweep: MakeSweep) -> None:
-    sweeps = [make_sweep(f"sweep-{number}") for number in range(6)]
-    for _ in range(2):  # the very first lease, and then one that is held already
-        held = await asyncio.gather(*(sweep._hold_lease() for sweep in sweeps))
-        assert sum(held) == 1
-
-
-async def test_a_holder_that_works_on_keeps_the_lease(make_sweep: MakeSweep, clock: FakeClock) -> None:
-    holder, other = make_sweep("holder"), make_sweep("other")
-    for _ in range(20):
-        assert await holder._hold_lease()
-        assert not await other._hold_lease()
-        clock.forward(seconds=0.5)
-
-
-async def test_the_lease_passes_on_when_its_holder_stops_and_does_not_come_back(
-    make_sweep: MakeSweep, clock: FakeClock
-) -> None:
-    holder, other = make_sweep("holder"), make_sweep("other")
-    assert await holder._hold_lease()
-    clock.forward(seconds=LEASE_TERM.total_seconds() - 0.001)
-    assert not await other._hold_lease()
-    clock.forward(seconds=0.001)
-    assert await other._hold_lease()
-    assert not await holder._hold_lease()
-
-
-async def test_a_frozen_holder_notices_that_another_has_taken_over(
-    make_sweep: MakeSweep, clock: FakeClock
-) -> None:
-    holder, other = make_sweep("holder"), make_sweep("other")
-    assert await holder._hold_lease()
-    clock.forward(minutes=5)
-    assert await other._hold_lease()
-    assert not await holder._hold_lease()
 
 
 async def test_old_webhook_receipts_are_forgotten_and_young_ones_kept(

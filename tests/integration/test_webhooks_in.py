@@ -9,7 +9,7 @@ from livekit import api
 
 from services.api.problems import Problem
 from services.api.webhook import receive_webhook, verify_webhook
-from shared.contracts.sessions import SessionStatus
+from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.database import Database
 from tests.integration.rows import count, get_session, put_session
 from tests.unit.making import T0, FakeClock
@@ -18,8 +18,16 @@ KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
 RECEIVER = api.WebhookReceiver(api.TokenVerifier(KEY, SECRET))
 
 
-def an_event(room: str | None = "room-1", *, kind: str = "participant_left", event_id: str = "EV_1") -> bytes:
+def an_event(
+    room: str | None = "room-1",
+    *,
+    kind: str = "participant_left",
+    event_id: str = "EV_1",
+    participant: dict[str, str] | None = None,
+) -> bytes:
     body: dict[str, object] = {"event": kind, "id": event_id, "createdAt": "1700000000"}
+    if participant is not None:
+        body["participant"] = participant
     if room is not None:
         body["room"] = {"name": room, "sid": "RM_1"}
     return json.dumps(body).encode()
@@ -110,7 +118,7 @@ async def test_a_departure_makes_an_active_session_due_now(
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
-        ("participant_joined", SessionStatus.ACTIVE),
+        ("room_started", SessionStatus.ACTIVE),
         ("track_published", SessionStatus.ACTIVE),
         ("participant_left", SessionStatus.DISPATCHED),
         ("room_finished", SessionStatus.ENDED),
@@ -122,3 +130,107 @@ async def test_anything_else_moves_no_session(
     row = await put_session(database, room_name="lobby", status=status)
     await receive_webhook(received(an_event("lobby", kind=kind)), database=database, now=clock)
     assert await get_session(database, row.id) == row
+
+
+OUR_AGENT = {"identity": "agent-AJ_1", "kind": "AGENT"}
+ANOTHER_AGENT = {"identity": "agent-AJ_2", "kind": "AGENT"}
+CALLER = {"identity": "caller-1", "kind": "STANDARD"}
+
+
+@pytest.mark.parametrize(("participant", "due"), [(OUR_AGENT, False), (CALLER, False), (ANOTHER_AGENT, True)])
+async def test_an_agent_that_is_not_the_session_s_own_makes_it_due_now(
+    database: Database, clock: FakeClock, participant: dict[str, str], due: bool
+) -> None:
+    row = await put_session(
+        database, room_name="lobby", status=SessionStatus.ACTIVE, agent_identity="agent-AJ_1"
+    )
+    event = received(an_event("lobby", kind="participant_joined", participant=participant))
+    looked_at = [] if participant is CALLER else [row.id]
+    assert await receive_webhook(event, database=database, now=clock) == looked_at
+    assert (await get_session(database, row.id)).next_check_at == (T0 if due else None)
+
+
+@pytest.mark.parametrize(
+    "status", [SessionStatus.REQUESTED, SessionStatus.DISPATCHING, SessionStatus.DISPATCHED]
+)
+async def test_an_agent_that_comes_while_one_is_waited_for_is_no_agent_too_many(
+    database: Database, clock: FakeClock, status: SessionStatus
+) -> None:
+    row = await put_session(database, room_name="lobby", status=status)
+    event = received(an_event("lobby", kind="participant_joined", participant=OUR_AGENT))
+    await receive_webhook(event, database=database, now=clock)
+    assert await get_session(database, row.id) == row
+
+
+@pytest.mark.parametrize("kind", ["room_started", "participant_joined"])
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+async def test_a_room_that_is_made_anew_after_its_session_is_closed_again(
+    database: Database, clock: FakeClock, kind: str, status: SessionStatus
+) -> None:
+    row = await put_session(database, room_name="lobby", status=status)
+    event = received(an_event("lobby", kind=kind, participant=OUR_AGENT))
+    assert await receive_webhook(event, database=database, now=clock) == []
+    stored = await get_session(database, row.id)
+    assert (stored.next_check_at, stored.status, stored.version) == (T0, status, row.version)
+
+
+async def test_only_the_newest_session_of_the_room_is_asked_about_it(
+    database: Database, clock: FakeClock
+) -> None:
+    older, newer = [
+        await put_session(database, room_name="lobby", status=SessionStatus.ENDED) for _ in range(2)
+    ]
+    elsewhere = await put_session(database, room_name="other", status=SessionStatus.ENDED)
+    await receive_webhook(received(an_event("lobby", kind="room_started")), database=database, now=clock)
+    assert (await get_session(database, newer.id)).next_check_at == T0
+    for row in (older, elsewhere):
+        assert await get_session(database, row.id) == row
+
+
+@pytest.mark.parametrize(
+    ("kind", "room_is_ours", "successor"),
+    [
+        ("room_started", False, None),  # the room is the client's, who may use it as he likes
+        ("participant_joined", False, None),
+        ("room_started", True, SessionStatus.DISPATCHED),  # the room has a new session
+        ("participant_joined", True, SessionStatus.ACTIVE),
+        ("participant_left", True, None),
+        ("track_published", True, None),
+    ],
+)
+async def test_a_session_that_is_over_is_left_in_peace_by_anything_else(
+    database: Database,
+    clock: FakeClock,
+    kind: str,
+    room_is_ours: bool,
+    successor: SessionStatus | None,
+) -> None:
+    row = await put_session(
+        database, room_name="lobby", status=SessionStatus.ENDED, room_is_ours=room_is_ours
+    )
+    if successor is not None:
+        await put_session(database, room_name="lobby", status=successor)
+    event = received(an_event("lobby", kind=kind, participant=CALLER))
+    await receive_webhook(event, database=database, now=clock)
+    assert await get_session(database, row.id) == row
+
+
+async def test_a_repeated_event_makes_nothing_due_a_second_time(database: Database, clock: FakeClock) -> None:
+    row = await put_session(database, room_name="lobby", status=SessionStatus.ENDED)
+    event = received(an_event("lobby", kind="room_started"))
+    await receive_webhook(event, database=database, now=clock)
+    clock.forward(seconds=1)
+    await receive_webhook(event, database=database, now=clock)
+    assert (await get_session(database, row.id)).next_check_at == T0
+
+
+async def test_a_caller_who_arrives_is_dated_once_and_costs_no_look(
+    database: Database, clock: FakeClock
+) -> None:
+    row = await put_session(database, room_name="lobby")
+    caller = {"identity": "caller-1", "kind": "STANDARD"}
+    for number in (1, 2):
+        event = an_event("lobby", kind="participant_joined", event_id=f"EV_{number}", participant=caller)
+        assert await receive_webhook(received(event), database=database, now=clock) == []
+        clock.forward(seconds=5)
+    assert (await get_session(database, row.id)).caller_joined_at == T0

@@ -1,7 +1,7 @@
 """Hand-written stand-ins for what the agent service is given."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,18 @@ from services.agent.report import JobFacts
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Envelope, Event
 from shared.contracts.identifiers import SessionId
+from shared.contracts.models import Models
+from shared.contracts.workers import WorkerFault
 
 SESSION = SessionId("0190c1f2-0000-7000-8000-000000000001")
-FACTS = JobFacts("AJ_1", "room-1", "RM_1", "AW_1", "agent")
+FACTS = JobFacts("AJ_1", "room-1", "RM_1", "AW_1", "agent", "agent-AJ_1")
+
+ALL_MODELS = Models(
+    stt="deepgram/nova-3",
+    llm="openai/gpt-5-mini",
+    tts="cartesia/sonic-3",
+    realtime="openai/gpt-realtime",
+)
 
 
 def an_order(attempt: int = 1, **fields: Any) -> DispatchOrder:
@@ -81,6 +90,20 @@ class FakeStrings:
         if self._away:
             raise RedisConnectionError("connection refused")
         return self._values.get(name)
+
+
+@dataclass
+class FakeEndpoint:
+    """An inference endpoint in this state."""
+
+    fault: WorkerFault | None = None
+    lacking: Collection[str] = ()
+
+    async def look(self) -> WorkerFault | None:
+        return self.fault
+
+    def lacks(self, llm: str) -> bool:
+        return llm in self.lacking
 
 
 class Offer:

@@ -31,7 +31,8 @@ class FakeRooms:
     """Behaves as livekit-server 1.13.5 was measured to; `calls` is what was asked of it, in order.
 
     A failure in `fails_next` is raised once by the method of that name; `after_effect` names the methods
-    whose failure comes only after the call has done its work, as with an answer that got lost.
+    whose failure comes only after the call has done its work, as with an answer that got lost. `down` fails
+    every call; `known_down` says that this was noticed before.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class FakeRooms:
         self.calls: list[str] = []
         self.fails_next: dict[str, LiveKitError] = {}
         self.down: LiveKitError | None = None
+        self.known_down = False
         self.after_effect: set[str] = set()
         self.ghosts: set[str] = set()  # identities that stay when their dispatch is deleted
         self.drops_agents_of_rooms = False
@@ -90,6 +92,9 @@ class FakeRooms:
         if method in self.fails_next and method in self.after_effect:
             raise self.fails_next.pop(method)
 
+    async def answers(self) -> bool:
+        return not self.known_down
+
     async def create_room(
         self,
         name: str,
@@ -108,6 +113,10 @@ class FakeRooms:
                     )
         self._end("create_room")
         return Room(name=name, empty_timeout=empty_timeout_s, departure_timeout=departure_timeout_s)
+
+    async def room_names(self) -> list[str]:
+        await self._begin("room_names")
+        return sorted(self.rooms)
 
     async def room_exists(self, name: str) -> bool:
         await self._begin("room_exists")

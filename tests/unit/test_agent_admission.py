@@ -8,11 +8,18 @@ from livekit.agents import AssignmentTimeoutError
 from services.agent.admit import Admission, MalformedOrder, read_order, reported_load
 from services.agent.fence import is_behind, is_late
 from services.agent.ports import Strings
+from services.agent.qualify import Qualification
 from shared.contracts.causes import Cause
-from shared.contracts.events import AgentReported, Step
+from shared.contracts.events import AgentError, AgentReported, Step
 from shared.contracts.keys import FENCE_CLOSED, fence_key
+from shared.contracts.models import Models
+from shared.contracts.sessions import Mode
+from shared.contracts.workers import WorkerFault
+from shared.runtime.clock import utc_now
 from tests.unit.agent_fakes import (
+    ALL_MODELS,
     SESSION,
+    FakeEndpoint,
     FakeStrings,
     FakeWorker,
     ListedOutbox,
@@ -24,15 +31,30 @@ from tests.unit.agent_fakes import (
 
 
 def admission(
-    *, worker: FakeWorker | None = None, max_jobs: int = 10, redis: Strings | None = None
+    *,
+    worker: FakeWorker | None = None,
+    max_jobs: int = 10,
+    redis: Strings | None = None,
+    defaults: Models = ALL_MODELS,
+    endpoint: FakeEndpoint | None = None,
 ) -> tuple[Admission, ListedOutbox]:
     outbox = ListedOutbox()
-    return (
-        Admission(
-            worker=worker or FakeWorker(), max_jobs=max_jobs, redis=redis or FakeStrings(), outbox=outbox
-        ),
-        outbox,
+    admission = Admission(
+        worker=worker or FakeWorker(),
+        max_jobs=max_jobs,
+        redis=redis or FakeStrings(),
+        outbox=outbox,
+        qualification=Qualification(defaults=defaults, endpoint=endpoint or FakeEndpoint()),
     )
+    return admission, outbox
+
+
+def reason_of_refusal(outbox: ListedOutbox) -> AgentError:
+    [report] = outbox.events
+    assert isinstance(report, AgentReported)
+    assert report.step is Step.REJECTED
+    assert report.error is not None
+    return report.error
 
 
 def steps(outbox: ListedOutbox) -> list[tuple[Step, str | None]]:
@@ -143,6 +165,7 @@ async def test_a_job_that_livekit_never_assigned_is_reported() -> None:
     assert error.error is not None
     assert (error.step, error.error.cause) == (Step.ERROR, Cause.ASSIGNMENT_TIMEOUT)
     assert admit.active_jobs == 0
+    assert admit.sessions == ()
 
 
 async def test_an_order_that_cannot_be_read_is_left_to_a_worker_of_another_version() -> None:
@@ -160,3 +183,80 @@ def test_the_reported_load_grows_and_stays_below_what_makes_livekit_drop_jobs() 
     assert loads == sorted(loads)
     assert loads[0] == 0
     assert loads[10] == loads[11] < 0.7
+
+
+async def test_a_session_counts_from_its_acceptance_to_the_end_of_its_job() -> None:
+    worker = FakeWorker()
+    admit, _ = admission(worker=worker)
+    started = asyncio.Event()
+    offer = Offer(a_job(an_order()), accepting=started)
+    answer = asyncio.create_task(admit.answer(offer.request))
+    await offer.accept_called.wait()
+    assert admit.sessions == (SESSION,)
+    worker.active_jobs.append(a_running_job("AJ_1"))
+    started.set()
+    await answer
+    assert admit.sessions == (SESSION,)
+    worker.active_jobs.clear()
+    assert admit.sessions == ()
+
+
+async def test_a_job_that_is_turned_down_or_is_nobodys_is_no_session_of_the_worker() -> None:
+    worker = FakeWorker(active_jobs=[a_running_job("AJ_1"), a_running_job("AJ_2")])
+    admit, _ = admission(worker=worker, redis=FakeStrings({fence_key(SESSION): FENCE_CLOSED}))
+    await admit.answer(Offer(a_job(an_order())).request)
+    await admit.answer(Offer(a_job(metadata="any text", job_id="AJ_2")).request)
+    assert admit.sessions == ()
+
+
+@pytest.mark.parametrize("missing", ["stt", "llm", "tts"])
+async def test_a_pipeline_without_one_of_its_models_is_refused_for_good(missing: str) -> None:
+    admit, outbox = admission(defaults=ALL_MODELS.model_copy(update={missing: None}))
+    offer = Offer(a_job(an_order()))
+    await admit.answer(offer.request)
+    assert offer.rejected_for_all is True
+    error = reason_of_refusal(outbox)
+    assert (error.cause, error.descriptor, error.recoverable) == (Cause.MODEL_MISCONFIGURED, missing, False)
+    assert f"AGENT_{missing.upper()}" in error.message
+
+
+async def test_a_session_may_bring_the_model_that_the_worker_lacks() -> None:
+    admit, _ = admission(defaults=ALL_MODELS.model_copy(update={"stt": None}))
+    offer = Offer(a_job(an_order(models=Models(stt="deepgram/nova-3"))))
+    await admit.answer(offer.request)
+    assert offer.accepted is not None
+
+
+async def test_each_mode_needs_its_own_models_only() -> None:
+    admit, outbox = admission(defaults=Models(realtime="openai/gpt-realtime"))
+    speaking = Offer(a_job(an_order(mode=Mode.REALTIME)))
+    await admit.answer(speaking.request)
+    assert speaking.accepted is not None
+    admit, outbox = admission(defaults=ALL_MODELS.model_copy(update={"realtime": None}))
+    mute = Offer(a_job(an_order(mode=Mode.REALTIME)))
+    await admit.answer(mute.request)
+    assert reason_of_refusal(outbox).descriptor == "realtime"
+
+
+async def test_a_fault_of_the_endpoint_is_reported_and_another_worker_may_try() -> None:
+    fault = WorkerFault(cause=Cause.INFERENCE_QUOTA, detail="answers 429", since=utc_now())
+    admit, outbox = admission(endpoint=FakeEndpoint(fault=fault))
+    offer = Offer(a_job(an_order()))
+    await admit.answer(offer.request)
+    assert offer.rejected_for_all is False
+    error = reason_of_refusal(outbox)
+    assert (error.cause, error.message, error.recoverable) == (Cause.INFERENCE_QUOTA, "answers 429", False)
+    assert admit.sessions == ()
+
+
+async def test_a_language_model_that_the_endpoint_surely_lacks_is_refused_for_good() -> None:
+    admit, outbox = admission(endpoint=FakeEndpoint(lacking={"openai/gpt-9"}))
+    offer = Offer(a_job(an_order(models=Models(llm="openai/gpt-9"))))
+    await admit.answer(offer.request)
+    assert offer.rejected_for_all is True
+    error = reason_of_refusal(outbox)
+    assert (error.cause, error.descriptor) == (Cause.MODEL_MISCONFIGURED, "openai/gpt-9")
+    # The list is of language models, and a realtime session has none.
+    realtime = Offer(a_job(an_order(mode=Mode.REALTIME, models=Models(llm="openai/gpt-9"))))
+    await admit.answer(realtime.request)
+    assert realtime.accepted is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.agent.diagnose import ModelRefused
 from services.agent.models import build_session, choose
 from services.agent.settings import AgentSettings
 from shared.contracts.models import Models
@@ -80,6 +81,30 @@ def test_an_order_may_choose_one_model_and_leave_the_rest(settings: AgentSetting
     chosen = choose(Models(llm="google/gemini-3-flash"), settings.default_models)
     assert chosen.llm == "google/gemini-3-flash"
     assert (chosen.stt, chosen.tts) == (settings.agent_stt, settings.agent_tts)
+
+
+@pytest.mark.parametrize("none", ["none", "None"])
+@pytest.mark.parametrize("kind", ["stt", "llm", "tts", "realtime_model"])
+def test_a_worker_may_be_without_a_kind_of_model(
+    kind: str, none: str, settings: AgentSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AGENT_{kind.upper()}", none)
+    defaults = AgentSettings().default_models
+    field = kind.removesuffix("_model")
+    assert defaults == settings.default_models.model_copy(update={field: None})
+
+
+@pytest.mark.parametrize(
+    ("mode", "missing"),
+    [(Mode.PIPELINE, "stt"), (Mode.PIPELINE, "llm"), (Mode.PIPELINE, "tts"), (Mode.REALTIME, "realtime")],
+)
+async def test_no_session_is_built_without_a_model_that_its_mode_needs(
+    mode: Mode, missing: str, settings: AgentSettings
+) -> None:
+    models = settings.default_models.model_copy(update={missing: None})
+    with pytest.raises(ModelRefused, match=f"models.{missing} in the session") as refused:
+        build_session(models, mode=mode, settings=settings)
+    assert refused.value.descriptor == missing
 
 
 async def test_a_session_calls_no_detector_in_the_cloud(settings: AgentSettings) -> None:

@@ -1,11 +1,13 @@
 """What the signals do to an agent worker."""
 
 import asyncio
+import multiprocessing
 import signal
+from multiprocessing.connection import Connection
 
 import pytest
 
-from services.agent.stop import Signals, serve
+from services.agent.stop import Signals, WorkerStop, serve
 
 
 class Server:
@@ -89,3 +91,29 @@ async def test_a_worker_that_fails_is_closed_and_tells() -> None:
     with pytest.raises(RuntimeError, match="16 attempts"):
         await server.serve(Signals())
     assert server.done == ["closed"]
+
+
+def _tell_what_is_announced(stopping: WorkerStop, pipe: Connection) -> None:
+    while pipe.recv():
+        pipe.send(stopping.announced)
+
+
+def test_a_job_process_knows_at_once_that_its_worker_stops() -> None:
+    context = multiprocessing.get_context("forkserver")
+    stopping = WorkerStop()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_tell_what_is_announced, args=(stopping, theirs))
+    process.start()
+
+    def seen() -> bool:
+        ours.send(True)
+        assert ours.poll(60)
+        return bool(ours.recv())
+
+    try:
+        assert not seen()
+        stopping.announce()
+        assert seen()
+    finally:
+        ours.send(False)
+        process.join(60)

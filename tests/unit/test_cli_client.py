@@ -1,6 +1,5 @@
 """The client of the API, the timeline and the judgement of a call."""
 
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,50 +11,18 @@ from cli.client import ApiError, Client
 from cli.conversation import Outcome, word_error
 from cli.demo import judge
 from cli.timeline import Timeline
-from shared.contracts.events import AgentJoined, SessionEnded, SessionRequested, wrap
-from shared.contracts.identifiers import SessionId
+from shared.contracts.causes import Cause
+from shared.contracts.events import (
+    AgentJoined,
+    AgentLost,
+    Event,
+    SessionCancelled,
+    SessionEnded,
+    SessionRequested,
+    SessionWaiting,
+)
 from shared.contracts.sessions import Mode
-
-_START = datetime(2026, 11, 23, tzinfo=UTC)
-_ID = SessionId("s1")
-
-
-class Api:
-    """An API with one session; `routes` answers by method and path."""
-
-    def __init__(self) -> None:
-        self.routes: dict[tuple[str, str], httpx.Response] = {}
-
-    def answer(self, method: str, path: str, status: int, body: Any) -> None:
-        self.routes[method, path] = httpx.Response(status, json=body)
-
-    def client(self) -> Client:
-        transport = httpx.MockTransport(lambda request: self.routes[request.method, request.url.path])
-        return Client(httpx.AsyncClient(transport=transport, base_url="http://api"))
-
-    def happened(self, *steps: tuple[int, Any]) -> None:
-        events = [
-            wrap(event, session_id=_ID, source="test", time=_START + timedelta(milliseconds=ms)).model_dump(
-                mode="json"
-            )
-            for ms, event in steps
-        ]
-        self.answer("GET", "/v1/sessions/s1/events", 200, {"events": events})
-
-    def said(self, status: str, *turns: tuple[int, str, str], complete: bool | None = None) -> None:
-        items = [
-            {
-                "seq": seq,
-                "role": role,
-                "text": text,
-                "created_at": (_START + timedelta(seconds=seq)).isoformat(),
-                "unknown": 1,
-            }
-            for seq, role, text in turns
-        ]
-        body = {"session_id": _ID, "status": status, "complete": complete, "missing": [], "items": items}
-        self.answer("GET", "/v1/sessions/s1/transcript", 200, body)
-
+from tests.unit.fake_api import Api
 
 _REQUESTED = SessionRequested(room_name="r1", agent_name="agent", mode=Mode.PIPELINE)
 _JOINED = AgentJoined(attempt=1, participant_identity="agent-1", participant_sid="PA_1", join_seconds=0.4)
@@ -98,6 +65,34 @@ async def test_the_timeline_shows_each_step_and_turn_once() -> None:
     ]
     assert timeline.seen("agent.joined.v1")
     assert await timeline.wait_until_over(0)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            SessionWaiting(cause=Cause.WORKERS_AT_CAPACITY, place=3),
+            "waits: workers_at_capacity, place 3 in line",
+        ),
+        (SessionWaiting(cause=Cause.LIVEKIT_UNREACHABLE), "waits: livekit_unreachable"),
+        (
+            AgentLost(attempt=1, cause=Cause.WORKER_DIED, revival=2),
+            "the agent is gone: worker_died; replacement 2 is called",
+        ),
+        (AgentLost(attempt=1, cause=Cause.WORKER_DIED), "the agent is gone: worker_died; another is called"),
+        (
+            SessionCancelled(reason="caller left", cause=Cause.CALLER_LEFT),
+            "session cancelled: caller left (caller_left)",
+        ),
+        (SessionCancelled(reason="ended by request"), "session cancelled: ended by request"),
+    ],
+)
+async def test_a_step_is_told_with_what_is_known_of_it(event: Event, line: str) -> None:
+    api, shown = Api(), list[Text]()
+    api.happened((0, event))
+    api.said("requested")
+    await Timeline(api.client(), "s1", show=shown.append).read()
+    assert [text.plain for text in shown] == [f"       0 ms  · {line}"]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ def seen(
     room_exists: bool = True,
     sighting: Sighting | None = None,
     job: JobSighting | None = None,
+    job_is_dead: bool = False,
+    had_worker: bool = False,
     fleet: Fleet | None = HEALTHY,
     agent_name: str = "agent",
 ) -> Witnesses:
@@ -32,6 +34,8 @@ def seen(
         room_exists=room_exists,
         sighting=sighting or Sighting(),
         job=job or JobSighting(),
+        job_is_dead=job_is_dead,
+        had_worker=had_worker,
         fleet=fleet,
     )
 
@@ -75,15 +79,26 @@ def test_an_agent_that_closed_its_job_has_left() -> None:
     assert (cause, evidence) == (Cause.AGENT_LEFT, {"reason": "shutdown"})
 
 
-def test_a_worker_that_took_the_job_and_beats_no_more_has_died() -> None:
+def test_a_job_that_beats_no_more_has_died_and_its_worker_is_named() -> None:
     attempt = {"assigned_at": LATER, "worker_id": "worker-9", "job_id": "AJ_1"}
-    cause, evidence = find_cause(seen(attempt=attempt))
+    cause, evidence = find_cause(seen(attempt=attempt, job_is_dead=True))
     assert (cause, evidence) == (Cause.WORKER_DIED, {"worker_id": "worker-9", "job_id": "AJ_1"})
 
 
 def test_a_registry_that_cannot_be_read_does_not_declare_a_worker_dead() -> None:
     attempt = {"assigned_at": LATER, "worker_id": "worker-9", "job_id": "AJ_1"}
     assert find_cause(seen(attempt=attempt, fleet=None))[0] is Cause.ASSIGNMENT_TIMEOUT
+
+
+def test_a_worker_that_was_there_and_is_gone_has_died() -> None:
+    cause, evidence = find_cause(seen(had_worker=True, fleet=Fleet()))
+    assert (cause, evidence) == (Cause.WORKER_DIED, {"agent_name": "agent", "names_seen": []})
+
+
+def test_an_agent_in_the_room_that_does_not_get_ready_has_failed_at_its_start() -> None:
+    cause, evidence = find_cause(seen(sighting=Sighting(agent=make_agent("agent-AJ_9"))))
+    assert cause is Cause.ENTRYPOINT_FAILED
+    assert evidence == {"participant_identity": "agent-AJ_9", "reason": "not ready in time"}
 
 
 def test_a_living_worker_whose_entrypoint_never_started_is_stuck() -> None:
@@ -152,9 +167,10 @@ ORDER: list[tuple[dict[str, Any], Cause]] = [
     ({"attempt": {"rejected_at": LATER}}, Cause.WORKER_REJECTED),
     ({"job": JobSighting(identity="agent-AJ_1", refused=True)}, Cause.WORKER_REJECTED),
     ({"room_exists": False}, Cause.ROOM_CLOSED),
+    ({"job_is_dead": True}, Cause.WORKER_DIED),
+    ({"sighting": Sighting(agent=make_agent())}, Cause.ENTRYPOINT_FAILED),
     ({"sighting": Sighting(connecting=make_agent())}, Cause.NEVER_CONNECTED),
-    ({"attempt": {"closed_at": LATER}}, Cause.AGENT_LEFT),
-    ({"attempt": {"assigned_at": LATER, "worker_id": "worker-9"}}, Cause.WORKER_DIED),
+    ({"attempt": {"assigned_at": LATER, "worker_id": "worker-9"}}, Cause.ASSIGNMENT_TIMEOUT),
     ({"job": JobSighting(identity="agent-AJ_1")}, Cause.NEVER_CONNECTED),
     ({"fleet": Fleet()}, Cause.NO_WORKER_REGISTERED),
 ]

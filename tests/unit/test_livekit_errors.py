@@ -1,15 +1,12 @@
 """Every failure of a LiveKit call is classed: worth another try, possibly done, and whose fault."""
 
-import socket
-
 import aiohttp
 import pytest
 from livekit import api
-from pydantic import SecretStr
 
 from shared.contracts.causes import Cause
-from shared.contracts.settings import LiveKitSettings
-from shared.runtime.livekit import LiveKit, LiveKitError, NotFound, _call, _classed, is_active, is_agent
+from shared.runtime.livekit import LiveKitError, NotFound, is_active, is_agent
+from shared.runtime.livekit_errors import SKEW_WORTH_TELLING_S, classed, not_asked, unreachable
 from tests.unit.making import make_agent, make_caller
 
 
@@ -35,56 +32,55 @@ def answer(status: int, code: str = "code", message: str = "message") -> api.Ser
 def test_an_answer_is_classed_by_its_status(
     status: int, cause: Cause, retryable: bool, uncertain: bool
 ) -> None:
-    error = _classed("CreateDispatch", answer(status))
+    error = classed("CreateDispatch", answer(status))
     assert (error.cause, error.retryable, error.uncertain) == (cause, retryable, uncertain)
     assert "CreateDispatch" in str(error)
     assert str(status) in str(error)
 
 
 def test_only_a_404_means_that_something_is_gone() -> None:
-    assert isinstance(_classed("DeleteRoom", answer(404)), NotFound)
-    assert not isinstance(_classed("DeleteRoom", answer(400)), NotFound)
+    assert isinstance(classed("DeleteRoom", answer(404)), NotFound)
+    assert not isinstance(classed("DeleteRoom", answer(400)), NotFound)
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token_is_not_repeated_in_the_error(status: int) -> None:
-    error = _classed("ListRooms", answer(status, message="invalid token: eyJhbGciOiJIUzI1NiJ9.e30.sig"))
+    error = classed("ListRooms", answer(status, message="invalid token: eyJhbGciOiJIUzI1NiJ9.e30.sig"))
     assert "eyJ" not in str(error)
 
 
-async def failing(error: Exception) -> None:
-    raise error
+@pytest.mark.parametrize(
+    ("skew", "told"),
+    [
+        (SKEW_WORTH_TELLING_S + 1, "31 s ahead of LiveKit's"),
+        (-3600, "3600 s behind LiveKit's"),
+        (SKEW_WORTH_TELLING_S, ""),
+        (0, ""),
+    ],
+)
+def test_a_clock_that_differs_is_evidence_and_told_where_it_may_matter(skew: int, told: str) -> None:
+    error = classed("ListRooms", answer(401), clock_skew_s=skew)
+    assert error.evidence == {"error": str(error), "clock_skew_s": skew}
+    assert told in str(error)
+    assert ("clock" in str(error)) == bool(told)
+
+
+def test_a_clock_that_nobody_knows_is_no_evidence() -> None:
+    error = classed("ListRooms", answer(401))
+    assert error.evidence == {"error": str(error)}
 
 
 @pytest.mark.parametrize(
     "failure", [aiohttp.ServerDisconnectedError(), TimeoutError(), ConnectionResetError()], ids=repr
 )
-async def test_a_call_that_got_no_answer_may_have_been_done(failure: Exception) -> None:
-    with pytest.raises(LiveKitError) as raised:
-        await _call("CreateRoom", failing(failure))
-    assert (raised.value.cause, raised.value.retryable) == (Cause.LIVEKIT_UNREACHABLE, True)
-    assert raised.value.uncertain
+def test_a_call_that_got_no_answer_may_have_been_done(failure: Exception) -> None:
+    error = unreachable("CreateRoom", failure)
+    assert (error.cause, error.retryable, error.uncertain) == (Cause.LIVEKIT_UNREACHABLE, True, True)
 
 
-async def test_a_call_that_never_connected_was_certainly_not_done() -> None:
-    with socket.socket() as bound_but_deaf:
-        bound_but_deaf.bind(("127.0.0.1", 0))
-        settings = LiveKitSettings(
-            livekit_url=f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}",
-            livekit_api_key="devkey",
-            livekit_api_secret=SecretStr("a-secret-of-thirty-two-characters"),
-        )
-        livekit = LiveKit(settings)
-        with pytest.raises(LiveKitError) as raised:
-            await livekit.room_exists("room-1")
-        await livekit.close()
-    assert (raised.value.cause, raised.value.retryable) == (Cause.LIVEKIT_UNREACHABLE, True)
-    assert not raised.value.uncertain
-
-
-async def test_a_bug_of_ours_is_not_called_a_failure_of_livekit() -> None:
-    with pytest.raises(ZeroDivisionError):
-        await _call("CreateRoom", failing(ZeroDivisionError()))
+def test_a_call_that_was_not_made_was_certainly_not_done() -> None:
+    error: LiveKitError = not_asked("CreateRoom")
+    assert (error.cause, error.retryable, error.uncertain) == (Cause.LIVEKIT_UNREACHABLE, True, False)
 
 
 def test_an_agent_is_known_by_what_the_server_stamps_on_it() -> None:

@@ -135,14 +135,23 @@ async def test_an_earlier_attempts_agent_leaves_before_the_new_one_is_called(roo
 
 
 @pytest.mark.parametrize("says_who_it_is", [True, False])
-async def test_a_ghost_of_an_earlier_attempt_is_removed(rooms: FakeRooms, says_who_it_is: bool) -> None:
+async def test_a_ghost_of_an_earlier_attempt_is_soon_removed(
+    rooms: FakeRooms, says_who_it_is: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claim = a_claim(attempt=2)
     known = {"session_id": claim.row.id, "attempt": 1} if says_who_it_is else {}
     ghost = make_agent("agent-AJ_1", **known)  # type: ignore[arg-type]
     rooms.open_room(claim.row.room_name, make_caller(), ghost)
     rooms.give_job(rooms.add_dispatch(claim.row.room_name, of_attempt(claim, 1)), ghost.identity)
     rooms.ghosts.add(ghost.identity)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("services.dispatcher.place.asyncio.sleep", pause)
     await place(claim, rooms)
+    assert sum(pauses) == pytest.approx(0.3)  # an agent that lives is gone after 0.1 s
     assert rooms.identities(claim.row.room_name) == ["caller-1"]
     assert rooms.calls.index("remove_participant") < rooms.calls.index("create_dispatch")
 

@@ -15,9 +15,12 @@ WAITING = sa.text("waiting_for IS NOT NULL")
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("session") as batch_op:
-        batch_op.add_column(sa.Column("required_level", sa.String(), nullable=False, server_default="active"))
-        batch_op.add_column(sa.Column("canary", sa.Boolean(), nullable=False, server_default=sa.false()))
+    # Not as a batch: on SQLite that makes the table anew, which its attempts and events forbid.
+    op.add_column(
+        "session", sa.Column("required_level", sa.String(), nullable=False, server_default="active")
+    )
+    op.add_column("session", sa.Column("canary", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("session", sa.Column("caller_joined_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index(
         "ix_session_waiting",
         "session",
@@ -25,10 +28,20 @@ def upgrade() -> None:
         postgresql_where=WAITING,
         sqlite_where=WAITING,
     )
+    op.create_index("ix_session_room", "session", ["room_name", "id"])
+    op.create_index(
+        "ix_session_canary",
+        "session",
+        ["agent_name", "id"],
+        postgresql_where=sa.text("canary IS true"),
+        sqlite_where=sa.text("canary IS 1"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_session_canary", table_name="session")
+    op.drop_index("ix_session_room", table_name="session")
     op.drop_index("ix_session_waiting", table_name="session")
-    with op.batch_alter_table("session") as batch_op:
-        batch_op.drop_column("canary")
-        batch_op.drop_column("required_level")
+    op.drop_column("session", "caller_joined_at")
+    op.drop_column("session", "canary")
+    op.drop_column("session", "required_level")

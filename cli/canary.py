@@ -1,0 +1,87 @@
+"""`rollcall canary`: would a session get its agent? Try one, and tell step by step what comes of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from rich.text import Text
+
+from cli.client import Client
+from cli.timeline import Timeline
+from shared.contracts.sessions import Level, SessionStatus
+
+# A proven canary is `active` for a moment and then ended.
+_PROVEN: Final = frozenset({SessionStatus.ACTIVE, SessionStatus.ENDED})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a canary. `levels_ms` are the times since the request at which each was reached."""
+
+    ok: bool
+    session_id: str
+    status: str
+    levels_ms: dict[str, int]
+    cause: str | None = None
+    advice: str | None = None
+    evidence: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, session: dict[str, Any], *, timeout_s: float) -> "Verdict":
+        """Judge a session as the API shows it."""
+        failure = session["failure"] or {}
+        ok = session["status"] in _PROVEN
+        advice = failure.get("advice")
+        if not ok and advice is None:
+            advice = f"No verdict within {timeout_s:g} s; read its events."
+        return cls(
+            ok=ok,
+            session_id=session["session_id"],
+            status=session["status"],
+            levels_ms=_levels(session["timings"]),
+            cause=failure.get("cause") or (None if ok else session["waiting_for"]),
+            advice=advice,
+            evidence=failure.get("evidence"),
+        )
+
+    def as_json(self) -> str:
+        """For a program to read."""
+        return json.dumps(asdict(self))
+
+    def as_text(self) -> Text:
+        """For a person to read."""
+        levels = ", ".join(f"{level} {ms} ms" for level, ms in self.levels_ms.items()) or "none"
+        if self.ok:
+            return Text(f"An agent would come. Levels of proof: {levels}.", style="green")
+        lines = [
+            f"No agent: {self.cause or self.status}. {self.advice}",
+            *(f"  {name}: {value}" for name, value in (self.evidence or {}).items()),
+            f"  levels of proof reached: {levels}",
+        ]
+        return Text("\n".join(lines), style="red")
+
+
+async def run_canary(
+    client: Client, *, agent_name: str | None, timeout_s: float, show: Callable[[Text], None]
+) -> Verdict:
+    """Start a canary, show what happens, and judge it after its end or `timeout_s`; raises `ApiError`."""
+    started = await client.start_session(canary=True, **({"agent_name": agent_name} if agent_name else {}))
+    timeline = Timeline(client, started.session_id, show=show)
+    async with timeline.following():
+        await timeline.wait_until_ended(timeout_s)
+    session = await client.session(started.session_id)
+    if not timeline.over.is_set():
+        await client.end_session(started.session_id)
+    return Verdict.of(session, timeout_s=timeout_s)
+
+
+def _levels(timings: dict[str, Any]) -> dict[str, int]:
+    requested = datetime.fromisoformat(timings["requested_at"])
+    reached = {level: timings.get(f"{level}_at") for level in Level}
+    return {
+        str(level): round((datetime.fromisoformat(at) - requested).total_seconds() * 1000)
+        for level, at in reached.items()
+        if at is not None
+    }

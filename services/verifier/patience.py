@@ -1,0 +1,147 @@
+"""How long an attempt is worth waiting for.
+
+A worker of ours says within milliseconds that it took the job, and its job beats; one that knows nothing
+of us shows only as a participant, or as a job that LiveKit tells of up to 5.2 s late.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.verifier.find_cause import PASSED_ON, fatal_error
+from services.verifier.liveness import Liveness
+from services.verifier.observe import JobSighting, Sighting
+from services.verifier.rulings import Case
+from shared.runtime.livekit import LiveKitError
+from shared.runtime.registry import HEARTBEAT_EXPIRY_S, Fleet
+from shared.runtime.tables import AttemptRow
+
+# LiveKit asks the next worker within milliseconds of a refusal.
+PASSING_ON = timedelta(seconds=1)
+# An agent of the right name is there: very likely ours, once LiveKit shows its job.
+UNBOUND_PATIENCE = timedelta(seconds=2)
+# A worker's heartbeat lists the session within moments of taking its job, and drops it with the job's
+# process; the job's last words may come a little later.
+DROPPED_FOR = timedelta(seconds=1)
+# A caller whose connection broke comes back sooner.
+CALLER_GRACE = timedelta(seconds=2)
+
+
+@dataclass
+class Trail:
+    """What was seen so far while waiting for one attempt. `fleet` is None while it can't be read."""
+
+    sighting: Sighting = field(default_factory=Sighting)
+    job: JobSighting = field(default_factory=JobSighting)
+    job_asked_at: datetime | None = None
+    fleet: Fleet | None = None
+    fleet_read_at: datetime | None = None
+    had_worker: bool | None = None  # at the first reading of the registry
+    dropped_at: datetime | None = None  # since when its worker does not list the session
+    caller_seen: bool = False
+    caller_gone_at: datetime | None = None
+    livekit_error: LiveKitError | None = None
+
+    def note_callers(self, now: datetime, *, joined_before: bool) -> None:
+        """Remember whether a caller was there, and since when none is."""
+        self.caller_seen = self.caller_seen or joined_before
+        if self.sighting.callers:
+            self.caller_seen, self.caller_gone_at = True, None
+        elif self.caller_seen and self.caller_gone_at is None:
+            self.caller_gone_at = now
+
+    def note_fleet(self, fleet: Fleet | None, case: Case, now: datetime) -> None:
+        """Remember the newest reading of the registry."""
+        row, attempt = case.session, case.attempt
+        self.fleet, self.fleet_read_at = fleet, now
+        if fleet is None:
+            self.dropped_at = None
+            return
+        if self.had_worker is None:
+            self.had_worker = bool(fleet.named(row.agent_name))
+        if attempt.assigned_at is None or row.id in fleet.sessions(row.agent_name):
+            self.dropped_at = None
+        else:
+            self.dropped_at = self.dropped_at or now
+
+
+class Patience:
+    """Decides when an attempt is over. `window`: without a sign of life; `own_window`: where a worker of
+    ours should have taken the job; `start_window`: from taking the job until its process runs our code.
+    """
+
+    def __init__(
+        self, *, window_s: float, own_window_s: float, start_window_s: float, liveness: Liveness
+    ) -> None:
+        self.window = timedelta(seconds=window_s)
+        self._own_window = timedelta(seconds=own_window_s)
+        self._start_window = timedelta(seconds=start_window_s)
+        self._liveness = liveness
+
+    def caller_is_gone(self, trail: Trail, now: datetime) -> bool:
+        """True if the caller was there and has hung up."""
+        return trail.caller_gone_at is not None and now - trail.caller_gone_at >= CALLER_GRACE
+
+    def job_is_dead(self, case: Case, trail: Trail, now: datetime) -> bool:
+        """True if the job that a worker took can't come to anything: its process or its worker is gone."""
+        row, attempt = case.session, case.attempt
+        if self._liveness.is_silent(row.id, row.attempt, is_ready=attempt.ready_at is not None):
+            return True
+        if trail.fleet is None or trail.dropped_at is None or now - trail.dropped_at < DROPPED_FOR:
+            return False
+        # A worker that is missing may only have lost its Redis; one that beats knows its jobs.
+        lives = attempt.worker_id in {worker.worker_id for worker in trail.fleet.workers}
+        return lives or self._liveness.steady_for(HEARTBEAT_EXPIRY_S)
+
+    def is_over(self, case: Case, trail: Trail, now: datetime) -> bool:
+        """Is waiting for this attempt any longer no use?"""
+        row, attempt = case.session, case.attempt
+        if now >= row.deadline_at:
+            return True
+        if trail.livekit_error is not None:
+            return not trail.livekit_error.retryable
+        if (
+            _has_failed(attempt)
+            or _turned_down(attempt, now)
+            or attempt.closed_at is not None
+            or trail.job.refused
+            or self.job_is_dead(case, trail, now)
+        ):
+            return True
+        # An agent that is there takes what is left of the budget to get ready.
+        if trail.sighting.agent is not None or trail.sighting.connecting is not None:
+            return False
+        if attempt.assigned_at is not None:
+            return attempt.entrypoint_at is None and now - attempt.assigned_at >= self._start_window
+        return trail.job.identity is None and self._nobody_took_it(case, trail, now)
+
+    def _nobody_took_it(self, case: Case, trail: Trail, now: datetime) -> bool:
+        row, attempt = case.session, case.attempt
+        waited = now - (attempt.accepted_at or attempt.started_at)
+        ours = trail.fleet.named(row.agent_name) if trail.fleet is not None else []
+        free = any(worker.free_slots for worker in ours)
+        if trail.fleet is not None and row.id in trail.fleet.sessions(row.agent_name):
+            # One has it, and its report is late.
+            return waited >= self._own_window + self._start_window
+        if free and trail.had_worker is False and row.attempt < row.max_attempts:
+            return True  # it came after the dispatch, and LiveKit keeps no queue
+        more = UNBOUND_PATIENCE if trail.sighting.unbound else timedelta()
+        if free and trail.had_worker and waited >= self._own_window + more:
+            return True
+        return row.attempt < row.max_attempts and waited >= self.window + more
+
+
+def _has_failed(attempt: AttemptRow) -> bool:
+    return fatal_error(attempt) is not None and not _is_passed_on(attempt)
+
+
+def _is_passed_on(attempt: AttemptRow) -> bool:
+    """True if a worker left the job to the next one, and none has taken it yet."""
+    turned_down = attempt.rejected_at is not None and attempt.assigned_at is None
+    return turned_down and attempt.close_reason in PASSED_ON
+
+
+def _turned_down(attempt: AttemptRow, now: datetime) -> bool:
+    """True if no worker takes the job any more."""
+    if attempt.rejected_at is None or attempt.assigned_at is not None:
+        return False
+    return attempt.close_reason not in PASSED_ON or now - attempt.rejected_at >= PASSING_ON

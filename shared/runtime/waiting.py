@@ -1,0 +1,71 @@
+"""The line of sessions that can't be dispatched now: who waits, for what, and behind whom.
+
+A session that waits has a `waiting_for` and is claimed until its deadline, so that nobody looks at it;
+the line (services/verifier/line.py) takes the claim away when it may go on. Each agent name has a line
+of its own, in the order of the session ids, which is that of the requests.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from shared.contracts.causes import Cause
+from shared.contracts.events import SessionWaiting
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.sessions import claim, record
+from shared.runtime.tables import SessionRow
+
+# What ends with the next free slot of a worker.
+FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
+
+
+def is_waiting(now: datetime) -> ColumnElement[bool]:
+    """The sessions that stand in a line."""
+    return and_(_has_waited(), col(SessionRow.claimed_until) > now)
+
+
+def _has_waited() -> ColumnElement[bool]:
+    return and_(
+        col(SessionRow.waiting_for).is_not(None),
+        col(SessionRow.status).in_([SessionStatus.REQUESTED, SessionStatus.DISPATCHING]),
+    )
+
+
+async def waits_behind(db: AsyncSession, row: SessionRow, now: datetime) -> Cause | None:
+    """What the first of the line waits for, if somebody older stands in it; None if nobody does."""
+    if row.waiting_for in FULL:
+        return None  # it was its turn
+    first = (
+        select(col(SessionRow.waiting_for))
+        .where(is_waiting(now), col(SessionRow.agent_name) == row.agent_name, col(SessionRow.id) < row.id)
+        .order_by(col(SessionRow.id))
+        .limit(1)
+    )
+    cause = await db.scalar(first)
+    return None if cause is None else Cause(cause)
+
+
+async def wait_in_line(
+    db: AsyncSession, row: SessionRow, cause: Cause, evidence: dict[str, Any], now: datetime
+) -> bool:
+    """Have the session wait; True if that is news. Nothing happens if another was first to change it."""
+    is_news = row.waiting_for != cause
+    deadline = row.deadline_at
+    if not await claim(db, row, waiting_for=cause, claimed_until=deadline, next_check_at=deadline):
+        return False
+    if is_news:
+        event = SessionWaiting(cause=cause, place=await _place(db, row), evidence=evidence)
+        await record(db, row.id, event, now=now)
+    return is_news
+
+
+async def _place(db: AsyncSession, row: SessionRow) -> int | None:
+    if row.waiting_for not in FULL:
+        return None
+    ahead = select(func.count()).where(
+        _has_waited(), col(SessionRow.agent_name) == row.agent_name, col(SessionRow.id) < row.id
+    )
+    return 1 + (await db.scalar(ahead) or 0)

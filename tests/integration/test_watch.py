@@ -1,0 +1,125 @@
+"""The watch replaces a lost agent, or ends the session."""
+
+import asyncio
+from datetime import timedelta
+
+from shared.contracts.sessions import SessionStatus
+from tests.integration.rows import (
+    event_types,
+    get_session,
+    last_event,
+)
+from tests.integration.verifier_bench import Bench
+from tests.unit.fake_rooms import unreachable
+from tests.unit.making import T0, make_agent
+
+S = SessionStatus
+
+
+async def test_an_agent_that_stays_is_looked_at_again_later(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE)
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    stored = await bench.check(row)
+    assert (stored.status, stored.next_check_at) == (S.ACTIVE, T0 + timedelta(seconds=10))
+
+
+async def test_an_agent_that_is_lost_is_replaced_with_a_budget_of_its_own(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0, "worker_id": "worker-9"})
+    bench.clock.forward(minutes=5)
+    stored = await bench.check(row)
+    assert (stored.status, stored.revivals, stored.max_attempts) == (S.DISPATCHING, 1, 4)
+    assert stored.deadline_at == bench.clock() + timedelta(seconds=15)
+    assert (stored.agent_identity, stored.agent_sid) == (None, None)
+    event = await last_event(bench.database, row.id)
+    assert (event["type"], event["evidence"]["worker_id"]) == ("agent.lost.v1", "worker-9")
+
+
+async def test_an_agent_that_was_lost_too_often_is_given_up(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0}, revivals=2)
+    stored = await bench.check(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "agent_left")
+
+
+async def test_an_agent_that_said_goodbye_ends_the_session(bench: Bench) -> None:
+    goodbye = {"assigned_at": T0, "closed_at": T0, "close_reason": "user_initiated"}
+    stored = await bench.check(await bench.put(S.ACTIVE, attempt=goodbye))
+    assert (stored.status, stored.end_reason) == (S.ENDED, "user_initiated")
+    assert (await last_event(bench.database, stored.id))["type"] == "session.ended.v1"
+
+
+async def test_a_room_that_is_closed_ends_the_session(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE)
+    await bench.rooms.delete_room("lobby")
+    stored = await bench.check(row)
+    assert (stored.status, stored.end_reason) == (S.ENDED, "room closed")
+
+
+async def test_a_livekit_that_is_away_is_no_proof_that_the_agent_is_gone(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE)
+    bench.rooms.down = unreachable()
+    stored = await bench.check(row)
+    assert (stored.status, stored.next_check_at) == (S.ACTIVE, T0 + timedelta(seconds=10))
+
+
+async def test_of_two_watches_one_rules(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0})
+    cases = [await bench.case(row) for _ in range(4)]
+    await asyncio.gather(*(bench.watch.check(case) for case in cases))
+    assert (await event_types(bench.database, row.id)).count("agent.lost.v1") == 1
+
+
+async def test_an_agent_whose_job_beats_no_more_is_taken_out_and_replaced(bench: Bench) -> None:
+    ready = {"assigned_at": T0, "ready_at": T0}
+    row = await bench.put(S.ACTIVE, attempt=ready, agent_identity="agent-AJ_1")
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    await bench.beat(row)
+    await bench.watch_silence(seconds=2)
+    assert (await bench.check(row)).status == S.ACTIVE
+    await bench.watch_silence(seconds=1)
+    await bench.watch.fell_silent(row.id)
+    stored = await get_session(bench.database, row.id)
+    assert (stored.status, stored.revivals) == (S.DISPATCHING, 1)
+    assert bench.rooms.identities("lobby") == ["caller-1"]
+    event = await last_event(bench.database, row.id)
+    assert (event["type"], event["cause"], event["revival"]) == ("agent.lost.v1", "worker_died", 1)
+
+
+async def test_the_silence_of_an_earlier_attempt_says_nothing_of_this_one(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0})
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    await bench.beat(row, attempt=7)
+    await bench.watch_silence(seconds=4)
+    assert (await bench.check(row)).status == S.ACTIVE
+
+
+async def test_a_livekit_that_is_away_while_a_job_is_silent_is_asked_again_soon(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0, "ready_at": T0})
+    await bench.beat(row)
+    await bench.watch_silence(seconds=3)
+    bench.rooms.down = unreachable()
+    stored = await bench.check(row)
+    assert (stored.status, stored.next_check_at) == (S.ACTIVE, bench.clock() + timedelta(seconds=1))
+
+
+async def test_a_canary_that_was_proven_ends_by_itself(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, canary=True)
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    stored = await bench.check(row)
+    assert (stored.status, stored.end_reason) == (S.ENDED, "canary passed")
+
+
+async def test_a_canary_whose_agent_reports_a_fault_has_not_passed(bench: Bench) -> None:
+    error = {"type": "APIConnectionError", "message": "refused", "cause": "inference_unavailable"}
+    row = await bench.put(S.ACTIVE, canary=True, attempt={"error": error})
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    stored = await bench.check(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "inference_unavailable")
+
+
+async def test_that_an_unreporting_agent_listens_is_noted_once(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, agent_identity="agent-AJ_1")
+    bench.rooms.people["lobby"].append(make_agent(**{"lk.agent.state": "listening"}))
+    stored = await bench.check(row)
+    assert stored.ready_at == T0
+    await bench.check(stored)
+    assert (await event_types(bench.database, row.id)).count("agent.ready.v1") == 1
