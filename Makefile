@@ -1,6 +1,6 @@
 # Everything starts from Python 3.11 or later, git and make; the rest is fetched or built.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults bench lint lock clean setup servers
+.PHONY: help demo up test test-faults bench lint lock clean setup servers test-tools
 
 PY := .venv/bin/python
 
@@ -13,14 +13,14 @@ demo: setup ## the whole stack and a spoken conversation; ONCE=1 ends by itself
 up: setup ## the whole stack, until Ctrl-C
 	@.venv/bin/rollcall up
 
-test: lint servers ## every check and every test
+test: lint servers test-tools ## every check and every test
 	$(PY) -m pytest $(ARGS)
 
-test-faults: setup servers ## only the tests that kill, freeze and restart processes
-	$(PY) -m pytest tests/faults $(ARGS)
+test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions
+	FULL=$(FULL) $(PY) -m pytest tests/faults $(ARGS)
 
-bench: setup servers ## the published numbers
-	$(PY) -m bench $(ARGS)
+bench: setup servers ## the published numbers, in short; ARGS="join --rounds 30" for one of them
+	$(PY) -m bench $(or $(ARGS),all --short)
 
 lint: setup ## style, types and the rules of the imports
 	$(PY) -m ruff check .
@@ -40,3 +40,6 @@ setup:
 
 servers: setup
 	@$(PY) -m cli.provision
+
+test-tools:
+	@requirements/tests.sh

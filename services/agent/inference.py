@@ -25,8 +25,9 @@ from shared.runtime.logs import get_logger
 
 INTERVAL_S = 10.0
 TIMEOUT_S = 2.0
-# A call is offered: older knowledge than this is renewed, and waited for no longer than that.
-FRESH_S = 5.0
+# A call is offered: knowledge that the interval should have renewed is renewed now, and waited for no
+# longer than that. A younger one costs the caller no time.
+FRESH_S = 12.0
 PATIENCE_S = 1.0
 
 _CAUSES: Final[dict[int, Cause]] = {

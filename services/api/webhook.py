@@ -17,11 +17,12 @@ from sqlmodel import col
 
 from services.api import metrics
 from services.api.problems import Problem
+from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.logs import get_logger
-from shared.runtime.tables import SessionRow, WebhookReceiptRow
+from shared.runtime.tables import AttemptRow, SessionRow, WebhookReceiptRow
 
 log = get_logger(__name__)
 
@@ -63,6 +64,8 @@ async def receive_webhook(event: WebhookEvent, *, database: Database, now: Clock
         due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
         if due is not None:
             await db.execute(update(SessionRow).where(due).values(next_check_at=now()))
+        if sessions and _is_arrival_of(event, _AGENTS):
+            await _agent_joined(db, sessions, event.participant)
     metrics.webhook_received("accepted")
     # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
     return sessions if event.event in DEPARTURES or _is_arrival_of(event, _AGENTS) else []
@@ -77,6 +80,25 @@ async def _caller_joined(db: AsyncSession, sessions: list[str], now: datetime) -
         col(SessionRow.id).in_(sessions), col(SessionRow.caller_joined_at).is_(None)
     )
     await db.execute(first.values(caller_joined_at=now))
+
+
+async def _agent_joined(db: AsyncSession, sessions: list[str], agent: ParticipantInfo) -> None:
+    """Remember an agent whose worker reports nothing: it may be gone before anybody looks."""
+    unreported = update(AttemptRow).where(
+        col(AttemptRow.assigned_at).is_(None),
+        col(AttemptRow.participant_identity).is_(None),
+        select(col(SessionRow.id))
+        .where(
+            col(SessionRow.id) == col(AttemptRow.session_id),
+            col(SessionRow.attempt) == col(AttemptRow.number),
+            col(SessionRow.id).in_(sessions),
+            col(SessionRow.agent_name) == agent.attributes.get(LIVEKIT_AGENT_NAME_ATTRIBUTE),
+        )
+        .exists(),
+    )
+    await db.execute(
+        unreported.values(participant_identity=agent.identity).execution_options(synchronize_session=False)
+    )
 
 
 async def _live_sessions(db: AsyncSession, room_name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Find out why an agent did not come: the witnesses in the order of how sure they are."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ Finding = tuple[Cause, dict[str, Any]]
 class Witnesses:
     """All that is known of an attempt without an agent, or with one that does not get ready.
 
-    `job_is_dead`: its process or its worker is gone. `had_worker`: a worker of ours was registered under
-    the name when the waiting began. `fleet` is None if it couldn't be read.
+    `agents_seen`: identities of agents of the name that were in the room. `job_is_dead`: its process or
+    its worker is gone. `had_worker`: a worker of ours was registered under the name when the waiting
+    began. `fleet` is None if it couldn't be read.
     """
 
     session: SessionRow
@@ -30,6 +32,7 @@ class Witnesses:
     room_exists: bool
     sighting: Sighting
     job: JobSighting
+    agents_seen: Set[str]
     job_is_dead: bool
     had_worker: bool
     fleet: Fleet | None
@@ -97,6 +100,9 @@ def _media(seen: Witnesses) -> Finding | None:
 def _stuck_worker(seen: Witnesses) -> Finding | None:
     attempt = seen.attempt
     if attempt.assigned_at is None:
+        gone = _agent_that_left(seen)
+        if gone is not None:
+            return Cause.AGENT_LEFT, {"participant_identity": gone}
         if seen.job.identity is None:
             return None
         return Cause.NEVER_CONNECTED, {"participant_identity": seen.job.identity}
@@ -104,6 +110,14 @@ def _stuck_worker(seen: Witnesses) -> Finding | None:
     if attempt.entrypoint_at is None:
         return Cause.ASSIGNMENT_TIMEOUT, evidence
     return Cause.NEVER_CONNECTED, evidence
+
+
+def _agent_that_left(seen: Witnesses) -> str | None:
+    """An agent that was in the room and is not; most likely ours, where its worker tells us nothing."""
+    told = seen.attempt.participant_identity  # by LiveKit's webhook
+    known = seen.agents_seen | {told} if told else seen.agents_seen
+    gone = known - {agent.identity for agent in seen.sighting.unbound}
+    return min(gone, default=None)
 
 
 def _registry(seen: Witnesses) -> Finding | None:

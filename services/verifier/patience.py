@@ -11,7 +11,7 @@ from services.verifier.find_cause import PASSED_ON, fatal_error
 from services.verifier.liveness import Liveness
 from services.verifier.observe import JobSighting, Sighting
 from services.verifier.rulings import Case
-from shared.runtime.livekit import LiveKitError
+from shared.runtime.livekit import LiveKitError, is_active
 from shared.runtime.registry import HEARTBEAT_EXPIRY_S, Fleet
 from shared.runtime.tables import AttemptRow
 
@@ -33,6 +33,8 @@ class Trail:
     sighting: Sighting = field(default_factory=Sighting)
     job: JobSighting = field(default_factory=JobSighting)
     job_asked_at: datetime | None = None
+    agents_seen: set[str] = field(default_factory=set)  # identities of agents of the name
+    room_gone: bool = False
     fleet: Fleet | None = None
     fleet_read_at: datetime | None = None
     had_worker: bool | None = None  # at the first reading of the registry
@@ -40,6 +42,12 @@ class Trail:
     caller_seen: bool = False
     caller_gone_at: datetime | None = None
     livekit_error: LiveKitError | None = None
+
+    def note_sighting(self, sighting: Sighting) -> None:
+        """Remember this look at the room, and who was there."""
+        self.sighting = sighting
+        present = [*sighting.unbound, *filter(None, (sighting.agent,))]
+        self.agents_seen |= {agent.identity for agent in present if is_active(agent)}
 
     def note_callers(self, now: datetime, *, joined_before: bool) -> None:
         """Remember whether a caller was there, and since when none is."""
@@ -104,6 +112,7 @@ class Patience:
             or _turned_down(attempt, now)
             or attempt.closed_at is not None
             or trail.job.refused
+            or trail.room_gone
             or self.job_is_dead(case, trail, now)
         ):
             return True

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
+from sqlmodel import col
+
+from services.verifier.find_cause import Finding
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, SessionCancelled, SessionEnded
 from shared.contracts.sessions import SessionStatus
@@ -13,8 +17,12 @@ from shared.runtime.sessions import advance, claim, fail, record
 from shared.runtime.tables import AttemptRow, SessionRow
 
 # A verifier that has died is replaced after this long; a living one renews in time.
-CLAIM_LEASE = timedelta(seconds=3)
+CLAIM_LEASE = timedelta(seconds=5)
 CALLER_LEFT = "caller left"
+# Causes that are told from who is registered, not from what became of a job.
+ONLY_REGISTRY_SPEAKS = frozenset(
+    {Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH, Cause.ASSIGNMENT_TIMEOUT, Cause.UNKNOWN}
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,29 @@ class Rulings:
             if won:
                 await _close_attempt(db, row, outcome, event.cause, event.evidence)
         return won
+
+    async def surest(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> Finding:
+        """What the session fails with: what is seen now, or what an earlier attempt has proven, if now
+        only the registry speaks. The last attempt is cut short by the deadline.
+        """
+        if cause not in ONLY_REGISTRY_SPEAKS:
+            return cause, evidence
+        proven = (
+            select(AttemptRow)
+            .where(
+                col(AttemptRow.session_id) == row.id,
+                col(AttemptRow.number) < row.attempt,
+                col(AttemptRow.outcome) == "missing",
+                col(AttemptRow.cause).not_in(ONLY_REGISTRY_SPEAKS),
+            )
+            .order_by(col(AttemptRow.number).desc())
+            .limit(1)
+        )
+        async with self._database.read() as db:
+            earlier = await db.scalar(proven)
+        if earlier is None or earlier.cause is None:
+            return cause, evidence
+        return Cause(earlier.cause), {**(earlier.evidence or {}), "attempt": earlier.number}
 
     async def failed(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
         """Give the session up. False if it moved on."""

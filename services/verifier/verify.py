@@ -13,12 +13,13 @@ from services.verifier.observe import Sighting, is_ready, look, look_at_job
 from services.verifier.patience import Patience, Trail
 from services.verifier.ports import Rooms
 from services.verifier.proofs import Proofs
-from services.verifier.rulings import CLAIM_LEASE, Case, Rulings
+from services.verifier.rulings import Case, Rulings
 from services.verifier.wake import Waker
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import Level
 from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError, NotFound
+from shared.runtime.livekit_errors import unreachable
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
@@ -33,6 +34,9 @@ POLL_FACTOR = 1.6
 SLOWEST_POLL_S = 1.0
 # A report of "connected" comes a few milliseconds before LiveKit shows the participant ACTIVE.
 AFTER_HINT_POLL_S = 0.03
+SLOWEST_POLL = timedelta(seconds=SLOWEST_POLL_S)
+# The claim must outlast a look at a LiveKit that hangs.
+LOOK_LIMIT = timedelta(seconds=2)
 FLEET_INTERVAL = timedelta(seconds=1)
 JOB_INTERVAL = timedelta(seconds=1)
 # What may be over in a moment, and would be met again by an attempt made at once.
@@ -85,7 +89,8 @@ class Verifier:
         if case.attempt.connected_at is not None:
             woken.set()
         while True:
-            hinted = await _woken(woken, pause)
+            left_s = (case.session.deadline_at - self._now()).total_seconds()
+            hinted = await _woken(woken, min(pause, max(left_s, AFTER_HINT_POLL_S)))
             pause = AFTER_HINT_POLL_S if hinted else min(pause * POLL_FACTOR, SLOWEST_POLL_S)
             await self._look(case, trail)
             if await self._is_proven(case, trail):
@@ -106,20 +111,31 @@ class Verifier:
 
     async def _look(self, case: Case, trail: Trail) -> None:
         """Look at the room; a LiveKit that doesn't answer is remembered, not a verdict."""
-        dispatch_id = case.attempt.dispatch_id
         try:
-            trail.sighting = await look(case.session, rooms=self._rooms, job=trail.job)
-            if dispatch_id and trail.sighting.agent is None and self._job_is_due(case, trail):
-                trail.job_asked_at = self._now()
-                trail.job = await look_at_job(case.session, dispatch_id, rooms=self._rooms)
-                if trail.job.identity:
-                    trail.sighting = await look(case.session, rooms=self._rooms, job=trail.job)
+            async with asyncio.timeout(LOOK_LIMIT.total_seconds()):
+                await self._look_at_room(case, trail)
             trail.note_callers(self._now(), joined_before=case.session.caller_joined_at is not None)
             trail.livekit_error = None
         except LiveKitError as error:
             trail.livekit_error = error
+        except TimeoutError as error:
+            trail.livekit_error = unreachable("look", error)
         if trail.fleet_read_at is None or self._now() - trail.fleet_read_at >= FLEET_INTERVAL:
             await self._read_fleet_into(trail, case)
+
+    async def _look_at_room(self, case: Case, trail: Trail) -> None:
+        row, dispatch_id = case.session, case.attempt.dispatch_id
+        trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job))
+        if dispatch_id is None or trail.sighting.agent is not None or not self._job_is_due(case, trail):
+            return
+        trail.job_asked_at = self._now()
+        # To ask for the dispatches of a room that is gone takes 3 s, and looks like an outage.
+        trail.room_gone = not (trail.sighting.participants or await self._rooms.room_exists(row.room_name))
+        if trail.room_gone:
+            return
+        trail.job = await look_at_job(row, dispatch_id, rooms=self._rooms)
+        if trail.job.identity:
+            trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job))
 
     def _job_is_due(self, case: Case, trail: Trail) -> bool:
         """Is it worth asking LiveKit for the job? Our own workers tell us themselves, and sooner."""
@@ -133,7 +149,7 @@ class Verifier:
 
     async def _keep_claim(self, row: SessionRow) -> bool:
         lease_left = (row.claimed_until or self._now()) - self._now()
-        return lease_left > CLAIM_LEASE / 2 or await self._rulings.claim(row)
+        return lease_left > LOOK_LIMIT + SLOWEST_POLL or await self._rulings.claim(row)
 
     async def _is_proven(self, case: Case, trail: Trail) -> bool:
         """Write down what the agent has proven; True if that is what the session requires."""
@@ -177,6 +193,8 @@ class Verifier:
         """No agent: another attempt if one is left, else the critical event."""
         row = case.session
         cause, evidence = await self._finding(case, trail)
+        if row.attempt >= row.max_attempts or self._now() >= row.deadline_at:
+            cause, evidence = await self._rulings.surest(row, cause, evidence)
         worth_it = trail.livekit_error is None or trail.livekit_error.retryable
         # To find a worker full is no try: the session waits in line as long as its budget lasts.
         tries_left = row.attempt < row.max_attempts or cause in FULL
@@ -219,6 +237,7 @@ class Verifier:
                 room_exists=room_exists,
                 sighting=trail.sighting,
                 job=trail.job,
+                agents_seen=trail.agents_seen,
                 job_is_dead=self._patience.job_is_dead(case, trail, self._now()),
                 had_worker=bool(trail.had_worker),
                 fleet=await self._read_fleet(),

@@ -160,12 +160,13 @@ def _why_gone(case: Case, *, silent: bool) -> Finding:
         "participant_identity": case.session.agent_identity,
         "worker_id": attempt.worker_id,
     }
+    if silent:
+        # Whatever it had reported before, this is the end of a process, not of a conversation.
+        return Cause.WORKER_DIED, {**evidence, "job_id": attempt.job_id, "sign": "its job beats no more"}
     finding = reported_error(attempt)
     if finding is not None:
         cause, error = finding
         return cause, {**evidence, **error}
-    if silent:
-        return Cause.WORKER_DIED, {**evidence, "job_id": attempt.job_id, "sign": "its job beats no more"}
     if attempt.close_reason is not None:
         evidence["reason"] = attempt.close_reason
     return Cause.AGENT_LEFT, evidence

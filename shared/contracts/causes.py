@@ -30,7 +30,8 @@ class Cause(StrEnum):
 
 ADVICE: Final[dict[Cause, str]] = {
     Cause.NO_WORKER_REGISTERED: (
-        "Start an agent worker for this agent name and check that its log says 'registered'."
+        "Start an agent worker for this agent name and check that its log says 'registered'. One that "
+        "doesn't report to Rollcall may be there: then it was full, it refused, or it hung."
     ),
     Cause.AGENT_NAME_MISMATCH: (
         "Make LIVEKIT_AGENT_NAME the same, letter for letter, in the API and in the worker."

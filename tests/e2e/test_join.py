@@ -22,7 +22,7 @@ async def test_without_any_worker_the_session_fails_with_the_cause_and_what_to_d
     failed = await agentless.until_status(started["session_id"], "failed")
     assert failed["failure"]["cause"] == "no_worker_registered"
     assert "Start an agent worker" in failed["failure"]["advice"]
-    assert failed["attempt"] == failed["max_attempts"] == 3
+    assert failed["attempt"] >= 2, "an attempt that nobody took is made again"
     last = (await agentless.events(started["session_id"]))[-1]
     assert (last["type"], last["severity"]) == ("session.failed.v1", "critical")
     waited = await _seconds_until_failed(agentless, started["session_id"])
@@ -96,16 +96,17 @@ async def test_a_caller_who_is_quicker_than_the_dispatch_makes_no_second_agent(r
     await rollcall.until_status(started["session_id"], "ended")
 
 
-async def test_livekit_down_is_retried_and_then_named(agentless: Rollcall) -> None:
+async def test_livekit_down_is_waited_for_and_then_named(agentless: Rollcall) -> None:
     livekit: Process = agentless.stack.process("livekit")
     await livekit.stop()
     try:
         started = await agentless.start(agent_name="nobody")
         failed = await agentless.until_status(started["session_id"], "failed")
         assert failed["failure"]["cause"] == "livekit_unreachable"
-        assert [attempt["outcome"] for attempt in failed["attempts"]] == ["error"] * 3
-        types = await agentless.event_types(started["session_id"])
-        assert types.count("dispatch.failed.v1") == 2
+        assert failed["attempt"] <= 1, "waiting uses up no attempt"
+        events = await agentless.events(started["session_id"])
+        waits = [event["data"]["cause"] for event in events if event["type"] == "session.waiting.v1"]
+        assert waits == ["livekit_unreachable"]
     finally:
         await livekit.start()
 
@@ -115,7 +116,7 @@ async def test_livekit_back_in_time_means_no_failure(agentless: Rollcall, worker
     async with foreign_worker(agentless.stack, agent_name="patient", log=worker_log):
         await livekit.stop()
         started = await agentless.start(agent_name="patient")
-        await agentless.until_event(started["session_id"], "dispatch.failed.v1")
+        await agentless.until_event(started["session_id"], "session.waiting.v1")
         await livekit.start()
 
         async def registered_again() -> bool:

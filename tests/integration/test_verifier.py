@@ -3,11 +3,14 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from services.verifier.proofs import FIRST_LOOK
 from services.verifier.rulings import CLAIM_LEASE
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.registry import write_heartbeat
+from shared.runtime.tables import AttemptRow, SessionRow
 from tests.integration.background import in_background
 from tests.integration.rows import (
     event_types,
@@ -18,7 +21,7 @@ from tests.integration.rows import (
 from tests.integration.verifier_bench import Bench
 from tests.support.sessions import until
 from tests.unit.fake_rooms import refused_key, unreachable
-from tests.unit.making import T0, make_agent, make_heartbeat
+from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat
 
 S = SessionStatus
 
@@ -256,3 +259,42 @@ async def test_a_worker_that_was_full_after_all_does_not_end_the_last_attempt(be
     stored = await bench.verify(await bench.put(S.DISPATCHED, max_attempts=1, attempt=full))
     assert stored.status == S.DISPATCHING
     assert (await last_event(bench.database, stored.id))["cause"] == "workers_at_capacity"
+
+
+async def test_a_room_that_was_deleted_is_no_outage(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    await bench.rooms.delete_room("lobby")
+    bench.clock.forward(seconds=5)
+    stored = await bench.verify(row)
+    assert stored.status == S.DISPATCHING
+    assert (await last_event(bench.database, row.id))["cause"] == "room_closed"
+    assert "dispatches" not in bench.rooms.calls
+
+
+async def test_what_an_earlier_attempt_has_proven_outweighs_what_the_registry_says(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, max_attempts=2)
+    earlier = {"outcome": "missing", "cause": Cause.WORKER_REJECTED, "evidence": {"dispatch_id": "AD_1"}}
+    async with bench.database.write() as db:
+        first = await db.get_one(AttemptRow, (row.id, 1))
+        first.sqlmodel_update(earlier)
+        second = {"dispatch_id": "AD_2", "accepted_at": T0, "outcome": "accepted", "number": 2}
+        db.add(make_attempt(row, **second))
+        (await db.get_one(SessionRow, row.id)).attempt = 2
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(await get_session(bench.database, row.id))
+    assert (stored.status, stored.cause) == (S.FAILED, "worker_rejected")
+    assert stored.evidence == {"dispatch_id": "AD_1", "attempt": 1}
+
+
+async def test_a_livekit_that_hangs_is_not_waited_for_until_the_claim_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(name: str) -> list[object]:
+        await asyncio.sleep(3600)
+        return []
+
+    monkeypatch.setattr(bench.rooms, "participants", hang)
+    row = await bench.put(S.DISPATCHED, max_attempts=1)
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "livekit_unreachable")

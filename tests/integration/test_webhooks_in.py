@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from livekit import api
@@ -11,7 +12,8 @@ from services.api.problems import Problem
 from services.api.webhook import receive_webhook, verify_webhook
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.database import Database
-from tests.integration.rows import count, get_session, put_session
+from shared.runtime.tables import SessionRow
+from tests.integration.rows import count, get_attempts, get_session, put_session
 from tests.unit.making import T0, FakeClock
 
 KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
@@ -23,7 +25,7 @@ def an_event(
     *,
     kind: str = "participant_left",
     event_id: str = "EV_1",
-    participant: dict[str, str] | None = None,
+    participant: dict[str, Any] | None = None,
 ) -> bytes:
     body: dict[str, object] = {"event": kind, "id": event_id, "createdAt": "1700000000"}
     if participant is not None:
@@ -234,3 +236,27 @@ async def test_a_caller_who_arrives_is_dated_once_and_costs_no_look(
         assert await receive_webhook(received(event), database=database, now=clock) == []
         clock.forward(seconds=5)
     assert (await get_session(database, row.id)).caller_joined_at == T0
+
+
+@pytest.mark.parametrize(
+    ("attempt", "agent_name", "noted"),
+    [
+        ({}, "agent", "agent-AJ_9"),
+        ({}, "another", None),
+        ({"assigned_at": T0}, "agent", None),
+        ({"participant_identity": "agent-AJ_1"}, "agent", "agent-AJ_1"),
+    ],
+)
+async def test_an_agent_whose_worker_reports_nothing_is_remembered(
+    database: Database, clock: FakeClock, attempt: dict[str, Any], agent_name: str, noted: str | None
+) -> None:
+    row = await put_session(
+        database, room_name="lobby", status=SessionStatus.DISPATCHED, attempt={"number": 1, **attempt}
+    )
+    async with database.write() as db:
+        (await db.get_one(SessionRow, row.id)).attempt = 1
+    agent = {"identity": "agent-AJ_9", "kind": "AGENT", "attributes": {"lk.agent_name": agent_name}}
+    event = an_event("lobby", kind="participant_joined", participant=agent)
+    await receive_webhook(received(event), database=database, now=clock)
+    [stored] = await get_attempts(database, row.id)
+    assert stored.participant_identity == noted

@@ -100,8 +100,8 @@ class Rollcall:
             found = await livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))
         return bool(found.rooms)
 
-    async def until_gone(self, room_name: str) -> None:
+    async def until_gone(self, room_name: str, *, timeout_s: float = PATIENCE_S) -> None:
         async def gone() -> bool:
             return not await self.room_exists(room_name)
 
-        await until(gone, what=f"room {room_name} is closed")
+        await until(gone, what=f"room {room_name} is closed", timeout_s=timeout_s)

@@ -1,41 +1,42 @@
-"""Run the worker that knows nothing of us."""
+"""Run agent workers: ones that know nothing of us, and ours with a set-up of its own."""
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
+
+from cli.ports import free_port
 from cli.stack import Stack
-from tests.support.sessions import until
+from tests.support.sessions import Rollcall, until
 
 FOREIGN_WORKER = Path(__file__).parent / "foreign_worker.py"
+ODD_WORKER = Path(__file__).parent / "odd_worker.py"
+ODD_AGENT = "from tests.support.odd_agent import main; main()"
 
 
 @asynccontextmanager
 async def foreign_worker(
-    stack: Stack, *, agent_name: str, log: Path, wait: bool = True
+    stack: Stack,
+    *,
+    agent_name: str,
+    log: Path,
+    wait: bool = True,
+    program: Path = FOREIGN_WORKER,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A plain livekit-agents worker under this name, registered with the stack's LiveKit server."""
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(FOREIGN_WORKER),
-            "start",
-            env={**stack.env, "LIVEKIT_AGENT_NAME": agent_name},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
+    variables = {**stack.env, "LIVEKIT_AGENT_NAME": agent_name, **(env or {})}
+    async with _running([str(program), "start"], env=variables, log=log) as process:
         if wait:
             await until_registered(process, log)
         yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
 
 
 async def until_registered(process: asyncio.subprocess.Process, log: Path) -> None:
@@ -44,3 +45,100 @@ async def until_registered(process: asyncio.subprocess.Process, log: Path) -> No
         return "registered worker" in log.read_text()
 
     await until(registered, what="the foreign worker is registered")
+
+
+@dataclass(frozen=True)
+class OurWorker:
+    """A running worker of ours; the processes of its jobs are its children."""
+
+    process: asyncio.subprocess.Process
+    agent_name: str
+    log: Path
+    redis_port: int
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the worker's main process."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def children(self) -> list[psutil.Process]:
+        """Every process of the worker but the main one."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def job_processes(self) -> list[psutil.Process]:
+        """The processes that run a job: unlike those kept warm for one, they talk to Redis."""
+        return [child for child in self.children() if _talks_to(child, self.redis_port)]
+
+    def send_to_jobs(self, number: signal.Signals) -> int:
+        """Send a signal to every process that runs a job; returns how many there are."""
+        processes = self.job_processes()
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        return len(processes)
+
+
+@asynccontextmanager
+async def our_worker(
+    rollcall: Rollcall,
+    *,
+    agent_name: str,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[OurWorker]:
+    """A worker of ours under this name, registered; faults are injected where a session asks for them."""
+    variables = {
+        **rollcall.stack.env,
+        "LIVEKIT_AGENT_NAME": agent_name,
+        "AGENT_IDLE_PROCESSES": "1",
+        "PROBE_HOST": "127.0.0.1",
+        "PROBE_PORT": str(free_port()),
+        **(env or {}),
+    }
+    async with _running(["-c", ODD_AGENT], env=variables, log=log) as process:
+        await until_in_registry(rollcall, process, log)
+        redis_port = urlsplit(rollcall.stack.redis_url).port
+        assert redis_port is not None
+        yield OurWorker(process, agent_name, log, redis_port)
+
+
+async def until_in_registry(rollcall: Rollcall, process: asyncio.subprocess.Process, log: Path) -> None:
+    async def registered() -> bool:
+        assert process.returncode is None, log.read_text()
+        workers = (await rollcall.get("/v1/workers"))["workers"]
+        return any(worker["pid"] == process.pid and worker["registered"] for worker in workers)
+
+    await until(registered, what="our worker is in the registry")
+
+
+@asynccontextmanager
+async def _running(
+    arguments: Sequence[str], *, env: Mapping[str, str], log: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *arguments,
+            env=dict(env),
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _talks_to(process: psutil.Process, port: int) -> bool:
+    try:
+        connections = process.net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    return any(connection.raddr and connection.raddr.port == port for connection in connections)

@@ -1,5 +1,6 @@
 """The cause of a missing agent: each witness is heard, and the surest of them first."""
 
+from collections.abc import Set
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ def seen(
     room_exists: bool = True,
     sighting: Sighting | None = None,
     job: JobSighting | None = None,
+    agents_seen: Set[str] = frozenset(),
     job_is_dead: bool = False,
     had_worker: bool = False,
     fleet: Fleet | None = HEALTHY,
@@ -34,6 +36,7 @@ def seen(
         room_exists=room_exists,
         sighting=sighting or Sighting(),
         job=job or JobSighting(),
+        agents_seen=agents_seen,
         job_is_dead=job_is_dead,
         had_worker=had_worker,
         fleet=fleet,
@@ -114,6 +117,22 @@ def test_an_entrypoint_that_started_but_shows_no_participant_never_connected() -
 def test_a_job_that_only_livekit_shows_never_connected() -> None:
     cause, evidence = find_cause(seen(job=JobSighting(identity="agent-AJ_3")))
     assert (cause, evidence) == (Cause.NEVER_CONNECTED, {"participant_identity": "agent-AJ_3"})
+
+
+def test_an_unreporting_agent_that_was_in_the_room_and_is_not_has_left() -> None:
+    for job in (JobSighting(), JobSighting(identity="agent-AJ_3")):
+        cause, evidence = find_cause(seen(job=job, agents_seen={"agent-AJ_3"}))
+        assert (cause, evidence) == (Cause.AGENT_LEFT, {"participant_identity": "agent-AJ_3"})
+
+
+def test_an_unreporting_agent_that_only_a_webhook_told_of_has_left() -> None:
+    found = find_cause(seen(attempt={"participant_identity": "agent-AJ_3"}))
+    assert found == (Cause.AGENT_LEFT, {"participant_identity": "agent-AJ_3"})
+
+
+def test_an_unreporting_agent_that_is_still_there_has_not_left() -> None:
+    there = Sighting(unbound=[make_agent("agent-AJ_3")])
+    assert find_cause(seen(sighting=there, agents_seen={"agent-AJ_3"}))[0] is Cause.ASSIGNMENT_TIMEOUT
 
 
 def test_no_worker_at_all() -> None:

@@ -1,0 +1,81 @@
+"""The run's scoreboard, printed at its end; a run in which a count is not 0 has failed."""
+
+import os
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from rich.console import Console
+
+from cli.environment import clean_environment
+from cli.stack import Stack
+from tests.support.scoreboard import Scoreboard
+from tests.support.sessions import Rollcall
+
+BOARD = pytest.StashKey[Scoreboard]()
+CONTROL_PLANE = ("api", "dispatcher", "verifier")
+
+
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    config.stash.setdefault(BOARD, Scoreboard())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    board = session.config.stash.get(BOARD, None)
+    if board is not None and any(board.counts().values()) and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    board = config.stash.get(BOARD, None)
+    if board is not None and board.sessions:
+        terminalreporter.write_sep("=", "faults")
+        width = max(140, terminalreporter._tw.fullwidth)
+        board.print(Console(file=terminalreporter._tw._file, width=width, highlight=False))
+
+
+@pytest.fixture(scope="session")
+def board(request: pytest.FixtureRequest) -> Scoreboard:
+    """What this run found."""
+    return request.config.stash[BOARD]
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether everything is to be run at its full length, as `make test-faults FULL=1` does."""
+    return bool(os.environ.get("FULL"))
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest, board: Scoreboard) -> random.Random:
+    """Chance, with a seed that is printed; SEED in the environment repeats a run."""
+    seed = int(os.environ.get("SEED") or random.randrange(2**32))
+    board.seeds.append((request.node.name, seed))
+    return random.Random(seed)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def control_plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Servers, API, dispatcher and verifier; shared by tests that put right what they broke."""
+    state = tmp_path_factory.mktemp("control-plane")
+    async with Stack(state, env=clean_environment(), services=CONTROL_PLANE) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(scope="session")
+async def agent_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A control plane with inference, for workers of ours that the tests start themselves."""
+    state = tmp_path_factory.mktemp("agents")
+    services = [*CONTROL_PLANE, "inference"]
+    async with Stack(state, env=clean_environment(), services=services) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture
+async def rollcall(control_plane: Stack) -> AsyncIterator[Rollcall]:
+    """The API of the shared control plane."""
+    client = Rollcall(control_plane)
+    yield client
+    await client.close()

@@ -1,0 +1,185 @@
+"""The cause named for a worker that tells us nothing is coarser, and still true; without a worker, exact."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from livekit import api
+
+from cli.process import Process
+from cli.stack import Stack
+from tests.support.guests import guest
+from tests.support.scoreboard import Finding, Scoreboard
+from tests.support.sessions import Rollcall, until
+from tests.support.verdicts import Verdict, judge, until_over
+from tests.support.workers import ODD_WORKER, foreign_worker
+
+pytestmark = pytest.mark.faults
+
+# LiveKit shows the same for these as for no worker at all: a dispatch without a job.
+UNSEEN = "no_worker_registered"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a foreign worker does, and the causes that are true of it."""
+
+    behaviour: str
+    cause: str
+    agent_name: str = "odd"
+    caller: bool = False
+    note: str = ""
+
+
+SCENARIOS = [
+    Scenario("no worker", "no_worker_registered", agent_name="nobody"),
+    Scenario("rejects", UNSEEN, note="LiveKit shows a dispatch that nobody took"),
+    Scenario("rejects for good", "worker_rejected"),
+    Scenario("hangs in on_request", UNSEEN, note="LiveKit shows a dispatch that nobody took"),
+    Scenario("never connects", "never_connected"),
+    Scenario("raises before connecting", "never_connected", note="LiveKit never updates the job's state"),
+    Scenario("exits", "never_connected", agent_name="mortal", note="exit code 7, unseen by LiveKit"),
+    Scenario("raises after connecting", "agent_left", caller=True, note="it was there, and left"),
+    Scenario("leaves", "agent_left", caller=True),
+]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def foreigners(
+    control_plane: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Rollcall]:
+    """The control plane with two foreign workers: `odd`, and `mortal`, whose jobs have processes."""
+    logs = tmp_path_factory.mktemp("foreign")
+    async with AsyncExitStack() as running:
+        both = [
+            foreign_worker(control_plane, agent_name="odd", log=logs / "odd.log", program=ODD_WORKER),
+            foreign_worker(
+                control_plane,
+                agent_name="mortal",
+                log=logs / "mortal.log",
+                program=ODD_WORKER,
+                env={"ODD_EXECUTOR": "process"},
+            ),
+        ]
+        await asyncio.gather(*(running.enter_async_context(worker) for worker in both))
+        rollcall = Rollcall(control_plane)
+        running.push_async_callback(rollcall.close)
+        yield rollcall
+
+
+@pytest_asyncio.fixture(scope="module")
+async def verdicts(foreigners: Rollcall) -> dict[str, Verdict]:
+    """All scenarios at once: most take the whole budget."""
+
+    async def play(scenario: Scenario) -> Verdict:
+        started = await _start(foreigners, scenario.behaviour, scenario.agent_name)
+        async with AsyncExitStack() as callers:
+            if scenario.caller:
+                await callers.enter_async_context(guest(started))
+            return await until_over(foreigners, started["session_id"], timeout_s=90)
+
+    found = await asyncio.gather(*(play(scenario) for scenario in SCENARIOS))
+    return {scenario.behaviour: verdict for scenario, verdict in zip(SCENARIOS, found, strict=True)}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.behaviour)
+async def test_the_cause_is_true_of_a_worker_that_tells_us_nothing(
+    scenario: Scenario, verdicts: dict[str, Verdict], board: Scoreboard
+) -> None:
+    who = "" if scenario.agent_name == "nobody" else "foreign worker: "
+    verdict = verdicts[scenario.behaviour]
+    judge(board, verdict, f"{who}{scenario.behaviour}", scenario.cause, note=scenario.note)
+
+
+async def test_a_room_that_is_closed_under_the_agent_on_its_way(
+    foreigners: Rollcall, board: Scoreboard
+) -> None:
+    started = await _start(foreigners, "never connects")
+    closing = asyncio.create_task(_close_after_each_dispatch(foreigners, started))
+    try:
+        verdict = await until_over(foreigners, started["session_id"])
+    finally:
+        closing.cancel()
+    judge(board, verdict, "room deleted before the join", "room_closed")
+
+
+async def test_a_room_that_is_closed_under_a_conversation_ends_it_and_says_so(
+    foreigners: Rollcall, board: Scoreboard
+) -> None:
+    started = await _start(foreigners, "stays")
+    async with guest(started):
+        await foreigners.until_status(started["session_id"], "active")
+        await _delete_room(foreigners, started["room_name"])
+        verdict = await until_over(foreigners, started["session_id"])
+    assert verdict.session["status"] == "ended"
+    board.add(Finding("room deleted while active", ("ended: room closed",), _ended(verdict)))
+    assert verdict.count("agent.lost.v1") == 0
+
+
+async def test_a_caller_who_hangs_up_before_the_agent_came(foreigners: Rollcall, board: Scoreboard) -> None:
+    started = await _start(foreigners, "never connects")
+    async with guest(started):
+        await foreigners.until_event(started["session_id"], "dispatch.accepted.v1")
+        await _seen_by_the_verifier(foreigners, started)
+    verdict = await until_over(foreigners, started["session_id"])
+    assert verdict.session["status"] == "cancelled"
+    board.add(Finding("caller left before the join", ("caller_left",), verdict.cause))
+
+
+async def test_livekit_down(foreigners: Rollcall, board: Scoreboard) -> None:
+    livekit: Process = foreigners.stack.process("livekit")
+    await livekit.stop()
+    try:
+        started = await foreigners.start(agent_name="odd")
+        verdict = await until_over(foreigners, started["session_id"])
+    finally:
+        await livekit.start()
+    judge(board, verdict, "LiveKit down", "livekit_unreachable")
+
+
+async def _start(rollcall: Rollcall, behaviour: str, agent_name: str = "odd") -> dict[str, Any]:
+    return await rollcall.start(agent_name=agent_name, metadata={"behaviour": behaviour})
+
+
+async def _delete_room(rollcall: Rollcall, room_name: str) -> None:
+    async with rollcall.livekit() as livekit:
+        await livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
+
+
+async def _close_after_each_dispatch(rollcall: Rollcall, started: dict[str, Any]) -> None:
+    closed = 0
+    while True:
+        types = await rollcall.event_types(started["session_id"])
+        if types.count("dispatch.accepted.v1") > closed:
+            closed += 1
+            await _delete_room(rollcall, started["room_name"])
+        await asyncio.sleep(0.1)
+
+
+async def _seen_by_the_verifier(rollcall: Rollcall, started: dict[str, Any]) -> None:
+    """Wait until the verifier has had time to look while the caller was there: two of its polls."""
+    calls = 'livekit_api_calls_total{method="ListParticipants",result="ok"}'
+    verifier = rollcall.stack.process("verifier")
+    before = await _metric(verifier, calls)
+
+    async def looked() -> bool:
+        return await _metric(verifier, calls) >= before + 2
+
+    await until(looked, what="the verifier has looked twice")
+
+
+async def _metric(process: Process, name: str) -> float:
+    import httpx
+
+    port = process.spec.env["PROBE_PORT"]
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+    return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(name)), 0.0)
+
+
+def _ended(verdict: Verdict) -> str:
+    return f"{verdict.session['status']}: {verdict.session['end_reason']}"

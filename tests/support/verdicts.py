@@ -1,0 +1,73 @@
+"""What became of a session, as the fault tests write it down."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tests.support.scoreboard import Finding, Scoreboard
+from tests.support.sessions import TERMINAL, Rollcall, until
+
+# LiveKit's client SDKs give up after this long.
+CALLERS_PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A session that is over, with its history."""
+
+    session: dict[str, Any]
+    events: list[dict[str, Any]]
+
+    @property
+    def cause(self) -> str | None:
+        """The cause of the last event; what a cancelled session knows of why, too."""
+        return self.events[-1]["data"].get("cause")
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The evidence for it."""
+        return self.events[-1]["data"].get("evidence", {})
+
+    def seconds_to(self, event_type: str, *, since: str = "session.requested.v1") -> float | None:
+        """Seconds from the first event of one type to the first of another; None if it never came."""
+        began, came = self._time_of(since), self._time_of(event_type)
+        return None if began is None or came is None else (came - began).total_seconds()
+
+    def count(self, event_type: str) -> int:
+        """How many events of this type there are."""
+        return sum(event["type"] == event_type for event in self.events)
+
+    def all(self, event_type: str) -> list[dict[str, Any]]:
+        """The data of the events of this type."""
+        return [event["data"] for event in self.events if event["type"] == event_type]
+
+    def last_time(self, event_type: str) -> datetime:
+        """When the last event of this type was; raises `IndexError` if there is none."""
+        return [datetime.fromisoformat(e["time"]) for e in self.events if e["type"] == event_type][-1]
+
+    def _time_of(self, event_type: str) -> datetime | None:
+        times = (event["time"] for event in self.events if event["type"] == event_type)
+        return next((datetime.fromisoformat(time) for time in times), None)
+
+
+async def until_over(rollcall: Rollcall, session_id: str, *, timeout_s: float = 60.0) -> Verdict:
+    """Wait until a session has ended, in whatever way."""
+
+    async def over() -> dict[str, Any] | None:
+        session = await rollcall.session(session_id)
+        return session if session["status"] in TERMINAL else None
+
+    session = await until(over, what=f"session {session_id} is over", timeout_s=timeout_s)
+    return Verdict(session, await rollcall.events(session_id))
+
+
+def judge(board: Scoreboard, verdict: Verdict, scenario: str, *expected: str, note: str = "") -> None:
+    """Write a failed session down; its cause must be true and its critical event in time."""
+    seconds = verdict.seconds_to("session.failed.v1")
+    board.add(Finding(scenario, expected, verdict.cause, critical_s=seconds, note=note))
+    critical = verdict.events[-1]
+    assert (critical["type"], critical["severity"]) == ("session.failed.v1", "critical"), critical
+    assert verdict.session["failure"]["advice"]
+    if "agent.joined.v1" not in {event["type"] for event in verdict.events}:
+        assert seconds is not None
+        assert seconds < CALLERS_PATIENCE_S
