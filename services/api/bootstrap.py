@@ -1,6 +1,8 @@
 """Wiring of the API: the only place that builds things."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,9 +13,11 @@ from redis.asyncio import Redis
 
 from services.api.health import Health
 from services.api.live import Follower
+from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
 from shared.runtime.background import running
 from shared.runtime.celery import TaskSender, make_celery
+from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
@@ -49,9 +53,16 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     tasks = TaskSender(make_celery("api", settings.celery_broker_url))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     follower = Follower(database=database, redis=redis)
+    housekeeping = Housekeeping(
+        database=database,
+        redis=redis,
+        settings=settings,
+        holder=f"{socket.gethostname()}-{os.getpid()}",
+        now=utc_now,
+    )
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     try:
-        async with running(relay=relay.run, follower=follower.run):
+        async with running(relay=relay.run, follower=follower.run, housekeeping=housekeeping.run):
             yield Services(
                 settings=settings,
                 database=database,

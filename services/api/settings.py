@@ -41,3 +41,6 @@ class ApiSettings(
     allowed_voices: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         ["*"], description="voices a client may ask for, as shell patterns"
     )
+    transcript_retention_days: int = Field(
+        0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"
+    )

@@ -19,6 +19,8 @@ _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in so
 _WAITING = text("waiting_for IS NOT NULL")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
+_TRANSCRIPT_KEPT = text("transcript_erased_at IS NULL AND ended_at IS NOT NULL")
+_TO_ERASE_AGAIN = text("transcript_erase_again_at IS NOT NULL")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -43,7 +45,8 @@ class SessionRow(SQLModel, table=True):
 
     `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
     until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
-    a `waiting_for` and is claimed until its deadline; the line lets it go on sooner.
+    a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
+    `transcript_erased_at` on, no text of the session's turns is stored.
     """
 
     __tablename__ = "session"
@@ -51,6 +54,19 @@ class SessionRow(SQLModel, table=True):
         Index("ix_session_project_id", "project", "id"),
         Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
         Index("ix_session_waiting", "agent_name", "id", postgresql_where=_WAITING, sqlite_where=_WAITING),
+        Index("ix_session_participant", "participant_identity"),
+        Index(
+            "ix_session_transcript_kept",
+            "ended_at",
+            postgresql_where=_TRANSCRIPT_KEPT,
+            sqlite_where=_TRANSCRIPT_KEPT,
+        ),
+        Index(
+            "ix_session_erase_again",
+            "transcript_erase_again_at",
+            postgresql_where=_TO_ERASE_AGAIN,
+            sqlite_where=_TO_ERASE_AGAIN,
+        ),
         Index(
             "uq_session_live_room",
             "project",
@@ -100,6 +116,8 @@ class SessionRow(SQLModel, table=True):
     ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_erase_again_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class AttemptRow(SQLModel, table=True):

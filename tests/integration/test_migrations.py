@@ -25,6 +25,8 @@ TABLES = {
     "session_event",
     "transcript_item",
 }
+# Full-text search, which each database does in a way of its own: no model describes it.
+OF_ONE_DATABASE = "transcript_search"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -44,7 +46,7 @@ async def tables(url: str) -> set[str]:
     async with database.engine.connect() as connection:
         names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
     await database.close()
-    return set(names)
+    return {name for name in names if not name.startswith(OF_ONE_DATABASE)}
 
 
 async def pending(url: str) -> str | None:
@@ -55,7 +57,7 @@ async def pending(url: str) -> str | None:
 
 
 async def test_an_empty_database_lacks_a_migration_and_a_migrated_one_none(empty_url: str) -> None:
-    assert await pending(empty_url) == "0001"
+    assert await pending(empty_url) == "0003"
     await migrate(empty_url)
     assert await pending(empty_url) is None
     assert await tables(empty_url) == {*TABLES, "alembic_version"}
@@ -77,7 +79,12 @@ async def test_two_replicas_that_migrate_at_once_both_succeed(empty_url: str) ->
 
 async def test_the_models_and_the_migrated_schema_do_not_differ(database: Database) -> None:
     def differences(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        def include(_: object, name: str | None, *__: object) -> bool:
+            return not (name or "").startswith(OF_ONE_DATABASE)
+
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "include_object": include}
+        )
         return list(compare_metadata(context, SQLModel.metadata))
 
     async with database.engine.connect() as connection:
@@ -116,5 +123,12 @@ async def test_the_indexes_that_keep_the_sweep_and_the_relay_cheap_are_partial(d
 
     async with database.engine.connect() as connection:
         found = await connection.run_sync(partial)
-    assert set(found) == {"ix_session_due", "ix_session_event_unpublished", "uq_session_live_room"}
+    assert set(found) == {
+        "ix_session_due",
+        "ix_session_erase_again",
+        "ix_session_event_unpublished",
+        "ix_session_transcript_kept",
+        "ix_session_waiting",
+        "uq_session_live_room",
+    }
     assert found["ix_session_event_unpublished"].startswith("published_at IS NULL")
