@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from services.api.latency import Latencies
 from services.api.transcript_schemas import Turn
 from shared.runtime.tables import SessionRow
 
@@ -46,21 +47,16 @@ async def to_vtt(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterat
 
 async def to_csv(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
     """A row for each turn, in the dialect of RFC 4180, latencies in columns of their own."""
-    latencies = None
     line = io.StringIO()
     writer = csv.writer(line)
+    writer.writerow([*_CSV_COLUMNS, *Latencies.model_fields, "extra"])
     async for turn in turns:
         values = turn.model_dump(mode="json")
-        if latencies is None:
-            latencies = list(values["latencies"])
-            writer.writerow([*_CSV_COLUMNS, *latencies, "extra"])
         extra = json.dumps(values["extra"], ensure_ascii=False) if values["extra"] else ""
         cells = [*(values[name] for name in _CSV_COLUMNS), *values["latencies"].values(), extra]
         writer.writerow([_harmless(cell) for cell in cells])
         yield _taken(line)
-    if latencies is None:
-        writer.writerow(_CSV_COLUMNS)
-        yield _taken(line)
+    yield _taken(line)
 
 
 def _taken(line: io.StringIO) -> str:
