@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -82,15 +82,17 @@ async def _erase(
 
 async def _erase_rows(session_ids: Sequence[str], database: Database, now: datetime) -> int:
     async with database.write() as db:
-        await db.execute(
-            update(SessionRow)
-            .where(col(SessionRow.id).in_(session_ids), col(SessionRow.transcript_erased_at).is_(None))
-            .values(transcript_erased_at=now)
-        )
+        # In one order, so that two erasures of the same sessions don't wait for each other.
+        here = select(col(SessionRow.id)).where(col(SessionRow.id).in_(session_ids))
+        await db.execute(here.order_by(col(SessionRow.id)).with_for_update())
         await db.execute(
             update(SessionRow)
             .where(col(SessionRow.id).in_(session_ids))
-            .values(transcript_erase_again_at=now + SECOND_LOOK)
+            .values(
+                transcript_erased_at=func.coalesce(col(SessionRow.transcript_erased_at), now),
+                transcript_erase_again_at=now + SECOND_LOOK,
+            )
+            .execution_options(synchronize_session=False)
         )
         return await blank(db, session_ids)
 
