@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, event, text, update
 from sqlmodel import col
 
 from services.api.problems import Problem
@@ -340,3 +340,29 @@ async def test_a_search_that_means_nothing_is_a_422(
         answer: httpx.Response = await client.get("/v1/transcripts/search", params=params)
     assert answer.status_code == 422
     assert answer.json()["code"] == "invalid_request"
+
+
+async def test_a_search_reads_the_index_and_not_the_table(database: Database) -> None:
+    # As many as it takes for PostgreSQL to find reading all of them dearer.
+    await say(database, *(f"filler number {n}" for n in range(3000)), "needle")
+    if not database.is_sqlite:
+        async with database.write() as db:
+            await db.execute(text("ANALYZE transcript_item"))
+    asked: list[tuple[str, Any]] = []
+
+    def remember(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", remember)
+    assert await found(database, '"needle" -nothing', role=Role.USER) == {3001}
+    event.remove(database.engine.sync_engine, "before_cursor_execute", remember)
+    [(statement, parameters)] = [one for one in asked if "transcript_search" in one[0]]
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    async with database.engine.connect() as connection:
+        plan = str((await connection.exec_driver_sql(explain + statement, parameters)).all())
+    if database.is_sqlite:
+        assert "SCAN transcript_search VIRTUAL TABLE INDEX" in plan
+        assert "SCAN transcript_item" not in plan
+    else:
+        assert "Bitmap Index Scan on transcript_search" in plan
+        assert "Seq Scan on transcript_item" not in plan
