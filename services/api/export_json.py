@@ -39,8 +39,7 @@ async def _messages(turns: AsyncIterator[Turn]) -> AsyncIterator[dict[str, Any]]
     answers: dict[str, str] = {}
     async for turn in turns:
         if turn.kind == "function_call_output":
-            if any(call.kind == "function_call" and _call_id(call) == _call_id(turn) for call in held):
-                answers[_call_id(turn)] = turn.text
+            answers[_call_id(turn)] = turn.text
         elif turn.kind in ("function_call", "message"):
             held.append(turn)
         while held and (_is_answered(held[0], answers) or len(held) > _MOST_HELD_BACK):
