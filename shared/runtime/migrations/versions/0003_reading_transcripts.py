@@ -23,7 +23,7 @@ TO_ERASE_AGAIN = sa.text("transcript_erase_again_at IS NOT NULL")
 POSTGRES_PLAIN = """
 CREATE FUNCTION transcript_search_plain(said text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN regexp_replace(lower(left(said, 100000){collation}), '[^[:alnum:]]+', ' ', 'g')
+RETURN regexp_replace(lower(left(said, 100000){collation}), '[^[:alnum:] ]+', ' ', 'g')
 """
 POSTGRES_WORDS = """
 CREATE FUNCTION transcript_search_words(said text) RETURNS tsvector
