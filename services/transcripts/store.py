@@ -1,18 +1,19 @@
 """Write turns to the database: a turn that comes twice is written once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable
 from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, changed, is_refused
-from shared.runtime.erasure import erased_among, without_text
+from shared.runtime.erasure import without_text
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 
 # SQLite takes 32,766 parameters in a statement, and an item has 20 columns.
@@ -42,7 +43,7 @@ class DatabaseArchive:
             async with self._database.write() as db:
                 query = select(col(SessionRow.id)).where(col(SessionRow.id).in_(wanted))
                 known = set((await db.scalars(query)).all())
-                erased = await erased_among(db, sorted(known))
+                erased = await erased_among(db, known)
                 rows = [self._row(turn, erased) for turn in turns if turn.session_id in known]
                 for start in range(0, len(rows), _ROWS_PER_STATEMENT):
                     statement = insert(TranscriptItemRow).values(rows[start : start + _ROWS_PER_STATEMENT])
@@ -57,3 +58,11 @@ class DatabaseArchive:
     def _row(self, turn: TurnFinished, erased: set[str]) -> dict[str, Any]:
         kept = without_text(turn) if turn.session_id in erased else self._prepare(turn)
         return {**kept.model_dump(), "stored_at": self._now()}
+
+
+async def erased_among(db: AsyncSession, session_ids: Collection[str]) -> set[str]:
+    """Those of the sessions whose transcript was erased."""
+    query = select(col(SessionRow.id)).where(
+        col(SessionRow.id).in_(session_ids), col(SessionRow.transcript_erased_at).is_not(None)
+    )
+    return set((await db.scalars(query)).all())

@@ -4,18 +4,14 @@ The database's row (`SessionRow.transcript_erased_at`) is the truth. The markers
 workers, which have no access to the database: they look before they send what is in their spools.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from shared.contracts.events import TurnFinished
 from shared.contracts.keys import erased_key
-from shared.runtime.tables import SessionRow
 
 # A worker's spool that has been away for longer is refused by the database's row.
 MARKER_TTL: Final = timedelta(days=30)
@@ -35,14 +31,6 @@ async def mark_erased(redis: Redis, session_ids: Iterable[str]) -> None:
 async def is_erased(redis: Redis, session_id: str) -> bool:
     """Whether the session's text must be dropped unsent; raises as above."""
     return bool(await redis.exists(erased_key(session_id)))
-
-
-async def erased_among(db: AsyncSession, session_ids: Sequence[str]) -> set[str]:
-    """Those of the sessions whose transcript was erased, by the database."""
-    query = select(col(SessionRow.id)).where(
-        col(SessionRow.id).in_(session_ids), col(SessionRow.transcript_erased_at).is_not(None)
-    )
-    return set((await db.scalars(query)).all())
 
 
 def without_text(turn: TurnFinished) -> TurnFinished:

@@ -16,13 +16,13 @@ from services.api.problems import Problem
 from services.api.retention import Housekeeping
 from services.api.search import Filters, Order, search_turns
 from services.transcripts.redact import NOT_REDACTED
-from services.transcripts.store import DatabaseArchive
+from services.transcripts.store import DatabaseArchive, erased_among
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import DEAD_LETTERS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
-from shared.runtime.erasure import MARKER_TTL, erased_among, is_erased, without_text
+from shared.runtime.erasure import MARKER_TTL, is_erased, without_text
 from shared.runtime.history import read_history, write_history
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import Entry, dead_letter, publish
