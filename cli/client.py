@@ -89,7 +89,7 @@ class Client:
                 f"no answer from the API at {self._http.base_url}: {error!r}; is `make up` running?"
             ) from None
         if response.is_error:
-            raise ApiError(f"{method} {path}: {response.status_code} {_reason(response)}")
+            raise error_of(method, path, response)
         return response.json() if response.content else None
 
 
@@ -98,6 +98,11 @@ async def open_client(api_url: str) -> AsyncIterator[Client]:
     """Yield a client of the API at `api_url`."""
     async with httpx.AsyncClient(base_url=api_url, timeout=TIMEOUT_S) as http:
         yield Client(http)
+
+
+def error_of(method: str, path: str, response: httpx.Response) -> ApiError:
+    """What the API refused, for the user."""
+    return ApiError(f"{method} {path}: {response.status_code} {_reason(response)}")
 
 
 def _reason(response: httpx.Response) -> str:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from livekit import rtc
@@ -15,6 +16,7 @@ from cli.conversation import hold_conversation
 from cli.demo import run_demo
 from cli.screen import make_console
 from cli.stack import running_api_url
+from cli.transcript import export_transcript, show_search, show_transcript
 from cli.up import run_up
 from cli.voice import VoiceMissing
 
@@ -70,6 +72,51 @@ def call(
 ) -> None:
     """Call the agent, say the sentences, and show what happens and what is said."""
     raise typer.Exit(asyncio.run(_call(api or running_api_url(state) or DEFAULT_API, sentences, agent)))
+
+
+@app.command()
+def transcript(
+    session: Annotated[str, typer.Argument(help="The session's id.")],
+    format: Annotated[
+        str | None, typer.Option(help="jsonl, txt, vtt, csv, openai, vcon or json: an export.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="The export's file; default: standard output.")] = None,
+    api: Annotated[str | None, typer.Option(help="The API's address; default: the local stack's.")] = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Show a conversation, or export it."""
+    api_url = api or running_api_url(state) or DEFAULT_API
+    if format is None and output is None:
+        _run(show_transcript(api_url, session, make_console()))
+    else:
+        _run(export_transcript(api_url, session, format or "txt", output))
+
+
+@app.command()
+def search(
+    *,
+    words: Annotated[str, typer.Argument(help='Words, "phrases", -not, OR.')],
+    role: Annotated[str | None, typer.Option(help="user, assistant or tool.")] = None,
+    agent: Annotated[str | None, typer.Option(help="The agent's name.")] = None,
+    session: Annotated[str | None, typer.Option(help="A session's id.")] = None,
+    since: Annotated[str | None, typer.Option(help="2026-11-23T12:00:00Z")] = None,
+    until: Annotated[str | None, typer.Option(help="2026-11-24T12:00:00Z")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    api: Annotated[str | None, typer.Option(help="The API's address; default: the local stack's.")] = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Search what was said, in all sessions; the newest first."""
+    filters = {"role": role, "agent_name": agent, "session_id": session, "since": since, "until": until}
+    api_url = api or running_api_url(state) or DEFAULT_API
+    _run(show_search(api_url, words, limit, make_console(), **filters))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except (ApiError, OSError) as failure:
+        make_console().print(Text(str(failure), style="red"))
+        raise typer.Exit(1) from None
 
 
 async def _call(api_url: str, sentences: list[str], agent_name: str | None) -> int:

@@ -15,6 +15,7 @@ from services.api.canary import Canaries
 from services.api.forecast import Forecast
 from services.api.health import Health
 from services.api.live import Follower
+from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
 from shared.runtime.background import Loop, running
 from shared.runtime.celery import TaskSender, make_celery
@@ -55,13 +56,19 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     tasks = TaskSender(make_celery("api", settings.celery_broker_url))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     follower = Follower(database=database, redis=redis)
+    me = f"{socket.gethostname()}-{os.getpid()}"
+    housekeeping = Housekeeping(database=database, redis=redis, settings=settings, holder=me, now=utc_now)
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     forecast = Forecast(
         database=database, redis=redis, livekit=livekit, agent_name=settings.livekit_agent_name, now=utc_now
     )
-    loops: dict[str, Loop] = {"relay": relay.run, "follower": follower.run, "forecast": forecast.run}
+    loops: dict[str, Loop] = {
+        "relay": relay.run,
+        "follower": follower.run,
+        "forecast": forecast.run,
+        "housekeeping": housekeeping.run,
+    }
     if settings.canary_interval_s:
-        me = f"{socket.gethostname()}-{os.getpid()}"
         canaries = Canaries(settings=settings, database=database, relay=relay, holder=me, now=utc_now)
         loops["canary"] = canaries.run
     try:

@@ -1,4 +1,4 @@
-"""Read sessions, their history and their transcripts."""
+"""Read sessions and their history."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.problems import unknown_session
-from services.api.schemas import Transcript, TranscriptItem
 from shared.contracts.causes import Cause
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
-from shared.runtime.tables import AttemptRow, EventRow, SessionRow, TranscriptItemRow
+from shared.runtime.tables import AttemptRow, EventRow, SessionRow
 
 # What a session in the line waits for that ends with the next free slot.
 FULL = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
@@ -78,21 +77,3 @@ async def read_events(db: AsyncSession, session_id: str, *, after: int = 0) -> l
         .order_by(col(EventRow.sequence))
     )
     return [row.envelope() for row in (await db.scalars(query)).all()]
-
-
-async def read_transcript(db: AsyncSession, session_id: str) -> Transcript:
-    """Return the stored turns of a session in order, and whether all of them are there."""
-    session = await get_session(db, session_id)
-    query = select(TranscriptItemRow).where(col(TranscriptItemRow.session_id) == session_id)
-    ordered = query.order_by(col(TranscriptItemRow.seq), col(TranscriptItemRow.created_at))
-    items = [TranscriptItem.of(row) for row in (await db.scalars(ordered)).all()]
-    stored = {item.seq for item in items}
-    last = max(max(stored, default=0), session.expected_turns or 0)
-    missing = [seq for seq in range(1, last + 1) if seq not in stored]
-    return Transcript(
-        session_id=session_id,
-        status=SessionStatus(session.status),
-        complete=None if session.expected_turns is None else not missing,
-        missing=missing,
-        items=items,
-    )

@@ -17,7 +17,6 @@ from services.api.read import (
     list_sessions,
     place_in_line,
     read_events,
-    read_transcript,
 )
 from services.api.schemas import (
     Session,
@@ -26,7 +25,6 @@ from services.api.schemas import (
     Started,
     StartSession,
     Timings,
-    Transcript,
     Workers,
 )
 from services.api.start import start_session
@@ -162,13 +160,6 @@ async def events(
     if row.status in TERMINAL and last_event_id >= row.last_sequence:
         return Response(status_code=204)  # tells an EventSource not to come back
     return EventSourceResponse(services.follower.follow(session_id, after=last_event_id))
-
-
-@router.get("/v1/sessions/{session_id}/transcript", tags=["sessions"], summary="Read the conversation")
-async def transcript(request: Request, session_id: str) -> Transcript:
-    """Read the conversation so far, in order."""
-    async with _services(request).database.read() as db:
-        return await read_transcript(db, session_id)
 
 
 @router.get("/v1/workers", tags=["operations"], summary="List agent workers")

@@ -219,16 +219,6 @@ class TranscriptItem(BaseModel):
         return cls(id=row.item_id, **row.model_dump(include=set(cls.model_fields) - {"id"}))
 
 
-class Transcript(BaseModel):
-    """The conversation so far. `complete` is null until the agent has said how many turns there were."""
-
-    session_id: str
-    status: SessionStatus
-    complete: bool | None
-    missing: list[int]
-    items: list[TranscriptItem]
-
-
 class Workers(BaseModel):
     """The agent workers that live now."""
 

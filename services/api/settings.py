@@ -44,3 +44,6 @@ class ApiSettings(
     canary_interval_s: float = Field(
         0, ge=0, le=86_400, description="seconds between two canaries, of all replicas together; 0: none"
     )
+    transcript_retention_days: int = Field(
+        0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"
+    )

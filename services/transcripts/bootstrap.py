@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.transcripts.consume import Consumer
+from services.transcripts.redact import load_redactor, prepare_text
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.keys import TURNS_STREAM
@@ -20,6 +21,8 @@ GROUP = "transcripts"
 @asynccontextmanager
 async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer]:
     """Build the consumer in the running loop, and take it down again."""
+    if settings.transcript_redactor is not None:
+        load_redactor(settings.transcript_redactor)  # better to fail now than at the first turn
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
 
@@ -34,7 +37,7 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
                 group=GROUP,
                 consumer=f"{socket.gethostname()}-{os.getpid()}",
             ),
-            archive=DatabaseArchive(database, now=utc_now),
+            archive=DatabaseArchive(database, now=utc_now, prepare=lambda turn: prepare_text(turn, settings)),
             set_aside=set_aside,
             now=utc_now,
         )

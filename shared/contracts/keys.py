@@ -50,6 +50,11 @@ def history_key(session_id: str) -> str:
     return f"rollcall:history:{session_id}"
 
 
+def erased_key(session_id: str) -> str:
+    """Set for as long as somebody may still hold text of a session whose transcript was erased."""
+    return f"rollcall:erased:{session_id}"
+
+
 # Celery queues and tasks.
 DISPATCH_QUEUE: Final = "rollcall.dispatch"
 VERIFY_QUEUE: Final = "rollcall.verify"

@@ -89,6 +89,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    # Erased text is overwritten with zeros, in pages that an index has given up too.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 

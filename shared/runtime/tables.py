@@ -21,6 +21,8 @@ _WAITING = text("waiting_for IS NOT NULL")
 _CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
+_TRANSCRIPT_KEPT = text("transcript_erased_at IS NULL AND ended_at IS NOT NULL")
+_TO_ERASE_AGAIN = text("transcript_erase_again_at IS NOT NULL")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -45,7 +47,8 @@ class SessionRow(SQLModel, table=True):
 
     `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
     until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
-    a `waiting_for` and is claimed until its deadline; the line lets it go on sooner.
+    a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
+    `transcript_erased_at` on, no text of the session's turns is stored.
     """
 
     __tablename__ = "session"
@@ -60,6 +63,19 @@ class SessionRow(SQLModel, table=True):
             "id",
             postgresql_where=_CANARY,
             sqlite_where=_CANARY_IN_SQLITE,
+        ),
+        Index("ix_session_participant", "participant_identity"),
+        Index(
+            "ix_session_transcript_kept",
+            "ended_at",
+            postgresql_where=_TRANSCRIPT_KEPT,
+            sqlite_where=_TRANSCRIPT_KEPT,
+        ),
+        Index(
+            "ix_session_erase_again",
+            "transcript_erase_again_at",
+            postgresql_where=_TO_ERASE_AGAIN,
+            sqlite_where=_TO_ERASE_AGAIN,
         ),
         Index(
             "uq_session_live_room",
@@ -111,6 +127,8 @@ class SessionRow(SQLModel, table=True):
     ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_erase_again_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class AttemptRow(SQLModel, table=True):

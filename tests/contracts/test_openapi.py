@@ -15,6 +15,9 @@ ROUTES = {
     ("delete", "/v1/sessions/{session_id}"),
     ("get", "/v1/sessions/{session_id}/events"),
     ("get", "/v1/sessions/{session_id}/transcript"),
+    ("delete", "/v1/sessions/{session_id}/transcript"),
+    ("get", "/v1/transcripts/search"),
+    ("post", "/v1/erasures"),
     ("get", "/v1/workers"),
     ("get", "/livez"),
     ("get", "/readyz"),
@@ -119,12 +122,30 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
             "Envelope",
             "specversion id source type subject time datacontenttype severity sequence data",
         ),
-        ("Transcript", "session_id status complete missing items"),
         (
-            "TranscriptItem",
-            "seq id kind role text interrupted language confidence participant_identity attempt "
-            "created_at started_at ended_at metrics extra",
+            "Transcript",
+            "session_id status state complete missing missing_count missing_since erased_at items "
+            "next_after_seq summary",
         ),
+        (
+            "Turn",
+            "seq id kind role text interrupted language confidence participant_identity attempt "
+            "created_at started_at ended_at metrics extra offset_s duration_s latencies",
+        ),
+        (
+            "Latencies",
+            "transcription_delay end_of_turn_delay llm_node_ttft tts_node_ttfb e2e_latency",
+        ),
+        ("Summary", "turns words interruptions by_role latencies"),
+        ("RoleSummary", "turns words interrupted talk_time_s"),
+        ("Percentiles", "p50 p95 count"),
+        ("SearchPage", "results next_cursor"),
+        (
+            "SearchHit",
+            "session_id agent_name seq id kind role language participant_identity created_at rank snippet",
+        ),
+        ("SnippetPart", "text hit"),
+        ("Erasure", "session_ids turns stream_entries dead_letters pending"),
         ("Workers", "workers"),
         (
             "WorkerHeartbeat",
@@ -155,3 +176,21 @@ def test_the_statuses_a_client_may_see_are_these(schema: dict[str, Any]) -> None
 def test_events_may_be_had_as_json_and_as_a_stream(schema: dict[str, Any]) -> None:
     answers = schema["paths"]["/v1/sessions/{session_id}/events"]["get"]["responses"]["200"]["content"]
     assert set(answers) == {"application/json", "text/event-stream"}
+
+
+def test_a_transcript_may_be_had_in_each_of_these_media_types(schema: dict[str, Any]) -> None:
+    answers = schema["paths"]["/v1/sessions/{session_id}/transcript"]["get"]["responses"]["200"]["content"]
+    assert set(answers) == {
+        "application/json",
+        "application/jsonl",
+        "application/x-ndjson",
+        "text/plain",
+        "text/vtt",
+        "text/csv",
+        "application/vcon+json",
+    }
+
+
+def test_these_are_the_formats_of_a_transcript(schema: dict[str, Any]) -> None:
+    formats = ["json", "jsonl", "txt", "vtt", "csv", "openai", "vcon"]
+    assert schema["components"]["schemas"]["Format"]["enum"] == formats

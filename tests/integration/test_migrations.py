@@ -17,7 +17,7 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0002"
+HEAD = "0003"
 TABLES = {
     "dispatch_attempt",
     "lease",
@@ -29,10 +29,14 @@ TABLES = {
 PARTIAL_INDEXES = {
     "ix_session_canary",
     "ix_session_due",
+    "ix_session_erase_again",
     "ix_session_event_unpublished",
+    "ix_session_transcript_kept",
     "ix_session_waiting",
     "uq_session_live_room",
 }
+# Full-text search, which each database does in a way of its own: no model describes it.
+OF_ONE_DATABASE = "transcript_search"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -52,7 +56,7 @@ async def tables(url: str) -> set[str]:
     async with database.engine.connect() as connection:
         names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
     await database.close()
-    return set(names)
+    return {name for name in names if not name.startswith(OF_ONE_DATABASE)}
 
 
 async def pending(url: str) -> str | None:
@@ -85,7 +89,11 @@ async def test_two_replicas_that_migrate_at_once_both_succeed(empty_url: str) ->
 
 def differences(connection: Connection) -> list[object]:
     """In what the schema is not what the models describe."""
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
+
+    def include(_: object, name: str | None, *__: object) -> bool:
+        return not (name or "").startswith(OF_ONE_DATABASE)
+
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": include})
     return list(compare_metadata(context, SQLModel.metadata))
 
 

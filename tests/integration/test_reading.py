@@ -1,24 +1,21 @@
-"""What the API reads: pages of sessions without gaps, and transcripts that know what is missing."""
+"""What the API reads: pages of sessions without gaps, events and attempts in order."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
-from sqlmodel import col
+from sqlalchemy import event
 
 from services.api.problems import Problem
-from services.api.read import get_attempts, list_sessions, place_in_line, read_events, read_transcript
-from services.api.schemas import Transcript
-from services.transcripts.store import DatabaseArchive
+from services.api.read import get_attempts, get_session, list_sessions, place_in_line, read_events
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentReady
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
 from shared.runtime.sessions import claim, record
 from shared.runtime.tables import SessionRow
-from tests.integration.rows import a_turn, put_session
-from tests.unit.making import T0, FakeClock, make_attempt
+from tests.integration.rows import put_session
+from tests.unit.making import T0, make_attempt
 
 
 async def page_through(database: Database, *, limit: int, status: SessionStatus | None = None) -> list[str]:
@@ -152,62 +149,8 @@ async def test_attempts_are_read_in_order(database: Database) -> None:
         assert [attempt.number for attempt in await get_attempts(db, row.id)] == [1, 2, 10]
 
 
-async def transcript(database: Database, session_id: str) -> Transcript:
-    async with database.read() as db:
-        return await read_transcript(db, session_id)
-
-
-async def expect(database: Database, session_id: str, turns: int) -> None:
-    async with database.write() as db:
-        await db.execute(
-            update(SessionRow).where(col(SessionRow.id) == session_id).values(expected_turns=turns)
-        )
-
-
-async def test_turns_are_in_the_order_they_were_spoken_however_they_arrived(database: Database) -> None:
-    row = await put_session(database)
-    archive = DatabaseArchive(database, now=FakeClock())
-    for batch in ([10, 2], [1], [9, 3, 11]):
-        await archive.store([a_turn(row.id, seq) for seq in batch])
-    read = await transcript(database, row.id)
-    assert [item.seq for item in read.items] == [1, 2, 3, 9, 10, 11]
-    assert read.missing == [4, 5, 6, 7, 8]
-
-
-async def test_turns_of_the_same_number_are_in_the_order_of_their_time(database: Database) -> None:
-    row = await put_session(database)
-    later, earlier = (
-        a_turn(row.id, 1, item_id=i, created_at=T0 + timedelta(seconds=s))
-        for i, s in (("later", 2), ("earlier", 1))
-    )
-    await DatabaseArchive(database, now=FakeClock()).store([later, earlier])
-    assert [item.id for item in (await transcript(database, row.id)).items] == ["earlier", "later"]
-
-
-async def test_a_transcript_is_complete_only_when_the_agent_said_how_many_and_all_are_there(
-    database: Database,
-) -> None:
-    row = await put_session(database)
-    archive = DatabaseArchive(database, now=FakeClock())
-    await archive.store([a_turn(row.id, 1), a_turn(row.id, 3)])
-    read = await transcript(database, row.id)
-    assert (read.complete, read.missing) == (None, [2])
-    await expect(database, row.id, 4)
-    read = await transcript(database, row.id)
-    assert (read.complete, read.missing) == (False, [2, 4])
-    await archive.store([a_turn(row.id, 2), a_turn(row.id, 4)])
-    read = await transcript(database, row.id)
-    assert (read.complete, read.missing) == (True, [])
-
-
-async def test_a_conversation_without_a_word_is_complete(database: Database) -> None:
-    row = await put_session(database)
-    await expect(database, row.id, 0)
-    read = await transcript(database, row.id)
-    assert (read.complete, read.missing, read.items) == (True, [], [])
-
-
 async def test_what_is_not_there_is_a_404(database: Database) -> None:
     with pytest.raises(Problem) as raised:
-        await transcript(database, "no-such-session")
+        async with database.read() as db:
+            await get_session(db, "no-such-session")
     assert (raised.value.status, raised.value.code) == (404, "session_not_found")

@@ -1,0 +1,95 @@
+"""Exports of one conversation: which formats there are, and which one a request wants.
+
+Each format is a function that turns a stream of turns into a stream of text, so that a conversation of
+any length takes little memory here.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from services.api.export_json import to_jsonl, to_openai, to_vcon
+from services.api.export_text import to_csv, to_text, to_vtt
+from services.api.transcript_schemas import Turn
+from shared.runtime.tables import SessionRow
+
+Writer = Callable[[SessionRow, AsyncIterator[Turn]], AsyncIterator[str]]
+
+JSON: Final = "application/json"
+
+
+class Format(StrEnum):
+    """The formats by the names that `?format=` takes."""
+
+    JSON = "json"
+    JSONL = "jsonl"
+    TXT = "txt"
+    VTT = "vtt"
+    CSV = "csv"
+    OPENAI = "openai"
+    VCON = "vcon"
+
+
+@dataclass(frozen=True)
+class Export:
+    """How a format is written, and how it is called on the wire and on a disk."""
+
+    write: Writer
+    media_type: str
+    suffix: str
+
+
+EXPORTS: Final = {
+    Format.JSONL: Export(to_jsonl, "application/jsonl", "jsonl"),
+    Format.TXT: Export(to_text, "text/plain; charset=utf-8", "txt"),
+    Format.VTT: Export(to_vtt, "text/vtt; charset=utf-8", "vtt"),
+    Format.CSV: Export(to_csv, "text/csv; charset=utf-8; header=present", "csv"),
+    Format.OPENAI: Export(to_openai, JSON, "openai.json"),
+    Format.VCON: Export(to_vcon, "application/vcon+json", "vcon"),
+}
+
+# What an Accept header may name. OpenAI's messages have no media type of their own.
+_BY_MEDIA_TYPE: Final = {
+    JSON: Format.JSON,
+    "application/jsonl": Format.JSONL,
+    "application/x-ndjson": Format.JSONL,
+    "text/plain": Format.TXT,
+    "text/vtt": Format.VTT,
+    "text/csv": Format.CSV,
+    "application/vcon+json": Format.VCON,
+}
+MEDIA_TYPES: Final = tuple(_BY_MEDIA_TYPE)
+
+
+def wanted_format(asked: Format | None, accept: str) -> Format:
+    """The format that was asked for by name, or the first that the Accept header prefers; else JSON."""
+    if asked is not None:
+        return asked
+    preferences = sorted((_quality(part) for part in accept.split(",")), key=lambda pair: -pair[1])
+    for media_type, quality in preferences:
+        if quality <= 0:
+            continue
+        if media_type in ("*/*", "application/*"):
+            return Format.JSON
+        if media_type == "text/*":
+            return Format.TXT
+        if media_type in _BY_MEDIA_TYPE:
+            return _BY_MEDIA_TYPE[media_type]
+    return Format.JSON
+
+
+def _quality(part: str) -> tuple[str, float]:
+    media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return media_type, float(parameter[2:])
+            except ValueError:
+                return media_type, 0.0
+    return media_type, 1.0
+
+
+def file_name(session: SessionRow, suffix: str) -> str:
+    """The name under which a browser saves the export; a session id has no character that needs quoting."""
+    return f"transcript-{session.id}.{suffix}"

@@ -1,0 +1,135 @@
+"""Housekeeping of transcripts: delete what is too old, and look a second time at what was erased.
+
+One process at a time does it. Every step takes few rows, so that nobody waits for it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from redis.asyncio import Redis
+from sqlalchemy import and_, delete, select, tuple_, update
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import col
+
+from services.api.erase import RETRY, Removed, blank, erase_copies, schedule_again
+from services.api.search import DEFAULT_PROJECT
+from services.api.settings import ApiSettings
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.lease import Lease
+from shared.runtime.logs import get_logger
+from shared.runtime.tables import SessionRow, TranscriptItemRow
+
+log = get_logger(__name__)
+
+LEASE: Final = "transcript-housekeeping"
+LEASE_TERM: Final = timedelta(seconds=30)
+TICK_S: Final = 5.0
+_SESSIONS: Final = 100
+_TURNS: Final = 2000
+
+
+def retention_of(_project: str, settings: ApiSettings) -> timedelta | None:
+    """How long after a session's end its turns are kept; None: for ever. The same for every project,
+    until projects have settings of their own.
+    """
+    days = settings.transcript_retention_days
+    return timedelta(days=days) if days else None
+
+
+class Housekeeping:
+    """Runs in every API process; works in the one that holds the lease."""
+
+    def __init__(
+        self, *, database: Database, redis: Redis, settings: ApiSettings, holder: str, now: Clock
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._settings = settings
+        self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
+        self._now = now
+
+    async def run(self) -> None:
+        """Keep house for ever; what fails now is found again at the next turn."""
+        while True:
+            more = False
+            try:
+                if await self._lease.hold():
+                    await self.erase_again()
+                    more = await self.delete_old(DEFAULT_PROJECT) > 0
+            except (DBAPIError, *UNREACHABLE) as error:
+                log.warning("transcript_housekeeping_interrupted", error=repr(error))
+            await asyncio.sleep(0 if more else TICK_S)
+
+    async def erase_again(self) -> int:
+        """Erase what is due for a second look, and return of how many sessions."""
+        now = self._now()
+        due = (
+            select(col(SessionRow.id))
+            .where(col(SessionRow.transcript_erase_again_at) <= now)
+            .order_by(col(SessionRow.transcript_erase_again_at))
+            .limit(_SESSIONS)
+        )
+        async with self._database.read() as db:
+            session_ids = list((await db.scalars(due)).all())
+        if not session_ids:
+            return 0
+        removed = Removed()
+        # Until this has gone well, it comes again; and not at once, since it reads whole streams.
+        await schedule_again(self._database, session_ids, at=now + RETRY)
+        async with self._database.write() as db:
+            removed.turns = await blank(db, session_ids)
+        await erase_copies(
+            removed, session_ids, None, database=self._database, redis=self._redis, now=self._now
+        )
+        if not removed.pending:
+            await schedule_again(self._database, session_ids, at=None)
+        if removed.turns or removed.stream_entries or removed.dead_letters:
+            log.info("late_turns_erased", sessions=len(session_ids), **vars(removed))
+        return len(session_ids)
+
+    async def delete_old(self, project: str) -> int:
+        """Delete one batch of turns whose time is over, and return how many rows it touched."""
+        keep = retention_of(project, self._settings)
+        if keep is None:
+            return 0
+        now = self._now()
+        old = (
+            select(col(SessionRow.id))
+            .where(
+                col(SessionRow.project) == project,
+                col(SessionRow.ended_at) < now - keep,
+                col(SessionRow.transcript_erased_at).is_(None),
+            )
+            .order_by(col(SessionRow.ended_at))
+            .limit(_SESSIONS)
+        )
+        async with self._database.read() as db:
+            session_ids = list((await db.scalars(old)).all())
+        return await self._delete(session_ids) if session_ids else 0
+
+    async def _delete(self, session_ids: Sequence[str]) -> int:
+        turn = tuple_(col(TranscriptItemRow.session_id), col(TranscriptItemRow.item_id))
+        some = (
+            select(col(TranscriptItemRow.session_id), col(TranscriptItemRow.item_id))
+            .where(col(TranscriptItemRow.session_id).in_(session_ids))
+            .limit(_TURNS)
+        )
+        left = select(col(TranscriptItemRow.item_id)).where(
+            col(TranscriptItemRow.session_id) == col(SessionRow.id)
+        )
+        emptied = and_(col(SessionRow.id).in_(session_ids), ~left.exists())
+        async with self._database.write() as db:
+            turns = await changed(db, delete(TranscriptItemRow).where(turn.in_(some)))
+            # A session without turns is done with; later ones are stored without their text.
+            sessions = await changed(
+                db,
+                update(SessionRow)
+                .where(emptied)
+                .values(transcript_erased_at=self._now())
+                .execution_options(synchronize_session=False),
+            )
+        log.info("old_turns_deleted", turns=turns, sessions=sessions)
+        return turns + sessions

@@ -1,0 +1,122 @@
+"""The routes of transcripts: each reads the request, calls one function, and shapes the answer."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, AwareDatetime
+
+from services.api.bootstrap import Services
+from services.api.conversation import call_started_at, each_turn, read_conversation
+from services.api.erase import erase_participant, erase_session
+from services.api.export import EXPORTS, MEDIA_TYPES, Export, Format, file_name, wanted_format
+from services.api.problems import PROBLEMS
+from services.api.read import get_session
+from services.api.search import Filters, Order, search_turns
+from services.api.transcript_schemas import Erasure, ErasureRequest, SearchPage, Transcript
+from shared.contracts.sessions import Role
+from shared.runtime.clock import utc_now
+
+router = APIRouter(responses=PROBLEMS, tags=["transcripts"])
+
+_MAX_INT = 2**31 - 1
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _storable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must not contain control characters or lone surrogates")
+    return value
+
+
+def _of_our_time(value: datetime) -> datetime:
+    if not 1970 <= value.year <= 9000:
+        raise ValueError("must be between the years 1970 and 9000")
+    return value
+
+
+Text = Annotated[str, Query(max_length=128), AfterValidator(_storable)]
+Time = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
+
+
+@router.get(
+    "/v1/sessions/{session_id}/transcript",
+    summary="Read the conversation",
+    response_model=Transcript,
+    responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES}}},
+)
+async def transcript(
+    *,
+    request: Request,
+    session_id: str,
+    format: Annotated[Format | None, Query(description="default: by the Accept header, or json")] = None,
+    limit: Annotated[int, Query(ge=1, le=5000, description="of JSON; exports are whole")] = 1000,
+    after_seq: Annotated[int, Query(ge=0, le=_MAX_INT)] = 0,
+    accept: Annotated[str, Header()] = "*/*",
+) -> Any:
+    """Read the conversation so far, in order, and whether it is complete; or export all of it."""
+    database = _services(request).database
+    wanted = wanted_format(format, accept)
+    async with database.read() as db:
+        if wanted is Format.JSON:
+            return await read_conversation(db, session_id, limit=limit, after_seq=after_seq, now=utc_now())
+        session = await get_session(db, session_id)
+        started_at = await call_started_at(db, session)
+    export: Export = EXPORTS[wanted]
+    turns = each_turn(database, session_id, started_at)
+    return StreamingResponse(
+        export.write(session, turns),
+        media_type=export.media_type,
+        headers={
+            "Content-Disposition": f'attachment; filename="{file_name(session, export.suffix)}"',
+            "Cache-Control": "no-store",
+            "Vary": "Accept",
+        },
+    )
+
+
+@router.delete("/v1/sessions/{session_id}/transcript", summary="Erase the text of a conversation")
+async def erase(request: Request, session_id: str) -> Erasure:
+    """Erase what was said, wherever it is kept, for ever. When, by whom and how long stays."""
+    services = _services(request)
+    return await erase_session(session_id, database=services.database, redis=services.redis, now=utc_now)
+
+
+@router.post("/v1/erasures", summary="Erase what was said with a participant")
+async def erase_by_participant(request: Request, wish: ErasureRequest) -> Erasure:
+    """Erase the text of every session in which the participant took part."""
+    services = _services(request)
+    return await erase_participant(
+        wish.participant_identity, database=services.database, redis=services.redis, now=utc_now
+    )
+
+
+@router.get("/v1/transcripts/search", summary="Search what was said")
+async def search(
+    *,
+    request: Request,
+    q: Annotated[str, Query(max_length=500, description='words, "phrases", -not, OR')],
+    since: Time | None = None,
+    until: Time | None = None,
+    agent_name: Text | None = None,
+    role: Role | None = None,
+    session_id: Text | None = None,
+    language: Text | None = None,
+    order: Order = Order.NEWEST,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+) -> SearchPage:
+    """Search every conversation for turns. `since` is within the time, `until` is not."""
+    return await search_turns(
+        _services(request).database,
+        q,
+        filters=Filters(since, until, agent_name, role, session_id, language),
+        order=order,
+        limit=limit,
+        cursor=cursor,
+    )

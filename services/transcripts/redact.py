@@ -1,0 +1,105 @@
+"""What of a turn's text is stored: all of it, what a redactor leaves, or nothing."""
+
+import importlib
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal, Protocol
+
+from shared.contracts.events import TurnFinished
+from shared.runtime.erasure import without_text
+from shared.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+Redactor = Callable[[str], str]
+
+# Stored in place of a text that the redactor has failed on. The raw text never is.
+NOT_REDACTED = "[not stored: the redactor failed]"
+
+
+class RedactionSettings(Protocol):
+    """What of the consumer's settings matters here."""
+
+    @property
+    def transcript_store(self) -> Literal["full", "metadata"]: ...
+
+    @property
+    def transcript_redactor(self) -> str | None: ...
+
+
+def prepare_text(turn: TurnFinished, settings: RedactionSettings) -> TurnFinished:
+    """Return the turn as it is to be stored. Never raises: what can't be redacted is left out.
+
+    Raises `RedactorMissing` only if the redactor's name names nothing; `load_redactor` at the process's
+    start finds that out in time.
+    """
+    if settings.transcript_store == "metadata":
+        return without_text(turn)
+    if settings.transcript_redactor is None:
+        return turn
+    return redact(turn, load_redactor(settings.transcript_redactor))
+
+
+def redact(turn: TurnFinished, redactor: Redactor) -> TurnFinished:
+    """Return the turn with its text, and every text within its `extra`, redacted."""
+    try:
+        return turn.model_copy(update={"text": _checked(redactor, turn.text), **_extra(turn, redactor)})
+    except Exception as error:
+        # Not its message, nor its traceback: both may quote the text.
+        log.error(  # noqa: TRY400
+            "redactor_failed", session_id=turn.session_id, seq=turn.seq, error=type(error).__name__
+        )
+        return without_text(turn).model_copy(update={"text": NOT_REDACTED})
+
+
+def _extra(turn: TurnFinished, redactor: Redactor) -> dict[str, Any]:
+    return {"extra": {name: _inside(value, redactor) for name, value in turn.extra.items()}}
+
+
+def _inside(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return _as_json(value, redactor)
+    if isinstance(value, list):
+        return [_inside(part, redactor) for part in value]
+    if isinstance(value, dict):
+        return {name: _inside(part, redactor) for name, part in value.items()}
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # A telephone number may come as a number.
+        return value if _checked(redactor, str(value)) == str(value) else _checked(redactor, str(value))
+    return value
+
+
+def _as_json(value: str, redactor: Redactor) -> str:
+    """Redact a text; the arguments of a tool, which are JSON in a text, stay JSON."""
+    if value.startswith(("{", "[")):
+        try:
+            return json.dumps(_inside(json.loads(value), redactor), ensure_ascii=False)
+        except ValueError:
+            pass
+    return _checked(redactor, value)
+
+
+def _checked(redactor: Redactor, text: str) -> str:
+    redacted = redactor(text)
+    if not isinstance(redacted, str):
+        raise TypeError("a redactor returns a text")
+    return redacted
+
+
+class RedactorMissing(Exception):
+    """TRANSCRIPT_REDACTOR names nothing that can be called."""
+
+
+@lru_cache
+def load_redactor(name: str) -> Redactor:
+    """Import the function that `package.module:function` names; raises `RedactorMissing`."""
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RedactorMissing(f"TRANSCRIPT_REDACTOR={name}: {error}") from error
+    if not callable(found):
+        raise RedactorMissing(f"TRANSCRIPT_REDACTOR={name}: that is not a function")
+    redactor: Redactor = found
+    return redactor
