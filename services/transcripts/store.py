@@ -1,21 +1,66 @@
-"""Write turns to the database: a turn that comes twice is written once."""
+"""Write turns to the database: a turn that comes twice is written once.
 
-from collections.abc import Sequence
+PostgreSQL gets a batch as one JSON text and takes it apart itself, which is four times cheaper for this
+process than an array for each column, and as quick as COPY into a staging table (docs/adr/0009).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import select
+from pydantic import TypeAdapter
+from sqlalchemy import TextClause, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable
+from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
 from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed, is_refused
+from shared.runtime.database import UNREACHABLE, Database, is_refused
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 
-# SQLite takes 32,766 parameters in a statement, and an item has 20 columns.
-_ROWS_PER_STATEMENT = 500
+# A server that was cut off without a word would hold the batch for ever.
+STORE_TIMEOUT_S = 30.0
+
+_TABLE: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
+_COLUMNS = [column for column in _TABLE.columns if column.name in TurnFinished.model_fields]
+_TURNS = TypeAdapter(Sequence[TurnFinished])
+_SPANS = TypeAdapter(list[tuple[str, int, int]])
+
+
+def _postgres_insert() -> TextClause:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    names = ", ".join(column.name for column in _COLUMNS)
+    typed = ", ".join(f"{column.name} {column.type.compile(dialect)}" for column in _COLUMNS)
+    return text(
+        f"INSERT INTO {_TABLE.name} ({names}, stored_at)"  # noqa: S608
+        f" SELECT {names}, CAST(:stored_at AS timestamptz)"
+        f" FROM json_to_recordset(CAST(:turns AS json)) AS turn ({typed})"
+        " ON CONFLICT DO NOTHING"
+    )
+
+
+_INSERT_POSTGRES = _postgres_insert()
+_INSERT_SQLITE = sqlite.insert(_TABLE).on_conflict_do_nothing()
+
+_NEIGHBOURS = (
+    "SELECT item.session_id, item.seq, count(*) FROM {spans} JOIN transcript_item AS item"
+    " ON item.session_id = span.id AND item.seq BETWEEN span.low AND span.high GROUP BY 1, 2"
+)
+_NEIGHBOURS_POSTGRES = text(
+    _NEIGHBOURS.format(
+        spans="(SELECT value->>0 AS id, CAST(value->>1 AS int) AS low, CAST(value->>2 AS int) AS high"
+        " FROM json_array_elements(CAST(:spans AS json))) AS span"
+    )
+)
+_NEIGHBOURS_SQLITE = text(
+    _NEIGHBOURS.format(
+        spans="(SELECT value->>0 AS id, value->>1 AS low, value->>2 AS high FROM json_each(:spans)) AS span"
+    )
+)
 
 
 class DatabaseArchive:
@@ -27,23 +72,61 @@ class DatabaseArchive:
 
     async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
         """Write the turns; see `ports.Archive.store`."""
-        wanted: set[str] = {turn.session_id for turn in turns}
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        new = 0
-        try:
-            async with self._database.write() as db:
-                query = select(col(SessionRow.id)).where(col(SessionRow.id).in_(wanted))
-                known = set((await db.scalars(query)).all())
-                rows = [self._row(turn) for turn in turns if turn.session_id in known]
-                for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-                    statement = insert(TranscriptItemRow).values(rows[start : start + _ROWS_PER_STATEMENT])
-                    new += await changed(db, statement.on_conflict_do_nothing())
-        except (DBAPIError, OverflowError, *UNREACHABLE) as error:
-            refused = isinstance(error, OverflowError) or (
-                isinstance(error, DBAPIError) and is_refused(error)
+        async with _failures_classed(), self._database.write() as db:
+            wanted: set[str] = {turn.session_id for turn in turns}
+            known = await _projects(db, wanted)
+            # In one order, so that two consumers with the same turns wait for each other, and not crosswise.
+            rows = sorted(
+                (turn for turn in turns if turn.session_id in known),
+                key=lambda turn: (turn.session_id, turn.item_id),
             )
-            raise (ArchiveRefused if refused else ArchiveUnavailable)(repr(error)) from error
-        return new, wanted - known
+            new = await self._insert(db, rows) if rows else 0
+        return new, wanted - known.keys()
 
-    def _row(self, turn: TurnFinished) -> dict[str, Any]:
-        return {**turn.model_dump(), "stored_at": self._now()}
+    async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
+        """The projects of sessions; see `ports.Archive.projects`."""
+        async with _failures_classed(), self._database.read() as db:
+            return await _projects(db, session_ids)
+
+    async def oddities(self, turns: Sequence[TurnFinished]) -> Oddities:
+        """What doesn't fit; see `ports.Archive.oddities`."""
+        spans: dict[str, tuple[int, int]] = {}
+        for turn in turns:
+            low, high = spans.get(turn.session_id, (turn.seq - 1, turn.seq))
+            spans[turn.session_id] = (min(low, turn.seq - 1), max(high, turn.seq))
+        query = _NEIGHBOURS_SQLITE if self._database.is_sqlite else _NEIGHBOURS_POSTGRES
+        asked = _SPANS.dump_json([(session_id, *span) for session_id, span in spans.items()]).decode()
+        async with _failures_classed(), self._database.read() as db:
+            answer = (await db.execute(query, {"spans": asked})).all()
+        found = {(session_id, seq): count for session_id, seq, count in answer}
+        places = {(turn.session_id, turn.seq) for turn in turns}
+        return Oddities(
+            conflicts=sum(found.get(place, 1) > 1 for place in places),
+            gaps=sum(seq > 1 and (session_id, seq - 1) not in found for session_id, seq in places),
+        )
+
+    async def _insert(self, db: AsyncSession, turns: Sequence[TurnFinished]) -> int:
+        parameters: Any
+        if self._database.is_sqlite:
+            statement: Any = _INSERT_SQLITE
+            parameters = [{**turn.model_dump(), "stored_at": self._now()} for turn in turns]
+        else:
+            statement = _INSERT_POSTGRES
+            parameters = {"turns": _TURNS.dump_json(turns).decode(), "stored_at": self._now()}
+        result: Any = await db.execute(statement, parameters)
+        return int(result.rowcount)
+
+
+async def _projects(db: AsyncSession, session_ids: Collection[str]) -> dict[str, str]:
+    query = select(col(SessionRow.id), col(SessionRow.project)).where(col(SessionRow.id).in_(session_ids))
+    return {row.id: row.project for row in await db.execute(query)}
+
+
+@asynccontextmanager
+async def _failures_classed() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STORE_TIMEOUT_S):
+            yield
+    except (DBAPIError, OverflowError, *UNREACHABLE) as error:
+        refused = isinstance(error, OverflowError) or (isinstance(error, DBAPIError) and is_refused(error))
+        raise (ArchiveRefused if refused else ArchiveUnavailable)(repr(error)) from error

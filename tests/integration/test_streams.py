@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from cli.process import Process
@@ -53,6 +54,10 @@ async def take(group: ConsumerGroup, wanted: int, *, acknowledge: bool = True) -
 async def _batches(group: ConsumerGroup) -> AsyncIterator[Sequence[Entry]]:
     async for batch in group.batches():
         yield batch
+
+
+def lost_pending() -> float:
+    return REGISTRY.get_sample_value("stream_lost_pending_total", {"stream": STREAM, "group": "group"}) or 0
 
 
 async def pending(redis: Redis) -> int:
@@ -154,15 +159,26 @@ async def test_an_acknowledgement_that_is_lost_is_no_error(own_redis: tuple[str,
     await redis.aclose()
 
 
-async def test_an_entry_that_was_trimmed_while_pending_says_that_it_is_empty(redis: Redis) -> None:
+async def test_what_was_cut_off_while_pending_is_counted_and_not_handed_out(redis: Redis) -> None:
+    before = lost_pending()
     await put(redis, 1, 2)
     await take(consumer(redis), 2, acknowledge=False)
     await redis.xtrim(STREAM, maxlen=1, approximate=False)
-    async with asyncio.timeout(PATIENCE_S), aclosing(_batches(consumer(redis))) as batches:
-        batch = await anext(batches)
-    assert [bool(entry.fields) for entry in batch] == [False, True]
-    with pytest.raises(KeyError):
-        batch[0].envelope()
+    assert await take(consumer(redis), 1) == [2]
+    assert await pending(redis) == 0
+    assert lost_pending() == before + 1
+
+
+async def test_what_a_dead_consumer_lost_is_counted_by_its_heir(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = lost_pending()
+    await put(redis, 1, 2)
+    await take(consumer(redis, "dead"), 2, acknowledge=False)
+    await redis.xtrim(STREAM, maxlen=1, approximate=False)
+    monkeypatch.setattr(streams, "CLAIM_IDLE_MS", 1)
+    assert await take(consumer(redis, "heir"), 1) == [2]
+    assert lost_pending() == before + 1
 
 
 async def test_a_dead_letter_says_where_it_came_from_and_why(redis: Redis) -> None:

@@ -1,8 +1,9 @@
 """The transcript consumer on a real stream and a real database: stored, then acknowledged, once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -10,7 +11,7 @@ from sqlalchemy import text
 
 from services.transcripts.bootstrap import GROUP, open_consumer
 from services.transcripts.consume import Consumer
-from services.transcripts.ports import ArchiveUnavailable
+from services.transcripts.ports import ArchiveUnavailable, Oddities
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import AgentReady, TurnFinished, wrap
@@ -19,6 +20,7 @@ from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STR
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter, publish
+from shared.runtime.watermark import publish_stored
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
 from tests.support.sessions import until
@@ -91,7 +93,7 @@ async def test_what_cannot_be_stored_is_set_aside_and_holds_up_nothing(
     assert await reasons(redis) == [
         "malformed",
         "malformed",
-        "malformed",
+        "unknown_type",
         "unexpected_type",
         "malformed",
         "unknown_session",
@@ -145,13 +147,26 @@ class FailsAtFirst:
             raise ArchiveUnavailable("away")
         return await self.archive.store(turns)
 
+    async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
+        return await self.archive.projects(session_ids)
+
+    async def oddities(self, turns: Sequence[TurnFinished]) -> Oddities:
+        return await self.archive.oddities(turns)
+
 
 def make_consumer(archive: FailsAtFirst | DatabaseArchive, redis: Redis, name: str = "c-1") -> Consumer:
     async def set_aside(entry: Entry, reason: str) -> None:
         await dead_letter(redis, TURNS_STREAM, entry, reason)
 
     group = ConsumerGroup(redis, stream=TURNS_STREAM, group=GROUP, consumer=name)
-    return Consumer(group=group, archive=archive, set_aside=set_aside, now=utc_now)
+    return Consumer(
+        group=group,
+        archive=archive,
+        set_aside=set_aside,
+        tell_stored=partial(publish_stored, redis),
+        max_turn_bytes=100_000,
+        now=utc_now,
+    )
 
 
 async def test_a_turn_is_acknowledged_only_after_it_is_committed(database: Database, redis: Redis) -> None:
