@@ -12,6 +12,7 @@ from rich.text import Text
 from cli.client import ApiError, open_client
 from cli.conversation import hold_conversation
 from cli.demo import run_demo
+from cli.replay import replay
 from cli.screen import make_console
 from cli.stack import running_api_url
 from cli.up import run_up
@@ -34,6 +35,9 @@ app = typer.Typer(
 def _quiet() -> None:
     # The RTC library logs each connection; what matters is shown by the commands themselves.
     logging.getLogger("livekit").setLevel(logging.ERROR)
+
+
+app.command()(replay)
 
 
 @app.command()

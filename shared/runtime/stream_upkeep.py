@@ -51,7 +51,7 @@ async def look_after(redis: Redis, stream: str, group: str) -> GroupState | None
     """Trim the stream and gauge the group; None if there is none. Raises `RedisError` or `OSError`."""
     seconds, microseconds = await redis.time()
     now_ms = seconds * 1000 + microseconds // 1000
-    await trim(redis, stream, now_ms=now_ms)
+    await trim(redis, stream, now_ms=now_ms, keep_ms=KEEP_MS)
     state = await group_state(redis, stream, group, now_ms=now_ms)
     if state is not None:
         _BACKLOG.labels(stream, group).set(state.backlog)
@@ -60,7 +60,7 @@ async def look_after(redis: Redis, stream: str, group: str) -> GroupState | None
     return state
 
 
-async def trim(redis: Redis, stream: str, *, now_ms: int, keep_ms: int = KEEP_MS) -> int:
+async def trim(redis: Redis, stream: str, *, now_ms: int, keep_ms: int) -> int:
     """Remove what every group has acknowledged and what is older than `keep_ms`; returns how many."""
     # The groups first: what is delivered between the two questions is pending, and above the floor.
     groups: Any = await redis.xinfo_groups(stream)

@@ -169,7 +169,7 @@ class ConsumerGroup:
         if self._claim_from == "0-0":  # once round
             await self._look_after()
             self._next_upkeep = loop.time() + CLAIM_INTERVAL_S
-        return batch
+        return batch or await self._read(">")
 
     async def _read(self, start: str) -> list[Entry]:
         reply: Any = await self._redis.xreadgroup(
