@@ -1,11 +1,13 @@
 """The transcript consumer on a real stream and a real database: stored, then acknowledged, once."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from sqlalchemy import text
 
@@ -16,11 +18,11 @@ from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import AgentReady, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM
+from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM, stored_key
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
-from shared.runtime.streams import ConsumerGroup, Entry, dead_letter, publish
-from shared.runtime.watermark import publish_stored
+from shared.runtime.streams import FIRST_READ_COUNT, ConsumerGroup, Entry, dead_letter, publish
+from shared.runtime.watermark import publish_stored, read_stored
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
 from tests.support.sessions import until
@@ -223,3 +225,135 @@ async def test_a_connection_that_postgres_cuts_is_waited_out(
         await until_acknowledged(redis, 1, task)
     assert await count(database, "transcript_item") == 1
     await database.close()
+
+
+def entry_of(turn: TurnFinished, **changes: object) -> dict[str, str]:
+    envelope = wrap(turn, session_id=turn.session_id, source="tests", time=T0).model_dump(mode="json")
+    return {ENVELOPE_FIELD: json.dumps({**envelope, **changes})}
+
+
+async def test_strangers_are_set_aside_with_their_reason(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row, other = await put_session(database), await put_session(database, project="theirs")
+    strangers = {
+        "oversized": entry_of(a_turn(row.id, 1, text="x" * 3_000)),
+        "session_mismatch": entry_of(a_turn(row.id, 2), subject=f"session/{other.id}"),
+        "bad_sequence": entry_of(a_turn(row.id, 0)),
+        "foreign_project": entry_of(a_turn(other.id, 1), project="default"),
+        "unknown_type": entry_of(a_turn(row.id, 3), type="transcript.turn_finished.v2"),
+        "unknown_session": entry_of(a_turn("nobody", 1), project="default"),
+    }
+    for fields in strangers.values():
+        await redis.xadd(TURNS_STREAM, dict(fields))
+    await redis.xadd(TURNS_STREAM, dict(entry_of(a_turn(other.id, 2), project="theirs")))
+    await say(redis, a_turn(row.id, 4), a_turn(row.id, 5, text="ü" * 200))
+    settings = TranscriptsSettings(database_url=database_url, redis_url=redis_url, turn_max_bytes=2_000)
+    async with open_consumer(settings) as consumer, in_background(consumer.run()) as task:
+        await until_acknowledged(redis, 9, task)
+    assert sorted(await reasons(redis)) == sorted(strangers)
+    assert await count(database, "transcript_item") == 3
+
+
+async def test_the_watermark_has_what_is_stored_and_not_what_was_set_aside(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    await say(redis, a_turn(row.id, 1), a_turn(row.id, 2, attempt=2**31), a_turn(row.id, 3))
+    await say(redis, a_turn("nobody", 1))
+    async with consuming(database_url, redis_url) as task:
+        await until_acknowledged(redis, 4, task)
+    stored = await read_stored(redis, row.id, job_id=None, attempt=1)
+    assert [seq for seq in range(5) if stored.has(seq)] == [1, 3]
+    assert not (await read_stored(redis, "nobody", job_id=None, attempt=1)).has(1)
+
+
+async def test_a_watermark_that_redis_lost_is_published_anew_for_turns_that_come_again(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    async with consuming(database_url, redis_url) as task:
+        await say(redis, a_turn(row.id, 1))
+        await until_acknowledged(redis, 1, task)
+        await redis.delete(stored_key(row.id, "attempt-1"))
+        await say(redis, a_turn(row.id, 1))
+        await until_acknowledged(redis, 2, task)
+    assert (await read_stored(redis, row.id, job_id=None, attempt=1)).has(1)
+
+
+class Breaks(FailsAtFirst):
+    """An archive with a bug that shows in its first calls."""
+
+    async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+        if self.failures:
+            self.failures -= 1
+            raise ZeroDivisionError
+        return await self.archive.store(turns)
+
+
+async def test_a_batch_that_fails_for_no_known_reason_comes_again(database: Database, redis: Redis) -> None:
+    row = await put_session(database)
+    archive = Breaks(DatabaseArchive(database, now=utc_now), redis, failures=1)
+    await say(redis, a_turn(row.id, 1))
+    async with in_background(make_consumer(archive, redis).run()) as task:
+        await until_acknowledged(redis, 1, task)
+    assert await count(database, "transcript_item") == 1
+    assert await reasons(redis) == []
+
+
+class IsSlow(FailsAtFirst):
+    """An archive that answers only when it is let."""
+
+    def __init__(self, archive: DatabaseArchive, redis: Redis) -> None:
+        super().__init__(archive, redis, failures=0)
+        self.answers = asyncio.Event()
+
+    async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+        await self.answers.wait()
+        return await self.archive.store(turns)
+
+
+async def test_while_the_database_is_slow_turns_wait_in_redis(database: Database, redis: Redis) -> None:
+    row = await put_session(database)
+    archive = IsSlow(DatabaseArchive(database, now=utc_now), redis)
+    for start in range(1, 500, 100):
+        await say(redis, *(a_turn(row.id, seq) for seq in range(start, start + 100)))
+
+    async def taken() -> int:
+        found = await redis.xinfo_groups(TURNS_STREAM)
+        return int(found[0]["pending"]) if found else 0
+
+    async def both_taken() -> bool:
+        # The first batch is being stored, the second is parsed and waits.
+        return await taken() == FIRST_READ_COUNT + 2 * FIRST_READ_COUNT
+
+    async with in_background(make_consumer(archive, redis).run()) as task:
+        await until(both_taken, what="the consumer has two batches")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await both_taken()
+        archive.answers.set()
+        await until_acknowledged(redis, 500, task)
+    assert await count(database, "transcript_item") == 500
+
+
+async def test_what_does_not_fit_is_counted(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    before = metric("conflicts"), metric("gaps")
+    async with consuming(database_url, redis_url) as task:
+        await say(redis, a_turn(row.id, 1), a_turn(row.id, 2))
+        await until_acknowledged(redis, 2, task)
+        await say(redis, a_turn(row.id, 2, item_id="another"), a_turn(row.id, 4))
+        await until_acknowledged(redis, 4, task)
+
+        async def counted() -> bool:
+            return (metric("conflicts"), metric("gaps")) == (before[0] + 1, before[1] + 1)
+
+        await until(counted, what="one conflict and one gap are counted")
+    assert await count(database, "transcript_item") == 4
+
+
+def metric(name: str) -> float:
+    return REGISTRY.get_sample_value(f"transcript_{name}_total") or 0
