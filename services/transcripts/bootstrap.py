@@ -25,6 +25,8 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
 
+    archive = DatabaseArchive(database, now=utc_now)
+
     async def set_aside(entry: Entry, reason: str) -> None:
         await dead_letter(redis, TURNS_STREAM, entry, reason)
 
@@ -40,12 +42,13 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
                 consumer=f"{socket.gethostname()}-{os.getpid()}",
                 max_count=settings.transcripts_batch_turns,
             ),
-            archive=DatabaseArchive(database, now=utc_now),
+            archive=archive,
             set_aside=set_aside,
             tell_stored=tell_stored,
             max_turn_bytes=settings.turn_max_bytes,
             now=utc_now,
         )
     finally:
+        await archive.aclose()
         await redis.aclose()
         await database.close()

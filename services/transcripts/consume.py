@@ -17,6 +17,8 @@ from shared.runtime.streams import UNREACHABLE, Entry
 log = get_logger(__name__)
 
 RETRY_DELAY_S = 0.5
+# Of a large batch, only so many turns are looked at: working off a backlog comes first.
+ODDITIES_SOUGHT = 100
 
 SetAside = Callable[[Entry, str], Awaitable[None]]
 Answer = TypeVar("Answer")
@@ -91,7 +93,7 @@ class Consumer:
         metrics.batch_settled(len(batch), time.monotonic() - started)
         self._count(stored, new)
         if new:
-            await self._look_for_oddities([parsed.turn for parsed in stored])
+            await self._look_for_oddities([parsed.turn for parsed in stored[:ODDITIES_SOUGHT]])
 
     async def _store(self, turns: Sequence[Parsed]) -> tuple[list[Parsed], int]:
         """Store all of them, but for those that can't be; returns what is stored, and how many are new."""
@@ -162,5 +164,4 @@ class Consumer:
         now = self._now()
         for parsed in turns:
             metrics.turn_lagged(max(0.0, (now - parsed.published_at).total_seconds()))
-            turn = parsed.turn
-            log.debug("turn_stored", session_id=turn.session_id, seq=turn.seq, role=turn.role)
+        log.debug("turns_stored", turns=len(turns), new=new)

@@ -5,7 +5,7 @@ from prometheus_client import Counter, Histogram
 _STORED = Counter("transcript_turns_stored_total", "Turns written to the database.")
 _DUPLICATES = Counter("transcript_duplicates_total", "Turns that were stored already.")
 _CONFLICTS = Counter(
-    "transcript_conflicts_total", "Turns whose number another turn of the session bears too; both are kept."
+    "transcript_conflicts_total", "Turns whose number another turn of the session bears too; all are kept."
 )
 _GAPS = Counter("transcript_gaps_total", "Turns that were stored before the turn in front of them.")
 _DEAD_LETTERS = Counter("transcript_dead_lettered_total", "Entries set aside.", ["reason"])

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import TextClause, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
@@ -24,6 +24,7 @@ from shared.runtime.tables import SessionRow, TranscriptItemRow
 
 # A server that was cut off without a word would hold the batch for ever.
 STORE_TIMEOUT_S = 30.0
+_KNOWN_SESSIONS = 20_000
 
 _TABLE: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
 _COLUMNS = [column for column in _TABLE.columns if column.name in TurnFinished.model_fields]
@@ -69,19 +70,25 @@ class DatabaseArchive:
     def __init__(self, database: Database, *, now: Clock) -> None:
         self._database = database
         self._now = now
+        self._known: dict[str, None] = {}
+        self._idle: list[AsyncConnection] = []
 
     async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
         """Write the turns; see `ports.Archive.store`."""
-        async with _failures_classed(), self._database.write() as db:
-            wanted: set[str] = {turn.session_id for turn in turns}
-            known = await _projects(db, wanted)
+        wanted: set[str] = {turn.session_id for turn in turns}
+        async with _failures_classed():
+            unknown = await self._unknown(wanted)
             # In one order, so that two consumers with the same turns wait for each other, and not crosswise.
             rows = sorted(
-                (turn for turn in turns if turn.session_id in known),
+                (turn for turn in turns if turn.session_id not in unknown),
                 key=lambda turn: (turn.session_id, turn.item_id),
             )
-            new = await self._insert(db, rows) if rows else 0
-        return new, wanted - known.keys()
+            try:
+                new = await self._insert(rows) if rows else 0
+            except DBAPIError:
+                self._known.clear()  # a session may have been erased
+                raise
+        return new, unknown
 
     async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
         """The projects of sessions; see `ports.Archive.projects`."""
@@ -94,10 +101,14 @@ class DatabaseArchive:
         for turn in turns:
             low, high = spans.get(turn.session_id, (turn.seq - 1, turn.seq))
             spans[turn.session_id] = (min(low, turn.seq - 1), max(high, turn.seq))
-        query = _NEIGHBOURS_SQLITE if self._database.is_sqlite else _NEIGHBOURS_POSTGRES
-        asked = _SPANS.dump_json([(session_id, *span) for session_id, span in spans.items()]).decode()
-        async with _failures_classed(), self._database.read() as db:
-            answer = (await db.execute(query, {"spans": asked})).all()
+        asked = {"spans": _SPANS.dump_json([(key, *span) for key, span in spans.items()]).decode()}
+        async with _failures_classed():
+            if self._database.is_sqlite:
+                async with self._database.read() as db:
+                    answer = (await db.execute(_NEIGHBOURS_SQLITE, asked)).all()
+            else:
+                async with self._connection() as connection:
+                    answer = (await connection.execute(_NEIGHBOURS_POSTGRES, asked)).all()
         found = {(session_id, seq): count for session_id, seq, count in answer}
         places = {(turn.session_id, turn.seq) for turn in turns}
         return Oddities(
@@ -105,16 +116,53 @@ class DatabaseArchive:
             gaps=sum(seq > 1 and (session_id, seq - 1) not in found for session_id, seq in places),
         )
 
-    async def _insert(self, db: AsyncSession, turns: Sequence[TurnFinished]) -> int:
-        parameters: Any
+    async def aclose(self) -> None:
+        """Give back the connections that are kept."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _unknown(self, wanted: Collection[str]) -> set[str]:
+        """Those of the sessions that don't exist. That one does is remembered, for most turns need it."""
+        asked = [session_id for session_id in wanted if session_id not in self._known]
+        if not asked:
+            return set()
+        async with self._database.read() as db:
+            found = await _projects(db, asked)
+        if len(self._known) > _KNOWN_SESSIONS:
+            self._known.clear()
+        self._known.update(dict.fromkeys(found))
+        return set(asked) - found.keys()
+
+    async def _insert(self, turns: Sequence[TurnFinished]) -> int:
+        stored_at = self._now()
+        result: Any
         if self._database.is_sqlite:
-            statement: Any = _INSERT_SQLITE
-            parameters = [{**turn.model_dump(), "stored_at": self._now()} for turn in turns]
+            rows = [{**turn.model_dump(), "stored_at": stored_at} for turn in turns]
+            async with self._database.write() as db:
+                result = await db.execute(_INSERT_SQLITE, rows)
         else:
-            statement = _INSERT_POSTGRES
-            parameters = {"turns": _TURNS.dump_json(turns).decode(), "stored_at": self._now()}
-        result: Any = await db.execute(statement, parameters)
+            values = {"turns": _TURNS.dump_json(turns).decode(), "stored_at": stored_at}
+            async with self._connection() as connection:
+                result = await connection.execute(_INSERT_POSTGRES, values)
         return int(result.rowcount)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement is its own transaction: one question and one answer, where
+        asking whether it lives, BEGIN and COMMIT would make four. One that failed is not used again.
+        """
+        connection = self._idle.pop() if self._idle else await self._connect()
+        try:
+            yield connection
+        except BaseException:
+            await connection.invalidate()
+            await connection.close()
+            raise
+        self._idle.append(connection)
+
+    async def _connect(self) -> AsyncConnection:
+        engine = self._database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        return await engine.connect()
 
 
 async def _projects(db: AsyncSession, session_ids: Collection[str]) -> dict[str, str]:
