@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ from shared.runtime.streams import UNREACHABLE, Entry
 log = get_logger(__name__)
 
 RETRY_DELAY_S = 0.5
+# One is being stored while of the one before it is told that it is.
+AT_ONCE = 2
 # Of a large batch, only so many turns are looked at: working off a backlog comes first.
 ODDITIES_SOUGHT = 100
 
@@ -28,8 +31,8 @@ TellStored = Callable[[Sequence[TurnFinished]], Awaitable[None]]
 class Consumer:
     """Stores batches of turns; several may run side by side, since order is by sequence number.
 
-    While one batch is being stored the next is read and parsed, and no more than that: when the database
-    is slow, turns wait in Redis.
+    While one batch is being stored the next is read and parsed, and no more than `AT_ONCE` and that one are
+    in hand: when the database is slow, turns wait in Redis.
     """
 
     def __init__(
@@ -48,21 +51,21 @@ class Consumer:
         self._tell_stored = tell_stored
         self._max_turn_bytes = max_turn_bytes
         self._now = now
+        self._storing = asyncio.Lock()
 
     async def run(self) -> None:
         """Consume for ever."""
-        storing: asyncio.Task[None] | None = None
+        settling: deque[asyncio.Task[None]] = deque()
         try:
             async for batch in self._group.batches():
                 admitted, refused = self._sort(batch)
-                if storing is not None:
-                    await storing
-                storing = asyncio.create_task(self._settle(batch, admitted, refused), name="storing")
+                if len(settling) == AT_ONCE:
+                    await settling.popleft()
+                settling.append(asyncio.create_task(self._settle(batch, admitted, refused)))
                 # It sends its statement while we wait for more.
                 await asyncio.sleep(0)
         finally:
-            if storing is not None:
-                await stop_all([storing])
+            await stop_all(settling)
 
     def _sort(self, batch: Sequence[Entry]) -> tuple[list[Parsed], list[tuple[Entry, NotAdmitted]]]:
         admitted, refused = [], []
@@ -80,7 +83,8 @@ class Consumer:
         try:
             for entry, refusal in refused:
                 await self._dead_letter(entry, refusal.reason, refusal.detail)
-            stored, new = await self._store(await self._of_their_projects(admitted))
+            async with self._storing:
+                stored, new = await self._store(await self._of_their_projects(admitted))
             await self._tell_stored([parsed.turn for parsed in stored])
         except Exception as error:
             # Not acknowledged, so it comes again; what comes after it is handled meanwhile.

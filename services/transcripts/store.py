@@ -28,7 +28,7 @@ _KNOWN_SESSIONS = 20_000
 
 _TABLE: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
 _COLUMNS = [column for column in _TABLE.columns if column.name in TurnFinished.model_fields]
-_TURNS = TypeAdapter(Sequence[TurnFinished])
+_TURNS = TypeAdapter(list[TurnFinished])
 _SPANS = TypeAdapter(list[tuple[str, int, int]])
 
 
@@ -47,20 +47,18 @@ def _postgres_insert() -> TextClause:
 _INSERT_POSTGRES = _postgres_insert()
 _INSERT_SQLITE = sqlite.insert(_TABLE).on_conflict_do_nothing()
 
-_NEIGHBOURS = (
-    "SELECT item.session_id, item.seq, count(*) FROM {spans} JOIN transcript_item AS item"
-    " ON item.session_id = span.id AND item.seq BETWEEN span.low AND span.high GROUP BY 1, 2"
-)
+# OFFSET keeps the planner from turning the subquery into a join over the whole table.
 _NEIGHBOURS_POSTGRES = text(
-    _NEIGHBOURS.format(
-        spans="(SELECT value->>0 AS id, CAST(value->>1 AS int) AS low, CAST(value->>2 AS int) AS high"
-        " FROM json_array_elements(CAST(:spans AS json))) AS span"
-    )
+    "SELECT span.value->>0, item.seq, count(*) FROM json_array_elements(CAST(:spans AS json)) AS span"
+    " CROSS JOIN LATERAL (SELECT seq FROM transcript_item WHERE session_id = span.value->>0"
+    " AND seq BETWEEN CAST(span.value->>1 AS int) AND CAST(span.value->>2 AS int) OFFSET 0) AS item"
+    " GROUP BY 1, 2"
 )
 _NEIGHBOURS_SQLITE = text(
-    _NEIGHBOURS.format(
-        spans="(SELECT value->>0 AS id, value->>1 AS low, value->>2 AS high FROM json_each(:spans)) AS span"
-    )
+    "SELECT item.session_id, item.seq, count(*) FROM json_each(:spans) AS span"
+    " CROSS JOIN transcript_item AS item WHERE item.session_id = span.value->>0"
+    " AND item.seq BETWEEN span.value->>1 AND span.value->>2"
+    " GROUP BY 1, 2"
 )
 
 
@@ -133,7 +131,7 @@ class DatabaseArchive:
         self._known.update(dict.fromkeys(found))
         return set(asked) - found.keys()
 
-    async def _insert(self, turns: Sequence[TurnFinished]) -> int:
+    async def _insert(self, turns: list[TurnFinished]) -> int:
         stored_at = self._now()
         result: Any
         if self._database.is_sqlite:

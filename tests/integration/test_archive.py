@@ -1,6 +1,7 @@
 """The archive writes each turn once, however often it comes."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta, timezone
 
 import pytest
@@ -16,8 +17,10 @@ from tests.unit.making import T0, FakeClock
 
 
 @pytest.fixture
-def archive(database: Database) -> DatabaseArchive:
-    return DatabaseArchive(database, now=FakeClock())
+async def archive(database: Database) -> AsyncIterator[DatabaseArchive]:
+    opened = DatabaseArchive(database, now=FakeClock())
+    yield opened
+    await opened.aclose()
 
 
 async def stored(database: Database, session_id: str) -> list[TranscriptItemRow]:
@@ -124,6 +127,7 @@ async def test_consumers_with_the_same_turns_in_other_orders_do_not_lock_each_ot
         turns = [a_turn(session_id, round_ + 1, item_id=f"i{round_}") for session_id in ids] * 20
         batches = (turns, turns[::-1], turns[200:] + turns[:200], turns[::-1])
         await asyncio.gather(*(archive.store(batch) for batch in batches))
+    await archive.aclose()
     await database.close()
 
 

@@ -156,6 +156,13 @@ class FailsAtFirst:
         return await self.archive.oddities(turns)
 
 
+@pytest.fixture
+async def archive(database: Database) -> AsyncIterator[DatabaseArchive]:
+    opened = DatabaseArchive(database, now=utc_now)
+    yield opened
+    await opened.aclose()
+
+
 def make_consumer(archive: FailsAtFirst | DatabaseArchive, redis: Redis, name: str = "c-1") -> Consumer:
     async def set_aside(entry: Entry, reason: str) -> None:
         await dead_letter(redis, TURNS_STREAM, entry, reason)
@@ -171,29 +178,33 @@ def make_consumer(archive: FailsAtFirst | DatabaseArchive, redis: Redis, name: s
     )
 
 
-async def test_a_turn_is_acknowledged_only_after_it_is_committed(database: Database, redis: Redis) -> None:
+async def test_a_turn_is_acknowledged_only_after_it_is_committed(
+    database: Database, archive: DatabaseArchive, redis: Redis
+) -> None:
     row = await put_session(database)
-    archive = FailsAtFirst(DatabaseArchive(database, now=utc_now), redis, failures=2)
+    failing = FailsAtFirst(archive, redis, failures=2)
     await say(redis, a_turn(row.id, 1))
-    async with in_background(make_consumer(archive, redis).run()) as task:
+    async with in_background(make_consumer(failing, redis).run()) as task:
         await until_acknowledged(redis, 1, task)
-    assert archive.failures == 0
-    assert not archive.acknowledged_before_commit
+    assert failing.failures == 0
+    assert not failing.acknowledged_before_commit
     assert await count(database, "transcript_item") == 1
 
 
-async def test_a_consumer_that_dies_before_the_commit_loses_nothing(database: Database, redis: Redis) -> None:
+async def test_a_consumer_that_dies_before_the_commit_loses_nothing(
+    database: Database, archive: DatabaseArchive, redis: Redis
+) -> None:
     row = await put_session(database)
-    archive = FailsAtFirst(DatabaseArchive(database, now=utc_now), redis, failures=10_000)
+    failing = FailsAtFirst(archive, redis, failures=10_000)
     await say(redis, a_turn(row.id, 1), a_turn(row.id, 2))
 
     async def tried() -> bool:
-        return archive.failures < 10_000
+        return failing.failures < 10_000
 
-    async with in_background(make_consumer(archive, redis).run()):
+    async with in_background(make_consumer(failing, redis).run()):
         await until(tried, what="the consumer has taken the turns")
     assert await count(database, "transcript_item") == 0
-    heir = make_consumer(DatabaseArchive(database, now=utc_now), redis)
+    heir = make_consumer(archive, redis)
     async with in_background(heir.run()) as task:
         await until_acknowledged(redis, 2, task)
     assert await count(database, "transcript_item") == 2
@@ -291,11 +302,13 @@ class Breaks(FailsAtFirst):
         return await self.archive.store(turns)
 
 
-async def test_a_batch_that_fails_for_no_known_reason_comes_again(database: Database, redis: Redis) -> None:
+async def test_a_batch_that_fails_for_no_known_reason_comes_again(
+    database: Database, archive: DatabaseArchive, redis: Redis
+) -> None:
     row = await put_session(database)
-    archive = Breaks(DatabaseArchive(database, now=utc_now), redis, failures=1)
+    failing = Breaks(archive, redis, failures=1)
     await say(redis, a_turn(row.id, 1))
-    async with in_background(make_consumer(archive, redis).run()) as task:
+    async with in_background(make_consumer(failing, redis).run()) as task:
         await until_acknowledged(redis, 1, task)
     assert await count(database, "transcript_item") == 1
     assert await reasons(redis) == []
@@ -313,9 +326,11 @@ class IsSlow(FailsAtFirst):
         return await self.archive.store(turns)
 
 
-async def test_while_the_database_is_slow_turns_wait_in_redis(database: Database, redis: Redis) -> None:
+async def test_while_the_database_is_slow_turns_wait_in_redis(
+    database: Database, archive: DatabaseArchive, redis: Redis
+) -> None:
     row = await put_session(database)
-    archive = IsSlow(DatabaseArchive(database, now=utc_now), redis)
+    slow = IsSlow(archive, redis)
     for start in range(1, 500, 100):
         await say(redis, *(a_turn(row.id, seq) for seq in range(start, start + 100)))
 
@@ -323,16 +338,16 @@ async def test_while_the_database_is_slow_turns_wait_in_redis(database: Database
         found = await redis.xinfo_groups(TURNS_STREAM)
         return int(found[0]["pending"]) if found else 0
 
-    async def both_taken() -> bool:
-        # The first batch is being stored, the second is parsed and waits.
-        return await taken() == FIRST_READ_COUNT + 2 * FIRST_READ_COUNT
+    async def three_taken() -> bool:
+        # The first batch is being stored, the second waits for it, the third is parsed.
+        return await taken() == (1 + 2 + 4) * FIRST_READ_COUNT
 
-    async with in_background(make_consumer(archive, redis).run()) as task:
-        await until(both_taken, what="the consumer has two batches")
+    async with in_background(make_consumer(slow, redis).run()) as task:
+        await until(three_taken, what="the consumer has three batches")
         for _ in range(20):
             await asyncio.sleep(0)
-        assert await both_taken()
-        archive.answers.set()
+        assert await three_taken()
+        slow.answers.set()
         await until_acknowledged(redis, 500, task)
     assert await count(database, "transcript_item") == 500
 
