@@ -19,6 +19,7 @@ from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import AgentReady, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM, stored_key
+from shared.runtime import streams
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.streams import FIRST_READ_COUNT, ConsumerGroup, Entry, dead_letter, publish
@@ -303,8 +304,10 @@ class Breaks(FailsAtFirst):
 
 
 async def test_a_batch_that_fails_for_no_known_reason_comes_again(
-    database: Database, archive: DatabaseArchive, redis: Redis
+    database: Database, archive: DatabaseArchive, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Not by way of being taken over.
+    monkeypatch.setattr(streams, "CLAIM_IDLE_MS", 3_600_000)
     row = await put_session(database)
     failing = Breaks(archive, redis, failures=1)
     await say(redis, a_turn(row.id, 1))
