@@ -14,6 +14,7 @@ from cli.canary import run_canary
 from cli.client import ApiError, open_client
 from cli.conversation import hold_conversation
 from cli.demo import run_demo
+from cli.replay import replay
 from cli.screen import make_console
 from cli.stack import running_api_url
 from cli.transcript import export_transcript, show_search, show_transcript
@@ -38,6 +39,9 @@ app = typer.Typer(
 def _quiet() -> None:
     # The RTC library logs each connection; what matters is shown by the commands themselves.
     logging.getLogger("livekit").setLevel(logging.ERROR)
+
+
+app.command()(replay)
 
 
 @app.command()

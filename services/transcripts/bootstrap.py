@@ -2,18 +2,20 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.transcripts.consume import Consumer
 from services.transcripts.redact import load_redactor, prepare_text
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
+from shared.contracts.events import TurnFinished
 from shared.contracts.keys import TURNS_STREAM
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
+from shared.runtime.watermark import publish_stored
 
 GROUP = "transcripts"
 
@@ -26,8 +28,13 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
 
+    archive = DatabaseArchive(database, now=utc_now, prepare=lambda turn: prepare_text(turn, settings))
+
     async def set_aside(entry: Entry, reason: str) -> None:
         await dead_letter(redis, TURNS_STREAM, entry, reason)
+
+    async def tell_stored(turns: Sequence[TurnFinished]) -> None:
+        await publish_stored(redis, turns)
 
     try:
         yield Consumer(
@@ -36,11 +43,15 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
                 stream=TURNS_STREAM,
                 group=GROUP,
                 consumer=f"{socket.gethostname()}-{os.getpid()}",
+                max_count=settings.transcripts_batch_turns,
             ),
-            archive=DatabaseArchive(database, now=utc_now, prepare=lambda turn: prepare_text(turn, settings)),
+            archive=archive,
             set_aside=set_aside,
+            tell_stored=tell_stored,
+            max_turn_bytes=settings.turn_max_bytes,
             now=utc_now,
         )
     finally:
+        await archive.aclose()
         await redis.aclose()
         await database.close()

@@ -1,13 +1,16 @@
-"""Take turns from the stream into the archive: acknowledge only what is committed."""
+"""Take turns from the stream into the archive: commit, say what is stored, and only then acknowledge."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from typing import TypeVar
 
 from services.transcripts import metrics
+from services.transcripts.admit import NotAdmitted, Parsed, Reason, admit
 from services.transcripts.ports import Archive, ArchiveRefused, ArchiveUnavailable, Group
 from shared.contracts.events import TurnFinished
+from shared.runtime.background import stop_all
 from shared.runtime.clock import Clock
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE, Entry
@@ -15,91 +18,154 @@ from shared.runtime.streams import UNREACHABLE, Entry
 log = get_logger(__name__)
 
 RETRY_DELAY_S = 0.5
+# One is being stored while of the one before it is told that it is.
+AT_ONCE = 2
+# Of a large batch, only so many turns are looked at: working off a backlog comes first.
+ODDITIES_SOUGHT = 100
 
 SetAside = Callable[[Entry, str], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A turn, and the entry that brought it."""
-
-    entry: Entry
-    turn: TurnFinished
-    published_at: datetime
+Answer = TypeVar("Answer")
+TellStored = Callable[[Sequence[TurnFinished]], Awaitable[None]]
 
 
 class Consumer:
-    """Stores batches of turns; several may run side by side, since order is by sequence number."""
+    """Stores batches of turns; several may run side by side, since order is by sequence number.
 
-    def __init__(self, *, group: Group, archive: Archive, set_aside: SetAside, now: Clock) -> None:
+    While one batch is being stored the next is read and parsed, and no more than `AT_ONCE` and that one are
+    in hand: when the database is slow, turns wait in Redis.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: Group,
+        archive: Archive,
+        set_aside: SetAside,
+        tell_stored: TellStored,
+        max_turn_bytes: int,
+        now: Clock,
+    ) -> None:
         self._group = group
         self._archive = archive
         self._set_aside = set_aside
+        self._tell_stored = tell_stored
+        self._max_turn_bytes = max_turn_bytes
         self._now = now
+        self._storing = asyncio.Lock()
 
     async def run(self) -> None:
         """Consume for ever."""
-        async for batch in self._group.batches():
+        settling: deque[asyncio.Task[None]] = deque()
+        try:
+            async for batch in self._group.batches():
+                admitted, refused = self._sort(batch)
+                if len(settling) == AT_ONCE:
+                    await settling.popleft()
+                settling.append(asyncio.create_task(self._settle(batch, admitted, refused)))
+                # It sends its statement while we wait for more.
+                await asyncio.sleep(0)
+        finally:
+            await stop_all(settling)
+
+    def _sort(self, batch: Sequence[Entry]) -> tuple[list[Parsed], list[tuple[Entry, NotAdmitted]]]:
+        admitted, refused = [], []
+        for entry in batch:
             try:
-                await self._handle(batch)
-            except UNREACHABLE as error:
-                # Not acknowledged, so it comes again.
-                log.warning("batch_not_handled", entries=len(batch), error=repr(error))
+                admitted.append(admit(entry, max_bytes=self._max_turn_bytes))
+            except NotAdmitted as refusal:
+                refused.append((entry, refusal))
+        return admitted, refused
 
-    async def _handle(self, batch: Sequence[Entry]) -> None:
-        turns = [parsed for entry in batch if (parsed := await self._parse(entry)) is not None]
-        if turns:
-            await self._store(turns)
+    async def _settle(
+        self, batch: Sequence[Entry], admitted: list[Parsed], refused: list[tuple[Entry, NotAdmitted]]
+    ) -> None:
+        started = time.monotonic()
+        try:
+            for entry, refusal in refused:
+                await self._dead_letter(entry, refusal.reason, refusal.detail)
+            async with self._storing:
+                stored, new = await self._store(await self._of_their_projects(admitted))
+            await self._tell_stored([parsed.turn for parsed in stored])
+        except Exception as error:
+            # Not acknowledged, so it comes again; what comes after it is handled meanwhile.
+            expected = isinstance(error, UNREACHABLE)
+            log.warning("batch_not_handled", entries=len(batch), error=repr(error), exc_info=not expected)
+            await asyncio.sleep(RETRY_DELAY_S)
+            self._group.read_again()
+            return
         await self._group.acknowledge(batch)
+        metrics.batch_settled(len(batch), time.monotonic() - started)
+        self._count(stored, new)
+        if new:
+            await self._look_for_oddities([parsed.turn for parsed in stored[:ODDITIES_SOUGHT]])
 
-    async def _store(self, turns: Sequence[Parsed]) -> None:
-        """Store all of them, but for those that can't be."""
+    async def _store(self, turns: Sequence[Parsed]) -> tuple[list[Parsed], int]:
+        """Store all of them, but for those that can't be; returns what is stored, and how many are new."""
+        if not turns:
+            return [], 0
         try:
             new, unknown = await self._until_stored([parsed.turn for parsed in turns])
         except ArchiveRefused as refusal:
             if len(turns) == 1:
-                await self._dead_letter(turns[0].entry, "refused", str(refusal))
-                return
+                await self._dead_letter(turns[0].entry, Reason.REFUSED, str(refusal))
+                return [], 0
             # One spoils the batch: halve it until it is alone.
             middle = len(turns) // 2
-            await self._store(turns[:middle])
-            await self._store(turns[middle:])
-            return
+            first, new_first = await self._store(turns[:middle])
+            second, new_second = await self._store(turns[middle:])
+            return first + second, new_first + new_second
+        # A session is committed before an agent is dispatched to it: no turn can come before its session.
         for parsed in turns:
             if parsed.turn.session_id in unknown:
-                await self._dead_letter(parsed.entry, "unknown_session", parsed.turn.session_id)
-        self._count([parsed for parsed in turns if parsed.turn.session_id not in unknown], new)
+                await self._dead_letter(parsed.entry, Reason.UNKNOWN_SESSION, parsed.turn.session_id)
+        return [parsed for parsed in turns if parsed.turn.session_id not in unknown], new
+
+    async def _of_their_projects(self, turns: list[Parsed]) -> list[Parsed]:
+        """Set aside those that claim to be of another project than their session is."""
+        claims = {parsed.turn.session_id for parsed in turns if parsed.project is not None}
+        if not claims:
+            return turns
+        projects = await self._until_answered(lambda: self._archive.projects(claims))
+        ours = []
+        for parsed in turns:
+            project = projects.get(parsed.turn.session_id)
+            if None in (parsed.project, project) or parsed.project == project:
+                ours.append(parsed)
+            else:
+                await self._dead_letter(parsed.entry, Reason.FOREIGN_PROJECT, str(parsed.project))
+        return ours
 
     async def _until_stored(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+        # The batch stays unacknowledged: if this process dies now, another takes it over.
+        return await self._until_answered(lambda: self._archive.store(turns))
+
+    async def _until_answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         while True:
             try:
-                return await self._archive.store(turns)
+                return await ask()
             except ArchiveUnavailable as error:
-                # The batch stays unacknowledged: if this process dies now, another takes it over.
-                log.warning("turns_not_stored", turns=len(turns), error=str(error))
+                metrics.database_retried()
+                log.warning("database_unavailable", error=str(error))
                 await asyncio.sleep(RETRY_DELAY_S)
 
-    async def _parse(self, entry: Entry) -> Parsed | None:
-        try:
-            envelope = entry.envelope()
-            turn = envelope.event()
-        except (KeyError, ValueError) as fault:
-            await self._dead_letter(entry, "malformed", repr(fault))
-            return None
-        if not isinstance(turn, TurnFinished):
-            await self._dead_letter(entry, "unexpected_type", envelope.type)
-            return None
-        return Parsed(entry, turn, envelope.time)
-
-    async def _dead_letter(self, entry: Entry, reason: str, detail: str) -> None:
+    async def _dead_letter(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("turn_set_aside", reason=reason, entry_id=entry.id)
-        metrics.dead_lettered(reason)
         await self._set_aside(entry, f"{reason}: {detail}")
+        metrics.dead_lettered(reason)
+
+    async def _look_for_oddities(self, turns: Sequence[TurnFinished]) -> None:
+        try:
+            seen = await self._archive.oddities(turns)
+        except (ArchiveUnavailable, ArchiveRefused) as error:
+            log.warning("oddities_not_counted", error=str(error))
+            return
+        metrics.oddities_seen(conflicts=seen.conflicts, gaps=seen.gaps)
+        if seen.conflicts:
+            log.warning("turns_with_the_same_number", turns=seen.conflicts)
 
     def _count(self, turns: Sequence[Parsed], new: int) -> None:
         metrics.turns_stored(new, len(turns) - new)
         now = self._now()
         for parsed in turns:
             metrics.turn_lagged(max(0.0, (now - parsed.published_at).total_seconds()))
-            turn = parsed.turn
-            log.debug("turn_stored", session_id=turn.session_id, seq=turn.seq, role=turn.role)
+        log.debug("turns_stored", turns=len(turns), new=new)

@@ -1,6 +1,7 @@
 """What the transcript consumer needs of others."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from shared.contracts.events import TurnFinished
@@ -12,11 +13,23 @@ class Group(Protocol):
 
     def batches(self) -> AsyncIterator[Sequence[Entry]]: ...
 
+    def read_again(self) -> None: ...
+
     async def acknowledge(self, entries: Iterable[Entry]) -> None: ...
 
 
+@dataclass(frozen=True)
+class Oddities:
+    """What doesn't fit among the stored turns: how many bear a number that another turn bears too, and
+    how many came before the turn in front of them.
+    """
+
+    conflicts: int = 0
+    gaps: int = 0
+
+
 class Archive(Protocol):
-    """Where turns are kept."""
+    """Where turns are kept. Its methods raise `ArchiveUnavailable`."""
 
     async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
         """Write the turns, each once, in one transaction.
@@ -25,6 +38,12 @@ class Archive(Protocol):
         Raises `ArchiveUnavailable` if nothing was written and trying again may help, `ArchiveRefused` if
         nothing was written because a turn among them can't be stored.
         """
+
+    async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
+        """The project of each of these sessions that exists."""
+
+    async def oddities(self, turns: Sequence[TurnFinished]) -> Oddities:
+        """What doesn't fit about these turns, which are stored."""
 
 
 class ArchiveUnavailable(Exception):

@@ -18,3 +18,9 @@ class TranscriptsSettings(RedisSettings, DatabaseSettings, LogSettings, ProbeSet
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="package.module:function from text to text, called before a turn is stored",
     )
+    turn_max_bytes: int = Field(
+        1024 * 1024, ge=1024, description="a turn whose event is larger goes to the dead letters"
+    )
+    transcripts_batch_turns: int = Field(
+        1000, ge=1, le=10_000, description="at most so many in a transaction"
+    )

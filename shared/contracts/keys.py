@@ -55,6 +55,11 @@ def erased_key(session_id: str) -> str:
     return f"rollcall:erased:{session_id}"
 
 
+def stored_key(session_id: str, writer: str) -> str:
+    """A bitmap of the turns of one writer (a job) that the database has: bit n is the turn with `seq` n."""
+    return f"rollcall:stored:{session_id}:{writer}"
+
+
 # Celery queues and tasks.
 DISPATCH_QUEUE: Final = "rollcall.dispatch"
 VERIFY_QUEUE: Final = "rollcall.verify"

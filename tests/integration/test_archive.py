@@ -1,13 +1,14 @@
 """The archive writes each turn once, however often it comes."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta, timezone
 
 import pytest
 from sqlalchemy import select
 from sqlmodel import col
 
-from services.transcripts.ports import ArchiveUnavailable
+from services.transcripts.ports import ArchiveUnavailable, Oddities
 from services.transcripts.store import DatabaseArchive
 from shared.runtime.database import Database
 from shared.runtime.tables import TranscriptItemRow
@@ -16,8 +17,10 @@ from tests.unit.making import T0, FakeClock
 
 
 @pytest.fixture
-def archive(database: Database) -> DatabaseArchive:
-    return DatabaseArchive(database, now=FakeClock())
+async def archive(database: Database) -> AsyncIterator[DatabaseArchive]:
+    opened = DatabaseArchive(database, now=FakeClock())
+    yield opened
+    await opened.aclose()
 
 
 async def stored(database: Database, session_id: str) -> list[TranscriptItemRow]:
@@ -112,3 +115,34 @@ async def test_a_database_that_is_away_is_worth_another_try(tmp_path: object) ->
     with pytest.raises(ArchiveUnavailable):
         await DatabaseArchive(away, now=FakeClock()).store([a_turn("s-1")])
     await away.close()
+
+
+async def test_consumers_with_the_same_turns_in_other_orders_do_not_lock_each_other_up(
+    postgres_url: str,
+) -> None:
+    database = Database(postgres_url)
+    archive = DatabaseArchive(database, now=FakeClock())
+    ids = [(await put_session(database)).id for _ in range(20)]
+    for round_ in range(10):
+        turns = [a_turn(session_id, round_ + 1, item_id=f"i{round_}") for session_id in ids] * 20
+        batches = (turns, turns[::-1], turns[200:] + turns[:200], turns[::-1])
+        await asyncio.gather(*(archive.store(batch) for batch in batches))
+    await archive.aclose()
+    await database.close()
+
+
+async def test_what_does_not_fit_among_the_stored_turns_is_told(
+    database: Database, archive: DatabaseArchive
+) -> None:
+    row, other = [await put_session(database) for _ in range(2)]
+    await archive.store([a_turn(row.id, 1), a_turn(row.id, 2), a_turn(other.id, 1)])
+    late = [a_turn(row.id, 2, item_id="late"), a_turn(row.id, 5), a_turn(row.id, 6), a_turn(other.id, 2)]
+    await archive.store(late)
+    assert await archive.oddities(late) == Oddities(conflicts=1, gaps=1)
+    assert await archive.oddities([a_turn(other.id, 1), a_turn(other.id, 2)]) == Oddities()
+
+
+async def test_the_projects_of_sessions_are_known(database: Database, archive: DatabaseArchive) -> None:
+    ours, theirs = await put_session(database), await put_session(database, project="theirs")
+    found = await archive.projects([ours.id, theirs.id, "nobody"])
+    assert found == {ours.id: "default", theirs.id: "theirs"}

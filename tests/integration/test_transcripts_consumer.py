@@ -1,24 +1,29 @@
 """The transcript consumer on a real stream and a real database: stored, then acknowledged, once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from sqlalchemy import text
 
 from services.transcripts.bootstrap import GROUP, open_consumer
 from services.transcripts.consume import Consumer
-from services.transcripts.ports import ArchiveUnavailable
+from services.transcripts.ports import ArchiveUnavailable, Oddities
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import AgentReady, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM
+from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM, stored_key
+from shared.runtime import streams
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
-from shared.runtime.streams import ConsumerGroup, Entry, dead_letter, publish
+from shared.runtime.streams import FIRST_READ_COUNT, ConsumerGroup, Entry, dead_letter, publish
+from shared.runtime.watermark import publish_stored, read_stored
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
 from tests.support.sessions import until
@@ -91,7 +96,7 @@ async def test_what_cannot_be_stored_is_set_aside_and_holds_up_nothing(
     assert await reasons(redis) == [
         "malformed",
         "malformed",
-        "malformed",
+        "unknown_type",
         "unexpected_type",
         "malformed",
         "unknown_session",
@@ -145,38 +150,62 @@ class FailsAtFirst:
             raise ArchiveUnavailable("away")
         return await self.archive.store(turns)
 
+    async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
+        return await self.archive.projects(session_ids)
+
+    async def oddities(self, turns: Sequence[TurnFinished]) -> Oddities:
+        return await self.archive.oddities(turns)
+
+
+@pytest.fixture
+async def archive(database: Database) -> AsyncIterator[DatabaseArchive]:
+    opened = DatabaseArchive(database, now=utc_now)
+    yield opened
+    await opened.aclose()
+
 
 def make_consumer(archive: FailsAtFirst | DatabaseArchive, redis: Redis, name: str = "c-1") -> Consumer:
     async def set_aside(entry: Entry, reason: str) -> None:
         await dead_letter(redis, TURNS_STREAM, entry, reason)
 
     group = ConsumerGroup(redis, stream=TURNS_STREAM, group=GROUP, consumer=name)
-    return Consumer(group=group, archive=archive, set_aside=set_aside, now=utc_now)
+    return Consumer(
+        group=group,
+        archive=archive,
+        set_aside=set_aside,
+        tell_stored=partial(publish_stored, redis),
+        max_turn_bytes=100_000,
+        now=utc_now,
+    )
 
 
-async def test_a_turn_is_acknowledged_only_after_it_is_committed(database: Database, redis: Redis) -> None:
+async def test_a_turn_is_acknowledged_only_after_it_is_committed(
+    database: Database, archive: DatabaseArchive, redis: Redis
+) -> None:
     row = await put_session(database)
-    archive = FailsAtFirst(DatabaseArchive(database, now=utc_now), redis, failures=2)
+    failing = FailsAtFirst(archive, redis, failures=2)
     await say(redis, a_turn(row.id, 1))
-    async with in_background(make_consumer(archive, redis).run()) as task:
+    async with in_background(make_consumer(failing, redis).run()) as task:
         await until_acknowledged(redis, 1, task)
-    assert archive.failures == 0
-    assert not archive.acknowledged_before_commit
+    assert failing.failures == 0
+    assert not failing.acknowledged_before_commit
     assert await count(database, "transcript_item") == 1
 
 
-async def test_a_consumer_that_dies_before_the_commit_loses_nothing(database: Database, redis: Redis) -> None:
+async def test_a_consumer_that_dies_before_the_commit_loses_nothing(
+    database: Database, archive: DatabaseArchive, redis: Redis
+) -> None:
     row = await put_session(database)
-    archive = FailsAtFirst(DatabaseArchive(database, now=utc_now), redis, failures=10_000)
+    failing = FailsAtFirst(archive, redis, failures=10_000)
     await say(redis, a_turn(row.id, 1), a_turn(row.id, 2))
 
     async def tried() -> bool:
-        return archive.failures < 10_000
+        return failing.failures < 10_000
 
-    async with in_background(make_consumer(archive, redis).run()):
+    async with in_background(make_consumer(failing, redis).run()):
         await until(tried, what="the consumer has taken the turns")
     assert await count(database, "transcript_item") == 0
-    heir = make_consumer(DatabaseArchive(database, now=utc_now), redis)
+    heir = make_consumer(archive, redis)
     async with in_background(heir.run()) as task:
         await until_acknowledged(redis, 2, task)
     assert await count(database, "transcript_item") == 2
@@ -208,3 +237,141 @@ async def test_a_connection_that_postgres_cuts_is_waited_out(
         await until_acknowledged(redis, 1, task)
     assert await count(database, "transcript_item") == 1
     await database.close()
+
+
+def entry_of(turn: TurnFinished, **changes: object) -> dict[str, str]:
+    envelope = wrap(turn, session_id=turn.session_id, source="tests", time=T0).model_dump(mode="json")
+    return {ENVELOPE_FIELD: json.dumps({**envelope, **changes})}
+
+
+async def test_strangers_are_set_aside_with_their_reason(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row, other = await put_session(database), await put_session(database, project="theirs")
+    strangers = {
+        "oversized": entry_of(a_turn(row.id, 1, text="x" * 3_000)),
+        "session_mismatch": entry_of(a_turn(row.id, 2), subject=f"session/{other.id}"),
+        "bad_sequence": entry_of(a_turn(row.id, 0)),
+        "foreign_project": entry_of(a_turn(other.id, 1), project="default"),
+        "unknown_type": entry_of(a_turn(row.id, 3), type="transcript.turn_finished.v2"),
+        "unknown_session": entry_of(a_turn("nobody", 1), project="default"),
+    }
+    for fields in strangers.values():
+        await redis.xadd(TURNS_STREAM, dict(fields))
+    await redis.xadd(TURNS_STREAM, dict(entry_of(a_turn(other.id, 2), project="theirs")))
+    await say(redis, a_turn(row.id, 4), a_turn(row.id, 5, text="ü" * 200))
+    settings = TranscriptsSettings(database_url=database_url, redis_url=redis_url, turn_max_bytes=2_000)
+    async with open_consumer(settings) as consumer, in_background(consumer.run()) as task:
+        await until_acknowledged(redis, 9, task)
+    assert sorted(await reasons(redis)) == sorted(strangers)
+    assert await count(database, "transcript_item") == 3
+
+
+async def test_the_watermark_has_what_is_stored_and_not_what_was_set_aside(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    await say(redis, a_turn(row.id, 1), a_turn(row.id, 2, attempt=2**31), a_turn(row.id, 3))
+    await say(redis, a_turn("nobody", 1))
+    async with consuming(database_url, redis_url) as task:
+        await until_acknowledged(redis, 4, task)
+    stored = await read_stored(redis, row.id, job_id=None, attempt=1)
+    assert [seq for seq in range(5) if stored.has(seq)] == [1, 3]
+    assert not (await read_stored(redis, "nobody", job_id=None, attempt=1)).has(1)
+
+
+async def test_a_watermark_that_redis_lost_is_published_anew_for_turns_that_come_again(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    async with consuming(database_url, redis_url) as task:
+        await say(redis, a_turn(row.id, 1))
+        await until_acknowledged(redis, 1, task)
+        await redis.delete(stored_key(row.id, "attempt-1"))
+        await say(redis, a_turn(row.id, 1))
+        await until_acknowledged(redis, 2, task)
+    assert (await read_stored(redis, row.id, job_id=None, attempt=1)).has(1)
+
+
+class Breaks(FailsAtFirst):
+    """An archive with a bug that shows in its first calls."""
+
+    async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+        if self.failures:
+            self.failures -= 1
+            raise ZeroDivisionError
+        return await self.archive.store(turns)
+
+
+async def test_a_batch_that_fails_for_no_known_reason_comes_again(
+    database: Database, archive: DatabaseArchive, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not by way of being taken over.
+    monkeypatch.setattr(streams, "CLAIM_IDLE_MS", 3_600_000)
+    row = await put_session(database)
+    failing = Breaks(archive, redis, failures=1)
+    await say(redis, a_turn(row.id, 1))
+    async with in_background(make_consumer(failing, redis).run()) as task:
+        await until_acknowledged(redis, 1, task)
+    assert await count(database, "transcript_item") == 1
+    assert await reasons(redis) == []
+
+
+class IsSlow(FailsAtFirst):
+    """An archive that answers only when it is let."""
+
+    def __init__(self, archive: DatabaseArchive, redis: Redis) -> None:
+        super().__init__(archive, redis, failures=0)
+        self.answers = asyncio.Event()
+
+    async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
+        await self.answers.wait()
+        return await self.archive.store(turns)
+
+
+async def test_while_the_database_is_slow_turns_wait_in_redis(
+    database: Database, archive: DatabaseArchive, redis: Redis
+) -> None:
+    row = await put_session(database)
+    slow = IsSlow(archive, redis)
+    for start in range(1, 500, 100):
+        await say(redis, *(a_turn(row.id, seq) for seq in range(start, start + 100)))
+
+    async def taken() -> int:
+        found = await redis.xinfo_groups(TURNS_STREAM)
+        return int(found[0]["pending"]) if found else 0
+
+    async def three_taken() -> bool:
+        # The first batch is being stored, the second waits for it, the third is parsed.
+        return await taken() == (1 + 2 + 4) * FIRST_READ_COUNT
+
+    async with in_background(make_consumer(slow, redis).run()) as task:
+        await until(three_taken, what="the consumer has three batches")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await three_taken()
+        slow.answers.set()
+        await until_acknowledged(redis, 500, task)
+    assert await count(database, "transcript_item") == 500
+
+
+async def test_what_does_not_fit_is_counted(
+    database: Database, database_url: str, redis: Redis, redis_url: str
+) -> None:
+    row = await put_session(database)
+    before = metric("conflicts"), metric("gaps")
+    async with consuming(database_url, redis_url) as task:
+        await say(redis, a_turn(row.id, 1), a_turn(row.id, 2))
+        await until_acknowledged(redis, 2, task)
+        await say(redis, a_turn(row.id, 2, item_id="another"), a_turn(row.id, 4))
+        await until_acknowledged(redis, 4, task)
+
+        async def counted() -> bool:
+            return (metric("conflicts"), metric("gaps")) == (before[0] + 1, before[1] + 1)
+
+        await until(counted, what="one conflict and one gap are counted")
+    assert await count(database, "transcript_item") == 4
+
+
+def metric(name: str) -> float:
+    return REGISTRY.get_sample_value(f"transcript_{name}_total") or 0

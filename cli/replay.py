@@ -1,0 +1,160 @@
+"""`rollcall replay`: put dead letters back on their stream, once what was wrong is put right."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.environment import user_environment
+from cli.screen import make_console
+from shared.contracts.keys import DEAD_LETTERS_STREAM, REPORTS_STREAM, TURNS_STREAM
+from shared.runtime.redis import connect_redis
+
+# Entries go back to these only, whatever a letter says about where it came from.
+STREAMS: Final = {"turns": TURNS_STREAM, "reports": REPORTS_STREAM}
+PAGE: Final = 100
+_OURS: Final = ("stream", "entry_id", "reason")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One dead letter."""
+
+    id: str
+    stream: str
+    reason: str
+    content: dict[str, str]
+
+    @classmethod
+    def of(cls, entry_id: str, fields: dict[str, str]) -> "Letter":
+        """Read an entry of the dead letters."""
+        content = {name: value for name, value in fields.items() if name not in _OURS}
+        reason = fields.get("reason", "").partition(":")[0]
+        return cls(entry_id, fields.get("stream", ""), reason, content)
+
+
+@dataclass
+class Outcome:
+    """How many letters lie there, by stream and reason, and how many were put back."""
+
+    lying: Counter[tuple[str, str]] = field(default_factory=Counter)
+    replayed: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+async def replay_letters(
+    redis: Redis, *, stream: str | None, reason: str | None, limit: int | None, dry_run: bool
+) -> Outcome:
+    """Put matching letters back in order, each once; raises `RedisError` or `OSError`.
+
+    A letter is removed only after it is on its stream again: a replay that dies in between puts that one
+    back twice, and its consumer handles it once.
+    """
+    outcome = Outcome()
+    async with aclosing(_letters(redis)) as letters:
+        async for letter in letters:
+            kind = (letter.stream, letter.reason)
+            outcome.lying[kind] += 1
+            if letter.stream not in STREAMS.values() or not letter.content:
+                continue
+            if stream not in (None, letter.stream) or reason not in (None, letter.reason):
+                continue
+            if dry_run or (limit is not None and outcome.replayed.total() >= limit):
+                continue
+            await redis.xadd(letter.stream, dict[Any, Any](letter.content))
+            await redis.xdel(DEAD_LETTERS_STREAM, letter.id)
+            outcome.replayed[kind] += 1
+    return outcome
+
+
+async def _letters(redis: Redis) -> AsyncGenerator[Letter, None]:
+    """The letters that lie there now; what a consumer sets aside again meanwhile is not among them."""
+    newest: Any = await redis.xrevrange(DEAD_LETTERS_STREAM, count=1)
+    if not newest:
+        return
+    start = "-"
+    while True:
+        page: Any = await redis.xrange(DEAD_LETTERS_STREAM, min=start, max=newest[0][0], count=PAGE)
+        if not page:
+            return
+        for entry_id, fields in page:
+            yield Letter.of(entry_id, fields)
+        start = f"({page[-1][0]}"
+
+
+def find_redis_url(state: Path) -> str | None:
+    """REDIS_URL, or the Redis of the stack whose state is in this folder."""
+    if url := user_environment().get("REDIS_URL"):
+        return url
+    config = state / "redis.conf"
+    port = re.search(r"^port (\d+)$", config.read_text(), re.MULTILINE) if config.exists() else None
+    return f"redis://127.0.0.1:{port[1]}/0" if port else None
+
+
+def _show(console: Console, outcome: Outcome) -> None:
+    if not outcome.lying:
+        console.print("no dead letters")
+        return
+    table = Table(title="dead letters", title_justify="left")
+    for column in ("stream", "reason", "found", "put back"):
+        table.add_column(column, justify="left" if column in ("stream", "reason") else "right")
+    for (stream, reason), found in sorted(outcome.lying.items()):
+        replayed = outcome.replayed[stream, reason]
+        table.add_row(Text(stream), Text(reason), str(found), str(replayed))
+    console.print(table)
+
+
+def _as_json(outcome: Outcome) -> str:
+    kinds = [
+        {"stream": stream, "reason": reason, "found": found, "put_back": outcome.replayed[stream, reason]}
+        for (stream, reason), found in sorted(outcome.lying.items())
+    ]
+    return json.dumps({"dead_letters": kinds, "put_back": outcome.replayed.total()})
+
+
+async def _run(url: str, **wish: Any) -> Outcome:
+    redis = connect_redis(url)
+    try:
+        return await replay_letters(redis, **wish)
+    finally:
+        await redis.aclose()
+
+
+def replay(
+    *,
+    stream: Annotated[
+        Literal["turns", "reports"] | None, typer.Option(help="Only what came from this stream.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Only what was set aside for this reason.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what lies there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    state: Annotated[Path, typer.Option(help="The local stack's folder.")] = Path(".rollcall"),
+) -> None:
+    """Put dead letters back on the stream they came from, in order, and show what lies there."""
+    console = make_console()
+    url = find_redis_url(state)
+    if url is None:
+        console.print(Text("no Redis: set REDIS_URL, or start the stack with `make up`", style="red"))
+        raise typer.Exit(1)
+    wish = {"stream": STREAMS.get(stream or ""), "reason": reason, "limit": limit, "dry_run": dry_run}
+    try:
+        outcome = asyncio.run(_run(url, **wish))
+    except (RedisError, OSError) as error:
+        console.print(Text(f"Redis doesn't answer: {error}", style="red"))
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(_as_json(outcome))
+    else:
+        _show(console, outcome)

@@ -1,0 +1,106 @@
+"""Look after a stream that is read by groups: how far behind they are, what got lost, what may go.
+
+Only commands of Redis 7.0: Redis itself can't yet be told to trim what every group has acknowledged.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+from redis.asyncio import Redis
+
+# What every group has handled stays for this long, for those who follow the stream without a group.
+KEEP_MS = 30_000
+
+_BACKLOG = Gauge("stream_backlog_entries", "Entries that are not acknowledged.", ["stream", "group"])
+_AGE = Gauge("stream_oldest_age_seconds", "Age of the oldest such entry.", ["stream", "group"])
+_LOST_UNREAD = Gauge(
+    "stream_lost_unread_entries", "Entries cut off before they were read.", ["stream", "group"]
+)
+_LOST_PENDING = Counter(
+    "stream_lost_pending_total", "Entries cut off before they were acknowledged.", ["stream", "group"]
+)
+_RECREATED = Counter(
+    "stream_groups_recreated_total", "Groups made anew because Redis came back empty.", ["stream", "group"]
+)
+_TRIMMED = Counter(
+    "stream_trimmed_total", "Entries removed because every group had handled them.", ["stream"]
+)
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """How far a group is: entries not acknowledged, the age of the oldest, and those it will never see."""
+
+    backlog: int
+    oldest_age_s: float
+    lost_unread: int
+
+
+def lost_pending(stream: str, group: str, entries: int) -> None:
+    """Count entries that were delivered, and are gone before their handler was done."""
+    _LOST_PENDING.labels(stream, group).inc(entries)
+
+
+def recreated(stream: str, group: str) -> None:
+    """Count a group that was gone."""
+    _RECREATED.labels(stream, group).inc()
+
+
+async def look_after(redis: Redis, stream: str, group: str) -> GroupState | None:
+    """Trim the stream and gauge the group; None if there is none. Raises `RedisError` or `OSError`."""
+    seconds, microseconds = await redis.time()
+    now_ms = seconds * 1000 + microseconds // 1000
+    await trim(redis, stream, now_ms=now_ms, keep_ms=KEEP_MS)
+    state = await group_state(redis, stream, group, now_ms=now_ms)
+    if state is not None:
+        _BACKLOG.labels(stream, group).set(state.backlog)
+        _AGE.labels(stream, group).set(state.oldest_age_s)
+        _LOST_UNREAD.labels(stream, group).set(state.lost_unread)
+    return state
+
+
+async def trim(redis: Redis, stream: str, *, now_ms: int, keep_ms: int) -> int:
+    """Remove what every group has acknowledged and what is older than `keep_ms`; returns how many."""
+    # The groups first: what is delivered between the two questions is pending, and above the floor.
+    groups: Any = await redis.xinfo_groups(stream)
+    if not groups:
+        return 0
+    floor = (now_ms - keep_ms, 0)
+    for group in groups:
+        pending: Any = await redis.xpending(stream, group["name"])
+        milliseconds, counter = _parsed(group["last-delivered-id"])
+        floor = min(floor, _parsed(pending["min"]) if pending["pending"] else (milliseconds, counter + 1))
+    removed = int(await redis.xtrim(stream, minid=f"{floor[0]}-{floor[1]}", approximate=False))
+    _TRIMMED.labels(stream).inc(removed)
+    return removed
+
+
+async def group_state(redis: Redis, stream: str, name: str, *, now_ms: int) -> GroupState | None:
+    """How far the group is; None if there is none. Raises `RedisError` or `OSError`."""
+    groups: Any = await redis.xinfo_groups(stream)
+    group = next((found for found in groups if found["name"] == name), None)
+    if group is None:
+        return None
+    delivered = group["last-delivered-id"]
+    length = int(await redis.xlen(stream))
+    first: Any = await redis.xrange(stream, count=1)
+    unread: Any = await redis.xrange(stream, min=f"({delivered}", count=1)
+    pending: Any = await redis.xpending(stream, name)
+    # Redis counts by what was ever added. It doesn't know any more once an entry was deleted from the middle.
+    lag = length if group["lag"] is None and unread else int(group["lag"] or 0)
+    all_unread = not first or _parsed(first[0][0]) > _parsed(delivered)
+    oldest = [_parsed(entry_id) for entry_id, _ in unread]
+    if pending["pending"]:
+        oldest.append(_parsed(pending["min"]))
+    age_ms = max(0, now_ms - min(oldest)[0]) if oldest else 0
+    return GroupState(
+        backlog=lag + int(pending["pending"]),
+        oldest_age_s=age_ms / 1000,
+        lost_unread=max(0, lag - length) if all_unread else 0,
+    )
+
+
+def _parsed(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, counter = entry_id.partition("-")
+    return int(milliseconds), int(counter)
