@@ -6,9 +6,11 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlmodel import col
 
+from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import SessionRequested, TurnFinished
 from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import Mode, Role
+from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.sessions import add_session
 from shared.runtime.tables import AttemptRow, EventRow, SessionRow
@@ -75,3 +77,14 @@ def a_turn(session_id: str, seq: int = 1, **changes: Any) -> TurnFinished:
         **changes,
     }
     return TurnFinished.model_validate(values)
+
+
+async def store_turns(
+    database: Database, turns: Sequence[TurnFinished], *, now: Clock = lambda: T0
+) -> tuple[int, set[str]]:
+    """Store turns as the consumer does."""
+    archive = DatabaseArchive(database, now=now)
+    try:
+        return await archive.store(turns)
+    finally:
+        await archive.aclose()

@@ -8,12 +8,10 @@ from rich.console import Console
 
 from cli.client import ApiError
 from cli.transcript import export_transcript, show_search, show_transcript
-from services.transcripts.store import DatabaseArchive
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
 from tests.integration.api_client import api_settings, served
-from tests.integration.rows import a_turn, put_session
-from tests.unit.making import FakeClock
+from tests.integration.rows import a_turn, put_session, store_turns
 
 
 def console() -> Console:
@@ -27,11 +25,12 @@ def shown(screen: Console) -> str:
 
 async def put_call(database: Database) -> str:
     row = await put_session(database)
-    await DatabaseArchive(database, now=FakeClock()).store(
+    await store_turns(
+        database,
         [
             a_turn(row.id, 1, role=Role.ASSISTANT, text="Hello", metrics={"e2e_latency": 0.5}),
             a_turn(row.id, 2, text="\x1b[2JMy order [red]4711[/red]"),
-        ]
+        ],
     )
     return row.id
 

@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from services.dispatcher.claim import Ledger
 from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.settings import DispatcherSettings
-from services.transcripts.store import DatabaseArchive
 from services.verifier.line import Line
 from shared.contracts.causes import Cause
 from shared.contracts.dispatching import PastTurn
@@ -37,6 +36,7 @@ from tests.integration.rows import (
     get_session,
     last_event,
     put_session,
+    store_turns,
 )
 from tests.unit.fake_rooms import FakeRooms, refused_key, unreachable
 from tests.unit.making import T0, FakeClock, make_heartbeat
@@ -347,7 +347,7 @@ async def test_an_agent_that_takes_over_finds_the_conversation_so_far(
     database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms
 ) -> None:
     row = await put_session(database)
-    await DatabaseArchive(database, now=lambda: T0).store([a_turn(row.id, seq) for seq in (1, 2)])
+    await store_turns(database, [a_turn(row.id, seq) for seq in (1, 2)])
     found: list[PastTurn] = []
 
     async def look() -> None:
@@ -371,7 +371,7 @@ async def test_without_redis_an_agent_takes_over_all_the_same(
 ) -> None:
     away = connect_redis(f"redis://127.0.0.1:{free_port}/0")
     row = await put_session(database)
-    await DatabaseArchive(database, now=lambda: T0).store([a_turn(row.id)])
+    await store_turns(database, [a_turn(row.id)])
     await make_dispatcher(database, away, relay, rooms, clock).dispatch_session(row.id)
     assert (await get_session(database, row.id)).status == S.DISPATCHED
     await away.aclose()

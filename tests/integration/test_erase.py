@@ -16,7 +16,6 @@ from services.api.problems import Problem
 from services.api.retention import Housekeeping
 from services.api.search import Filters, Order, search_turns
 from services.transcripts.redact import NOT_REDACTED
-from services.transcripts.store import DatabaseArchive
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import DEAD_LETTERS_STREAM, TURNS_STREAM
@@ -28,7 +27,7 @@ from shared.runtime.redis import connect_redis
 from shared.runtime.streams import Entry, dead_letter, publish
 from shared.runtime.tables import TranscriptItemRow
 from tests.integration.api_client import api_settings, in_process
-from tests.integration.rows import a_turn, get_session, put_session
+from tests.integration.rows import a_turn, get_session, put_session, store_turns
 from tests.unit.making import T0, FakeClock
 
 SECRET = "xylophonquarz"
@@ -41,7 +40,7 @@ def clock() -> FakeClock:
 
 
 async def store(database: Database, *turns: TurnFinished) -> None:
-    await DatabaseArchive(database, now=FakeClock()).store(turns)
+    await store_turns(database, turns, now=FakeClock())
 
 
 async def put_call(database: Database, *, said: str = SECRET, **row: Any) -> str:

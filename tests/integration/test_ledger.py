@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 
 from services.dispatcher.claim import CLAIM_LEASE, HISTORY_TURNS, Claim, Ledger
-from services.transcripts.store import DatabaseArchive
 from shared.contracts.causes import Cause
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import SessionCancelled
@@ -22,6 +21,7 @@ from tests.integration.rows import (
     get_session,
     last_event,
     put_session,
+    store_turns,
 )
 from tests.unit.fake_rooms import refused_key, unreachable
 from tests.unit.making import T0, FakeClock
@@ -374,7 +374,7 @@ async def test_an_attempt_that_met_full_workers_does_not_count(
 async def test_the_newest_turns_are_handed_over_in_their_order(database: Database, ledger: Ledger) -> None:
     row, other = await put_session(database), await put_session(database)
     turns = [a_turn(row.id, seq) for seq in range(HISTORY_TURNS + 5, 0, -1)]
-    await DatabaseArchive(database, now=lambda: T0).store([*turns, a_turn(other.id)])
+    await store_turns(database, [*turns, a_turn(other.id)])
     history = await ledger.history(row.id)
     assert [turn.item_id for turn in history] == [f"item_{seq}" for seq in range(6, HISTORY_TURNS + 6)]
 
@@ -382,7 +382,7 @@ async def test_the_newest_turns_are_handed_over_in_their_order(database: Databas
 async def test_a_turn_is_handed_over_as_it_was_stored(database: Database, ledger: Ledger) -> None:
     row = await put_session(database)
     turn = a_turn(row.id, kind="function_call", role="tool", interrupted=True, extra={"name": "search"})
-    await DatabaseArchive(database, now=lambda: T0).store([turn])
+    await store_turns(database, [turn])
     [past] = await ledger.history(row.id)
     assert past == PastTurn.model_validate(turn.model_dump(include=set(PastTurn.model_fields)))
 
@@ -393,7 +393,7 @@ async def test_the_next_agent_counts_on_from_the_turns_that_are_stored(
     row = await put_session(database)
     claim = await take(ledger, row)
     assert claim.order.first_seq == 1
-    await DatabaseArchive(database, now=clock).store([a_turn(row.id, seq) for seq in (1, 2, 3)])
+    await store_turns(database, [a_turn(row.id, seq) for seq in (1, 2, 3)], now=clock)
     await ledger.refused(claim, unreachable())
     clock.forward(seconds=2)
     assert (await take(ledger, row)).order.first_seq == 4

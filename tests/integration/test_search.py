@@ -12,12 +12,11 @@ from sqlmodel import col
 from services.api.problems import Problem
 from services.api.search import Filters, Order, search_turns
 from services.api.transcript_schemas import SearchHit, SearchPage
-from services.transcripts.store import DatabaseArchive
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 from tests.integration.api_client import api_settings, in_process
-from tests.integration.rows import a_turn, put_session
+from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import T0, FakeClock
 
 
@@ -28,7 +27,7 @@ async def say(database: Database, *texts: str, agent_name: str = "agent", **fiel
         a_turn(row.id, seq, text=said, **{"created_at": T0 + timedelta(seconds=seq), **fields})
         for seq, said in enumerate(texts, 1)
     ]
-    await DatabaseArchive(database, now=FakeClock()).store(turns)
+    await store_turns(database, turns, now=FakeClock())
     return row.id
 
 
@@ -268,7 +267,7 @@ async def test_the_index_follows_what_is_changed_and_deleted(database: Database)
     assert await found(database, "delta OR gamma") == {1, 3}
     # A turn that comes twice is in the index once.
     again = a_turn(session_id, 3, text="gamma")
-    assert await DatabaseArchive(database, now=FakeClock()).store([again]) == (0, set())
+    assert await store_turns(database, [again], now=FakeClock()) == (0, set())
     assert len((await search(database, "gamma")).results) == 1
 
 

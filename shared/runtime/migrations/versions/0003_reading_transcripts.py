@@ -93,9 +93,11 @@ SQLITE = (
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("session") as batch_op:
-        batch_op.add_column(sa.Column("transcript_erased_at", sa.DateTime(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column("transcript_erase_again_at", sa.DateTime(timezone=True), nullable=True))
+    # Not as a batch: on SQLite that makes the table anew, which its attempts and events forbid.
+    op.add_column("session", sa.Column("transcript_erased_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "session", sa.Column("transcript_erase_again_at", sa.DateTime(timezone=True), nullable=True)
+    )
     op.create_index(
         "ix_session_transcript_kept", "session", ["ended_at"], postgresql_where=KEPT, sqlite_where=KEPT
     )
@@ -140,6 +142,5 @@ def downgrade() -> None:
     op.drop_index("ix_session_participant", table_name="session")
     op.drop_index("ix_session_erase_again", table_name="session")
     op.drop_index("ix_session_transcript_kept", table_name="session")
-    with op.batch_alter_table("session") as batch_op:
-        batch_op.drop_column("transcript_erase_again_at")
-        batch_op.drop_column("transcript_erased_at")
+    op.drop_column("session", "transcript_erase_again_at")
+    op.drop_column("session", "transcript_erased_at")
