@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
+from bench.wish import Results, Wish
 from cli.environment import clean_environment
 from cli.ports import Ports
 from cli.process import Process, ProcessSpec
@@ -94,6 +95,11 @@ class Figures:
     latencies: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
     memory: list[tuple[int, int]] = field(default_factory=list)
+
+
+async def run(wish: Wish, _: Results) -> None:
+    """Measure and print."""
+    await bench_transcripts(short=wish.short)
 
 
 async def bench_transcripts(*, short: bool) -> None:
@@ -304,7 +310,3 @@ def _print(figures: Figures) -> None:
 
 def _percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1]
-
-
-if __name__ == "__main__":
-    asyncio.run(bench_transcripts(short="--short" in sys.argv))
