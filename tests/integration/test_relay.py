@@ -156,10 +156,12 @@ async def test_many_sessions_at_once_each_get_their_task_and_keep_their_order(
     assert by_session == {row.id: [1, 2] for row in rows}
 
 
-async def test_publishing_gives_a_hint(database: Database, relay: Relay, redis: Redis) -> None:
+async def test_publishing_tells_who_follows_the_session(
+    database: Database, relay: Relay, redis: Redis
+) -> None:
     row = await put_session(database)
     async with redis.pubsub() as channel:
-        await channel.subscribe("rollcall:hints")
+        await channel.subscribe("rollcall:news")
         assert (await channel.get_message(timeout=10) or {})["type"] == "subscribe"
         await relay._publish([row.id])
         message = await channel.get_message(timeout=10)

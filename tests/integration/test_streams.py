@@ -209,7 +209,10 @@ async def test_a_frozen_server_holds_a_publisher_only_so_long(own_redis: tuple[s
 
 # --- What a stream is relieved of, and what is known about it ------------------------------------
 
-LATER_MS = int(time.time() * 1000) + 3_600_000
+
+def in_an_hour() -> int:
+    """In milliseconds, as a stream counts."""
+    return int(time.time() * 1000) + 3_600_000
 
 
 async def left(redis: Redis) -> list[int]:
@@ -228,9 +231,9 @@ async def test_only_what_every_group_has_acknowledged_is_trimmed(redis: Redis) -
         await redis.xgroup_create(STREAM, group, id="0", mkstream=True)
     await put(redis, *range(1, 9))
     await deliver(redis, "fast", 6, acknowledged=6)
-    assert await trim(redis, STREAM, now_ms=LATER_MS, keep_ms=0) == 0
+    assert await trim(redis, STREAM, now_ms=in_an_hour(), keep_ms=0) == 0
     await deliver(redis, "slow", 5, acknowledged=3)
-    assert await trim(redis, STREAM, now_ms=LATER_MS, keep_ms=0) == 3
+    assert await trim(redis, STREAM, now_ms=in_an_hour(), keep_ms=0) == 3
     assert await left(redis) == [4, 5, 6, 7, 8]
 
 
@@ -239,7 +242,7 @@ async def test_what_was_acknowledged_out_of_order_waits_for_what_is_pending_befo
     await put(redis, 1, 2, 3)
     [(_, taken)] = await redis.xreadgroup("group", "c", {STREAM: ">"})
     await redis.xack(STREAM, "group", taken[0][0], taken[2][0])
-    await trim(redis, STREAM, now_ms=LATER_MS, keep_ms=0)
+    await trim(redis, STREAM, now_ms=in_an_hour(), keep_ms=0)
     assert await left(redis) == [2, 3]
 
 
@@ -253,7 +256,7 @@ async def test_what_is_handled_stays_a_while_for_those_who_follow_without_a_grou
 
 async def test_a_stream_that_nobody_reads_is_not_trimmed(redis: Redis) -> None:
     await put(redis, 1)
-    assert await trim(redis, STREAM, now_ms=LATER_MS, keep_ms=0) == 0
+    assert await trim(redis, STREAM, now_ms=in_an_hour(), keep_ms=0) == 0
 
 
 async def test_a_consumer_empties_the_stream_that_it_has_handled(
@@ -282,15 +285,15 @@ async def test_the_state_of_a_group_is_known(redis: Redis) -> None:
     await redis.xgroup_create(STREAM, "group", id="0", mkstream=True)
     await put(redis, *range(1, 8))
     await deliver(redis, "group", 3, acknowledged=1)
-    state = await group_state(redis, STREAM, "group", now_ms=LATER_MS)
+    state = await group_state(redis, STREAM, "group", now_ms=in_an_hour())
     assert state is not None
     assert (state.backlog, state.lost_unread) == (6, 0)
     assert state.oldest_age_s == pytest.approx(3_600, abs=60)
     await deliver(redis, "group", 10, acknowledged=10)
-    state = await group_state(redis, STREAM, "group", now_ms=LATER_MS)
+    state = await group_state(redis, STREAM, "group", now_ms=in_an_hour())
     assert state is not None
     assert state.backlog == 2
-    assert await group_state(redis, STREAM, "stranger", now_ms=LATER_MS) is None
+    assert await group_state(redis, STREAM, "stranger", now_ms=in_an_hour()) is None
 
 
 async def test_what_was_cut_off_before_it_was_read_is_noticed(redis: Redis) -> None:
@@ -298,11 +301,11 @@ async def test_what_was_cut_off_before_it_was_read_is_noticed(redis: Redis) -> N
     await put(redis, *range(1, 11))
     await deliver(redis, "group", 4, acknowledged=4)
     await redis.xtrim(STREAM, maxlen=3, approximate=False)
-    state = await group_state(redis, STREAM, "group", now_ms=LATER_MS)
+    state = await group_state(redis, STREAM, "group", now_ms=in_an_hour())
     assert state is not None
     assert state.lost_unread == 3
     await deliver(redis, "group", 3, acknowledged=3)
-    state = await group_state(redis, STREAM, "group", now_ms=LATER_MS)
+    state = await group_state(redis, STREAM, "group", now_ms=in_an_hour())
     assert state is not None
     assert (state.lost_unread, state.backlog) == (0, 0)
 

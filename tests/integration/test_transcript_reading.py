@@ -11,12 +11,11 @@ from services.api.completeness import CLOSING_GRACE, GAP_PATIENCE, MAX_MISSING
 from services.api.conversation import call_started_at, each_turn, read_conversation
 from services.api.problems import Problem
 from services.api.transcript_schemas import Transcript, TranscriptState
-from services.transcripts.store import DatabaseArchive
 from shared.contracts.sessions import Role, SessionStatus
 from shared.runtime.database import Database
 from shared.runtime.tables import SessionRow
 from tests.integration.api_client import api_settings, in_process
-from tests.integration.rows import a_turn, put_session
+from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import T0, FakeClock, make_attempt
 
 ENDED_AT = T0 + timedelta(minutes=1)
@@ -37,9 +36,7 @@ async def read(
 
 
 async def store(database: Database, session_id: str, *seqs: int, at: datetime = T0, **fields: Any) -> None:
-    await DatabaseArchive(database, now=FakeClock(at)).store(
-        [a_turn(session_id, seq, **fields) for seq in seqs]
-    )
+    await store_turns(database, [a_turn(session_id, seq, **fields) for seq in seqs], now=FakeClock(at))
 
 
 async def change(database: Database, session_id: str, **values: Any) -> None:
