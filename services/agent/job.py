@@ -3,6 +3,7 @@
 The SDK pickles these functions by name, so they get what they need from the process's environment.
 """
 
+import asyncio
 import json
 import signal
 import time
@@ -84,7 +85,9 @@ async def run_job(ctx: JobContext) -> None:
         metadata=_without_order(ctx.job.metadata),
     )
     call.reporter.step(Step.ENTRYPOINT_STARTED)
-    if call.order is not None and await is_late(call.order, redis=call.redis):
+    # Told before anything that may hang or die, while the fence is read.
+    _, late = await asyncio.gather(call.publisher.flush(within_s=NEWS_FLUSH_S), _is_late(call))
+    if late:
         log.info("job_late")
         call.conversation.ended("late")
         ctx.shutdown("late")
@@ -96,6 +99,10 @@ async def run_job(ctx: JobContext) -> None:
         call.reporter.error(diagnose(failure))
         call.conversation.ended("error")
         raise  # the SDK logs it and ends the job
+
+
+async def _is_late(call: _Call) -> bool:
+    return call.order is not None and await is_late(call.order, redis=call.redis)
 
 
 async def _join(ctx: JobContext, call: _Call) -> None:

@@ -49,7 +49,13 @@ def verify_webhook(body: bytes, authorization: str | None, receiver: api.Webhook
 
 
 async def receive_webhook(event: WebhookEvent, *, database: Database, now: Clock) -> list[str]:
-    """Remember the event and return the sessions to look at; a repeated event names none."""
+    """Remember the event and return the sessions to look at; a repeated event names none.
+
+    An event that can't change anything is not even remembered: LiveKit sends several for each track.
+    """
+    if event.event not in DEPARTURES | ARRIVALS:
+        metrics.webhook_received("of_no_interest")
+        return []
     insert = postgresql.insert if not database.is_sqlite else sqlite.insert
     receipt = insert(WebhookReceiptRow).values(
         id=event.id, event=event.event, room_name=event.room.name or None, received_at=now()

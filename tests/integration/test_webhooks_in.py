@@ -260,3 +260,10 @@ async def test_an_agent_whose_worker_reports_nothing_is_remembered(
     await receive_webhook(received(event), database=database, now=clock)
     [stored] = await get_attempts(database, row.id)
     assert stored.participant_identity == noted
+
+
+async def test_an_event_of_no_interest_is_not_remembered(database: Database, clock: FakeClock) -> None:
+    await put_session(database, room_name="lobby")
+    event = received(an_event("lobby", kind="track_published"))
+    assert await receive_webhook(event, database=database, now=clock) == []
+    assert await count(database, "livekit_webhook_receipt") == 0
