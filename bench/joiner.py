@@ -23,6 +23,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
 from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE
 from shared.contracts.settings import LiveKitSettings, RedisSettings
+from shared.contracts.workers import Refusal
 
 # LiveKit offers nothing to workers whose load is 0.7 or more, and hears of a load late.
 FULL_LOAD = 0.69
@@ -159,7 +160,7 @@ class Joiner:
         elif len(self._jobs) >= self._slots:
             await self._answer(job, available=False)
             tell("full", room=job.room.name)
-            await self._report(job, Step.REJECTED, reason="full")
+            await self._report(job, Step.REJECTED, reason=Refusal.FULL)
         elif self._standing is not None and await self._standing.is_late(job):
             await self._answer(job, available=False, terminate=True)
         else:

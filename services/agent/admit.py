@@ -18,6 +18,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.contracts.workers import Refusal
 from shared.runtime.logs import bound, get_logger
 
 # LiveKit drops a job, without a word to anybody, while all workers report its `target_load` of 0.7 or
@@ -108,13 +109,13 @@ class Admission:
 
     async def _pass_on(self, request: JobRequest, facts: JobFacts) -> None:
         await request.reject(terminate=False)  # LiveKit asks the next worker
-        metrics.job_offered("full")
-        log.warning("job_rejected", reason="full", max_jobs=self._max_jobs)
+        metrics.job_offered(Refusal.FULL)
+        log.warning("job_rejected", reason=Refusal.FULL, max_jobs=self._max_jobs)
         try:
             order = read_order(request.job)
         except MalformedOrder:
             return
-        self._reporter(order, facts).step(Step.REJECTED, reason="full")
+        self._reporter(order, facts).step(Step.REJECTED, reason=Refusal.FULL)
 
     async def _answer(self, request: JobRequest, facts: JobFacts) -> None:
         try:
@@ -127,9 +128,9 @@ class Admission:
         reporter = self._reporter(order, facts)
         if order is not None and await is_late(order, redis=self._redis):
             await request.reject(terminate=True)
-            metrics.job_offered("late")
-            log.info("job_rejected", reason="late", session_id=order.session_id, attempt=order.attempt)
-            reporter.step(Step.REJECTED, reason="late")
+            metrics.job_offered(Refusal.LATE)
+            log.info("job_rejected", reason=Refusal.LATE, session_id=order.session_id, attempt=order.attempt)
+            reporter.step(Step.REJECTED, reason=Refusal.LATE)
             return
         objection = await self._qualification.objection(order)
         if objection is not None:

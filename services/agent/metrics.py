@@ -4,7 +4,9 @@ from typing import Literal
 
 from prometheus_client import Counter, Gauge
 
-Outcome = Literal["accepted", "full", "late", "malformed", "not_assigned", "inference", "misconfigured"]
+from shared.contracts.workers import Refusal
+
+Outcome = Refusal | Literal["accepted", "malformed", "not_assigned"]
 
 _jobs = Counter(
     "rollcall_agent_jobs_total", "Jobs that LiveKit offered, by what became of them.", ["outcome"]

@@ -1,7 +1,6 @@
 """Find out in advance what would keep an agent of this worker from holding a conversation."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from services.agent.diagnose import ModelRefused, diagnose
 from services.agent.models import check_complete, choose
@@ -10,6 +9,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentError
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode
+from shared.contracts.workers import Refusal
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Objection:
     """Why the job of a session is turned down; `for_all` if no other worker would do better."""
 
     error: AgentError
-    reason: Literal["inference", "misconfigured"]
+    reason: Refusal
 
     @property
     def for_all(self) -> bool:
         """Whether no other worker need be asked."""
-        return self.reason == "misconfigured"
+        return not self.reason.is_of_this_worker
 
 
 class Qualification:
@@ -39,12 +39,12 @@ class Qualification:
         try:
             check_complete(models, mode)
         except ModelRefused as refused:
-            return Objection(diagnose(refused), "misconfigured")
+            return Objection(diagnose(refused), Refusal.MISCONFIGURED)
         fault = await self._endpoint.look()
         if fault is not None:
             error = AgentError(type="InferenceFault", message=fault.detail, cause=fault.cause)
-            return Objection(error, "inference")
+            return Objection(error, Refusal.INFERENCE)
         if mode is Mode.PIPELINE and models.llm is not None and self._endpoint.lacks(models.llm):
             unknown = ModelRefused(models.llm, "the inference endpoint does not list this model")
-            return Objection(diagnose(unknown), "misconfigured")
+            return Objection(diagnose(unknown), Refusal.MISCONFIGURED)
         return None

@@ -1,13 +1,12 @@
 """Wiring of the API: the only place that builds things."""
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import Request
 from livekit import api
 from redis.asyncio import Redis
 
@@ -23,6 +22,7 @@ from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
+from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 
 
@@ -47,6 +47,12 @@ class Services:
         task.add_done_callback(self._background.discard)
 
 
+def services_of(request: Request) -> Services:
+    """Return what the request's app was built with."""
+    services: Services = request.app.state.services
+    return services
+
+
 @asynccontextmanager
 async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     """Build everything, run the background tasks, and take it all down again."""
@@ -56,7 +62,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     tasks = TaskSender(make_celery("api", settings.celery_broker_url))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     follower = Follower(database=database, redis=redis)
-    me = f"{socket.gethostname()}-{os.getpid()}"
+    me = process_name()
     housekeeping = Housekeeping(database=database, redis=redis, settings=settings, holder=me, now=utc_now)
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     forecast = Forecast(

@@ -42,7 +42,7 @@ async def judge(db: AsyncSession, session: SessionRow, *, now: datetime) -> Comp
     last = max(highest, session.expected_turns or 0)
     if stored == last:
         return Completeness(state, True if state is TranscriptState.CLOSED else None, [], 0, None)
-    missing = await _missing(db, session.id, last)
+    missing = await _missing(db, session.id, highest, last)
     since = await _known_since(db, session, missing[0], closed_at)
     certain = state is not TranscriptState.RUNNING or since is None or now - since > GAP_PATIENCE
     return Completeness(state, False if certain else None, missing, last - stored, since)
@@ -91,8 +91,8 @@ async def _count(db: AsyncSession, session_id: str) -> tuple[int, int]:
     return stored, highest or 0
 
 
-async def _missing(db: AsyncSession, session_id: str, last: int) -> list[int]:
-    """The first numbers up to `last` that are not stored; there is at least one."""
+async def _missing(db: AsyncSession, session_id: str, highest: int, last: int) -> list[int]:
+    """The first numbers up to `last` that are not stored, `highest` being; there is at least one."""
     seq = col(TranscriptItemRow.seq)
     numbered = (
         select(seq.label("seq"), func.lag(seq, 1, 0).over(order_by=seq).label("before"))
@@ -105,7 +105,6 @@ async def _missing(db: AsyncSession, session_id: str, last: int) -> list[int]:
         .order_by(numbered.c.seq)
         .limit(MAX_MISSING)
     )
-    highest = (await _count(db, session_id))[1]
 
     def numbers() -> Iterator[int]:
         for before, after in found:

@@ -13,11 +13,10 @@ from typing import Any
 from redis.asyncio import Redis
 
 from shared.runtime.database import Database
-from shared.runtime.livekit import LiveKit
+from shared.runtime.livekit import NO_SUCH_ROOM, LiveKit
 from shared.runtime.migrate import pending_migration
 
 CHECK_TIMEOUT_S = 2.0
-_NO_SUCH_ROOM = "rollcall-health"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ async def check(ask: Callable[[], Awaitable[str | None]]) -> Check:
 
 async def ask_livekit(livekit: LiveKit) -> None:
     """Prove LiveKit's address and our key with a call that changes nothing."""
-    await livekit.room_exists(_NO_SUCH_ROOM)
+    await livekit.room_exists(NO_SUCH_ROOM)
 
 
 class Health:
@@ -76,17 +75,12 @@ class Health:
 
     async def dependencies(self) -> dict[str, Check]:
         """Ask each dependency."""
-        names = ("database", "redis", "livekit")
-        return dict(
-            zip(
-                names,
-                await asyncio.gather(self.ready(), check(self._ping), check(self._ask_livekit)),
-                strict=True,
-            )
-        )
+        asked = {
+            "database": self.ready(),
+            "redis": check(self._ping),
+            "livekit": check(lambda: ask_livekit(self._livekit)),
+        }
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
     async def _ping(self) -> None:
         await self._redis.ping()
-
-    async def _ask_livekit(self) -> None:
-        await ask_livekit(self._livekit)

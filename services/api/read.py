@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.problems import unknown_session
-from shared.contracts.causes import Cause
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.tables import AttemptRow, EventRow, SessionRow
-
-# What a session in the line waits for that ends with the next free slot.
-FULL = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
-IN_LINE = frozenset({SessionStatus.REQUESTED, SessionStatus.DISPATCHING})
 
 
 async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
@@ -30,19 +25,6 @@ async def get_attempts(db: AsyncSession, session_id: str) -> list[AttemptRow]:
     """Return a session's dispatch attempts in order."""
     query = select(AttemptRow).where(col(AttemptRow.session_id) == session_id)
     return list((await db.scalars(query.order_by(col(AttemptRow.number)))).all())
-
-
-async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
-    """Return how far the session is from a worker's free slot: 1 is the next; None if it waits for none."""
-    if row.waiting_for not in FULL or row.status not in IN_LINE:
-        return None
-    before = select(func.count()).where(
-        col(SessionRow.waiting_for).is_not(None),
-        col(SessionRow.agent_name) == row.agent_name,
-        col(SessionRow.id) < row.id,
-        col(SessionRow.status).in_(IN_LINE),
-    )
-    return 1 + (await db.scalar(before) or 0)
 
 
 async def list_sessions(

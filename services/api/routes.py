@@ -8,14 +8,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sse_starlette import EventSourceResponse
 
 from services.api import metrics
-from services.api.bootstrap import Services
+from services.api.bootstrap import Services, services_of
 from services.api.end import end_session
 from services.api.problems import NO_AGENT, PROBLEMS, Problem
 from services.api.read import (
     get_attempts,
     get_session,
     list_sessions,
-    place_in_line,
     read_events,
 )
 from services.api.schemas import (
@@ -37,15 +36,11 @@ from shared.runtime.hints import give_hint
 from shared.runtime.registry import read_fleet
 from shared.runtime.streams import UNREACHABLE
 from shared.runtime.tables import SessionRow
+from shared.runtime.waiting import place_in_line
 
 router = APIRouter(responses=PROBLEMS)
 
 EVENT_STREAM = "text/event-stream"
-
-
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
 
 
 @router.post(
@@ -69,7 +64,7 @@ async def start(
     With `Prefer: wait=N` the answer is 200 once the agent has joined, 503 if none does, and 202 if it is
     not known after N seconds.
     """
-    services = _services(request)
+    services = services_of(request)
     row = await _start(wish or StartSession(), services)
     response.headers["Location"] = f"/v1/sessions/{row.id}"
     response.headers["Cache-Control"] = "no-store"
@@ -116,7 +111,7 @@ async def list_(
     canary: bool | None = None,
 ) -> SessionPage:
     """List sessions, the newest first."""
-    async with _services(request).database.read() as db:
+    async with services_of(request).database.read() as db:
         rows, next_cursor = await list_sessions(db, limit=limit, cursor=cursor, status=status, canary=canary)
     return SessionPage(sessions=[Session.of(row) for row in rows], next_cursor=next_cursor)
 
@@ -124,7 +119,7 @@ async def list_(
 @router.get("/v1/sessions/{session_id}", tags=["sessions"], summary="Read a session")
 async def read(request: Request, session_id: str) -> Session:
     """Read a session with its attempts."""
-    async with _services(request).database.read() as db:
+    async with services_of(request).database.read() as db:
         row = await get_session(db, session_id)
         place = await place_in_line(db, row)
         return Session.of(row, await get_attempts(db, session_id), place_in_line=place)
@@ -133,7 +128,7 @@ async def read(request: Request, session_id: str) -> Session:
 @router.delete("/v1/sessions/{session_id}", tags=["sessions"], summary="End a session")
 async def end(request: Request, session_id: str) -> Session:
     """End a session: its agent is sent away and its room closed."""
-    services = _services(request)
+    services = services_of(request)
     row = await end_session(session_id, database=services.database, relay=services.relay, now=utc_now)
     return Session.of(row)
 
@@ -152,7 +147,7 @@ async def events(
     last_event_id: Annotated[int, Header(ge=0)] = 0,
 ) -> Any:
     """Read what happened to a session; with `Accept: text/event-stream`, live until it is over."""
-    services = _services(request)
+    services = services_of(request)
     async with services.database.read() as db:
         row = await get_session(db, session_id)
         if EVENT_STREAM not in accept:
@@ -166,7 +161,7 @@ async def events(
 async def workers(request: Request) -> Workers:
     """List the agent workers that live now."""
     try:
-        fleet = await read_fleet(_services(request).redis)
+        fleet = await read_fleet(services_of(request).redis)
     except UNREACHABLE as error:
         detail = f"the worker registry can't be read, so it is not known which workers live: {error}"
         raise Problem(503, "registry_unreachable", detail, headers={"Retry-After": "2"}) from None
@@ -178,7 +173,7 @@ async def livekit_webhook(
     request: Request, authorization: Annotated[str | None, Header()] = None
 ) -> Response:
     """Take LiveKit's webhooks."""
-    services = _services(request)
+    services = services_of(request)
     event = verify_webhook(await request.body(), authorization, services.webhook_receiver)
     for session_id in await receive_webhook(event, database=services.database, now=utc_now):
         services.in_background(give_hint(services.redis, session_id))
@@ -194,14 +189,14 @@ async def livez() -> dict[str, str]:
 @router.get("/readyz", tags=["operations"], summary="Can a session be accepted?")
 async def readyz(request: Request) -> JSONResponse:
     """A session can be accepted."""
-    check = await _services(request).health.ready()
+    check = await services_of(request).health.ready()
     return JSONResponse(check.as_json(utc_now()), 200 if check.ok else 503)
 
 
 @router.get("/health", tags=["operations"], summary="What works, and what does not")
 async def health(request: Request) -> JSONResponse:
     """Every dependency, each with its latency."""
-    checks = await _services(request).health.dependencies()
+    checks = await services_of(request).health.dependencies()
     ok = all(check.ok for check in checks.values())
     body = {
         "status": "pass" if ok else "fail",
@@ -214,7 +209,7 @@ async def health(request: Request) -> JSONResponse:
 @router.get("/health/agent", tags=["operations"], summary="Would the next session get its agent?")
 async def health_agent(request: Request) -> JSONResponse:
     """Would the next session get its agent, and if not, why?"""
-    outlook = await _services(request).forecast.look()
+    outlook = await services_of(request).forecast.look()
     return JSONResponse(outlook.as_json(), 200 if outlook.ok else 503)
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime
 
-from services.api.bootstrap import Services
+from services.api.bootstrap import services_of
 from services.api.conversation import call_started_at, each_turn, read_conversation
 from services.api.erase import erase_participant, erase_session
 from services.api.export import EXPORTS, MEDIA_TYPES, Export, Format, file_name, wanted_format
@@ -21,11 +21,6 @@ from shared.runtime.clock import utc_now
 router = APIRouter(responses=PROBLEMS, tags=["transcripts"])
 
 _MAX_INT = 2**31 - 1
-
-
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
 
 
 def _storable(value: str) -> str:
@@ -60,7 +55,7 @@ async def transcript(
     accept: Annotated[str, Header()] = "*/*",
 ) -> Any:
     """Read the conversation so far, in order, and whether it is complete; or export all of it."""
-    database = _services(request).database
+    database = services_of(request).database
     wanted = wanted_format(format, accept)
     async with database.read() as db:
         if wanted is Format.JSON:
@@ -83,14 +78,14 @@ async def transcript(
 @router.delete("/v1/sessions/{session_id}/transcript", summary="Erase the text of a conversation")
 async def erase(request: Request, session_id: str) -> Erasure:
     """Erase what was said, wherever it is kept, for ever. When, by whom and how long stays."""
-    services = _services(request)
+    services = services_of(request)
     return await erase_session(session_id, database=services.database, redis=services.redis, now=utc_now)
 
 
 @router.post("/v1/erasures", summary="Erase what was said with a participant")
 async def erase_by_participant(request: Request, wish: ErasureRequest) -> Erasure:
     """Erase the text of every session in which the participant took part."""
-    services = _services(request)
+    services = services_of(request)
     return await erase_participant(
         wish.participant_identity, database=services.database, redis=services.redis, now=utc_now
     )
@@ -113,7 +108,7 @@ async def search(
 ) -> SearchPage:
     """Search every conversation for turns. `since` is within the time, `until` is not."""
     return await search_turns(
-        _services(request).database,
+        services_of(request).database,
         q,
         filters=Filters(since, until, agent_name, role, session_id, language),
         order=order,

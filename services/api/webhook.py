@@ -32,6 +32,7 @@ _AGENTS = frozenset({ParticipantInfo.Kind.AGENT})
 _PEOPLE = frozenset({ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP})
 # What a session that is over should see no more of in its room.
 ARRIVALS = frozenset({"room_started", "participant_joined"})
+_OF_INTEREST = DEPARTURES | ARRIVALS
 
 
 def verify_webhook(body: bytes, authorization: str | None, receiver: api.WebhookReceiver) -> WebhookEvent:
@@ -53,7 +54,7 @@ async def receive_webhook(event: WebhookEvent, *, database: Database, now: Clock
 
     An event that can't change anything is not even remembered: LiveKit sends several for each track.
     """
-    if event.event not in DEPARTURES | ARRIVALS:
+    if event.event not in _OF_INTEREST:
         metrics.webhook_received("of_no_interest")
         return []
     insert = postgresql.insert if not database.is_sqlite else sqlite.insert

@@ -1,7 +1,5 @@
 """Wiring of the transcript consumer: the only place that builds things."""
 
-import os
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,6 +12,7 @@ from shared.contracts.events import TurnFinished
 from shared.contracts.keys import TURNS_STREAM
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
+from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
 
@@ -42,7 +41,7 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
                 redis,
                 stream=TURNS_STREAM,
                 group=GROUP,
-                consumer=f"{socket.gethostname()}-{os.getpid()}",
+                consumer=process_name(),
                 max_count=settings.transcripts_batch_turns,
             ),
             archive=archive,

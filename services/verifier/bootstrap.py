@@ -1,7 +1,5 @@
 """Wiring of the verifier: the only place that builds things."""
 
-import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
+from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 
 
@@ -56,7 +55,7 @@ class Services:
 @asynccontextmanager
 async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     """Build the verifier in the running loop, run its background tasks, and take it down again."""
-    me = f"{socket.gethostname()}-{os.getpid()}"
+    me = process_name()
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)

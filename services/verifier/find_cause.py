@@ -7,13 +7,12 @@ from typing import Any
 from services.verifier.observe import JobSighting, Sighting
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError
+from shared.contracts.workers import Refusal
 from shared.runtime.registry import Fleet
 from shared.runtime.tables import AttemptRow, SessionRow
 
-# How a worker of ours says that it passed the job on, since all its slots are taken.
-WORKER_FULL = "full"
 # Reasons of a worker for which another one may still take the job.
-PASSED_ON = frozenset({WORKER_FULL, "inference"})
+PASSED_ON = frozenset(refusal for refusal in Refusal if refusal.is_of_this_worker)
 
 Finding = tuple[Cause, dict[str, Any]]
 
@@ -69,7 +68,7 @@ def _error(seen: Witnesses) -> Finding | None:
 def _refusal(seen: Witnesses) -> Finding | None:
     if seen.attempt.rejected_at is not None and seen.attempt.assigned_at is None:
         reason = seen.attempt.close_reason
-        cause = Cause.WORKERS_AT_CAPACITY if reason == WORKER_FULL else Cause.WORKER_REJECTED
+        cause = Cause.WORKERS_AT_CAPACITY if reason == Refusal.FULL else Cause.WORKER_REJECTED
         return cause, {"worker_id": seen.attempt.worker_id, "reason": reason}
     if seen.job.refused:
         return Cause.WORKER_REJECTED, {"dispatch_id": seen.attempt.dispatch_id}

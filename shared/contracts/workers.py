@@ -1,11 +1,26 @@
 """The heartbeat of an agent worker."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.contracts.causes import Cause
 from shared.contracts.models import Models
+
+
+class Refusal(StrEnum):
+    """Why a worker turned a job down: the `reason` of its report."""
+
+    FULL = "full"  # all its slots are taken
+    INFERENCE = "inference"  # its inference endpoint is away, or refuses it
+    LATE = "late"  # another attempt has taken this one's place
+    MISCONFIGURED = "misconfigured"
+
+    @property
+    def is_of_this_worker(self) -> bool:
+        """Whether another worker may still take the job."""
+        return self in (Refusal.FULL, Refusal.INFERENCE)
 
 
 class WorkerFault(BaseModel):

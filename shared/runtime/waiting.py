@@ -20,6 +20,7 @@ from shared.runtime.tables import SessionRow
 
 # What ends with the next free slot of a worker.
 FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
+_UNDISPATCHED: Final = (SessionStatus.REQUESTED, SessionStatus.DISPATCHING)
 
 
 def is_waiting(now: datetime) -> ColumnElement[bool]:
@@ -30,7 +31,7 @@ def is_waiting(now: datetime) -> ColumnElement[bool]:
 def _has_waited() -> ColumnElement[bool]:
     return and_(
         col(SessionRow.waiting_for).is_not(None),
-        col(SessionRow.status).in_([SessionStatus.REQUESTED, SessionStatus.DISPATCHING]),
+        col(SessionRow.status).in_(_UNDISPATCHED),
     )
 
 
@@ -57,13 +58,14 @@ async def wait_in_line(
     if not await claim(db, row, waiting_for=cause, claimed_until=deadline, next_check_at=deadline):
         return False
     if is_news:
-        event = SessionWaiting(cause=cause, place=await _place(db, row), evidence=evidence)
+        event = SessionWaiting(cause=cause, place=await place_in_line(db, row), evidence=evidence)
         await record(db, row.id, event, now=now)
     return is_news
 
 
-async def _place(db: AsyncSession, row: SessionRow) -> int | None:
-    if row.waiting_for not in FULL:
+async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
+    """Return how far the session is from a worker's free slot: 1 is the next; None if it waits for none."""
+    if row.waiting_for not in FULL or row.status not in _UNDISPATCHED:
         return None
     ahead = select(func.count()).where(
         _has_waited(), col(SessionRow.agent_name) == row.agent_name, col(SessionRow.id) < row.id

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import event
 
 from services.api.problems import Problem
-from services.api.read import get_attempts, get_session, list_sessions, place_in_line, read_events
+from services.api.read import get_attempts, get_session, list_sessions, read_events
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentReady
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
 from shared.runtime.sessions import claim, record
 from shared.runtime.tables import SessionRow
+from shared.runtime.waiting import place_in_line
 from tests.integration.rows import put_session
 from tests.unit.making import T0, make_attempt
 
