@@ -20,6 +20,7 @@ TYPE_PREFIX = "/problems/"
 _TITLES = {
     400: "Bad request",
     401: "Not authenticated",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
