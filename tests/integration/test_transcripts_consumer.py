@@ -16,7 +16,6 @@ from services.transcripts.consume import Consumer
 from services.transcripts.ports import ArchiveUnavailable, Oddities
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
-from services.transcripts.watermark import publish_stored, read_stored
 from shared.contracts.events import AgentReady, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM, stored_key
@@ -24,6 +23,7 @@ from shared.runtime import streams
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.streams import FIRST_READ_COUNT, ConsumerGroup, Entry, dead_letter, publish
+from shared.runtime.watermark import publish_stored, read_stored
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
 from tests.support.sessions import until
