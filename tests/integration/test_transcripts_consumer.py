@@ -267,7 +267,7 @@ async def test_strangers_are_set_aside_with_their_reason(
     assert await count(database, "transcript_item") == 3
 
 
-async def test_the_watermark_has_what_is_stored_and_not_what_was_set_aside(
+async def test_the_watermark_has_what_is_stored_and_what_was_set_aside_for_good(
     database: Database, database_url: str, redis: Redis, redis_url: str
 ) -> None:
     row = await put_session(database)
@@ -277,7 +277,10 @@ async def test_the_watermark_has_what_is_stored_and_not_what_was_set_aside(
         await until_acknowledged(redis, 4, task)
     stored = await read_stored(redis, row.id, job_id=None, attempt=1)
     assert [seq for seq in range(5) if stored.has(seq)] == [1, 3]
-    assert not (await read_stored(redis, "nobody", job_id=None, attempt=1)).has(1)
+    assert not stored.is_counted
+    # Or their worker would send them until the end of time, and each time they would be set aside.
+    assert (await read_stored(redis, row.id, job_id=None, attempt=2**31)).has(2)
+    assert (await read_stored(redis, "nobody", job_id=None, attempt=1)).has(1)
 
 
 async def test_a_watermark_that_redis_lost_is_published_anew_for_turns_that_come_again(
