@@ -197,19 +197,23 @@ class Talk:
         board.add(Reckoning.of(scenario, spoken, rows, complete=transcript["complete"], expected=True))
         return transcript
 
-    async def until_another_agent(self, attempt: int) -> None:
-        async def replaced() -> bool:
+    async def attempt(self) -> int:
+        """The number of the current attempt."""
+        return int((await self.line.rollcall.session(self.session_id))["attempt"])
+
+    async def until_another_agent(self, *, after: int) -> None:
+        """Wait until the agent of an attempt after this one listens."""
+
+        async def listens() -> bool:
             session = await self.line.rollcall.session(self.session_id)
-            return bool(session["status"] == "active" and session["attempt"] == attempt)
+            ready = [
+                event["data"]["attempt"]
+                for event in await self.line.rollcall.events(self.session_id)
+                if event["type"] == "agent.ready.v1"
+            ]
+            return session["status"] == "active" and after < session["attempt"] in ready
 
-        await until(replaced, what="another agent is in the room")
-        await until(self._has_jobs(attempt), what="the other agent's job is on record")
-
-    def _has_jobs(self, number: int) -> Callable[[], Awaitable[bool]]:
-        async def check() -> bool:
-            return len(self.jobs) >= number
-
-        return check
+        await until(listens, what="another agent listens")
 
 
 @pytest.fixture(scope="module")
@@ -419,7 +423,7 @@ async def test_redis_does_not_answer_and_does_not_refuse(
 async def test_the_job_is_killed_before_redis_has_its_turns(
     talk: Talk, transcript_board: TranscriptBoard
 ) -> None:
-    line = talk.line
+    line, attempt = talk.line, await talk.attempt()
     stored = len(await line.rows(talk.session_id))
     line.wire.cut()
     try:
@@ -428,7 +432,7 @@ async def test_the_job_is_killed_before_redis_has_its_turns(
         assert len(await line.rows(talk.session_id)) == stored, "killed too late"
     finally:
         line.wire.mend()
-    await talk.until_another_agent(2)
+    await talk.until_another_agent(after=attempt)
     await talk.exchange(QUESTIONS[1])
     await talk.reckon(transcript_board, "SIGKILL of the job, with turns that Redis has not taken")
 
@@ -436,7 +440,7 @@ async def test_the_job_is_killed_before_redis_has_its_turns(
 async def test_the_worker_is_killed_and_the_next_one_of_the_host_sends_what_it_left(
     talk: Talk, worker: OurWorker, transcript_board: TranscriptBoard
 ) -> None:
-    line = talk.line
+    line, attempt = talk.line, await talk.attempt()
     stored = len(await line.rows(talk.session_id))
     line.wire.cut()
     try:
@@ -447,7 +451,7 @@ async def test_the_worker_is_killed_and_the_next_one_of_the_host_sends_what_it_l
     finally:
         line.wire.mend()
     await line.start_worker()
-    await talk.until_another_agent(3)
+    await talk.until_another_agent(after=attempt)
     await talk.exchange(QUESTIONS[0])
     await talk.reckon(transcript_board, "SIGKILL of the whole worker; another one starts")
 
