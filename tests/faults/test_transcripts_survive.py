@@ -27,11 +27,12 @@ from cli.caller import Caller
 from cli.environment import clean_environment
 from cli.ports import free_port
 from cli.stack import Stack
-from shared.contracts.keys import TURNS_STREAM
+from shared.contracts.keys import TURNS_STREAM, job_beat_field
+from shared.runtime.beats import read_job_beats
 from shared.runtime.redis import connect_redis
 from tests.support.guests import guest
 from tests.support.restartable_postgres import RestartablePostgres, restartable_postgres
-from tests.support.sessions import Rollcall, until
+from tests.support.sessions import TERMINAL, Rollcall, until
 from tests.support.spoken import Job, Reckoning, TranscriptBoard, Turn, read_recordings, spoken_in
 from tests.support.wire import Wire, open_wire
 from tests.support.workers import OurWorker, our_worker
@@ -114,6 +115,18 @@ class Line:
             return int(group["pending"])
         finally:
             await redis.aclose()
+
+    async def until_beating(self, session_id: str, attempt: int) -> None:
+        """Wait until this attempt's job tells in Redis, once more, that it lives."""
+        redis = connect_redis(self.stack.redis_url)
+        field = job_beat_field(session_id, attempt)
+        before = (await read_job_beats(redis)).get(field)
+
+        async def beats() -> bool:
+            return (await read_job_beats(redis)).get(field) != before
+
+        await until(beats, what="the job beats")
+        await redis.aclose()
 
     async def kill(self, *names: str) -> None:
         for name in names:
@@ -211,6 +224,7 @@ class Talk:
                 for event in await self.line.rollcall.events(self.session_id)
                 if event["type"] == "agent.ready.v1"
             ]
+            assert session["status"] not in TERMINAL, session
             return session["status"] == "active" and after < session["attempt"] in ready
 
         await until(listens, what="another agent listens")
@@ -241,7 +255,11 @@ async def line(folder: Path) -> AsyncIterator[Line]:
         postgres = await running.enter_async_context(restartable_postgres())
         stack = Stack(
             folder / "stack",
-            env=clean_environment({"DATABASE_URL": postgres.url}),
+            # A worker that a test kills is replaced by one that has to start first.
+            # And one that is cut off from Redis for a moment is not to be taken for dead.
+            env=clean_environment(
+                {"DATABASE_URL": postgres.url, "JOIN_BUDGET_S": "60", "AGENT_SILENCE_S": "6"}
+            ),
             services=SERVICES,
             replicas={"transcripts": 2},
         )
@@ -425,6 +443,7 @@ async def test_the_job_is_killed_before_redis_has_its_turns(
 ) -> None:
     line, attempt = talk.line, await talk.attempt()
     stored = len(await line.rows(talk.session_id))
+    await line.until_beating(talk.session_id, attempt)
     line.wire.cut()
     try:
         await talk.exchange(QUESTIONS[0])
