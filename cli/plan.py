@@ -114,6 +114,7 @@ def _shared_env(
     defaults = {
         "DATABASE_URL": f"sqlite+aiosqlite:///{options.state / 'rollcall.db'}",
         "LIVEKIT_AGENT_NAME": DEFAULT_AGENT_NAME,
+        "AGENT_SPOOL_DIR": str(options.state / "spool"),
         "LOG_FORMAT": "json",
     }
     return {

@@ -7,7 +7,6 @@ from services.transcripts.consume import Consumer
 from services.transcripts.redact import load_redactor, prepare_text
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
-from services.transcripts.watermark import publish_stored
 from shared.contracts.events import TurnFinished
 from shared.contracts.keys import TURNS_STREAM
 from shared.runtime.clock import utc_now
@@ -15,6 +14,7 @@ from shared.runtime.database import Database
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
+from shared.runtime.watermark import publish_stored
 
 GROUP = "transcripts"
 

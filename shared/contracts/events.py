@@ -258,6 +258,9 @@ class Step(StrEnum):
     FIRST_SPEECH = "first_speech"  # the agent began to speak
     ERROR = "error"  # something failed; `error` says what
     CLOSED = "closed"  # the job is over; `turns` is how many it published
+    # Told after the death of a job that could not close, of its spool on disk; no step of the job itself,
+    # and no sign of when it ended.
+    SETTLED = "settled"  # `turns` is how many it published
 
 
 class AgentError(BaseModel):

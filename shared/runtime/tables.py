@@ -115,7 +115,6 @@ class SessionRow(SQLModel, table=True):
     end_reason: str | None = None
     agent_identity: str | None = None
     agent_sid: str | None = None
-    expected_turns: int | None = None
     requested_at: datetime = Field(sa_type=UtcDateTime)
     deadline_at: datetime = Field(sa_type=UtcDateTime)
     next_check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -132,7 +131,11 @@ class SessionRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One try at getting an agent: what LiveKit, the worker and the room said about it."""
+    """One try at getting an agent: what LiveKit, the worker and the room said about it.
+
+    Its agent's turns are numbered from `first_seq`. `expected_turns` is how many there are: its own last
+    word, or what its worker counted after its death; null as long as nobody has said.
+    """
 
     __tablename__ = "dispatch_attempt"
 
@@ -140,6 +143,7 @@ class AttemptRow(SQLModel, table=True):
     number: int = Field(primary_key=True)
     outcome: str | None = None
     first_seq: int = 1
+    expected_turns: int | None = None
     dispatch_id: str | None = None
     job_id: str | None = None
     worker_id: str | None = None
@@ -159,6 +163,7 @@ class AttemptRow(SQLModel, table=True):
     ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    counted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class EventRow(SQLModel, table=True):

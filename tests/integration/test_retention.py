@@ -33,9 +33,7 @@ def housekeeping(database: Database, redis: Redis, clock: FakeClock, *, days: in
 
 async def put_call(database: Database, *, age: timedelta | None, turns: int = 3, **row: Any) -> str:
     """A call that ended so long before T0, or goes on."""
-    over = (
-        {} if age is None else {"status": SessionStatus.ENDED, "ended_at": T0 - age, "expected_turns": turns}
-    )
+    over = {} if age is None else {"status": SessionStatus.ENDED, "ended_at": T0 - age}
     session = await put_session(database, **{"status": SessionStatus.ACTIVE, **over, **row})
     archive = DatabaseArchive(database, now=FakeClock())
     await archive.store([a_turn(session.id, seq) for seq in range(1, turns + 1)])
