@@ -96,9 +96,11 @@ class DatabaseBook:
             .limit(room)
             .with_for_update(skip_locked=True)
         )
+        # Not as a subquery: PostgreSQL may run that more than once, and claim more than there is room for.
+        event_ids = (await db.scalars(first)).all()
         claim: Any = (
             update(_Delivery)
-            .where(col(_Delivery.endpoint_id) == endpoint.id, col(_Delivery.event_id).in_(first), _due(now))
+            .where(col(_Delivery.endpoint_id) == endpoint.id, col(_Delivery.event_id).in_(event_ids))
             .values(attempts=_Delivery.attempts + 1, claimed_until=until, last_attempt_at=now)
             .returning(
                 col(_Delivery.event_id),

@@ -20,7 +20,7 @@ _DEAD = Counter("webhook_dead_letters_total", "Deliveries given up.")
 _DISABLED = Counter("webhook_endpoints_disabled_total", "Endpoints disabled by us.", ["reason"])
 _BACKLOG = Gauge("webhook_backlog", "Deliveries that are still on their way.")
 _OLDEST = Gauge("webhook_backlog_oldest_seconds", "Age of the oldest delivery that is still on its way.")
-_DEAD_NOW = Gauge("webhook_dead_letters", "Deliveries given up, and neither replayed nor too old.")
+_DEAD_NOW = Gauge("webhook_dead_letters_kept", "Deliveries given up, and neither replayed nor too old.")
 _ENDPOINTS = Gauge("webhook_endpoints", "Endpoints.", ["state"])
 
 
