@@ -20,6 +20,7 @@ _CLOUDEVENT: Final = "application/cloudevents+json"
 _HEADER: Final = "# Made by `make docs` from shared/contracts/events.py: change that.\n"
 _STREAM: Final = f"A Redis stream; each entry has one field, `{ENVELOPE_FIELD}`."
 
+_SENT_AS_WEBHOOKS: Final[tuple[type[Event], ...]] = (*SESSION_EVENTS, WebhookTested)
 _WEBHOOK_HEADERS: Final[dict[str, Any]] = {
     "type": "object",
     "description": "Standard Webhooks: see docs/webhooks.md.",
@@ -73,7 +74,7 @@ def _channels() -> dict[str, Any]:
             "description": "Requests to the endpoints that a project has registered.",
             "messages": {
                 model.type: {**_message(model), "headers": {"$ref": f"{REF}WebhookHeaders"}}
-                for model in (*SESSION_EVENTS, WebhookTested)
+                for model in _SENT_AS_WEBHOOKS
             },
         },
     }
