@@ -12,7 +12,7 @@ from shared.contracts.events import WebhookTested
 from shared.contracts.identifiers import new_id
 from shared.contracts.webhooks import DeliveryStatus
 from shared.runtime.database import changed
-from shared.runtime.webhook_tables import WebhookDeliveryRow
+from shared.runtime.webhook_tables import WebhookDeliveryRow, has_status
 
 _Delivery: Final = WebhookDeliveryRow
 
@@ -25,7 +25,7 @@ async def list_deliveries(
     if cursor is not None:
         query = query.where(col(_Delivery.event_id) < cursor)
     if status is not None:
-        query = query.where(col(_Delivery.status) == status)
+        query = query.where(has_status(status))
     rows = (await db.scalars(query.order_by(col(_Delivery.event_id).desc()).limit(limit + 1))).all()
     page = list(rows[:limit])
     return page, page[-1].event_id if len(rows) > limit else None
@@ -64,7 +64,7 @@ async def replay_dead(db: AsyncSession, endpoint_id: str, *, since: datetime, no
     """Send all dead letters again that were given up since then, and return how many they are."""
     dead = update(_Delivery).where(
         col(_Delivery.endpoint_id) == endpoint_id,
-        col(_Delivery.status) == DeliveryStatus.DEAD,
+        has_status(DeliveryStatus.DEAD),
         col(_Delivery.finished_at) >= since,
     )
     statement = dead.values(**_begun_again(now)).execution_options(synchronize_session=False)

@@ -21,7 +21,7 @@ from shared.contracts.webhooks import DeliveryStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.tables import EVENT_SOURCE, EventRow
-from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
+from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
 
 # Beyond the time that an attempt may take: to record it, on a busy machine.
 _CLAIM_MARGIN: Final = timedelta(seconds=30)
@@ -134,7 +134,7 @@ class DatabaseBook:
 
 def _due(now: datetime) -> ColumnElement[bool]:
     return and_(
-        col(_Delivery.status) == DeliveryStatus.PENDING,
+        has_status(DeliveryStatus.PENDING),
         col(_Delivery.next_attempt_at) <= now,
         or_(col(_Delivery.claimed_until).is_(None), col(_Delivery.claimed_until) <= now),
     )

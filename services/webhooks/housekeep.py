@@ -14,7 +14,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, changed
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
-from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
+from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
 
 log = get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Housekeeping:
         now = self._now()
         disabled = select(col(_Endpoint.id)).where(col(_Endpoint.enabled).is_(False))
         theirs = (
-            col(_Delivery.status) == DeliveryStatus.PENDING,
+            has_status(DeliveryStatus.PENDING),
             col(_Delivery.endpoint_id).in_(disabled),
             or_(col(_Delivery.claimed_until).is_(None), col(_Delivery.claimed_until) <= now),
         )
@@ -93,9 +93,9 @@ class Housekeeping:
     async def survey(self) -> None:
         """Set the gauges."""
         pending = select(func.count(), func.min(col(_Delivery.created_at))).where(
-            col(_Delivery.status) == DeliveryStatus.PENDING
+            has_status(DeliveryStatus.PENDING)
         )
-        dead = select(func.count()).where(col(_Delivery.status) == DeliveryStatus.DEAD)
+        dead = select(func.count()).where(has_status(DeliveryStatus.DEAD))
         states = select(col(_Endpoint.enabled), func.count()).group_by(col(_Endpoint.enabled))
         async with self._database.read() as db:
             backlog, oldest = (await db.execute(pending)).one()

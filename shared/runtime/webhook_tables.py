@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Text, text
+from sqlalchemy import JSON, Column, ColumnElement, ForeignKey, Index, Text, literal_column, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, SQLModel, col
 
 from shared.contracts.events import Severity
 from shared.contracts.webhooks import DeliveryStatus
@@ -99,3 +99,8 @@ class WebhookCursorRow(SQLModel, table=True):
 
     name: str = Field(primary_key=True)
     position: datetime = Field(sa_type=UtcDateTime)
+
+
+def has_status(status: DeliveryStatus) -> ColumnElement[bool]:
+    """Written out, not bound: for a bound value neither database can tell that a partial index will do."""
+    return col(WebhookDeliveryRow.status) == literal_column(f"'{status}'")
