@@ -79,7 +79,7 @@ class WebhookEndpoint(BaseModel):
 class CreatedWebhookEndpoint(WebhookEndpoint):
     """An endpoint with its secret, which is told this once."""
 
-    secret: str
+    secret: str = Field(repr=False)
 
 
 class WebhookEndpoints(BaseModel):
@@ -99,7 +99,7 @@ class Rotation(BaseModel):
 class NewSecret(BaseModel):
     """The new secret, which is told this once. Both sign until `previous_secret_until`."""
 
-    secret: str
+    secret: str = Field(repr=False)
     previous_secret_until: datetime | None
 
 

@@ -1,7 +1,7 @@
 """What sending needs of others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -21,7 +21,7 @@ class Job:
     attempts: int
     claimed_until: datetime
     url: str
-    sealed_secrets: tuple[str, ...]
+    sealed_secrets: tuple[str, ...] = field(repr=False)
     endpoint_failing: bool
     envelope: Envelope | None
 

@@ -35,8 +35,8 @@ class WebhookEndpointRow(SQLModel, table=True):
         sa_column=Column(JSON().with_variant(JSONB(), "postgresql"), nullable=False),
     )
     min_severity: str = Severity.INFO
-    secret: str = Field(sa_type=Text)
-    previous_secret: str | None = Field(default=None, sa_type=Text)
+    secret: str = Field(sa_type=Text, repr=False)
+    previous_secret: str | None = Field(default=None, sa_type=Text, repr=False)
     previous_secret_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     enabled: bool = True
     disabled_reason: str | None = None

@@ -8,7 +8,9 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook
 
+from services.api.webhook_schemas import CreatedWebhookEndpoint, NewSecret, WebhookEndpoint
 from services.webhooks.payload import MAX_BYTES, body_of
+from services.webhooks.ports import Job
 from services.webhooks.schedule import DELAYS_S, next_attempt, read_retry_after, some_jitter
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Envelope, SessionFailed, Severity, wrap
@@ -16,6 +18,7 @@ from shared.contracts.identifiers import SessionId
 from shared.contracts.settings import WebhookSettings
 from shared.contracts.webhooks import is_known, matches, wants
 from shared.runtime.webhook_secrets import SecretBox, UnreadableSecret, new_secret
+from shared.runtime.webhook_tables import WebhookEndpointRow
 from tests.unit.making import T0
 
 
@@ -147,6 +150,19 @@ def test_a_sealed_secret_is_read_with_its_key_only() -> None:
     for box in (SecretBox(SecretStr(new)), SecretBox(None)):
         with pytest.raises(UnreadableSecret):
             box.open(sealed)
+
+
+def test_a_secret_shows_in_no_repr() -> None:
+    secret = new_secret()
+    times = dict.fromkeys(("collects_from", "created_at", "updated_at"), T0)
+    row = WebhookEndpointRow(
+        id="e", project="p", url="u", events=["*"], secret=secret, previous_secret=secret, **times
+    )
+    job = Job("e", "i", 1, T0, "u", sealed_secrets=(secret,), endpoint_failing=False, envelope=None)
+    shown = CreatedWebhookEndpoint(secret=secret, **WebhookEndpoint.of(row).model_dump())
+    rotated = NewSecret(secret=secret, previous_secret_until=None)
+    assert secret not in f"{row!r} {job!r} {shown!r} {rotated!r} {WebhookEndpoint.of(row)!r}"
+    assert shown.model_dump()["secret"] == secret
 
 
 def test_without_a_key_secrets_stay_as_they_are_and_are_read_when_one_is_set_later() -> None:
