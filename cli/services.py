@@ -11,7 +11,7 @@ from cli.ports import Ports
 from cli.probes import agent_registered, http_ready
 from cli.process import Probe, ProcessSpec
 
-ALL_SERVICES: Final = ("inference", "api", "dispatcher", "verifier", "transcripts", "agent")
+ALL_SERVICES: Final = ("inference", "api", "dispatcher", "verifier", "transcripts", "webhooks", "agent")
 
 REPOSITORY: Final = Path(__file__).parents[1]
 
@@ -23,6 +23,7 @@ SERVICE_PORTS: Final = {
     "verifier": 8092,
     "transcripts": 8093,
     "agent": 8094,
+    "webhooks": 8095,
 }
 
 # How long a service may take over its last work when the stack is stopped.

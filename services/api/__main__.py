@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import problems, transcripts
+from services.api import problems, transcripts, webhook_endpoints
 from services.api.bootstrap import open_services
 from services.api.routes import router
 from services.api.settings import ApiSettings
@@ -44,6 +44,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     problems.install(app)
     app.include_router(router)
     app.include_router(transcripts.router)
+    app.include_router(webhook_endpoints.router)
     return app
 
 

@@ -24,6 +24,8 @@ from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
+from shared.runtime.webhook_secrets import SecretBox
+from shared.runtime.webhook_targets import TargetPolicy
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Services:
     health: Health
     forecast: Forecast
     webhook_receiver: api.WebhookReceiver
+    webhook_targets: TargetPolicy
+    webhook_secrets: SecretBox
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -56,6 +60,7 @@ def services_of(request: Request) -> Services:
 @asynccontextmanager
 async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     """Build everything, run the background tasks, and take it all down again."""
+    webhook_secrets = SecretBox(settings.webhook_secrets_key)
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
@@ -88,6 +93,8 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 health=Health(database=database, redis=redis, livekit=livekit),
                 forecast=forecast,
                 webhook_receiver=api.WebhookReceiver(verifier),
+                webhook_targets=TargetPolicy(settings),
+                webhook_secrets=webhook_secrets,
             )
     finally:
         await livekit.close()

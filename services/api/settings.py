@@ -13,6 +13,7 @@ from shared.contracts.settings import (
     GuaranteeSettings,
     LiveKitSettings,
     LogSettings,
+    WebhookSettings,
 )
 
 
@@ -23,6 +24,7 @@ class ApiSettings(
     DatabaseSettings,
     GuaranteeSettings,
     LogSettings,
+    WebhookSettings,
 ):
     """Settings of the API."""
 

@@ -325,6 +325,16 @@ class TurnFinished(Event):
     extra: dict[str, Any] = {}
 
 
+# --- Webhooks out --------------------------------------------------------------------------------
+
+
+class WebhookTested(Event):
+    """Somebody wants to see whether a webhook endpoint gets its events; its subject is the endpoint."""
+
+    type: ClassVar[str] = "webhook.test.v1"
+    endpoint_id: str
+
+
 SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     SessionRequested,
     SessionWaiting,
@@ -343,5 +353,5 @@ SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     SessionCancelled,
 )
 
-_ALL: Final[tuple[type[Event], ...]] = (*SESSION_EVENTS, AgentReported, TurnFinished)
+_ALL: Final[tuple[type[Event], ...]] = (*SESSION_EVENTS, AgentReported, TurnFinished, WebhookTested)
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {model.type: model for model in _ALL}

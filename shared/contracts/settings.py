@@ -6,8 +6,8 @@ variable's name. Values come from the environment, then from a `.env` file.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _url_with(*schemes: str) -> AfterValidator:
@@ -112,4 +112,26 @@ class GuaranteeSettings(Settings):
     dispatch_max_attempts: int = Field(3, ge=1, le=10)
     join_budget_s: float = Field(
         15.0, gt=0, le=600, description="below the 20 s after which LiveKit's client SDKs give up"
+    )
+
+
+def _of_fernet_keys(value: SecretStr) -> SecretStr:
+    keys = value.get_secret_value().split(",")
+    if not all(len(key.strip()) == 44 and key.strip().endswith("=") for key in keys):
+        raise ValueError("must be 32 bytes in base64, or several such keys, separated by commas")
+    return value
+
+
+class WebhookSettings(Settings):
+    """Webhooks out: where they may go, and how their secrets are kept."""
+
+    webhook_allow_private: bool = Field(
+        False, description="also to private, loopback and all other addresses that are not public"
+    )
+    webhook_allow_http: bool = Field(False, description="also without TLS")
+    webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode, CommaSeparated] = Field(
+        [], description="also to addresses in these networks"
+    )
+    webhook_secrets_key: Annotated[SecretStr, AfterValidator(_of_fernet_keys)] | None = Field(
+        None, description="seals the secrets in the database: base64; several: the first seals, all open"
     )

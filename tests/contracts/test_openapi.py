@@ -18,6 +18,16 @@ ROUTES = {
     ("delete", "/v1/sessions/{session_id}/transcript"),
     ("get", "/v1/transcripts/search"),
     ("post", "/v1/erasures"),
+    ("post", "/v1/webhook-endpoints"),
+    ("get", "/v1/webhook-endpoints"),
+    ("get", "/v1/webhook-endpoints/{endpoint_id}"),
+    ("patch", "/v1/webhook-endpoints/{endpoint_id}"),
+    ("delete", "/v1/webhook-endpoints/{endpoint_id}"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/secret"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/test"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/replay"),
+    ("get", "/v1/webhook-endpoints/{endpoint_id}/deliveries"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay"),
     ("get", "/v1/workers"),
     ("get", "/livez"),
     ("get", "/readyz"),
@@ -146,6 +156,19 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         ),
         ("SnippetPart", "text hit"),
         ("Erasure", "session_ids turns stream_entries dead_letters pending"),
+        (
+            "WebhookEndpoint",
+            "id url description events min_severity enabled disabled_reason disabled_at failing_since "
+            "paused_until previous_secret_until created_at updated_at",
+        ),
+        ("NewSecret", "secret previous_secret_until"),
+        (
+            "Delivery",
+            "event_id session_id event_type status attempts next_attempt_at last_attempt_at response_code "
+            "latency_ms error created_at finished_at",
+        ),
+        ("DeliveryPage", "deliveries next_cursor"),
+        ("Replayed", "deliveries"),
         ("Workers", "workers"),
         (
             "WorkerHeartbeat",

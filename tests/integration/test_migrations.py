@@ -17,7 +17,7 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0004_turns"
+HEAD = "0005"
 TABLES = {
     "dispatch_attempt",
     "lease",
@@ -25,6 +25,9 @@ TABLES = {
     "session",
     "session_event",
     "transcript_item",
+    "webhook_cursor",
+    "webhook_delivery",
+    "webhook_endpoint",
 }
 PARTIAL_INDEXES = {
     "ix_session_canary",

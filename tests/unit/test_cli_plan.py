@@ -39,6 +39,7 @@ async def test_with_nothing_set_everything_is_ours(tmp_path: Path) -> None:
         "dispatcher",
         "verifier",
         "transcripts",
+        "webhooks",
         "agent",
     ]
     assert plan.env["DATABASE_URL"] == f"sqlite+aiosqlite:///{tmp_path}/rollcall.db"

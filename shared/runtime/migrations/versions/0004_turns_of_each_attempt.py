@@ -1,12 +1,12 @@
 """how many turns there are is said of each attempt
 
-Revision ID: 0004_turns
+Revision ID: 0004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004_turns"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
