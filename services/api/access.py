@@ -16,6 +16,7 @@ class Scope(StrEnum):
     SESSIONS_WRITE = "sessions:write"
     SESSIONS_READ = "sessions:read"
     TRANSCRIPTS_READ = "transcripts:read"
+    TOKENS_RESERVE = "tokens:reserve"
     ADMIN = "admin"
 
 
@@ -43,3 +44,4 @@ SessionsWriter = Annotated[Principal, Depends(needs(Scope.SESSIONS_WRITE))]
 SessionsReader = Annotated[Principal, Depends(needs(Scope.SESSIONS_READ))]
 TranscriptsReader = Annotated[Principal, Depends(needs(Scope.TRANSCRIPTS_READ))]
 Admin = Annotated[Principal, Depends(needs(Scope.ADMIN))]
+TokenReserver = Annotated[Principal, Depends(needs(Scope.TOKENS_RESERVE))]
