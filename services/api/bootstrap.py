@@ -13,6 +13,8 @@ from redis.asyncio import Redis
 from services.api.canary import Canaries
 from services.api.forecast import Forecast
 from services.api.health import Health
+from services.api.keyring import Keyring
+from services.api.limits import RateLimits
 from services.api.live import Follower
 from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
@@ -38,6 +40,8 @@ class Services:
     health: Health
     forecast: Forecast
     webhook_receiver: api.WebhookReceiver
+    keyring: Keyring
+    rate_limits: RateLimits
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -88,6 +92,8 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 health=Health(database=database, redis=redis, livekit=livekit),
                 forecast=forecast,
                 webhook_receiver=api.WebhookReceiver(verifier),
+                keyring=Keyring(database, now=utc_now),
+                rate_limits=RateLimits(settings, redis),
             )
     finally:
         await livekit.close()

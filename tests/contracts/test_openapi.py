@@ -23,6 +23,7 @@ ROUTES = {
     ("get", "/readyz"),
     ("get", "/health"),
     ("get", "/health/agent"),
+    ("get", "/problems/{code}"),
 }
 
 
