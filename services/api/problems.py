@@ -5,9 +5,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from services.api import metrics
 from services.api.catalogue import CATALOGUE, TYPE_PREFIX
@@ -49,7 +51,8 @@ class ProblemDetails(BaseModel):
     errors: list[dict[str, str]] | None = None
 
 
-_DOCUMENTED: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
+PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}
+_DOCUMENTED: dict[str, Any] = {"content": PROBLEM_CONTENT}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": _TITLES[status], **_DOCUMENTED}
     for status in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
@@ -146,7 +149,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
-        headers = dict(error.headers) if error.headers else None
+        headers = dict(error.headers) if error.headers else {}
+        if error.status_code == 405:  # the framework names the methods of the first route only
+            headers["Allow"] = ", ".join(_methods_of(app, request.scope["path"]))
         return answer(request, Problem(error.status_code, code, str(error.detail), headers=headers))
 
     async def unreachable(request: Request, error: Exception) -> JSONResponse:
@@ -162,6 +167,15 @@ def install(app: FastAPI) -> None:
         log.error("request_failed", path=request.url.path, trace_id=trace_id, exc_info=error)
         detail = "something went wrong on our side; it is logged"
         return answer(request, Problem(500, "internal_error", detail))
+
+
+def _methods_of(app: FastAPI, path: str) -> list[str]:
+    """The methods that some route takes at this path."""
+    found: set[str] = set()
+    for route in iter_route_contexts(app.routes):
+        if route.path and compile_path(route.path)[0].fullmatch(path):
+            found |= set(route.methods or ())
+    return sorted(found)
 
 
 def _field(fault: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from services.api.access import Admin, Principal, SessionsReader, SessionsWriter
 from services.api.bootstrap import Services, services_of
 from services.api.end import end_session
 from services.api.fleet import without_strangers
-from services.api.problems import NO_AGENT, PROBLEMS, Problem
+from services.api.problems import NO_AGENT, PROBLEM_CONTENT, PROBLEMS, Problem
 from services.api.read import get_attempts, list_sessions, read_events, session_of
 from services.api.schemas import (
     Session,
@@ -186,21 +186,41 @@ async def livekit_webhook(
     return Response(status_code=200)
 
 
+class HealthResponse(JSONResponse):
+    """In the shape of health+json."""
+
+    media_type = "application/health+json"
+
+
+_HEALTH: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Something fails", "content": {HealthResponse.media_type: {}, **PROBLEM_CONTENT}}
+}
+_READY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Not now", "content": {"application/json": {}, **PROBLEM_CONTENT}}
+}
+
+
 @router.get("/livez", tags=["operations"], summary="Does this process run?")
 async def livez() -> dict[str, str]:
     """This process runs."""
     return {"status": "pass"}
 
 
-@router.get("/readyz", tags=["operations"], summary="Can a session be accepted?")
+@router.get("/readyz", tags=["operations"], summary="Can a session be accepted?", responses=_READY)
 async def readyz(request: Request) -> JSONResponse:
     """A session can be accepted."""
     check = await services_of(request).health.ready()
     return JSONResponse(check.as_json(utc_now()), 200 if check.ok else 503)
 
 
-@router.get("/health", tags=["operations"], summary="What works, and what does not")
-async def health(request: Request, _: Admin) -> JSONResponse:
+@router.get(
+    "/health",
+    tags=["operations"],
+    summary="What works, and what does not",
+    response_class=HealthResponse,
+    responses=_HEALTH,
+)
+async def health(request: Request, _: Admin) -> HealthResponse:
     """Every dependency, each with its latency."""
     checks = await services_of(request).health.dependencies()
     ok = all(check.ok for check in checks.values())
@@ -209,10 +229,15 @@ async def health(request: Request, _: Admin) -> JSONResponse:
         "serviceId": "rollcall",
         "checks": {name: [check.as_json(utc_now())] for name, check in checks.items()},
     }
-    return JSONResponse(body, 200 if ok else 503, media_type="application/health+json")
+    return HealthResponse(body, 200 if ok else 503)
 
 
-@router.get("/health/agent", tags=["operations"], summary="Would the next session get its agent?")
+@router.get(
+    "/health/agent",
+    tags=["operations"],
+    summary="Would the next session get its agent?",
+    responses=_READY,
+)
 async def health_agent(request: Request, _: Admin) -> JSONResponse:
     """Would the next session get its agent, and if not, why?"""
     outlook = await services_of(request).forecast.look()

@@ -15,7 +15,7 @@ from services.api.export import EXPORTS, MEDIA_TYPES, Export, Format, file_name,
 from services.api.problems import PROBLEMS
 from services.api.read import session_of
 from services.api.search import Filters, Order, search_turns
-from services.api.transcript_schemas import Erasure, ErasureRequest, SearchPage, Transcript
+from services.api.transcript_schemas import Erasure, ErasureRequest, Messages, SearchPage, Transcript
 from shared.contracts.sessions import Role
 from shared.runtime.clock import utc_now
 
@@ -43,7 +43,7 @@ Time = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
 @router.get(
     "/v1/sessions/{session_id}/transcript",
     summary="Read the conversation",
-    response_model=Transcript,
+    response_model=Transcript | Messages,
     responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES}}},
 )
 async def transcript(
