@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ConfigDict
 
+from cli.environment import user_environment
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
 
@@ -96,8 +97,15 @@ class Client:
 @asynccontextmanager
 async def open_client(api_url: str) -> AsyncIterator[Client]:
     """Yield a client of the API at `api_url`."""
-    async with httpx.AsyncClient(base_url=api_url, timeout=TIMEOUT_S) as http:
+    async with open_http(api_url) as http:
         yield Client(http)
+
+
+def open_http(api_url: str) -> httpx.AsyncClient:
+    """An HTTP client for the API at `api_url`, with the user's key if he has one."""
+    key = user_environment().get("ROLLCALL_API_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(base_url=api_url, timeout=TIMEOUT_S, headers=headers)
 
 
 def error_of(method: str, path: str, response: httpx.Response) -> ApiError:

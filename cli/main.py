@@ -10,6 +10,7 @@ import typer
 from livekit import rtc
 from rich.text import Text
 
+from cli import keys
 from cli.canary import run_canary
 from cli.client import ApiError, open_client
 from cli.conversation import hold_conversation
@@ -42,6 +43,7 @@ def _quiet() -> None:
 
 
 app.command()(replay)
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()

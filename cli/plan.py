@@ -22,6 +22,8 @@ from cli.services import (
 )
 
 DEFAULT_AGENT_NAME: Final = "agent"
+# No service has any use for the user's own key.
+_OF_THE_COMMAND_LINE: Final = frozenset({"ROLLCALL_API_KEY"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ def _shared_env(
     }
     return {
         **defaults,
-        **options.env,
+        **{name: value for name, value in options.env.items() if name not in _OF_THE_COMMAND_LINE},
         "REDIS_URL": redis.url,
         "LIVEKIT_URL": livekit.url,
         "LIVEKIT_API_KEY": livekit.api_key,

@@ -112,5 +112,5 @@ def _address(service: str, name: str, context: ServiceContext) -> tuple[dict[str
     if service != "agent":
         return env, alive
     # A worker that answers is not yet one that LiveKit knows; only the registry tells.
-    ready = agent_registered(context.api_url) if context.api_url else alive
+    ready = agent_registered(context.env["REDIS_URL"]) if context.api_url else alive
     return {**env, "AGENT_HTTP_PORT": "0"}, ready

@@ -103,6 +103,11 @@ class Stack:
         return f"http://127.0.0.1:{self.plan.api_port}"
 
     @property
+    def asks_for_keys(self) -> bool:
+        """Whether the API asks for a key."""
+        return self.plan.env.get("API_AUTH") == "keys"
+
+    @property
     def livekit_url(self) -> str:
         """The LiveKit server."""
         return self.plan.env["LIVEKIT_URL"]

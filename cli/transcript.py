@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from cli.client import TIMEOUT_S, ApiError, error_of
+from cli.client import ApiError, error_of, open_http
 
 _ROLES: Final = {"user": "cyan", "assistant": "green"}
 _PAGE: Final = 1000
@@ -21,7 +21,7 @@ async def show_transcript(api_url: str, session_id: str, console: Console) -> No
     """Show a conversation, whether it is complete, and how long one waited; raises `ApiError`."""
     after = 0
     first: dict[str, Any] | None = None
-    async with _client(api_url) as http:
+    async with open_http(api_url) as http:
         while True:
             page = await _get(http, _path(session_id), limit=_PAGE, after_seq=after)
             first = first or page
@@ -37,7 +37,7 @@ async def show_transcript(api_url: str, session_id: str, console: Console) -> No
 
 async def export_transcript(api_url: str, session_id: str, format: str, output: Path | None) -> None:
     """Write an export to a file or to standard output, as it comes in; raises `ApiError`."""
-    async with _client(api_url) as http:
+    async with open_http(api_url) as http:
         try:
             async with http.stream("GET", _path(session_id), params={"format": format}) as answer:
                 if answer.is_error:
@@ -58,7 +58,7 @@ async def _copy(answer: httpx.Response, file: BinaryIO) -> None:
 async def show_search(api_url: str, words: str, limit: int, console: Console, **filters: str | None) -> None:
     """Show the newest turns that match, each with its session; raises `ApiError`."""
     wanted = {name: value for name, value in filters.items() if value is not None}
-    async with _client(api_url) as http:
+    async with open_http(api_url) as http:
         page = await _get(http, "/v1/transcripts/search", q=words, limit=limit, **wanted)
     for hit in page["results"]:
         line = Text(f"{hit['session_id']} {hit['seq']:>4} {hit['created_at'][:19]} ")
@@ -70,10 +70,6 @@ async def show_search(api_url: str, words: str, limit: int, console: Console, **
         console.print(Text("nothing was found", style="dim"))
     elif page["next_cursor"] is not None:
         console.print(Text("there are more; narrow the search, or raise --limit", style="dim"))
-
-
-def _client(api_url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=api_url, timeout=TIMEOUT_S)
 
 
 def _path(session_id: str) -> str:

@@ -1,5 +1,6 @@
 """The API's process: `python -m services.api`."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -8,11 +9,12 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import problems, transcripts, webhook_endpoints
+from services.api import door, problem_pages, problems, transcripts, webhook_endpoints
 from services.api.bootstrap import open_services
+from services.api.exposure import Exposed, decide_auth, warn_if_open
 from services.api.routes import router
 from services.api.settings import ApiSettings
-from shared.runtime.config import load_settings
+from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.runtime.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
@@ -26,10 +28,12 @@ def _version() -> str:
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """Return the ASGI application; it connects when it starts."""
+    """Return the ASGI application; it connects when it starts. Raises `Exposed`."""
+    auth = decide_auth(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warn_if_open(auth, settings)
         async with open_services(settings) as services:
             app.state.services = services
             yield
@@ -42,9 +46,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
+    door.install(app, settings, auth)
     app.include_router(router)
     app.include_router(transcripts.router)
     app.include_router(webhook_endpoints.router)
+    app.include_router(problem_pages.router)
     return app
 
 
@@ -52,8 +58,13 @@ def main() -> None:
     """Serve until told to stop."""
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
+    try:
+        app = create_app(settings)
+    except Exposed as exposed:
+        sys.stderr.write(f"{exposed}\n")
+        raise SystemExit(EXIT_BAD_CONFIGURATION) from None
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,

@@ -13,6 +13,8 @@ from redis.asyncio import Redis
 from services.api.canary import Canaries
 from services.api.forecast import Forecast
 from services.api.health import Health
+from services.api.keyring import Keyring
+from services.api.limits import RateLimits
 from services.api.live import Follower
 from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
@@ -42,6 +44,8 @@ class Services:
     webhook_receiver: api.WebhookReceiver
     webhook_targets: TargetPolicy
     webhook_secrets: SecretBox
+    keyring: Keyring
+    rate_limits: RateLimits
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -95,6 +99,8 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 webhook_receiver=api.WebhookReceiver(verifier),
                 webhook_targets=TargetPolicy(settings),
                 webhook_secrets=webhook_secrets,
+                keyring=Keyring(database, now=utc_now),
+                rate_limits=RateLimits(settings, redis),
             )
     finally:
         await livekit.close()

@@ -4,6 +4,8 @@ from prometheus_client import Counter
 
 _STARTS = Counter("session_start_requests_total", "Requests to start a session.", ["outcome"])
 _WEBHOOKS = Counter("livekit_webhooks_total", "LiveKit webhooks received.", ["result"])
+_PROBLEMS = Counter("api_problems_total", "Answers that were an error, by their code.", ["code"])
+_NOT_COUNTED = Counter("api_limits_not_counted_total", "Requests let through because Redis was away.")
 
 
 def session_started() -> None:
@@ -19,3 +21,13 @@ def session_refused(code: str) -> None:
 def webhook_received(result: str) -> None:
     """A webhook came in: `accepted`, `repeated` or `refused`."""
     _WEBHOOKS.labels(result).inc()
+
+
+def problem_answered(code: str) -> None:
+    """An answer was a problem of this code."""
+    _PROBLEMS.labels(code).inc()
+
+
+def limits_not_counted() -> None:
+    """A request was let through uncounted."""
+    _NOT_COUNTED.inc()

@@ -8,15 +8,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sse_starlette import EventSourceResponse
 
 from services.api import metrics
+from services.api.access import Admin, Principal, SessionsReader, SessionsWriter
 from services.api.bootstrap import Services, services_of
 from services.api.end import end_session
-from services.api.problems import NO_AGENT, PROBLEMS, Problem
-from services.api.read import (
-    get_attempts,
-    get_session,
-    list_sessions,
-    read_events,
-)
+from services.api.fleet import without_strangers
+from services.api.problems import NO_AGENT, PROBLEM_CONTENT, PROBLEMS, Problem
+from services.api.read import get_attempts, list_sessions, read_events, session_of
 from services.api.schemas import (
     Session,
     SessionHistory,
@@ -53,6 +50,7 @@ EVENT_STREAM = "text/event-stream"
 async def start(
     request: Request,
     response: Response,
+    asking: SessionsWriter,
     wish: StartSession | None = None,
     prefer: Annotated[
         list[str] | None,
@@ -65,7 +63,7 @@ async def start(
     not known after N seconds.
     """
     services = services_of(request)
-    row = await _start(wish or StartSession(), services)
+    row = await _start(wish or StartSession(), asking, services)
     response.headers["Location"] = f"/v1/sessions/{row.id}"
     response.headers["Cache-Control"] = "no-store"
     wait_s = preferred_wait(prefer or [])
@@ -86,10 +84,11 @@ async def start(
     )
 
 
-async def _start(wish: StartSession, services: Services) -> SessionRow:
+async def _start(wish: StartSession, asking: Principal, services: Services) -> SessionRow:
     try:
         row = await start_session(
             wish,
+            asking=asking,
             settings=services.settings,
             database=services.database,
             relay=services.relay,
@@ -104,7 +103,9 @@ async def _start(wish: StartSession, services: Services) -> SessionRow:
 
 @router.get("/v1/sessions", tags=["sessions"], summary="List sessions")
 async def list_(
+    *,
     request: Request,
+    asking: SessionsReader,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$")] = None,
     status: SessionStatus | None = None,
@@ -112,24 +113,28 @@ async def list_(
 ) -> SessionPage:
     """List sessions, the newest first."""
     async with services_of(request).database.read() as db:
-        rows, next_cursor = await list_sessions(db, limit=limit, cursor=cursor, status=status, canary=canary)
+        rows, next_cursor = await list_sessions(
+            db, project=asking.project, limit=limit, cursor=cursor, status=status, canary=canary
+        )
     return SessionPage(sessions=[Session.of(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.get("/v1/sessions/{session_id}", tags=["sessions"], summary="Read a session")
-async def read(request: Request, session_id: str) -> Session:
+async def read(request: Request, asking: SessionsReader, session_id: str) -> Session:
     """Read a session with its attempts."""
     async with services_of(request).database.read() as db:
-        row = await get_session(db, session_id)
+        row = await session_of(db, session_id, asking.project)
         place = await place_in_line(db, row)
         return Session.of(row, await get_attempts(db, session_id), place_in_line=place)
 
 
 @router.delete("/v1/sessions/{session_id}", tags=["sessions"], summary="End a session")
-async def end(request: Request, session_id: str) -> Session:
+async def end(request: Request, asking: SessionsWriter, session_id: str) -> Session:
     """End a session: its agent is sent away and its room closed."""
     services = services_of(request)
-    row = await end_session(session_id, database=services.database, relay=services.relay, now=utc_now)
+    row = await end_session(
+        session_id, project=asking.project, database=services.database, relay=services.relay, now=utc_now
+    )
     return Session.of(row)
 
 
@@ -142,6 +147,7 @@ async def end(request: Request, session_id: str) -> Session:
 )
 async def events(
     request: Request,
+    asking: SessionsReader,
     session_id: str,
     accept: Annotated[str, Header()] = "application/json",
     last_event_id: Annotated[int, Header(ge=0)] = 0,
@@ -149,7 +155,7 @@ async def events(
     """Read what happened to a session; with `Accept: text/event-stream`, live until it is over."""
     services = services_of(request)
     async with services.database.read() as db:
-        row = await get_session(db, session_id)
+        row = await session_of(db, session_id, asking.project)
         if EVENT_STREAM not in accept:
             return SessionHistory(events=await read_events(db, session_id))
     if row.status in TERMINAL and last_event_id >= row.last_sequence:
@@ -158,14 +164,14 @@ async def events(
 
 
 @router.get("/v1/workers", tags=["operations"], summary="List agent workers")
-async def workers(request: Request) -> Workers:
-    """List the agent workers that live now."""
+async def workers(request: Request, asking: Admin) -> Workers:
+    """List the agent workers that live now; of their sessions, those of the key's project."""
     try:
         fleet = await read_fleet(services_of(request).redis)
     except UNREACHABLE as error:
         detail = f"the worker registry can't be read, so it is not known which workers live: {error}"
         raise Problem(503, "registry_unreachable", detail, headers={"Retry-After": "2"}) from None
-    return Workers(workers=fleet.workers)
+    return Workers(workers=await without_strangers(services_of(request).database, fleet.workers, asking))
 
 
 @router.post("/v1/livekit/webhook", tags=["livekit"], include_in_schema=False)
@@ -180,21 +186,41 @@ async def livekit_webhook(
     return Response(status_code=200)
 
 
+class HealthResponse(JSONResponse):
+    """In the shape of health+json."""
+
+    media_type = "application/health+json"
+
+
+_HEALTH: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Something fails", "content": {HealthResponse.media_type: {}, **PROBLEM_CONTENT}}
+}
+_READY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Not now", "content": {"application/json": {}, **PROBLEM_CONTENT}}
+}
+
+
 @router.get("/livez", tags=["operations"], summary="Does this process run?")
 async def livez() -> dict[str, str]:
     """This process runs."""
     return {"status": "pass"}
 
 
-@router.get("/readyz", tags=["operations"], summary="Can a session be accepted?")
+@router.get("/readyz", tags=["operations"], summary="Can a session be accepted?", responses=_READY)
 async def readyz(request: Request) -> JSONResponse:
     """A session can be accepted."""
     check = await services_of(request).health.ready()
     return JSONResponse(check.as_json(utc_now()), 200 if check.ok else 503)
 
 
-@router.get("/health", tags=["operations"], summary="What works, and what does not")
-async def health(request: Request) -> JSONResponse:
+@router.get(
+    "/health",
+    tags=["operations"],
+    summary="What works, and what does not",
+    response_class=HealthResponse,
+    responses=_HEALTH,
+)
+async def health(request: Request, _: Admin) -> HealthResponse:
     """Every dependency, each with its latency."""
     checks = await services_of(request).health.dependencies()
     ok = all(check.ok for check in checks.values())
@@ -203,17 +229,22 @@ async def health(request: Request) -> JSONResponse:
         "serviceId": "rollcall",
         "checks": {name: [check.as_json(utc_now())] for name, check in checks.items()},
     }
-    return JSONResponse(body, 200 if ok else 503, media_type="application/health+json")
+    return HealthResponse(body, 200 if ok else 503)
 
 
-@router.get("/health/agent", tags=["operations"], summary="Would the next session get its agent?")
-async def health_agent(request: Request) -> JSONResponse:
+@router.get(
+    "/health/agent",
+    tags=["operations"],
+    summary="Would the next session get its agent?",
+    responses=_READY,
+)
+async def health_agent(request: Request, _: Admin) -> JSONResponse:
     """Would the next session get its agent, and if not, why?"""
     outlook = await services_of(request).forecast.look()
     return JSONResponse(outlook.as_json(), 200 if outlook.ok else 503)
 
 
 @router.get("/metrics", tags=["operations"], include_in_schema=False)
-async def prometheus_metrics() -> Response:
+async def prometheus_metrics(_: Admin) -> Response:
     """Metrics in Prometheus' text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

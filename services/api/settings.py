@@ -1,6 +1,6 @@
 """What the API reads from the environment."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import NoDecode
@@ -30,6 +30,24 @@ class ApiSettings(
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
+    api_auth: Literal["off", "keys"] | None = Field(
+        None, description="whether a key is asked for; default: off, and no start where others can reach it"
+    )
+    api_published_on: str | None = Field(
+        None, description="the address under which others reach it, where that is not API_HOST"
+    )
+    api_operations: Literal["keys", "open"] = Field(
+        "keys", description="open: /health, /health/agent and /metrics ask for no key"
+    )
+    api_max_body_bytes: int = Field(524_288, ge=1024)
+    # Of requests in a minute, and of sessions that live at the same time; 0: no limit.
+    requests_per_minute_key: int = Field(600, ge=0)
+    requests_per_minute_project: int = Field(3000, ge=0)
+    requests_per_minute_visitor: int = Field(
+        30, ge=0, description="of one network address with a publishable key"
+    )
+    max_sessions_key: int = Field(500, ge=0)
+    max_sessions_project: int = Field(1000, ge=0)
     livekit_public_url: str | None = Field(
         None, description="the address that clients are told to join at; default: LIVEKIT_URL"
     )

@@ -8,7 +8,10 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
+from services.api.access import Principal
+from services.api.limits import check_sessions
 from services.api.problems import Problem
+from services.api.rooms import room_of
 from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
 from shared.contracts.events import SessionRequested
@@ -34,14 +37,21 @@ RELAY_GRACE = timedelta(seconds=1)
 
 
 async def start_session(
-    wish: StartSession, *, settings: ApiSettings, database: Database, relay: Relay, now: Clock
+    wish: StartSession,
+    *,
+    asking: Principal,
+    settings: ApiSettings,
+    database: Database,
+    relay: Relay,
+    now: Clock,
 ) -> SessionRow:
     """Write the session that a client asks for, and return it; raises `Problem`."""
     _check_allowed(wish, settings)
-    row = _new_row(wish, settings, now)
+    row = _new_row(wish, asking, settings, now)
     event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=wish.mode)
     try:
         async with database.write() as db:
+            await check_sessions(db, asking, settings)
             await add_session(db, row, event=event)
     except IntegrityError as error:
         if not is_unique_violation(error):
@@ -54,13 +64,15 @@ async def start_session(
     return row
 
 
-def _new_row(wish: StartSession, settings: ApiSettings, now: Clock) -> SessionRow:
+def _new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: Clock) -> SessionRow:
     session_id = SessionId(new_id())
     requested_at = now()
     return SessionRow(
         id=session_id,
+        project=asking.project,
+        api_key_id=asking.key_id,
         status=SessionStatus.REQUESTED,
-        room_name=wish.room_name or new_room_name(session_id),
+        room_name=room_of(asking.project, wish.room_name or new_room_name(session_id)),
         room_is_ours=wish.room_name is None,
         agent_name=wish.agent_name or settings.livekit_agent_name,
         mode=wish.mode,

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,6 +60,12 @@ class Transcript(BaseModel):
     items: list[Turn]
     next_after_seq: int | None = Field(description="`after_seq` of the next page; null on the last")
     summary: Summary | None = Field(description="of the whole conversation; on the first page only")
+
+
+class Messages(BaseModel):
+    """The conversation as `?format=openai` gives it: what OpenAI's chat interface takes."""
+
+    messages: list[dict[str, Any]]
 
 
 class SnippetPart(BaseModel):

@@ -34,7 +34,7 @@ def _split(value: object) -> object:
 CommaSeparated = BeforeValidator(_split)
 """A list written as one variable, its parts separated by commas."""
 
-AgentName = Annotated[str, Field(max_length=128), AfterValidator(_not_padded)]
+AgentName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_not_padded)]
 
 
 class Settings(BaseSettings):

@@ -89,6 +89,7 @@ class SessionRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     project: str = "default"
+    api_key_id: str | None = None
     status: str
     version: int = 1
     last_sequence: int = 0
@@ -248,3 +249,21 @@ class LeaseRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     holder: str
     expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """Who may ask what. The key itself is not here: only its public id, and a hash of all of it."""
+
+    __tablename__ = "api_key"
+
+    id: str = Field(primary_key=True)
+    project: str
+    kind: str
+    name: str
+    key_hash: str = Field(repr=False)
+    scopes: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
+    origins: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

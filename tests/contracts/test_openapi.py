@@ -33,6 +33,7 @@ ROUTES = {
     ("get", "/readyz"),
     ("get", "/health"),
     ("get", "/health/agent"),
+    ("get", "/problems/{code}"),
 }
 
 

@@ -17,8 +17,9 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0005"
+HEAD = "0006"
 TABLES = {
+    "api_key",
     "dispatch_attempt",
     "lease",
     "livekit_webhook_receipt",

@@ -59,7 +59,7 @@ async def test_turns_go_when_their_time_is_over_and_not_before(
     for session_id, gone in ((old, True), (young, False), (running, False), (other, False)):
         assert ((await get_session(database, session_id)).transcript_erased_at is not None) == gone
     async with database.read() as db:
-        found = await read_conversation(db, old, limit=10, after_seq=0, now=T0)
+        found = await read_conversation(db, old, project="default", limit=10, after_seq=0, now=T0)
     assert (found.items, found.complete, found.missing, found.erased_at) == ([], None, [], T0)
 
 

@@ -32,7 +32,9 @@ async def read(
     after_seq: int = 0,
 ) -> Transcript:
     async with database.read() as db:
-        return await read_conversation(db, session_id, limit=limit, after_seq=after_seq, now=now)
+        return await read_conversation(
+            db, session_id, project="default", limit=limit, after_seq=after_seq, now=now
+        )
 
 
 async def store(database: Database, session_id: str, *seqs: int, at: datetime = T0, **fields: Any) -> None:
