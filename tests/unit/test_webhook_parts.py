@@ -171,7 +171,7 @@ def test_without_a_key_secrets_stay_as_they_are_and_are_read_when_one_is_set_lat
     assert SecretBox(SecretStr(key())).open(secret) == secret
 
 
-@pytest.mark.parametrize("value", ["short", "a" * 44, f"{Fernet.generate_key().decode()},x"])
+@pytest.mark.parametrize("value", ["short", "a" * 44, f"{'A' * 43}=,x"])
 def test_what_is_no_key_is_told_at_the_start_and_not_shown(value: str) -> None:
     with pytest.raises(ValidationError, match="32 bytes in base64"):
         WebhookSettings(webhook_secrets_key=SecretStr(value))
