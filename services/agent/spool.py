@@ -27,6 +27,7 @@ SUFFIX: Final = ".jsonl"
 NASCENT: Final = ".new"
 # What the consumer takes, by its default: a longer one would only be set aside again and again.
 MAX_LINE_BYTES: Final = 1 << 20
+_sync_data = getattr(os, "fdatasync", os.fsync)  # which not every system has
 _KEPT_STEPS: Final = (Step.ENTRYPOINT_STARTED, Step.CLOSED)
 ADVICE: Final = (
     "make room, or make the folder that AGENT_SPOOL_DIR names writable; until then, turns that Redis has "
@@ -147,7 +148,7 @@ class JobSpool:
         while self._unsynced and self._file is not None:
             self._unsynced = False
             try:
-                await asyncio.to_thread(os.fsync, self._file)
+                await asyncio.to_thread(_sync_data, self._file)
             except OSError as error:
                 self._failed(error)
 

@@ -1,6 +1,6 @@
 """Our own worker, whose jobs write down what the SDK says was spoken, and at the end its whole history.
 
-The record is synced line by line, so that it outlives a job that is killed. Beside that, nothing of the
+Each line is written at once, so that the record outlives a job that is killed. Beside that, nothing of the
 agent service is changed but its agent, which looks things up and hands over when it is told to. In a
 session that asks for it (`{"text": true}`) it writes instead of speaking, which makes turns cheap.
 """
@@ -49,7 +49,6 @@ class Recording:
 
     def write(self, **line: Any) -> None:
         os.write(self._file, json.dumps({"job": self._job_id, **line}).encode() + b"\n")
-        os.fsync(self._file)
 
     def spoken(self, item: ChatItem) -> None:
         if (turn := as_turn(item)) is not None:
