@@ -37,6 +37,7 @@ class Deliverer:
         self._sending: dict[asyncio.Task[None], str] = {}
         self._done: list[Done] = []
         self._wake = asyncio.Event()
+        self._turning = asyncio.Lock()
 
     def nudge(self) -> None:
         """Say that something may be due."""
@@ -55,19 +56,26 @@ class Deliverer:
 
     async def turn(self, *, claim: bool = True) -> int:
         """Record what is done, and begin what is due; returns how many were begun."""
-        self._wake.clear()
-        done = list(self._done)
-        busy = Counter(self._sending.values()) if claim else _ALL_BUSY
-        jobs = await self._book.turn(done, busy)
-        del self._done[: len(done)]
-        for job in jobs:
-            task = asyncio.create_task(self._send(job))
-            self._sending[task] = job.endpoint_id
-            task.add_done_callback(self._sent)
-        return len(jobs)
+        # Not to be cut short: what is claimed and not sent would have to wait for its claim to lapse.
+        return await asyncio.shield(asyncio.create_task(self._turn(claim)))
+
+    async def _turn(self, claim: bool) -> int:
+        async with self._turning:
+            self._wake.clear()
+            done = list(self._done)
+            busy = Counter(self._sending.values()) if claim else _ALL_BUSY
+            jobs = await self._book.turn(done, busy)
+            del self._done[: len(done)]
+            for job in jobs:
+                task = asyncio.create_task(self._send(job))
+                self._sending[task] = job.endpoint_id
+                task.add_done_callback(self._sent)
+            return len(jobs)
 
     async def drain(self, timeout_s: float) -> None:
         """Let what is being sent come to its end, and record it; what takes longer is sent again."""
+        async with self._turning:  # one that was begun may still add to what is being sent
+            pass
         if self._sending:
             await asyncio.wait(self._sending, timeout=timeout_s)
         await stop_all(self._sending)

@@ -239,8 +239,8 @@ async def test_two_replicas_that_race_send_each_once(
 
 
 async def test_who_has_lost_his_claim_records_nothing(hooks: WebhookBench, clock: FakeClock) -> None:
-    gate = asyncio.Event()
-    async with Receiver(Answer(500, gate=gate)) as receiver:
+    late, good = asyncio.Event(), asyncio.Event()
+    async with Receiver(Answer(500, gate=late), Answer(200, gate=good)) as receiver:
         await hooks.put_endpoint(receiver.url)
         await hooks.put_session()
         await hooks.collector.scan()
@@ -249,7 +249,13 @@ async def test_who_has_lost_his_claim_records_nothing(hooks: WebhookBench, clock
         clock.forward(minutes=5)  # the claim has lapsed: the next turn takes it, as another process would
         await hooks.deliverer.turn()
         await eventually(lambda: len(receiver.received) == 2)
-        gate.set()
+        late.set()
+        await eventually(lambda: len(hooks.deliverer._done) == 1)
+        await hooks.deliverer.turn()
+        delivery = await hooks.delivery()
+        assert (delivery.status, delivery.attempts, delivery.error) == ("pending", 2, None)
+        assert delivery.claimed_until is not None, "whoever has it now still has it"
+        good.set()
         await hooks.deliverer.drain(30)
         delivery = await hooks.delivery()
         assert (delivery.status, delivery.attempts, delivery.response_code) == ("delivered", 2, 200)
