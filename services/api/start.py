@@ -30,6 +30,7 @@ log = get_logger(__name__)
 
 # LiveKit takes 64 KiB of metadata with a dispatch; the instructions and our own keys need room too.
 MAX_METADATA_BYTES = 32 * 1024
+MAX_METADATA_DEPTH = 32
 # A NUL as JSON writes it, and not a backslash that somebody wrote before "u0000".
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 # By then the relay has enqueued the dispatch, or the sweep has to.
@@ -101,6 +102,8 @@ def _check_allowed(wish: StartSession, settings: ApiSettings) -> None:
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
+    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+        raise _invalid("metadata", f"must be nested at most {MAX_METADATA_DEPTH} deep")
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
         size = len(text.encode())
@@ -112,6 +115,19 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
         raise _invalid("metadata", "must not contain NUL")
     if METADATA_KEY in metadata:
         raise _invalid("metadata", f"the key {METADATA_KEY!r} is reserved")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Level by level: what writes JSON goes down by recursion, and fails far below what a body can hold."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+    return any(isinstance(found, dict | list) for found in level)
 
 
 def _check_models(models: Models, settings: ApiSettings) -> None:

@@ -107,49 +107,37 @@ async def test_a_key_opens_the_routes_of_its_scopes_and_no_others(
             assert f'scope="{route.scope}"' in tried.headers[name]["www-authenticate"]
 
 
-@pytest.mark.parametrize(
-    ("who", "code"),
-    [
-        ("nobody", "key_missing"),
-        ("no key of ours", "key_unknown"),
-        ("a made-up key", "key_unknown"),
-        ("a key with another's secret", "key_unknown"),
-        ("a password", "key_unknown"),
-        ("a revoked key", "key_revoked"),
-        ("an expired key", "key_expired"),
-    ],
-)
-async def test_without_a_good_key_no_route_is_opened(
-    client: httpx.AsyncClient, database: Database, who: str, code: str
-) -> None:
+async def test_without_a_good_key_no_route_is_opened(client: httpx.AsyncClient, database: Database) -> None:
     good = (await put_key(database, Scope.ADMIN))["Authorization"]
     other = (await put_key(database, Scope.ADMIN))["Authorization"]
-    headers = {
-        "nobody": {},
-        "no key of ours": {"Authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"},
-        "a made-up key": {"Authorization": f"Bearer rollcall_sk_{'a' * 12}_{'b' * 43}"},
-        "a key with another's secret": {"Authorization": good[:32] + other[32:]},
-        "a password": {"Authorization": good.replace("Bearer", "Basic")},
-        "a revoked key": await put_key(database, Scope.ADMIN, revoked=True),
-        "an expired key": await expired_key(database, Scope.ADMIN),
-    }[who]
-    tried = await try_all(client, headers)
-    assert set(tried.status.values()) == {401}
-    assert set(tried.code.values()) == {code}
-    assert all(headers["www-authenticate"].startswith("Bearer") for headers in tried.headers.values())
+    bad: list[tuple[str, dict[str, str]]] = [
+        ("key_missing", {}),
+        ("key_unknown", {"Authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"}),
+        ("key_unknown", {"Authorization": f"Bearer rollcall_sk_{'a' * 12}_{'b' * 43}"}),
+        ("key_unknown", {"Authorization": good[:32] + other[32:]}),
+        ("key_unknown", {"Authorization": good.replace("Bearer", "Basic")}),
+        ("key_revoked", await put_key(database, Scope.ADMIN, revoked=True)),
+        ("key_expired", await expired_key(database, Scope.ADMIN)),
+    ]
+    for code, headers in bad:
+        tried = await try_all(client, headers)
+        assert set(tried.status.values()) == {401}, headers
+        assert set(tried.code.values()) == {code}, headers
+        assert all(answer["www-authenticate"].startswith("Bearer") for answer in tried.headers.values())
 
 
-@pytest.mark.parametrize("origin", [None, "https://evil.example.com", ORIGIN + ":444", "null", ORIGIN])
 async def test_a_publishable_key_reserves_tokens_from_its_own_pages_and_nothing_else(
-    client: httpx.AsyncClient, database: Database, origin: str | None
+    client: httpx.AsyncClient, database: Database
 ) -> None:
     headers = await put_key(database, kind=Kind.PUBLISHABLE)
-    tried = await try_all(client, {**headers, **({"Origin": origin} if origin else {})})
+    for origin in (None, "https://evil.example.com", ORIGIN + ":444", "null"):
+        tried = await try_all(client, {**headers, **({"Origin": origin} if origin else {})})
+        assert set(tried.status.values()) == {403}, origin
+        assert set(tried.code.values()) == {"origin_not_allowed"}, origin
+    tried = await try_all(client, {**headers, "Origin": ORIGIN})
     for route in behind_the_door():
         name = str(route)
-        if origin != ORIGIN:
-            assert (tried.status[name], tried.code[name]) == (403, "origin_not_allowed"), name
-        elif route.scope is Scope.TOKENS_RESERVE:
+        if route.scope is Scope.TOKENS_RESERVE:
             assert tried.status[name] not in (401, 403), name
         else:
             assert (tried.status[name], tried.code[name]) == (403, "scope_missing"), name
