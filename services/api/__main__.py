@@ -1,15 +1,18 @@
 """The API's process: `python -m services.api`."""
 
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from uvicorn.config import STARTUP_FAILURE
 
 from services.api import problems, transcripts
 from services.api.bootstrap import open_services
+from services.api.event_stream import give_up_unread
 from services.api.routes import router
 from services.api.settings import ApiSettings
 from shared.runtime.config import load_settings
@@ -51,7 +54,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
@@ -59,6 +62,13 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=3,
     )
+    listening = config.bind_socket()
+    give_up_unread(listening)
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
 """What the API counts."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 _STARTS = Counter("session_start_requests_total", "Requests to start a session.", ["outcome"])
 _WEBHOOKS = Counter("livekit_webhooks_total", "LiveKit webhooks received.", ["result"])
+_FOLLOWERS = Gauge("event_stream_followers", "Event streams that are open.")
+_FOLLOWERS_LOST = Counter(
+    "event_stream_followers_lost_total",
+    "Event streams refused, or cut off since they were not read.",
+    ["why"],
+)
 
 
 def session_started() -> None:
@@ -19,3 +25,18 @@ def session_refused(code: str) -> None:
 def webhook_received(result: str) -> None:
     """A webhook came in: `accepted`, `repeated` or `refused`."""
     _WEBHOOKS.labels(result).inc()
+
+
+def followers(number: int) -> None:
+    """So many event streams are open."""
+    _FOLLOWERS.set(number)
+
+
+def follower_refused() -> None:
+    """There were too many event streams already."""
+    _FOLLOWERS_LOST.labels("refused").inc()
+
+
+def follower_cut_off() -> None:
+    """An event stream was not read."""
+    _FOLLOWERS_LOST.labels("not_read").inc()

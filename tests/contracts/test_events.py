@@ -19,6 +19,7 @@ from shared.contracts.events import (
     AgentReady,
     AgentReported,
     AgentSpoke,
+    CaptionChanged,
     DispatchAccepted,
     DispatchFailed,
     DispatchStarted,
@@ -128,6 +129,15 @@ MEANING: dict[str, Event] = {
         worker_id=WORKER,
         metrics={"transcription_delay": 0.31, "end_of_turn_delay": 0.52},
         extra={"tool": "look_up"},
+    ),
+    "transcript.caption_changed.v1": CaptionChanged(
+        session_id=SESSION,
+        attempt=1,
+        segment_id="1.user.3",
+        role=Role.USER,
+        text="Grüße, ich hätte gern",
+        language="de",
+        participant_identity="caller-000000000001",
     ),
 }
 
