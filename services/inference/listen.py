@@ -150,9 +150,8 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
     async def _send_interim(self, speech: Utterance) -> None:
         try:
             transcript = await self._transcriber.transcribe(speech.samples, quickly=True)
-            now = self._segmenter.speech
             # Never after the final transcript of the same words.
-            if transcript.text and now is not None and now.start == speech.start:
+            if transcript.text and self._segmenter.began == speech.start:
                 await self._send_transcript("interim_transcript", transcript, speech)
         except ConnectionError:
             return  # the client has left

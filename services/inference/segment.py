@@ -59,6 +59,11 @@ class Segmenter:
         return [event for event in found if event is not None]
 
     @property
+    def began(self) -> float | None:
+        """The second of the stream at which the utterance that goes on began; None between utterances."""
+        return None if self._utterance is None else self._start * WINDOW_S
+
+    @property
     def speech(self) -> Utterance | None:
         """What was said so far of an utterance that goes on; None while nobody speaks."""
         if self._utterance is None or self._quiet:
