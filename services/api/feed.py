@@ -57,11 +57,9 @@ class Feed:
         """Whether time alone may change it: the call is over, and its last turns are waited for."""
         return self.status in TERMINAL and not self.over
 
-    async def look(self, *, first: bool = False) -> None:
-        """Read what is new; raises `Problem`, or what the database raises. `first`: only if never done."""
+    async def look(self) -> None:
+        """Read what is new; raises `Problem`, or what the database raises."""
         async with self._looking:
-            if first and self._looked:
-                return
             async with self._database.read() as db:
                 row = await get_session(db, self.session_id)
                 ids = await self._find_turns(db)

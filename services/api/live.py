@@ -115,33 +115,34 @@ class Follower:
         session_id = subscriber.feed.session_id
         subscriber.feed = self._feeds.setdefault(session_id, subscriber.feed)
         self._subscribers[session_id].add(subscriber)
-        self._count(1)
+        self._count(1, session_id)
         try:
             yield
         finally:
             self._subscribers[session_id].discard(subscriber)
             if not self._subscribers[session_id]:
                 del self._subscribers[session_id]
-            self._count(-1)
+            self._count(-1, session_id)
 
-    def _count(self, change: int) -> None:
+    def _count(self, change: int, session_id: str) -> None:
         self._followers += change
         metrics.followers(self._followers)
-        if self._captions:
-            self._news.want(
-                session_id
-                for session_id, those in self._subscribers.items()
-                if any(s.with_text for s in those)
-            )
+        readers = [one for one in self._subscribers.get(session_id, ()) if one.with_text]
+        self._news.want(session_id, wanted=self._captions and bool(readers))
 
     async def _feed(self, session_id: str) -> Feed:
         feed = self._feeds.get(session_id)
+        if feed is not None and session_id in self._subscribers:
+            return feed  # it is kept up to date
         if feed is None:
-            feed = Feed(session_id, database=self._database, now=self._now)
-            await feed.look(first=True)
-            feed = self._feeds.setdefault(session_id, feed)
-        elif session_id not in self._subscribers:
-            await feed.look()  # nobody has kept it up to date
+            # In its place before it is read: what is hinted at meanwhile is looked at afterwards.
+            feed = self._feeds[session_id] = Feed(session_id, database=self._database, now=self._now)
+        try:
+            await feed.look()
+        except BaseException:
+            if session_id not in self._subscribers:
+                self._feeds.pop(session_id, None)
+            raise
         return feed
 
     @contextmanager
@@ -159,7 +160,7 @@ class Follower:
     def _on_news(self, session_id: str) -> None:
         for wake in self._waiting.get(session_id, ()):
             wake.set()
-        if session_id in self._subscribers:
+        if session_id in self._feeds:
             self._look_at(session_id)
 
     def _on_caption(self, session_id: str, text: str) -> None:
@@ -200,9 +201,12 @@ class Follower:
                 subscriber.wake.set()
 
     async def _poll_for_ever(self) -> None:
+        unfollowed: set[str] = set()
         for turn in count():
             await asyncio.sleep(POLL_INTERVAL_S)
-            for session_id in [one for one in self._feeds if one not in self._subscribers]:
+            # Not the first time, since a follower may be on his way.
+            unfollowed, before = self._feeds.keys() - self._subscribers.keys(), unfollowed
+            for session_id in unfollowed & before:
                 del self._feeds[session_id]
             try:
                 followed = list(self._feeds)

@@ -4,7 +4,7 @@ What is heard here may be lost, and decides nothing: the database is asked now a
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import Redis
@@ -35,12 +35,16 @@ class News:
         self._wanted: dict[str, str] = {}  # channel to session
         self._wants_changed = asyncio.Event()
 
-    def want(self, session_ids: Iterable[str]) -> None:
-        """The sessions whose captions are wanted from now on."""
-        wanted = {captions_channel(session_id): session_id for session_id in session_ids}
-        if wanted.keys() != self._wanted.keys():
-            self._wanted = wanted
-            self._wants_changed.set()
+    def want(self, session_id: str, *, wanted: bool) -> None:
+        """Whether the captions of a session are wanted from now on."""
+        channel = captions_channel(session_id)
+        if wanted is (channel in self._wanted):
+            return
+        if wanted:
+            self._wanted[channel] = session_id
+        else:
+            del self._wanted[channel]
+        self._wants_changed.set()
 
     async def run(self) -> None:
         """Listen for ever, over every loss of the connection."""
