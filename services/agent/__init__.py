@@ -2,7 +2,8 @@
 
 In: jobs from LiveKit under `LIVEKIT_AGENT_NAME`, each with a `DispatchOrder` in its metadata, and the
 fence of its session in Redis. Out: an ACTIVE participant with the attempt's attributes, its steps on
-the reports stream, its turns on the turns stream, a heartbeat in the registry every second.
+the reports stream, its turns on the turns stream, captions for whoever follows its session now, a
+heartbeat in the registry every second.
 
 The worker (`bootstrap`, `admit`, `beat`, `stop`) is one process. Every job (`job`, `converse`, `turns`)
 runs in a child process of its own, with its own Redis client.

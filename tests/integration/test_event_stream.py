@@ -1,8 +1,10 @@
 """Follow a session: its events, its turns once they are stored, and what is being said."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +16,11 @@ from sqlalchemy import update
 from sqlmodel import col
 
 from services.api import event_stream, live
+from services.api.feed import Feed
 from services.api.live import Follower
 from services.api.position import Position
-from shared.contracts.events import AgentReady, CaptionChanged, SessionEnded, TurnFinished, wrap
+from services.api.subscriber import Subscriber
+from shared.contracts.events import AgentReady, CaptionChanged, Envelope, SessionEnded, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import NEWS_CHANNEL, captions_channel
 from shared.contracts.sessions import Role, SessionStatus
@@ -33,6 +37,12 @@ from tests.support.event_streams import Stream, following, read_to_end
 from tests.unit.making import T0
 
 LONG_AGO = utc_now() - timedelta(minutes=1)
+
+
+@pytest.fixture
+def unpolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes, comes by a hint."""
+    monkeypatch.setattr(live, "POLL_INTERVAL_S", 3600)
 
 
 @pytest.fixture
@@ -105,6 +115,19 @@ async def _first(client: httpx.AsyncClient, session_id: str) -> Stream:
     async with following(client, session_id) as stream:
         await stream.until(lambda s: len(s.turns) == 4)
     return stream
+
+
+async def test_a_long_call_is_read_in_pages_and_many_turns_at_once_are_all_sent(
+    client: httpx.AsyncClient, database: Database, redis: Redis
+) -> None:
+    row = await put_session(database, status=SessionStatus.ACTIVE)
+    await store_turns(database, [a_turn(row.id, seq) for seq in range(120, 0, -1)])
+    async with following(client, row.id) as stream:
+        await stream.until(lambda s: len(s.turns) == 120)
+        await tell(redis, database, *(a_turn(row.id, seq) for seq in range(121, 201)))
+        await stream.until(lambda s: len(s.turns) == 200)
+    assert stream.turns == list(range(1, 201))
+    assert stream.last_id == "1.1-200"
 
 
 async def test_who_comes_back_misses_nothing_wherever_he_was(
@@ -182,7 +205,12 @@ async def test_the_stream_outlives_the_call_until_its_last_turns_are_here(
 
 
 async def test_a_turn_goes_from_the_agents_stream_to_all_who_follow(
-    client: httpx.AsyncClient, database: Database, database_url: str, redis: Redis, redis_url: str
+    unpolled: None,
+    client: httpx.AsyncClient,
+    database: Database,
+    database_url: str,
+    redis: Redis,
+    redis_url: str,
 ) -> None:
     row = await put_session(database, status=SessionStatus.ACTIVE)
     async with consuming(database_url, redis_url), asyncio.TaskGroup() as group:
@@ -239,6 +267,29 @@ async def test_captions_are_shown_without_an_id(
         return dict(await redis.pubsub_numsub(channel))[channel] == 0
 
     await eventually(nobody_listens)
+
+
+async def test_who_is_slow_gets_the_latest_words_of_the_latest_segments(database: Database) -> None:
+    row = await put_session(database, status=SessionStatus.ACTIVE)
+    feed = Feed(row.id, database=database, now=utc_now)
+    await feed.look()
+    subscriber = Subscriber(feed, after=Position(1), with_text=True)
+    for number in range(1000):
+        envelope = Envelope.model_validate_json(
+            a_caption(row.id, f"word {number}", segment_id=f"1.user.{number // 100}")
+        )
+        caption = envelope.event()
+        assert isinstance(caption, CaptionChanged)
+        subscriber.caption(envelope, caption)
+    async with asyncio.timeout(10), aclosing(subscriber.events()) as events:
+        texts = [json.loads((await anext(events)).data)["data"]["text"] for _ in range(4)]
+        nothing = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        assert not nothing.done()
+        nothing.cancel()
+        with suppress(asyncio.CancelledError):
+            await nothing
+    assert texts == ["word 699", "word 799", "word 899", "word 999"]
 
 
 @pytest.mark.parametrize(
