@@ -10,6 +10,9 @@ from bisect import bisect_right
 from typing import Final, Self
 
 _NUMBER: Final = "[0-9]{1,9}"
+# An id goes back in a header, and servers and proxies take none of any length.
+_MOST_PARTS: Final = 300
+MAX_LENGTH: Final = 8000
 _TURNS: Final = f"{_NUMBER}(-{_NUMBER}|x{_NUMBER})?"
 PATTERN: Final = rf"^({_NUMBER}(\.{_TURNS}(,{_TURNS})*)?)?$"
 
@@ -62,8 +65,8 @@ class Position:
         self._last[low:high] = [last]
 
     def __str__(self) -> str:
-        """The shortest text that says it."""
+        """The shortest text that says it; of very many gaps only the first, so that some come twice."""
         ranges = zip(self._first, self._last, strict=True)
         parts = [str(first) if first == last else f"{first}-{last}" for first, last in ranges]
         parts += [f"{seq}x{times}" for seq, times in sorted(self._twins.items())]
-        return f"{self.sequence}.{','.join(parts)}" if parts else str(self.sequence)
+        return f"{self.sequence}.{','.join(parts[:_MOST_PARTS])}" if parts else str(self.sequence)

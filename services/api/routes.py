@@ -11,7 +11,7 @@ from services.api.access import Scope, SessionsReader
 from services.api.bootstrap import Services, services_of
 from services.api.end import end_session
 from services.api.event_stream import EventStream
-from services.api.position import PATTERN, Position
+from services.api.position import MAX_LENGTH, PATTERN, Position
 from services.api.problems import NO_AGENT, PROBLEMS, Problem
 from services.api.read import (
     get_attempts,
@@ -148,7 +148,8 @@ async def events(
     session_id: str,
     accept: Annotated[str, Header()] = "application/json",
     last_event_id: Annotated[
-        str, Header(max_length=4000, pattern=PATTERN, description="the id of the last event that was seen")
+        str,
+        Header(max_length=MAX_LENGTH, pattern=PATTERN, description="the id of the last event that was seen"),
     ] = "",
 ) -> Any:
     """Read what happened to a session; with `Accept: text/event-stream`, live until it is over.

@@ -62,7 +62,7 @@ def test_what_was_said_so_far_is_there_while_somebody_speaks_and_only_then() -> 
     speech = segmenter.speech
     assert speech is not None
     assert (speech.start, speech.end) == pytest.approx((20 * 0.032, 28 * 0.032))
-    assert len(speech.samples) == (28 - 16) * WINDOW  # from before the onset, as in the whole utterance
+    assert len(speech.samples) == (28 - 12) * WINDOW  # from before the onset, as in the whole utterance
     segmenter.push(_audio("."))
     assert segmenter.speech is None, "it may be over: its whole transcript comes first"
     segmenter.push(_audio("#"))
