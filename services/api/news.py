@@ -68,6 +68,8 @@ class News:
                         return subscribing.result()
             finally:
                 await stop_all([subscribing])
+                if not subscribing.cancelled():
+                    subscribing.exception()  # told of, or the same as ours
 
     def _hear(self, channel: str, data: str) -> None:
         if channel == NEWS_CHANNEL:

@@ -171,7 +171,7 @@ async def test_of_two_turns_with_one_number_none_is_missed(
     assert (await read_to_end(client, row.id, "4.1-2,2x2")).received == []
 
 
-@pytest.mark.parametrize("last_event_id", ["x", "-1", "1.7-2", "1.2,", "9" * 10, "1" + ".1,2" * 2000])
+@pytest.mark.parametrize("last_event_id", ["x", "-1", "1.7-2", "1.2,", "9" * 10, "1.1" + ",3" * 5000])
 async def test_a_position_that_makes_no_sense_is_refused(
     client: httpx.AsyncClient, database: Database, last_event_id: str
 ) -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from services.api.position import Position
+from services.api.position import MAX_LENGTH, Position
 
 
 def seen(sequence: int, *turns: int) -> Position:
@@ -46,6 +46,14 @@ def test_any_turns_in_any_order_are_known_again_and_no_others() -> None:
 
 def test_ranges_that_overlap_are_one() -> None:
     assert str(Position.parse("1.5-9,1-6,20,9-11")) == "1.1-11,20"
+
+
+def test_of_very_many_gaps_it_says_what_fits_and_nothing_that_was_not_seen() -> None:
+    position = seen(999_999_999, *range(999_000_001, 999_010_000, 3), *range(999_000_002, 999_010_000, 3))
+    assert len(str(position)) <= MAX_LENGTH
+    again = Position.parse(str(position))
+    assert again.times(999_000_001) == 1
+    assert all(again.times(seq) <= position.times(seq) for seq in range(999_000_000, 999_010_001))
 
 
 @pytest.mark.parametrize(
