@@ -340,6 +340,25 @@ async def test_who_may_not_read_text_gets_events_only(database: Database, redis:
     assert await follower.follow(row.id, after=Position(4), with_text=False) is None
 
 
+async def test_who_may_not_read_text_gets_no_turn_that_comes_later_either(database: Database) -> None:
+    row = await put_session(database, status=SessionStatus.ACTIVE)
+    feed = Feed(row.id, database=database, now=utc_now)
+    await feed.look()
+    subscriber = Subscriber(feed, after=Position(), with_text=False)
+    async with asyncio.timeout(10), aclosing(subscriber.events()) as events:
+        assert (await anext(events)).id == "1"
+        await store_turns(database, [a_turn(row.id, 1)])
+        await feed.look()
+        subscriber.wake.set()
+        coming = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.05)  # a turn would come by now
+        async with database.write() as db:
+            await record(db, row.id, AgentReady(attempt=1), now=T0)
+        await feed.look()
+        subscriber.wake.set()
+        assert (await coming).id == "2"
+
+
 async def test_more_followers_than_a_process_can_serve_are_told_to_come_later(
     sqlite_url: str, redis_url: str
 ) -> None:
@@ -367,7 +386,8 @@ async def test_who_does_not_read_is_cut_off_and_the_others_are_not_kept_waiting(
     database = Database(sqlite_url)
     row = await put_session(database, status=SessionStatus.ACTIVE)
     long = "word " * 40_000
-    async with served(api_settings(sqlite_url, redis_url), unread_timeout_s=1) as client:
+    cut_off = _cut_off()
+    async with served(api_settings(sqlite_url, redis_url), unread_timeout_s=3) as client:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect((client.base_url.host, client.base_url.port))
@@ -382,9 +402,14 @@ async def test_who_does_not_read_is_cut_off_and_the_others_are_not_kept_waiting(
                     await tell(redis, database, a_turn(row.id, seq, text=long))
                 await stream.until(lambda s: len(s.turns) == 40)
                 await eventually(lambda: _followers() == 1)
+            assert _cut_off() == cut_off + 1
             # The connection is gone, not only unused: the kernel has given up what was not read.
             await eventually(lambda: _is_reset(deaf))
     await database.close()
+
+
+def _cut_off() -> float:
+    return REGISTRY.get_sample_value("event_stream_followers_lost_total", {"why": "not_read"}) or 0.0
 
 
 def _is_reset(deaf: socket.socket) -> bool:
