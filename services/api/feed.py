@@ -31,9 +31,14 @@ _PAGE: Final = 50
 
 
 class Feed:
-    """One session. `arrivals` are its turns in the order in which they were found: item id and number."""
+    """One session. `arrivals` are its turns in the order in which they were found: item id and number.
 
-    def __init__(self, session_id: str, *, database: Database, now: Clock) -> None:
+    `reading` bounds how many feeds read the database at once: the other routes need connections too.
+    """
+
+    def __init__(
+        self, session_id: str, *, database: Database, reading: asyncio.Semaphore, now: Clock
+    ) -> None:
         self.session_id = session_id
         self.status = ""
         self.sequence = 0
@@ -43,6 +48,7 @@ class Feed:
         self._ids: set[str] = set()
         self._recent: OrderedDict[str | int, Envelope] = OrderedDict()
         self._database = database
+        self._reading = reading
         self._now = now
         self._looking = asyncio.Lock()
         self._looked = False
@@ -60,7 +66,7 @@ class Feed:
     async def look(self) -> None:
         """Read what is new; raises `Problem`, or what the database raises."""
         async with self._looking:
-            async with self._database.read() as db:
+            async with self._reading, self._database.read() as db:
                 row = await get_session(db, self.session_id)
                 ids = await self._find_turns(db)
                 if self._looked:
@@ -79,7 +85,7 @@ class Feed:
         kept = [self._recent[number] for number in wanted if number in self._recent]
         if len(kept) == len(wanted):
             return kept
-        async with self._database.read() as db:
+        async with self._reading, self._database.read() as db:
             return await read_events(db, self.session_id, after=sequence, up_to=wanted[-1])
 
     async def turns_of(self, arrivals: Sequence[tuple[str, int]]) -> AsyncIterator[tuple[int, Envelope]]:
@@ -88,7 +94,7 @@ class Feed:
             page = dict(arrivals[start : start + _PAGE])
             found = {item_id: self._recent[item_id] for item_id in page if item_id in self._recent}
             if len(found) < len(page):
-                async with self._database.read() as db:
+                async with self._reading, self._database.read() as db:
                     found = await _read_turns(db, self.session_id, list(page))
             for item_id, seq in page.items():
                 if item_id in found:

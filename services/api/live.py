@@ -37,8 +37,9 @@ POLL_INTERVAL_S: Final = 1.0
 # Turns come by Redis, and so do the hints at them: where one gets through, the other mostly does.
 _COUNT_EVERY: Final = 5
 _BATCH: Final = 500
-# Looks at sessions at once: the other routes need connections too.
 _LOOKS_AT_ONCE: Final = 4
+# Of ten connections, and ten more in need. A thousand followers may come at once after a restart.
+_READS_AT_ONCE: Final = 6
 
 
 class Follower:
@@ -51,6 +52,7 @@ class Follower:
         self._now = now
         self._captions = captions
         self._max_followers = max_followers
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
         self._news = News(redis, on_news=self._on_news, on_caption=self._on_caption)
         self._feeds: dict[str, Feed] = {}
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
@@ -136,7 +138,9 @@ class Follower:
             return feed  # it is kept up to date
         if feed is None:
             # In its place before it is read: what is hinted at meanwhile is looked at afterwards.
-            feed = self._feeds[session_id] = Feed(session_id, database=self._database, now=self._now)
+            feed = self._feeds[session_id] = Feed(
+                session_id, database=self._database, reading=self._reading, now=self._now
+            )
         try:
             await feed.look()
         except BaseException:

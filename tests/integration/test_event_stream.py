@@ -271,7 +271,7 @@ async def test_captions_are_shown_without_an_id(
 
 async def test_who_is_slow_gets_the_latest_words_of_the_latest_segments(database: Database) -> None:
     row = await put_session(database, status=SessionStatus.ACTIVE)
-    feed = Feed(row.id, database=database, now=utc_now)
+    feed = Feed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
     await feed.look()
     subscriber = Subscriber(feed, after=Position(1), with_text=True)
     for number in range(1000):
@@ -331,6 +331,15 @@ async def test_there_are_no_captions_of_a_session_whose_text_was_erased(
     assert [event.text for event in stream.received if event.type.startswith("transcript")][1:] == ["", ""]
 
 
+async def test_many_followers_who_come_at_once_leave_the_database_to_others_too(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    rows = [await an_ended_session(database, 1) for _ in range(30)]
+    async with asyncio.TaskGroup() as group:
+        reading = [group.create_task(read_to_end(client, row.id)) for row in rows]
+    assert [task.result().last_id for task in reading] == ["4.1"] * 30
+
+
 async def test_who_may_not_read_text_gets_events_only(database: Database, redis: Redis) -> None:
     row = await an_ended_session(database, 1, 2)
     follower = Follower(database=database, redis=redis, now=utc_now, captions=True, max_followers=1)
@@ -342,7 +351,7 @@ async def test_who_may_not_read_text_gets_events_only(database: Database, redis:
 
 async def test_who_may_not_read_text_gets_no_turn_that_comes_later_either(database: Database) -> None:
     row = await put_session(database, status=SessionStatus.ACTIVE)
-    feed = Feed(row.id, database=database, now=utc_now)
+    feed = Feed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
     await feed.look()
     subscriber = Subscriber(feed, after=Position(), with_text=False)
     async with asyncio.timeout(10), aclosing(subscriber.events()) as events:
