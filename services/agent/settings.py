@@ -13,6 +13,7 @@ from shared.contracts.settings import (
     LogSettings,
     ProbeSettings,
     RedisSettings,
+    StoredTextSettings,
 )
 
 Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
@@ -31,7 +32,9 @@ _INSTRUCTIONS = (
 )
 
 
-class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, LogSettings, ProbeSettings):
+class AgentSettings(
+    LiveKitSettings, AgentNameSettings, RedisSettings, StoredTextSettings, LogSettings, ProbeSettings
+):
     """The worker's limits, and what an agent uses where its session asks for nothing else."""
 
     livekit_agent_deployment: str = Field("", max_length=64, description="LiveKit's deployment name")

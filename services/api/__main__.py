@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from uvicorn.config import STARTUP_FAILURE
 
 from services.api import door, problem_pages, problems, transcripts, webhook_endpoints
 from services.api.bootstrap import open_services
+from services.api.event_stream import give_up_unread
 from services.api.exposure import Exposed, decide_auth, warn_if_open
 from services.api.routes import router
 from services.api.settings import ApiSettings
@@ -63,7 +65,7 @@ def main() -> None:
     except Exposed as exposed:
         sys.stderr.write(f"{exposed}\n")
         raise SystemExit(EXIT_BAD_CONFIGURATION) from None
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
@@ -71,6 +73,13 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=3,
     )
+    listening = config.bind_socket()
+    give_up_unread(listening)
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

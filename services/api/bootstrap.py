@@ -70,7 +70,13 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("api", settings.celery_broker_url))
     relay = Relay(database=database, redis=redis, tasks=tasks)
-    follower = Follower(database=database, redis=redis)
+    follower = Follower(
+        database=database,
+        redis=redis,
+        now=utc_now,
+        captions=settings.captions_allowed,
+        max_followers=settings.max_followers,
+    )
     me = process_name()
     housekeeping = Housekeeping(database=database, redis=redis, settings=settings, holder=me, now=utc_now)
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
@@ -79,9 +85,9 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     )
     loops: dict[str, Loop] = {
         "relay": relay.run,
-        "follower": follower.run,
         "forecast": forecast.run,
         "housekeeping": housekeeping.run,
+        **follower.loops,
     }
     if settings.canary_interval_s:
         canaries = Canaries(settings=settings, database=database, relay=relay, holder=me, now=utc_now)

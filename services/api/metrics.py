@@ -1,11 +1,17 @@
 """What the API counts."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 _STARTS = Counter("session_start_requests_total", "Requests to start a session.", ["outcome"])
 _WEBHOOKS = Counter("livekit_webhooks_total", "LiveKit webhooks received.", ["result"])
 _PROBLEMS = Counter("api_problems_total", "Answers that were an error, by their code.", ["code"])
 _NOT_COUNTED = Counter("api_limits_not_counted_total", "Requests let through because Redis was away.")
+_FOLLOWERS = Gauge("event_stream_followers", "Event streams that are open.")
+_FOLLOWERS_LOST = Counter(
+    "event_stream_followers_lost_total",
+    "Event streams refused, or cut off since they were not read.",
+    ["why"],
+)
 
 
 def session_started() -> None:
@@ -31,3 +37,18 @@ def problem_answered(code: str) -> None:
 def limits_not_counted() -> None:
     """A request was let through uncounted."""
     _NOT_COUNTED.inc()
+
+
+def followers(number: int) -> None:
+    """So many event streams are open."""
+    _FOLLOWERS.set(number)
+
+
+def follower_refused() -> None:
+    """There were too many event streams already."""
+    _FOLLOWERS_LOST.labels("refused").inc()
+
+
+def follower_cut_off() -> None:
+    """An event stream was not read."""
+    _FOLLOWERS_LOST.labels("not_read").inc()

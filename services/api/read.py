@@ -62,11 +62,15 @@ async def list_sessions(
     return page, page[-1].id if len(rows) > limit else None
 
 
-async def read_events(db: AsyncSession, session_id: str, *, after: int = 0) -> list[Envelope]:
-    """Return a session's events with a sequence number above `after`, in order."""
+async def read_events(
+    db: AsyncSession, session_id: str, *, after: int = 0, up_to: int | None = None
+) -> list[Envelope]:
+    """Return a session's events with a sequence number above `after`, and at most `up_to`, in order."""
     query = (
         select(EventRow)
         .where(col(EventRow.session_id) == session_id, col(EventRow.sequence) > after)
         .order_by(col(EventRow.sequence))
     )
+    if up_to is not None:
+        query = query.where(col(EventRow.sequence) <= up_to)
     return [row.envelope() for row in (await db.scalars(query)).all()]

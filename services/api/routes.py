@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sse_starlette import EventSourceResponse
 
 from services.api import metrics
-from services.api.access import Admin, Principal, SessionsReader, SessionsWriter
+from services.api.access import Admin, Principal, Scope, SessionsReader, SessionsWriter
 from services.api.bootstrap import Services, services_of
 from services.api.end import end_session
+from services.api.event_stream import EventStream
 from services.api.fleet import without_strangers
+from services.api.position import MAX_LENGTH, PATTERN, Position
 from services.api.problems import NO_AGENT, PROBLEM_CONTENT, PROBLEMS, Problem
 from services.api.read import get_attempts, list_sessions, read_events, session_of
 from services.api.schemas import (
@@ -27,7 +28,7 @@ from services.api.start import start_session
 from services.api.tokens import mint_participant_token
 from services.api.wait import LONGEST_WAIT_S, check_not_lost, is_settled, preferred_wait
 from services.api.webhook import receive_webhook, verify_webhook
-from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.contracts.sessions import SessionStatus
 from shared.runtime.clock import utc_now
 from shared.runtime.hints import give_hint
 from shared.runtime.registry import read_fleet
@@ -150,17 +151,31 @@ async def events(
     asking: SessionsReader,
     session_id: str,
     accept: Annotated[str, Header()] = "application/json",
-    last_event_id: Annotated[int, Header(ge=0)] = 0,
+    last_event_id: Annotated[
+        str,
+        Header(max_length=MAX_LENGTH, pattern=PATTERN, description="the id of the last event that was seen"),
+    ] = "",
 ) -> Any:
-    """Read what happened to a session; with `Accept: text/event-stream`, live until it is over."""
+    """Read what happened to a session; with `Accept: text/event-stream`, live until it is over.
+
+    The stream has each finished turn too, once it is stored, and captions while somebody speaks.
+    """
     services = services_of(request)
-    async with services.database.read() as db:
-        row = await session_of(db, session_id, asking.project)
-        if EVENT_STREAM not in accept:
+    if EVENT_STREAM not in accept:
+        async with services.database.read() as db:
+            await session_of(db, session_id, asking.project)
             return SessionHistory(events=await read_events(db, session_id))
-    if row.status in TERMINAL and last_event_id >= row.last_sequence:
+    try:
+        after = Position.parse(last_event_id)
+    except ValueError as fault:
+        raise Problem(422, "invalid_request", f"last-event-id: {fault}") from None
+    with_text = Scope.TRANSCRIPTS_READ in asking.scopes
+    stream = await services.follower.follow(
+        session_id, project=asking.project, after=after, with_text=with_text
+    )
+    if stream is None:
         return Response(status_code=204)  # tells an EventSource not to come back
-    return EventSourceResponse(services.follower.follow(session_id, after=last_event_id))
+    return EventStream(stream, headers={"Vary": "Accept"})
 
 
 @router.get("/v1/workers", tags=["operations"], summary="List agent workers")

@@ -13,6 +13,7 @@ from shared.contracts.settings import (
     GuaranteeSettings,
     LiveKitSettings,
     LogSettings,
+    StoredTextSettings,
     WebhookSettings,
 )
 
@@ -23,6 +24,7 @@ class ApiSettings(
     BrokerSettings,
     DatabaseSettings,
     GuaranteeSettings,
+    StoredTextSettings,
     LogSettings,
     WebhookSettings,
 ):
@@ -63,6 +65,9 @@ class ApiSettings(
     )
     canary_interval_s: float = Field(
         0, ge=0, le=86_400, description="seconds between two canaries, of all replicas together; 0: none"
+    )
+    max_followers: int = Field(
+        2000, ge=1, description="event streams that one process serves at once; more are told to come later"
     )
     transcript_retention_days: int = Field(
         0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"

@@ -335,6 +335,26 @@ class WebhookTested(Event):
     endpoint_id: str
 
 
+# --- What is being said: published live, kept nowhere -----------------------------------------------
+
+
+class CaptionChanged(Event):
+    """The words so far of something that is being said. The turn that comes of it is another event.
+
+    A caption takes the place of the one before with the same `segment_id`; `final` closes the segment.
+    """
+
+    type: ClassVar[str] = "transcript.caption_changed.v1"
+    session_id: SessionId
+    attempt: int
+    segment_id: str
+    role: Role
+    text: str
+    final: bool = False
+    language: str | None = None
+    participant_identity: str | None = None
+
+
 SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     SessionRequested,
     SessionWaiting,
@@ -353,5 +373,11 @@ SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     SessionCancelled,
 )
 
-_ALL: Final[tuple[type[Event], ...]] = (*SESSION_EVENTS, AgentReported, TurnFinished, WebhookTested)
+_ALL: Final[tuple[type[Event], ...]] = (
+    *SESSION_EVENTS,
+    AgentReported,
+    TurnFinished,
+    CaptionChanged,
+    WebhookTested,
+)
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {model.type: model for model in _ALL}

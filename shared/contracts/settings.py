@@ -106,6 +106,27 @@ class DatabaseSettings(Settings):
     ] = Field("sqlite+aiosqlite:///.rollcall/rollcall.db", repr=False)
 
 
+class StoredTextSettings(Settings):
+    """What of a text is stored, and whether it is shown before."""
+
+    transcript_store: Literal["full", "metadata"] = Field(
+        "full", description="metadata: who spoke, when and for how long, and nothing of what was said"
+    )
+    transcript_redactor: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="package.module:function from text to text, called before a turn is stored",
+    )
+    live_captions: bool = Field(
+        True, description="words are shown while they are being said, to who follows the session"
+    )
+
+    @property
+    def captions_allowed(self) -> bool:
+        """Whether captions may be shown: they are not redacted, and are text where none is to be kept."""
+        return self.live_captions and self.transcript_store == "full" and self.transcript_redactor is None
+
+
 class GuaranteeSettings(Settings):
     """How hard and how long an agent is sought."""
 

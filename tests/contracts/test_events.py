@@ -19,6 +19,7 @@ from shared.contracts.events import (
     AgentReady,
     AgentReported,
     AgentSpoke,
+    CaptionChanged,
     DispatchAccepted,
     DispatchFailed,
     DispatchStarted,
@@ -132,6 +133,15 @@ MEANING: dict[str, Event] = {
         extra={"tool": "look_up"},
     ),
     "webhook.test.v1": WebhookTested(endpoint_id=ENDPOINT),
+    "transcript.caption_changed.v1": CaptionChanged(
+        session_id=SESSION,
+        attempt=1,
+        segment_id="1.user.3",
+        role=Role.USER,
+        text="Grüße, ich hätte gern",
+        language="de",
+        participant_identity="caller-000000000001",
+    ),
 }
 # Their subject is something else.
 OF_NO_SESSION = {"webhook.test.v1"}
