@@ -10,6 +10,7 @@ from shared.contracts.events import (
     EVENT_TYPES,
     SESSION_EVENTS,
     AgentReported,
+    CaptionChanged,
     Event,
     TurnFinished,
     WebhookTested,
@@ -67,7 +68,7 @@ def _channels() -> dict[str, Any]:
             "address": "/v1/sessions/{session_id}/events",
             "description": "Server-sent events of the HTTP API, of one session; `Last-Event-ID` resumes.",
             "parameters": {"session_id": {"description": "the session"}},
-            "messages": _references(SESSION_EVENTS),
+            "messages": _references([*SESSION_EVENTS, TurnFinished, CaptionChanged]),
         },
         "webhooks": {
             "address": None,

@@ -10,6 +10,7 @@ from shared.contracts.events import (
     SESSION_EVENTS,
     AgentJoined,
     AgentReported,
+    CaptionChanged,
     Event,
     TurnFinished,
     WebhookTested,
@@ -28,8 +29,9 @@ structured JSON, the same wherever it is read. `asyncapi.yaml` says the same to 
 | where | what | how |
 |---|---|---|
 | webhooks | session events | signed requests to your endpoints, at least once: [webhooks.md](webhooks.md) |
-| `GET /v1/sessions/{{id}}/events` | session events of one session | JSON, or with \
-`Accept: text/event-stream` live |
+| `GET /v1/sessions/{{id}}/events` | session events of one session | JSON |
+| the same with `Accept: text/event-stream` | session events, stored turns, and captions of what is being \
+said | live: [transcripts.md](transcripts.md#live) |
 | Redis stream `{EVENTS_STREAM}` | session events | one field, `{ENVELOPE_FIELD}`; at least once |
 | Redis stream `{REPORTS_STREAM}` | `agent.reported.v1` | from agent workers; hints |
 | Redis stream `{TURNS_STREAM}` | `transcript.turn_finished.v1` | from agent workers, until it is stored |
@@ -40,7 +42,8 @@ those that you don't know.
 from 1: it tells the order, and what was seen already.
 - `severity` is `info`, `warning` or `critical`. Only a session that is given up is critical.
 - `subject` is `session/` and the session's id.
-- Session events hold no word of what was said. Turns are in the transcript alone.
+- Session events hold no word of what was said: only turns and captions do, and none of them goes to a \
+webhook.
 """
 
 
@@ -54,6 +57,8 @@ def reference() -> str:
         *(_section(model, schemas) for model in SESSION_EVENTS),
         "## Webhooks only\n",
         _section(WebhookTested, schemas),
+        "## Live only\n",
+        _section(CaptionChanged, schemas),
         "## Between agent workers and Rollcall\n",
         *(_section(model, schemas) for model in (AgentReported, TurnFinished)),
         "## Causes\n",

@@ -88,6 +88,18 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "There is no session of this id in the key's project.",
         "Check the id, and that the key is of the project that started the session.",
     ),
+    "webhook_endpoint_not_found": Entry(
+        404,
+        "Not found",
+        "There is no webhook endpoint of this id in the key's project.",
+        "List those that there are: `GET /v1/webhook-endpoints`.",
+    ),
+    "webhook_delivery_not_found": Entry(
+        404,
+        "Not found",
+        "The webhook endpoint has no delivery of this event.",
+        "List its deliveries; old ones are removed after a while.",
+    ),
     "method_not_allowed": Entry(
         405,
         "Method not allowed",
@@ -106,6 +118,18 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The session was ended while the request waited for its agent.",
         "Start another, if that was not meant.",
     ),
+    "too_many_webhook_endpoints": Entry(
+        409,
+        "Conflict",
+        "The project has as many webhook endpoints as it may have.",
+        "Delete one that is not used any more, or have one endpoint take more kinds of events.",
+    ),
+    "webhook_endpoint_disabled": Entry(
+        409,
+        "Conflict",
+        "The webhook endpoint is disabled, so nothing is sent to it.",
+        "Enable it again once its receiver works: `PATCH` it with `enabled`.",
+    ),
     "too_large": Entry(
         413,
         "Too large",
@@ -117,6 +141,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Invalid request",
         "A field is missing, malformed or not allowed; `errors` names each.",
         "Correct those fields. The same request will fail again.",
+    ),
+    "webhook_target_forbidden": Entry(
+        422,
+        "Invalid request",
+        "Webhooks may not be sent to this address: it is not public, or not https.",
+        "Name a public https address; WEBHOOK_ALLOW_HTTP and WEBHOOK_ALLOW_PRIVATE are for tests.",
     ),
     "too_many_requests": Entry(
         429,
@@ -159,6 +189,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Not available",
         "Redis can't be reached, so it is not known which workers live.",
         "Try again after as many seconds as Retry-After says. Sessions can be started all the same.",
+    ),
+    "too_many_followers": Entry(
+        503,
+        "Not available",
+        "This process serves as many event streams as MAX_FOLLOWERS lets it.",
+        "Try again after as many seconds as Retry-After says; another replica may have room.",
     ),
     "search_too_broad": Entry(
         503,

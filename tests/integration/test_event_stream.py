@@ -188,13 +188,13 @@ async def test_the_stream_outlives_the_call_until_its_last_turns_are_here(
         database,
         status=SessionStatus.ACTIVE,
         active_at=utc_now(),
-        attempt={"active_at": utc_now(), "closed_at": utc_now()},
+        attempt={"active_at": utc_now(), "counted_at": utc_now(), "expected_turns": 2},
     )
     await store_turns(database, [a_turn(row.id, 1)])
     async with following(client, row.id) as stream:
         await stream.until(lambda s: s.turns == [1])
         # By this clock nobody's patience is over before the test is.
-        await end(database, row.id, expected_turns=2, ended_at=utc_now() + timedelta(hours=1))
+        await end(database, row.id, ended_at=utc_now() + timedelta(hours=1))
         await give_hint(redis, row.id, channel=NEWS_CHANNEL)
         await stream.until(lambda s: "session.ended.v1" in s.types)
         assert not stream.over.is_set()
