@@ -14,8 +14,9 @@ from urllib.parse import quote
 import httpx
 
 from cli.answers import Session, SessionPage, StartedSession, Transcript, Turn
+from cli.errors import ApiError, Unreachable
 from cli.live import News, follow
-from cli.refusal import ApiError, Unreachable, error_of, unreachable
+from cli.refusal import error_of, unreachable
 from shared.contracts.events import Envelope
 from shared.contracts.workers import WorkerHeartbeat
 

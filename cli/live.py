@@ -13,7 +13,8 @@ from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 from pydantic import ValidationError
 
 from cli.answers import Caption, Turn
-from cli.refusal import ApiError, error_of
+from cli.errors import ApiError
+from cli.refusal import error_of
 from shared.contracts.events import Envelope, TurnFinished
 
 FIRST_DELAY_S: Final = 0.2

@@ -4,12 +4,12 @@ import logging
 
 import typer
 
+from cli.commands.letters import replay
 from cli.commands.local import demo, up
 from cli.commands.read import search, transcript, watch
 from cli.commands.sessions import end, session, sessions, start, workers
 from cli.commands.talk import call, canary
 from cli.doctor.command import doctor
-from cli.replay import replay
 
 app = typer.Typer(
     help="Rollcall: every LiveKit session gets exactly one agent, or the operator knows why.",

@@ -5,34 +5,12 @@ from typing import Any, Final
 
 import httpx
 
+from cli.errors import ApiError, Unreachable
+
 _WHAT_TO_DO: Final[dict[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "give an API key with --key or ROLLCALL_API_KEY",
     HTTPStatus.FORBIDDEN: "use a key with that scope, by --key or ROLLCALL_API_KEY",
 }
-
-
-class ApiError(Exception):
-    """The API refused or can't be reached; the message is for the user.
-
-    `status` and `code` are the refusal's, `problem` its whole body; None and {} where there was none.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        code: str | None = None,
-        problem: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.problem = problem or {}
-
-
-class Unreachable(ApiError):
-    """Nobody answers at the API's address."""
 
 
 def unreachable(http: httpx.AsyncClient, error: Exception) -> Unreachable:
@@ -49,8 +27,8 @@ def error_of(method: str, path: str, response: httpx.Response) -> ApiError:
     code = str(problem.get("code", "")) or None
     detail = problem.get("detail") or problem.get("title") or response.text[:200]
     message = f"{method} {path}: {response.status_code} {f'{code}: ' if code else ''}{detail}"
-    if advice := problem.get("advice") or _WHAT_TO_DO.get(response.status_code):
-        message += f"\n{advice}"
+    advice = str(problem.get("advice") or _WHAT_TO_DO.get(response.status_code) or "")
+    message = message.replace(f" {advice}", "") + f"\n{advice}" if advice else message
     return ApiError(message, status=response.status_code, code=code, problem=problem)
 
 

@@ -10,7 +10,8 @@ from rich.text import Text
 from cli.answers import StartedSession
 from cli.screen import make_console
 from cli.show import fields, status_text
-from cli.target import Target, print_json
+from cli.target import Target, complain, print_json
+from shared.contracts.sessions import SessionStatus
 
 
 def named_values(option: str, given: Sequence[str] | None) -> dict[str, Any] | None:
@@ -37,6 +38,9 @@ async def run_start(target: Target, wish: dict[str, Any], *, wait_s: int | None,
         print_json(started.model_dump(mode="json"))
     else:
         _show(started)
+    if wait_s is not None and started.status is not SessionStatus.ACTIVE:
+        complain(f"no agent after {wait_s} s\nit is still sought: rollcall session {started.session_id}")
+        return 1
     return 0
 
 

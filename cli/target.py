@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.environment import user_environment
-from cli.refusal import ApiError
+from cli.errors import ApiError
 from cli.state import running_api_url
 
 if TYPE_CHECKING:

@@ -135,16 +135,14 @@ def event_line(event: Envelope, start: datetime) -> Text:
         text = describe(event.data) if describe else event.type
     except KeyError:
         text = event.type
-    return _stamp(event.time, start) + Text(f"· {text}", style=_COLOURS.get(event.severity, "bright_blue"))
+    return _stamped(event.time, start, f"· {text}", _COLOURS.get(event.severity, "bright_blue"))
 
 
 def turn_line(turn: Turn, start: datetime) -> Text:
     """What was said, with the time since `start`."""
     style = "green" if turn.role == "user" else "bold"
     text = f"{WHO.get(turn.role, turn.role):>7}: {printable(turn.text)}"
-    return _stamp(turn.created_at, start) + Text(
-        text + (" (interrupted)" if turn.interrupted else ""), style=style
-    )
+    return _stamped(turn.created_at, start, text + (" (interrupted)" if turn.interrupted else ""), style)
 
 
 def _place(data: Mapping[str, Any]) -> str:
@@ -159,5 +157,6 @@ def _no_agent_yet(data: Mapping[str, Any]) -> str:
     return f" ({data['cause']})" if data.get("cause") else ""
 
 
-def _stamp(time: datetime, start: datetime) -> Text:
-    return Text(f"{(time - start).total_seconds() * 1000:8.0f} ms  ", style="dim")
+def _stamped(time: datetime, start: datetime, text: str, style: str) -> Text:
+    since_ms = (time - start).total_seconds() * 1000
+    return Text.assemble((f"{since_ms:8.0f} ms  ", "dim"), (text, style))

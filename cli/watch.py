@@ -11,8 +11,8 @@ from rich.text import Text
 from cli.answers import Caption, Transcript, Turn
 from cli.captions import CaptionScreen
 from cli.client import Client
+from cli.errors import ApiError
 from cli.live import News
-from cli.refusal import ApiError
 from cli.screen import make_console
 from cli.show import local
 from cli.target import Target

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from cli.answers import Session
 from cli.client import Client
+from cli.errors import ApiError
 from cli.listing import find_sessions
-from cli.refusal import ApiError
 from cli.screen import make_console
 from cli.show import ago, local, plain_table, status_text
 from cli.target import Target

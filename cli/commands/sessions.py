@@ -18,7 +18,7 @@ def start(
     ] = None,
     wait: Annotated[
         int | None,
-        typer.Option(min=1, max=30, help="Seconds to wait for the agent; exit code 1 if none comes."),
+        typer.Option(min=1, max=30, help="Seconds to wait for the agent; exit code 1 if none has come."),
     ] = None,
     require: Annotated[
         Literal["active", "ready"] | None, typer.Option(help="Proof of the agent: in the room, or listening.")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import httpx
 
 from cli.doctor.findings import Finding, failed, passed, skipped, warned
+from cli.show import local
 from cli.target import Target
 
 NAME: Final = "api"
@@ -61,7 +62,7 @@ def _outlook(answer: httpx.Response) -> list[Finding]:
         facts = ", ".join(f"{name} {value}" for name, value in root["evidence"].items())
         found.append(tell(OUTLOOK, f"{root['code']}: {facts}", root["fix"]))
     last = body.get("last_proven_join")
-    return found or [passed(OUTLOOK, f"would get its agent; last proven join: {last or 'none yet'}")]
+    return found or [passed(OUTLOOK, f"would get its agent; last proven join: {local(last) or 'none yet'}")]
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

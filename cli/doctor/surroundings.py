@@ -15,7 +15,8 @@ from cli.environment import clean_environment, user_environment
 from cli.state import running_stack_env
 from shared.contracts.settings import Settings
 
-_SECRET_NAME: Final = re.compile(r"SECRET|PASSWORD|TOKEN$|API_KEY$")
+# LiveKit's API key is a name, told in every token: the secret is the other half.
+_SECRET_NAME: Final = re.compile(r"SECRET|PASSWORD|TOKEN$|^ROLLCALL_API_KEY$")
 # Shorter values would blot out innocent text.
 _SHORTEST_SECRET: Final = 6
 
