@@ -24,10 +24,13 @@ def named_values(option: str, given: Sequence[str] | None) -> dict[str, Any] | N
         except ValueError as error:
             raise typer.BadParameter(f"{option}: no JSON: {error}") from None
         return dict(loaded)
-    pairs = [part.partition("=") for part in given]
-    if wrong := next((name for name, equals, _ in pairs if not equals or not name), None):
-        raise typer.BadParameter(f"{option}: name=value is wanted, not {wrong!r}")
-    return {name: value for name, _, value in pairs}
+    values = {}
+    for part in given:
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"{option}: name=value is wanted, not {part!r}")
+        values[name] = value
+    return values
 
 
 async def run_start(target: Target, wish: dict[str, Any], *, wait_s: int | None, as_json: bool) -> int:
