@@ -18,6 +18,8 @@ KEPT: Final = "redis: kept"
 MEMORY: Final = "redis: memory"
 OLDEST: Final = (7, 0)
 FULL: Final = 0.9
+# Longer than a service would wait: the doctor asks everything at once, perhaps on a busy machine.
+TIMEOUT_S: Final = 5.0
 
 
 async def check_redis(surroundings: Surroundings) -> Sequence[Finding]:
@@ -27,7 +29,7 @@ async def check_redis(surroundings: Surroundings) -> Sequence[Finding]:
     except ValidationError:
         return [failed(NAME, "REDIS_URL is malformed", "redis://[user:password@]host:6379/0")]
     try:
-        redis = connect_redis(settings.redis_url)
+        redis = connect_redis(settings.redis_url, timeout_s=TIMEOUT_S)
     except ValueError as error:
         return [failed(NAME, f"REDIS_URL is malformed: {error}", "redis://[user:password@]host:6379/0")]
     try:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from cli.doctor.findings import Finding, failed, passed, skipped, warned
+from cli.doctor.redis import TIMEOUT_S
 from cli.doctor.surroundings import Surroundings
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.settings import AgentNameSettings, RedisSettings
@@ -22,7 +23,7 @@ _PASSING: Final = (Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING)
 
 async def fleet_of(surroundings: Surroundings) -> Fleet:
     """The registry; raises `RedisError`, `OSError` or `ValueError`."""
-    redis = connect_redis(surroundings.settings(RedisSettings).redis_url)
+    redis = connect_redis(surroundings.settings(RedisSettings).redis_url, timeout_s=TIMEOUT_S)
     try:
         return await read_fleet(redis)
     finally:

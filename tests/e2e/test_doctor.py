@@ -129,7 +129,8 @@ FOLLOWS = {"next session", "webhook: sent", "inference", "webhook", "workers"}
 
 @pytest.fixture(scope="module")
 async def findings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
-    """What is found in each case; all of them are examined at once."""
+    """What is found in each case; several are examined at once."""
+    at_once = asyncio.Semaphore(4)
 
     async def examined(changes: dict[str, str]) -> list[Finding]:
         folder = tmp_path_factory.mktemp("deployment")
@@ -140,7 +141,8 @@ async def findings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> di
             "redis": stack.redis_url.rpartition("/")[0],
         }
         changed = {name: value.format(**places) for name, value in changes.items()}
-        return await diagnosed(stack, folder, changed)
+        async with at_once:
+            return await diagnosed(stack, folder, changed)
 
     found = await asyncio.gather(*(examined(changes) for changes, _ in CASES.values()))
     return dict(zip(CASES, found, strict=True))
