@@ -72,55 +72,56 @@ CASES: dict[str, tuple[dict[str, str], dict[str, tuple[str, str]]]] = {
             "inference": ("refuses the key", "LIVEKIT_INFERENCE_API_KEY"),
         },
     ),
-    "unknown key": (
-        {"LIVEKIT_API_KEY": "APInobody"},
-        {"livekit": ("does not know the key APInobody", "same project")},
+    "unknown key, wrong agent name": (
+        {"LIVEKIT_API_KEY": "APInobody", "LIVEKIT_AGENT_NAME": "agnet"},
+        {
+            "livekit": ("does not know the key APInobody", "same project"),
+            "workers": ("none is named agnet; there is ['agent']", ADVICE[Cause.AGENT_NAME_MISMATCH]),
+        },
     ),
-    "no LiveKit": (
-        {"LIVEKIT_URL": "ws://127.0.0.1:{free}"},
-        {"livekit": ("does not answer", ADVICE[Cause.LIVEKIT_UNREACHABLE])},
+    "no LiveKit, no database": (
+        {
+            "LIVEKIT_URL": "ws://127.0.0.1:{free}",
+            "DATABASE_URL": "sqlite+aiosqlite:///{folder}/nowhere.db",
+        },
+        {
+            "livekit": ("does not answer", ADVICE[Cause.LIVEKIT_UNREACHABLE]),
+            "database": ("there is no file", "shared.runtime.migrate"),
+        },
     ),
-    "no Redis": (
-        {"REDIS_URL": "redis://127.0.0.1:{free}/0"},
-        {"redis": ("does not answer", "REDIS_URL"), "broker": ("does not answer", "BROKER_URL")},
+    "no Redis, no migration": (
+        {
+            "REDIS_URL": "redis://127.0.0.1:{free}/0",
+            "DATABASE_URL": "sqlite+aiosqlite:///{folder}/empty.db",
+        },
+        {
+            "redis": ("does not answer", "REDIS_URL"),
+            "broker": ("does not answer", "BROKER_URL"),
+            "migrations": ("the schema is not that of revision", "shared.runtime.migrate"),
+        },
     ),
-    "nobody at work": (
-        {"REDIS_URL": "{redis}/7"},
+    "nobody at work, bad setting": (
+        {"REDIS_URL": "{redis}/7", "JOIN_BUDGET_S": "soon"},
         {
             "celery": ("rollcall.dispatch, rollcall.verify, rollcall.housekeeping", "services.dispatcher"),
             "workers": ("no_worker_registered", ADVICE[Cause.NO_WORKER_REGISTERED]),
+            "environment": ("JOIN_BUDGET_S is malformed", "set JOIN_BUDGET_S"),
         },
     ),
-    "no database": (
-        {"DATABASE_URL": "sqlite+aiosqlite:///{folder}/nowhere.db"},
-        {"database": ("there is no file", "shared.runtime.migrate")},
-    ),
-    "no migration": (
-        {"DATABASE_URL": "sqlite+aiosqlite:///{folder}/empty.db"},
-        {"migrations": ("the schema is not that of revision", "shared.runtime.migrate")},
-    ),
-    "wrong agent name": (
-        {"LIVEKIT_AGENT_NAME": "agnet"},
-        {"workers": ("none is named agnet; there is ['agent']", ADVICE[Cause.AGENT_NAME_MISMATCH])},
-    ),
-    "bad models": (
-        {"AGENT_LLM": "openai/gpt-5-mni", "AGENT_STT": "deepgram/nova-33", "AGENT_TTS": "cartesia/song"},
+    "bad models, no API": (
         {
-            "model: llm": (
-                "no openai/gpt-5-mni",
-                "AGENT_LLM in the worker's environment; nearest: openai/gpt-5",
-            ),
+            "AGENT_LLM": "openai/gpt-5-mni",
+            "AGENT_STT": "deepgram/nova-33",
+            "AGENT_TTS": "cartesia/song",
+            "ROLLCALL_URL": "http://127.0.0.1:{free}",
+        },
+        {
+            "model: llm": ("no openai/gpt-5-mni", "AGENT_LLM in the worker's environment; nearest: openai"),
             "model: stt": ("no deepgram/nova-33", "AGENT_STT"),
             "model: tts": ("no cartesia/song", "AGENT_TTS"),
+            "api": ("does not answer", "services.api"),
+            "webhook": ("does not answer", "--webhook-url"),
         },
-    ),
-    "bad settings": (
-        {"JOIN_BUDGET_S": "soon", "LIVEKIT_AGENT_NAME": "agent "},
-        {"environment": ("LIVEKIT_AGENT_NAME is malformed", "set LIVEKIT_AGENT_NAME")},
-    ),
-    "no API": (
-        {"ROLLCALL_URL": "http://127.0.0.1:{free}"},
-        {"api": ("does not answer", "services.api"), "webhook": ("does not answer", "--webhook-url")},
     ),
 }
 # What is broken in a case and follows from it; everything else stays as it is.

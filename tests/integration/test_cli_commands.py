@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 import cli.client
 from cli.client import open_client
 from cli.main import app
+from cli.watch_all import LINGERS, Board
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
+from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from tests.integration.api_client import api_settings, beat_for_ever, served
 from tests.integration.background import in_background
@@ -232,3 +234,25 @@ async def test_the_shell_is_offered_sessions_and_what_options_take(
     assert "doctor" in await offered("d")
     monkeypatch.setenv("ROLLCALL_URL", "http://127.0.0.1:9")
     assert (await offered("session", "01")).strip() == ""
+
+
+async def test_all_live_sessions_are_watched_and_their_end_is_seen(rollcall: Run, database: Database) -> None:
+    first = await put_session(database, status=SessionStatus.ACTIVE)
+    over = await put_session(database, status=SessionStatus.ENDED)
+    now = utc_now()
+    async with open_client(os.environ["ROLLCALL_URL"]) as client:
+        board = Board(client)
+        await board.look(now)
+        assert [one.session_id for one in board.changes] == [first.id]
+        assert over.id not in board.sessions
+        await board.look(now)
+        assert board.changes == []
+        second = await put_session(database)
+        await end_it(second.id)
+        await end_it(first.id)
+        await board.look(now)
+        assert [(one.session_id, one.status) for one in board.changes] == [(first.id, "ended")]
+        await board.look(now + LINGERS)
+        assert board.table(now, rows=5).row_count == 1
+        await board.look(now + LINGERS + LINGERS)
+        assert board.sessions == {}
