@@ -89,11 +89,13 @@ async def test_a_broken_line_goes_on_where_it_broke_off() -> None:
         stream(frame("session.ended.v1", _ENDED.model_dump_json(), "1")),
         httpx.ConnectError("away"),
         httpx.Response(503, json={"code": "too_many_followers"}),
+        # A caption has no id, and is no place to go on from.
+        stream(frame("transcript.caption_changed.v1", enveloped("c", {"role": "user", "text": "Hel"}))),
         stream(frame("transcript.turn_finished.v1", enveloped("t", _TURN), "1.2")),
         httpx.Response(204),
     )
-    assert len(await line.news(after="0")) == 2
-    assert line.resumed == ["0", "1", "1", "1", "1.2"]
+    assert len(await line.news(after="0")) == 3
+    assert line.resumed == ["0", "1", "1", "1", "1", "1.2"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
