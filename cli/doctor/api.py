@@ -12,7 +12,7 @@ from cli.target import Target
 
 NAME: Final = "api"
 OUTLOOK: Final = "next session"
-TIMEOUT_S: Final = 4.0
+TIMEOUT_S: Final = 7.0
 
 
 async def check_api(target: Target) -> Sequence[Finding]:

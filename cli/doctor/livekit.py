@@ -16,7 +16,7 @@ from shared.contracts.settings import LiveKitSettings
 
 NAME: Final = "livekit"
 CLOCK: Final = "clock"
-TIMEOUT_S: Final = 4.0
+TIMEOUT_S: Final = 7.0
 # LiveKit takes tokens whose time is up to a minute off.
 SKEW_WARNED_S: Final = 10
 SKEW_REFUSED_S: Final = 60

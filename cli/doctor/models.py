@@ -21,7 +21,7 @@ from shared.contracts.causes import ADVICE, Cause
 
 NAME: Final = "inference"
 GATEWAY: Final = "https://agent-gateway.livekit.cloud/v1"
-TIMEOUT_S: Final = 4.0
+TIMEOUT_S: Final = 7.0
 _VARIABLES: Final = {"stt": "AGENT_STT", "llm": "AGENT_LLM", "tts": "AGENT_TTS"}
 
 

@@ -24,7 +24,7 @@ from shared.runtime.tables import SessionRow, WebhookReceiptRow
 NAME: Final = "webhook"
 ARRIVED: Final = "webhook: sent"
 PATH: Final = "/v1/livekit/webhook"
-TIMEOUT_S: Final = 4.0
+TIMEOUT_S: Final = 7.0
 # LiveKit sends them within moments; and a session may just have begun.
 GRACE: Final = timedelta(seconds=10)
 

@@ -131,7 +131,7 @@ FOLLOWS = {"next session", "webhook: sent", "inference", "webhook", "workers"}
 @pytest.fixture(scope="module")
 async def findings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
     """What is found in each case; several are examined at once."""
-    at_once = asyncio.Semaphore(4)
+    at_once = asyncio.Semaphore(2)
 
     async def examined(changes: dict[str, str]) -> list[Finding]:
         folder = tmp_path_factory.mktemp("deployment")
