@@ -8,7 +8,10 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from cli.answers import Caption
+from cli.captions import WHO
 from cli.client import ApiError, Client, Turn
+from cli.show import printable
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.sessions import TERMINAL
 
@@ -35,12 +38,23 @@ _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
 
 class Timeline:
-    """Follows one session. `events` and `turns` are what was seen so far; `over` is set at its end."""
+    """Follows one session. `events` and `turns` are what was seen so far; `over` is set at its end.
 
-    def __init__(self, client: Client, session_id: str, *, show: Callable[[Text], None]) -> None:
+    `caption` is told what is being said while it is being said, and nothing once the turn is shown.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        session_id: str,
+        *,
+        show: Callable[[Text], None],
+        caption: Callable[[Caption], None] | None = None,
+    ) -> None:
         self._client = client
         self._session_id = session_id
         self._show = show
+        self._caption = caption
         self._shown_turns: set[int] = set()
         self.events: list[Envelope] = []
         self.turns: list[Turn] = []
@@ -51,13 +65,13 @@ class Timeline:
     @asynccontextmanager
     async def following(self) -> AsyncIterator["Timeline"]:
         """Show what happens while the block runs, and at its end what came last."""
-        task = asyncio.create_task(self._follow())
+        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
         try:
             yield self
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(ApiError):
             await self.read()
 
@@ -83,13 +97,15 @@ class Timeline:
         """Read and show what is new; raises `ApiError`."""
         events = await self._client.events(self._session_id)
         for event in events[len(self.events) :]:
-            self._show(_event_line(event, events[0].time))
+            self._show(event_line(event, events[0].time))
         self.events = events
         transcript = await self._client.transcript(self._session_id)
         for turn in transcript.items:
             if turn.seq not in self._shown_turns:
                 self._shown_turns.add(turn.seq)
-                self._show(_turn_line(turn, events[0].time if events else turn.created_at))
+                if self._caption is not None:
+                    self._caption(Caption(role=turn.role, text=""))
+                self._show(turn_line(turn, events[0].time if events else turn.created_at))
         self.turns = transcript.items
         self.complete = transcript.complete
         if transcript.status in TERMINAL:
@@ -103,22 +119,30 @@ class Timeline:
                 await self.read()
             await asyncio.sleep(POLL_S)
 
+    async def _listen(self) -> None:
+        if self._caption is None:
+            return
+        with suppress(ApiError):
+            async for news in self._client.live(self._session_id):
+                if isinstance(news.what, Caption):
+                    self._caption(news.what)
 
-def _event_line(event: Envelope, start: datetime) -> Text:
+
+def event_line(event: Envelope, start: datetime) -> Text:
+    """What happened, with its time since `start`."""
     describe = _STEPS.get(event.type)
     try:
         text = describe(event.data) if describe else event.type
     except KeyError:
         text = event.type
-    return _stamp(event.time, start) + Text(f"· {text}", style=_COLOURS.get(event.severity, "bright_blue"))
+    return _stamped(event.time, start, f"· {text}", _COLOURS.get(event.severity, "bright_blue"))
 
 
-def _turn_line(turn: Turn, start: datetime) -> Text:
-    who, style = ("caller", "green") if turn.role == "user" else (turn.role, "bold")
-    text = f"{who.replace('assistant', 'agent'):>7}: {turn.text}"
-    return _stamp(turn.created_at, start) + Text(
-        text + (" (interrupted)" if turn.interrupted else ""), style=style
-    )
+def turn_line(turn: Turn, start: datetime) -> Text:
+    """What was said, with the time since `start`."""
+    style = "green" if turn.role == "user" else "bold"
+    text = f"{WHO.get(turn.role, turn.role):>7}: {printable(turn.text)}"
+    return _stamped(turn.created_at, start, text + (" (interrupted)" if turn.interrupted else ""), style)
 
 
 def _place(data: Mapping[str, Any]) -> str:
@@ -133,5 +157,6 @@ def _no_agent_yet(data: Mapping[str, Any]) -> str:
     return f" ({data['cause']})" if data.get("cause") else ""
 
 
-def _stamp(time: datetime, start: datetime) -> Text:
-    return Text(f"{(time - start).total_seconds() * 1000:8.0f} ms  ", style="dim")
+def _stamped(time: datetime, start: datetime, text: str, style: str) -> Text:
+    since_ms = (time - start).total_seconds() * 1000
+    return Text.assemble((f"{since_ms:8.0f} ms  ", "dim"), (text, style))

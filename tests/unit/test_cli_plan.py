@@ -10,7 +10,8 @@ import yaml
 from cli.environment import clean_environment, user_environment
 from cli.plan import Plan, StackOptions, plan_stack
 from cli.provision.server import ProvisionError
-from cli.stack import Stack, running_api_url
+from cli.stack import Stack
+from cli.state import running_api_url
 
 _CLOUD = {
     "LIVEKIT_URL": "wss://example.livekit.cloud",
