@@ -258,7 +258,12 @@ async def line(folder: Path) -> AsyncIterator[Line]:
             # A worker that a test kills is replaced by one that has to start first.
             # And one that is cut off from Redis for a moment is not to be taken for dead.
             env=clean_environment(
-                {"DATABASE_URL": postgres.url, "JOIN_BUDGET_S": "60", "AGENT_SILENCE_S": "6"}
+                {
+                    "DATABASE_URL": postgres.url,
+                    "JOIN_BUDGET_S": "300",
+                    "DISPATCH_MAX_ATTEMPTS": "10",
+                    "AGENT_SILENCE_S": "6",
+                }
             ),
             services=SERVICES,
             replicas={"transcripts": 2},
