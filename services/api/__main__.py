@@ -8,8 +8,9 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import problems, transcripts
+from services.api import problems, token_source, transcripts
 from services.api.bootstrap import open_services
+from services.api.cors import allow_origins
 from services.api.routes import router
 from services.api.settings import ApiSettings
 from shared.runtime.config import load_settings
@@ -42,8 +43,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
+    allow_origins(app, settings.cors_allowed_origins)
     app.include_router(router)
     app.include_router(transcripts.router)
+    app.include_router(token_source.router)
     return app
 
 
