@@ -153,4 +153,6 @@ async def _get(db: AsyncSession, key: Key) -> IdempotencyKeyRow | None:
 
 
 async def _get_one(db: AsyncSession, key: Key) -> IdempotencyKeyRow:
-    return await db.get_one(IdempotencyKeyRow, (key.project, key.route, key.key))
+    row = await db.get_one(IdempotencyKeyRow, (key.project, key.route, key.key))
+    db.expunge(row)  # or else the end of this transaction would empty it
+    return row
