@@ -101,10 +101,11 @@ async def test_a_key_with_another_body_is_refused(client: httpx.AsyncClient, dat
     assert await count(database, "session") == 1
 
 
-@pytest.mark.parametrize("key", ["", '""', '"open', "two words", "é", "x" * 256, '"a\\b"'])
-async def test_a_malformed_key_is_refused(client: httpx.AsyncClient, database: Database, key: str) -> None:
-    headers = httpx.Headers({"Idempotency-Key": key}, encoding="utf-8")
-    assert_problem(await client.post("/v1/sessions", headers=headers), 400, "idempotency_key_malformed")
+async def test_a_malformed_key_is_refused(client: httpx.AsyncClient, database: Database) -> None:
+    for key in ("", '""', '"open', "two words", "é", "x" * 256, '"a\\b"'):
+        headers = httpx.Headers({"Idempotency-Key": key}, encoding="utf-8")
+        answer = await client.post("/v1/sessions", headers=headers)
+        assert_problem(answer, 400, "idempotency_key_malformed")
     assert await count(database, "session") == 0
 
 
