@@ -3,6 +3,8 @@
 .PHONY: help demo up test test-faults bench lint lock clean setup servers test-tools
 
 PY := .venv/bin/python
+# These mostly wait; the others start whole stacks, whose timing a busy machine would change.
+SIDE_BY_SIDE := tests/unit tests/contracts tests/architecture tests/integration
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,8 +15,13 @@ demo: setup ## the whole stack and a spoken conversation; ONCE=1 ends by itself
 up: setup ## the whole stack, until Ctrl-C
 	@.venv/bin/rollcall up
 
-test: lint servers test-tools ## every check and every test
+test: lint servers test-tools ## every check and every test; ARGS="tests/unit -k line" for some
+ifdef ARGS
 	$(PY) -m pytest $(ARGS)
+else
+	$(PY) -m pytest --numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)
+	$(PY) -m pytest tests/e2e tests/faults
+endif
 
 test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions
 	FULL=$(FULL) $(PY) -m pytest tests/faults $(ARGS)
