@@ -18,6 +18,7 @@ from shared.contracts.sessions import TERMINAL
 POLL_S: Final = 0.15
 
 _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "session.reserved.v1": lambda d: f"token handed out for room {d['room_name']}; the caller is awaited",
     "session.requested.v1": lambda d: f"session stored: room {d['room_name']}, agent {d['agent_name']}",
     "session.waiting.v1": lambda d: f"waits: {d['cause']}{_place(d)}",
     "dispatch.started.v1": lambda d: f"dispatching, attempt {d['attempt']}/{d['max_attempts']}",
@@ -32,6 +33,7 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "agent.extra_removed.v1": lambda d: f"a second agent was removed: {d['participant_identity']}",
     "session.failed.v1": lambda d: f"no agent: {d['cause']}. {d['advice']}",
     "session.ended.v1": lambda d: f"session ended: {d['reason']}",
+    "session.expired.v1": lambda d: f"reservation expired: {d['reason']}",
     "session.cancelled.v1": lambda d: f"session cancelled: {d['reason']}{_no_agent_yet(d)}",
 }
 _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}

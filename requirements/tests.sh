@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
-# Install what only the tests need of Debian: libfaketime, for services whose clock is wrong.
+# Install what only the tests need: of Debian, libfaketime, for services whose clock is wrong, Chromium and
+# Node; of npm, LiveKit's own JavaScript libraries.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
-compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null && exit 0
-if ! command -v apt-get >/dev/null; then
-    echo "tests: please install libfaketime with this machine's package manager, then try again" >&2
-    exit 1
+say() { echo "tests: $*" >&2; }
+
+missing=()
+compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing+=(chromium)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+if [ ${#missing[@]} -gt 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        say "please install ${missing[*]} with this machine's package manager, then try again"
+        exit 1
+    fi
+    sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    say "installing ${missing[*]} with apt-get"
+    "${sudo[@]}" apt-get update -qq </dev/null >&2
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2
 fi
-sudo=()
-[ "$(id -u)" = 0 ] || sudo=(sudo)
-echo "tests: installing libfaketime with apt-get" >&2
-"${sudo[@]}" apt-get update -qq </dev/null >&2
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends libfaketime </dev/null >&2
+
+if ! cmp -s tests/js/package-lock.json tests/js/node_modules/.locked; then
+    say "installing the locked npm packages"
+    (cd tests/js && npm ci --silent --ignore-scripts </dev/null >&2 && cp package-lock.json node_modules/.locked)
+fi

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.config import STARTUP_FAILURE
 
-from services.api import door, problem_pages, problems, transcripts, webhook_endpoints
+from services.api import door, problem_pages, problems, token_source, transcripts, webhook_endpoints
 from services.api.bootstrap import open_services
+from services.api.cors import allow_origins
 from services.api.event_stream import give_up_unread
 from services.api.exposure import Exposed, decide_auth, warn_if_open
 from services.api.routes import router
@@ -49,7 +50,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     problems.install(app)
     door.install(app, settings, auth)
+    allow_origins(app, settings.cors_allowed_origins)  # the last is the first to see a request
     app.include_router(router)
+    app.include_router(token_source.router)
     app.include_router(transcripts.router)
     app.include_router(webhook_endpoints.router)
     app.include_router(problem_pages.router)

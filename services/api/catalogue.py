@@ -28,6 +28,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The body can't be read: it is not in the encoding that it claims, or nested too deep.",
         "Send JSON in UTF-8.",
     ),
+    "idempotency_key_malformed": Entry(
+        400,
+        "Bad request",
+        "The Idempotency-Key header is not one string of 1 to 255 printable characters.",
+        "Send one key, such as a UUID, and the same one when the request is sent again.",
+    ),
     "key_missing": Entry(
         401,
         "Not authenticated",
@@ -130,6 +136,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The webhook endpoint is disabled, so nothing is sent to it.",
         "Enable it again once its receiver works: `PATCH` it with `enabled`.",
     ),
+    "idempotency_key_in_use": Entry(
+        409,
+        "Conflict",
+        "The first request with this Idempotency-Key is still being answered.",
+        "Send the same request again after as many seconds as Retry-After says.",
+    ),
     "too_large": Entry(
         413,
         "Too large",
@@ -141,6 +153,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Invalid request",
         "A field is missing, malformed or not allowed; `errors` names each.",
         "Correct those fields. The same request will fail again.",
+    ),
+    "idempotency_key_reused": Entry(
+        422,
+        "Invalid request",
+        "This Idempotency-Key came with another body before.",
+        "Make a new key for each new request.",
     ),
     "webhook_target_forbidden": Entry(
         422,

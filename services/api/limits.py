@@ -23,7 +23,7 @@ from services.api import metrics
 from services.api.access import Principal
 from services.api.problems import Problem
 from services.api.settings import ApiSettings
-from shared.contracts.sessions import LIVE
+from shared.contracts.sessions import LIVE, SessionStatus
 from shared.runtime.breaker import Breaker
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE
@@ -35,6 +35,8 @@ log = get_logger(__name__)
 PATIENCE_S: Final = 0.25
 _PREFIX: Final = "rollcall:limit"
 _WINDOW_S: Final = 60
+# A reservation costs nothing, and most of those that pages make are never used.
+_WITH_AN_AGENT: Final = LIVE - {SessionStatus.RESERVED}
 # Nobody knows when a session will end.
 SESSIONS_RETRY_AFTER_S: Final = 10
 
@@ -131,7 +133,7 @@ async def check_sessions(db: AsyncSession, asking: Principal, settings: ApiSetti
         await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{_PREFIX}:{asking.project}"))))
     for name, most, condition in limits:
         live = select(func.count()).where(
-            col(SessionRow.project) == asking.project, col(SessionRow.status).in_(LIVE)
+            col(SessionRow.project) == asking.project, col(SessionRow.status).in_(_WITH_AN_AGENT)
         )
         if most and (await db.scalar(live if condition is None else live.where(condition)) or 0) >= most:
             raise Problem(

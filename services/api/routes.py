@@ -6,12 +6,13 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from services.api import metrics
-from services.api.access import Admin, Principal, Scope, SessionsReader, SessionsWriter
-from services.api.bootstrap import Services, services_of
+from services.api.access import Admin, Scope, SessionsReader, SessionsWriter
+from services.api.answer import start_and_answer
+from services.api.bootstrap import services_of
 from services.api.end import end_session
 from services.api.event_stream import EventStream
 from services.api.fleet import without_strangers
+from services.api.idempotency import read_key
 from services.api.position import MAX_LENGTH, PATTERN, Position
 from services.api.problems import NO_AGENT, PROBLEM_CONTENT, PROBLEMS, Problem
 from services.api.read import get_attempts, list_sessions, read_events, session_of
@@ -21,19 +22,15 @@ from services.api.schemas import (
     SessionPage,
     Started,
     StartSession,
-    Timings,
     Workers,
 )
-from services.api.start import start_session
-from services.api.tokens import mint_participant_token
-from services.api.wait import LONGEST_WAIT_S, check_not_lost, is_settled, preferred_wait
+from services.api.wait import LONGEST_WAIT_S, preferred_wait
 from services.api.webhook import receive_webhook, verify_webhook
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.clock import utc_now
 from shared.runtime.hints import give_hint
 from shared.runtime.registry import read_fleet
 from shared.runtime.streams import UNREACHABLE
-from shared.runtime.tables import SessionRow
 from shared.runtime.waiting import place_in_line
 
 router = APIRouter(responses=PROBLEMS)
@@ -52,54 +49,36 @@ async def start(
     request: Request,
     response: Response,
     asking: SessionsWriter,
+    *,
     wish: StartSession | None = None,
     prefer: Annotated[
         list[str] | None,
         Header(description=f"`wait=N`: answer when the agent has joined; at most {LONGEST_WAIT_S} s"),
+    ] = None,
+    idempotency_key: Annotated[
+        list[str] | None,
+        Header(description="one of your own making for each start: the same key starts nothing twice"),
     ] = None,
 ) -> Started:
     """Start a session. The caller can join at once; the agent follows.
 
     With `Prefer: wait=N` the answer is 200 once the agent has joined, 503 if none does, and 202 if it is
     not known after N seconds.
+
+    A request that is sent again with the same `Idempotency-Key` starts nothing and gets the same answer,
+    with `Idempotency-Replayed: true`: 422 if its body is another, 409 while the first is being answered.
+    A key is remembered for a day, unless IDEMPOTENCY_KEY_TTL_S says otherwise.
     """
-    services = services_of(request)
-    row = await _start(wish or StartSession(), asking, services)
-    response.headers["Location"] = f"/v1/sessions/{row.id}"
-    response.headers["Cache-Control"] = "no-store"
-    wait_s = preferred_wait(prefer or [])
-    if wait_s is not None:
-        response.headers["Preference-Applied"] = f"wait={wait_s}"
-        row = await services.follower.until(row.id, is_settled, timeout_s=wait_s)
-        check_not_lost(row, headers=dict(response.headers))
-        response.status_code = 200 if is_settled(row) else 202
-    return Started(
-        session_id=row.id,
-        room_name=row.room_name,
-        server_url=services.settings.livekit_public_url or services.settings.livekit_url,
-        participant_token=mint_participant_token(row, services.settings),
-        participant_identity=row.participant_identity,
-        status=SessionStatus(row.status),
-        agent_identity=row.agent_identity,
-        timings=Timings.model_validate(row, from_attributes=True),
+    wish = wish or StartSession()
+    key = read_key(idempotency_key or [], wish, project=asking.project, route="POST /v1/sessions")
+    return await start_and_answer(
+        wish,
+        asking=asking,
+        key=key,
+        wait_s=preferred_wait(prefer or []),
+        services=services_of(request),
+        response=response,
     )
-
-
-async def _start(wish: StartSession, asking: Principal, services: Services) -> SessionRow:
-    try:
-        row = await start_session(
-            wish,
-            asking=asking,
-            settings=services.settings,
-            database=services.database,
-            relay=services.relay,
-            now=utc_now,
-        )
-    except Problem as problem:
-        metrics.session_refused(problem.code)
-        raise
-    metrics.session_started()
-    return row
 
 
 @router.get("/v1/sessions", tags=["sessions"], summary="List sessions")
@@ -196,7 +175,12 @@ async def livekit_webhook(
     """Take LiveKit's webhooks."""
     services = services_of(request)
     event = verify_webhook(await request.body(), authorization, services.webhook_receiver)
-    for session_id in await receive_webhook(event, database=services.database, now=utc_now):
+    received = await receive_webhook(
+        event, database=services.database, join_budget_s=services.settings.join_budget_s, now=utc_now
+    )
+    for session_id in received.requested:
+        services.relay.nudge(session_id)
+    for session_id in received.to_look_at:
         services.in_background(give_hint(services.redis, session_id))
     return Response(status_code=200)
 

@@ -57,11 +57,20 @@ class ApiSettings(
     allowed_agent_names: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         [], description="agent names a client may ask for; empty: any"
     )
+    allowed_deployments: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+        [], description="LiveKit deployments a client may ask for; empty: none but the default one"
+    )
     allowed_models: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         ["*"], description="model descriptors a client may ask for, as shell patterns"
     )
     allowed_voices: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         ["*"], description="voices a client may ask for, as shell patterns"
+    )
+    cors_allowed_origins: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+        [], description="origins whose pages may call the API from a browser; *: any; empty: none"
+    )
+    idempotency_key_ttl_s: int = Field(
+        86_400, ge=60, le=2_592_000, description="seconds for which an Idempotency-Key is remembered"
     )
     canary_interval_s: float = Field(
         0, ge=0, le=86_400, description="seconds between two canaries, of all replicas together; 0: none"

@@ -11,6 +11,7 @@ from services.verifier.liveness import Liveness
 from services.verifier.patience import Patience
 from services.verifier.proofs import Proofs
 from services.verifier.reports import Reports
+from services.verifier.reservations import Reservations
 from services.verifier.rulings import Rulings
 from services.verifier.settings import VerifierSettings
 from services.verifier.sweep import Sweep
@@ -105,6 +106,15 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         now=utc_now,
     )
 
+    reservations = Reservations(
+        database=database,
+        rooms=livekit,
+        relay=relay,
+        join_budget_s=settings.join_budget_s,
+        holder=me,
+        now=utc_now,
+    )
+
     async def fell_silent(session_id: str) -> None:
         if not waker.wake(session_id):
             await watch.fell_silent(session_id)
@@ -116,6 +126,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
             hints=lambda: waker.listen(redis),
             liveness=lambda: liveness.run(fell_silent),
             sweep=sweep.run,
+            reservations=reservations.run,
         ):
             yield Services(
                 rulings=rulings,

@@ -101,8 +101,18 @@ def wrap(
 # --- What becomes of a session: its history and its outbox ---------------------------------------
 
 
+class SessionReserved(Event):
+    """A token was handed out; an agent is called when its holder joins, until `expires_at`."""
+
+    type: ClassVar[str] = "session.reserved.v1"
+    room_name: str
+    agent_name: str
+    mode: Mode
+    expires_at: datetime
+
+
 class SessionRequested(Event):
-    """A client asked for a session; an agent is wanted."""
+    """A client asked for a session, or joined one that was reserved; an agent is wanted."""
 
     type: ClassVar[str] = "session.requested.v1"
     room_name: str
@@ -232,6 +242,13 @@ class SessionEnded(Event):
     reason: str
 
 
+class SessionExpired(Event):
+    """A reservation that nobody used is over. Nothing is wrong: each page load may make one."""
+
+    type: ClassVar[str] = "session.expired.v1"
+    reason: str
+
+
 class SessionCancelled(Event):
     """The session was over before an agent was in the room: by request, or since the caller had left.
 
@@ -356,6 +373,7 @@ class CaptionChanged(Event):
 
 
 SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
+    SessionReserved,
     SessionRequested,
     SessionWaiting,
     DispatchStarted,
@@ -371,6 +389,7 @@ SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     SessionFailed,
     SessionEnded,
     SessionCancelled,
+    SessionExpired,
 )
 
 _ALL: Final[tuple[type[Event], ...]] = (

@@ -19,6 +19,7 @@ _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in so
 _WAITING = text("waiting_for IS NOT NULL")
 # As SQLAlchemy writes `is_(True)`: SQLite uses the index only for the very same words.
 _CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
+_RESERVED = text("status = 'reserved'")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
 _TRANSCRIPT_KEPT = text("transcript_erased_at IS NULL AND ended_at IS NOT NULL")
@@ -48,14 +49,29 @@ class SessionRow(SQLModel, table=True):
     `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
     until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
     a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
-    `transcript_erased_at` on, no text of the session's turns is stored.
+    `transcript_erased_at` on, no text of the session's turns is stored. A reservation is due never: its
+    `deadline_at` is when it expires, and `requested_at` becomes the moment at which its caller joins.
     """
 
     __tablename__ = "session"
     __table_args__ = (
         Index("ix_session_project_id", "project", "id"),
         Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
-        Index("ix_session_waiting", "agent_name", "id", postgresql_where=_WAITING, sqlite_where=_WAITING),
+        Index(
+            "ix_session_waiting",
+            "agent_name",
+            "requested_at",
+            "id",
+            postgresql_where=_WAITING,
+            sqlite_where=_WAITING,
+        ),
+        Index(
+            "ix_session_reserved",
+            "deadline_at",
+            "id",
+            postgresql_where=_RESERVED,
+            sqlite_where=_RESERVED,
+        ),
         Index("ix_session_room", "room_name", "id"),
         Index(
             "ix_session_canary",
@@ -97,6 +113,7 @@ class SessionRow(SQLModel, table=True):
     room_is_ours: bool = True
     room_sid: str | None = None
     agent_name: str
+    deployment: str | None = None
     mode: str
     models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
     instructions: str | None = Field(default=None, sa_type=Text)
@@ -239,6 +256,27 @@ class WebhookReceiptRow(SQLModel, table=True):
     event: str
     room_name: str | None = None
     received_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class IdempotencyKeyRow(SQLModel, table=True):
+    """A key that a client has sent with a request, and what came of it.
+
+    Written in one transaction with the session that it made. Until `running_until` the first request
+    is being answered; `status` and `answer` are its answer, without the token. A `status` without an
+    `answer` is that of a session just made, which the session itself tells.
+    """
+
+    __tablename__ = "idempotency_key"
+
+    project: str = Field(primary_key=True)
+    route: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    session_id: str
+    running_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    status: int | None = None
+    answer: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class LeaseRow(SQLModel, table=True):

@@ -28,8 +28,10 @@ from shared.contracts.events import (
     ExtraAgentRemoved,
     SessionCancelled,
     SessionEnded,
+    SessionExpired,
     SessionFailed,
     SessionRequested,
+    SessionReserved,
     SessionWaiting,
     Severity,
     Step,
@@ -48,6 +50,13 @@ WORKER, JOB, AGENT = "AW_rKpYzvLhCRGy", "AJ_2vVPTnQ4uTbp", "agent-AJ_2vVPTnQ4uTb
 
 # Never change or remove an entry or its file: a new shape is a new type.
 MEANING: dict[str, Event] = {
+    "session.reserved.v1": SessionReserved(
+        room_name="room-00000000000000000001",
+        agent_name="agent",
+        mode=Mode.PIPELINE,
+        expires_at=datetime(2026, 11, 23, 12, 15, tzinfo=UTC),
+    ),
+    "session.expired.v1": SessionExpired(reason="nobody joined"),
     "session.requested.v1": SessionRequested(
         room_name="room-00000000000000000001", agent_name="agent", mode=Mode.PIPELINE
     ),

@@ -17,10 +17,11 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0006"
+HEAD = "0007"
 TABLES = {
     "api_key",
     "dispatch_attempt",
+    "idempotency_key",
     "lease",
     "livekit_webhook_receipt",
     "session",
@@ -35,6 +36,7 @@ PARTIAL_INDEXES = {
     "ix_session_due",
     "ix_session_erase_again",
     "ix_session_event_unpublished",
+    "ix_session_reserved",
     "ix_session_transcript_kept",
     "ix_session_waiting",
     "uq_session_live_room",
