@@ -36,6 +36,7 @@ ASKED_WITH: dict[str, dict[str, Any]] = {
     "POST /v1/erasures": {"json": {"participant_identity": "anna"}},
     "GET /v1/transcripts/search": {"params": {"q": "hello"}},
     "PATCH /v1/webhook-endpoints/{endpoint_id}": {"json": {"enabled": False}},
+    "POST /v1/webhook-endpoints/{endpoint_id}/replay": {"json": {"since": "2026-01-01T00:00:00Z"}},
 }
 PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
