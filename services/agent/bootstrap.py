@@ -20,6 +20,7 @@ from services.agent.qualify import Qualification
 from services.agent.settings import AgentSettings
 from services.agent.stop import Signals, WorkerStop, serve
 from shared.runtime.background import running
+from shared.runtime.build import tell_build
 from shared.runtime.logs import get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.redis import connect_redis
@@ -91,6 +92,7 @@ async def run_worker(settings: AgentSettings) -> None:
         stopping.announce()
         await server.aclose()
 
+    tell_build("agent")
     probe = await start_probe(settings)
     try:
         async with running(heart=heart.run, inference=inference.run):

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,17 +11,11 @@ from services.api import problems, transcripts
 from services.api.bootstrap import open_services
 from services.api.routes import router
 from services.api.settings import ApiSettings
+from shared.runtime.build import rollcall_version, tell_build
 from shared.runtime.config import load_settings
 from shared.runtime.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
-
-
-def _version() -> str:
-    try:
-        return version("rollcall")
-    except PackageNotFoundError:
-        return "0"
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -38,7 +31,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = FastAPIOffline(
         title="Rollcall",
         summary="Every session gets exactly one agent, or the operator knows why.",
-        version=_version(),
+        version=rollcall_version(),
         lifespan=lifespan,
     )
     problems.install(app)
@@ -51,6 +44,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
+    tell_build("api")
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,

@@ -5,6 +5,10 @@ from prometheus_client import Counter
 _STARTS = Counter("session_start_requests_total", "Requests to start a session.", ["outcome"])
 _WEBHOOKS = Counter("livekit_webhooks_total", "LiveKit webhooks received.", ["result"])
 
+_STARTS.labels("accepted")
+for _result in ("accepted", "repeated", "refused", "of_no_interest"):
+    _WEBHOOKS.labels(_result)
+
 
 def session_started() -> None:
     """A session was written."""
@@ -17,5 +21,5 @@ def session_refused(code: str) -> None:
 
 
 def webhook_received(result: str) -> None:
-    """A webhook came in: `accepted`, `repeated` or `refused`."""
+    """A webhook came in: `accepted`, `repeated`, `refused` or `of_no_interest`."""
     _WEBHOOKS.labels(result).inc()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.verifier.close import Closer
 from services.verifier.collect import Collector
+from services.verifier.gauge import Gauger
 from services.verifier.line import Line
 from services.verifier.liveness import Liveness
 from services.verifier.patience import Patience
@@ -105,6 +106,11 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         now=utc_now,
     )
 
+    broker = None
+    if settings.celery_broker_url.startswith(("redis", "unix")):
+        broker = connect_redis(settings.celery_broker_url)
+    gauger = Gauger(database=database, redis=redis, broker=broker, holder=me, now=utc_now)
+
     async def fell_silent(session_id: str) -> None:
         if not waker.wake(session_id):
             await watch.fell_silent(session_id)
@@ -116,6 +122,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
             hints=lambda: waker.listen(redis),
             liveness=lambda: liveness.run(fell_silent),
             sweep=sweep.run,
+            gauges=gauger.run,
         ):
             yield Services(
                 rulings=rulings,
@@ -126,5 +133,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     finally:
         await livekit.close()
         await redis.aclose()
+        if broker is not None:
+            await broker.aclose()
         await database.close()
         tasks.close()
