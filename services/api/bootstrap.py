@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.api.canary import Canaries
 from services.api.forecast import Forecast
 from services.api.health import Health
+from services.api.lags import lags
 from services.api.live import Follower
 from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
@@ -85,7 +86,18 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 redis=redis,
                 relay=relay,
                 follower=follower,
-                health=Health(database=database, redis=redis, livekit=livekit),
+                health=Health(
+                    database=database,
+                    redis=redis,
+                    livekit=livekit,
+                    others=lags(
+                        database=database,
+                        redis=redis,
+                        tasks=tasks,
+                        agent_name=settings.livekit_agent_name,
+                        now=utc_now,
+                    ),
+                ),
                 forecast=forecast,
                 webhook_receiver=api.WebhookReceiver(verifier),
             )

@@ -115,6 +115,15 @@ class TaskSender:
         except (KombuError, OSError) as error:
             log.info("broker_not_ready", error=repr(error))
 
+    async def ping(self) -> None:
+        """Connect to the broker anew; raises a kombu or Redis error within a few seconds."""
+
+        def connect() -> None:
+            with self._app.connection_for_write() as connection:
+                _ = connection.ensure_connection(max_retries=1).default_channel
+
+        await asyncio.to_thread(connect)
+
     def _send(self, task: str, session_ids: list[str]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
             headers = {ENQUEUED_AT: time.time()}
