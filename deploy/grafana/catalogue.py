@@ -19,7 +19,8 @@ _MOST_VALUES: Final = 12
 _HEAD: Final = """# Metrics
 
 Every process of Rollcall serves these under `/metrics`, beside those of Python's Prometheus client about the
-process itself (`process_…`, `python_…`). Written by `make dashboards` from the code; a test compares.
+process itself (`process_…`, `python_…`), and in the worker those of livekit-agents (`lk_agents_…`). Written
+by `make dashboards` from the code; a test compares.
 
 A name begins with what is measured (`session_`, `celery_`, `turn_` …), not with the project's name: the
 `job` label tells whose it is. Units are base units, at the end of the name. Labels are closed sets, and never

@@ -27,6 +27,7 @@ from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
+from shared.runtime.session_metrics import agent_name_seen
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Services:
 @asynccontextmanager
 async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     """Build the verifier in the running loop, run its background tasks, and take it down again."""
+    agent_name_seen(settings.livekit_agent_name)
     me = process_name()
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)

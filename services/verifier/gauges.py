@@ -34,15 +34,18 @@ WORKER_STATES = ("serving", "draining", "unregistered")
 
 # The names that were seen: one whose last worker is gone has 0 workers, which is not the same as none known.
 _fleet_names: set[str] = set()
+_session_names: set[str] = set()
 
 
 def sessions_open(found: Iterable[tuple[str, str, int]]) -> None:
     """So many sessions of a status and an agent name are not over."""
     _SESSIONS.clear()
-    for status, agent_name, number in found:
-        name = agent_label(agent_name)
-        for each in LIVE:
-            _SESSIONS.labels(each, name)
+    counted = [(status, agent_label(agent_name), number) for status, agent_name, number in found]
+    _session_names.update(name for _, name, _ in counted)
+    for name in _session_names:
+        for status in LIVE:
+            _SESSIONS.labels(status, name)
+    for status, name, number in counted:
         _SESSIONS.labels(status, name).inc(number)
 
 

@@ -9,7 +9,19 @@ _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _NO_METRIC = {
     *("and", "or", "unless", "bool", "offset"),
-    *("sum", "max", "min", "avg", "count", "absent", "rate", "increase", "histogram_quantile", "vector"),
+    *(
+        "sum",
+        "max",
+        "min",
+        "avg",
+        "count",
+        "absent",
+        "rate",
+        "increase",
+        "histogram_quantile",
+        "vector",
+        "last_over_time",
+    ),
 }
 
 

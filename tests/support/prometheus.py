@@ -1,14 +1,10 @@
-"""Prometheus and Alertmanager: the programs, and both of them running beside a stack."""
+"""The programs of Prometheus and Alertmanager."""
 
-import os
 import shutil
 
-from cli.provision.livekit import cache_folder
 
-
-def program(name: str) -> str:
-    """Where this program is: on PATH, or fetched by requirements/tests.sh."""
-    fetched = cache_folder(os.environ) / "prometheus" / "usr" / "bin" / name
-    found = shutil.which(name) or (str(fetched) if fetched.exists() else None)
-    assert found is not None, f"{name} is missing: run `make test-tools`"
+def program(*names: str) -> str:
+    """Where the first of these programs is; its name differs from one distribution to another."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found is not None, f"{names[0]} is missing: run `make test-tools`"
     return found
