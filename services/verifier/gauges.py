@@ -45,8 +45,8 @@ def sessions_open(found: Iterable[tuple[str, str, int]]) -> None:
     for name in _session_names:
         for status in LIVE:
             _SESSIONS.labels(status, name)
-    for status, name, number in counted:
-        _SESSIONS.labels(status, name).inc(number)
+    for stands, name, number in counted:
+        _SESSIONS.labels(stands, name).inc(number)
 
 
 def outbox(events: float, oldest_s: float) -> None:
