@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import agent_name_variable, board, figure, graph, per_second, rows
+from deploy.grafana.panels import agent_name_variable, board, figure, graph, or_none, per_second, rows
 
 NAMED: Final = 'agent_name=~"$agent_name"'
 
@@ -89,7 +89,7 @@ def fleet() -> Dashboard:
                 "Sessions in line",
                 "Sessions that wait for a free worker or for LiveKit, by what for.",
                 "short",
-                ("sum by (cause) (sessions_waiting) or vector(0)", "{{cause}}"),
+                (or_none("sum by (cause) (sessions_waiting)", "cause"), "{{cause}}"),
                 stacked=True,
             ),
             graph(
@@ -97,7 +97,7 @@ def fleet() -> Dashboard:
                 "Sessions that had to wait, in each interval, by what for.",
                 "short",
                 (
-                    "sum by (cause) (increase(dispatch_waits_total[$interval])) > 0 or vector(0)",
+                    or_none("sum by (cause) (increase(dispatch_waits_total[$interval])) > 0", "cause"),
                     "{{cause}}",
                 ),
             ),
@@ -114,7 +114,7 @@ def fleet() -> Dashboard:
                 "Offers",
                 "Jobs that LiveKit offered to our workers, by what became of them.",
                 "ops",
-                (f"{per_second('agent_jobs_total', by='outcome')} > 0 or vector(0)", "{{outcome}}"),
+                (or_none(f"{per_second('agent_jobs_total', by='outcome')} > 0", "outcome"), "{{outcome}}"),
                 stacked=True,
             ),
             graph(

@@ -171,3 +171,8 @@ def rows(dashboard: builders.Dashboard, **titled: list[Panel]) -> Dashboard:
     for number, panel in enumerate(built.panels or [], start=1):
         panel.id_val = number
     return built
+
+
+def or_none(expression: str, label: str) -> str:
+    """The expression; where it finds nothing, 0 under the name "none"."""
+    return f'{expression} or on () label_replace(vector(0), "{label}", "none", "", "")'

@@ -191,6 +191,28 @@ def pipeline() -> Dashboard:
                 (per_second("livekit_webhooks_total", by="result"), "webhook: {{result}}"),
             ),
         ],
+        Webhooks_and_spool=[
+            graph(
+                "Webhooks by outcome",
+                "Requests to customers' endpoints, by what came of them, and deliveries given up.",
+                "ops",
+                (per_second("webhook_attempts_total", by="outcome"), "{{outcome}}"),
+                (per_second("webhook_dead_letters_total", by=""), "given up"),
+            ),
+            graph(
+                "Webhooks on their way",
+                "Deliveries that no endpoint has taken yet, and the age of the oldest.",
+                "short",
+                ("max(webhook_backlog)", "deliveries"),
+                ("max(webhook_backlog_oldest_seconds)", "oldest, seconds"),
+            ),
+            graph(
+                "Spool",
+                "For how long the oldest turn has been on a worker host's disk and not in the database.",
+                "s",
+                ("max by (instance) (agent_spool_oldest_seconds)", "{{instance}}"),
+            ),
+        ],
         Processes=[
             graph(
                 "CPU",

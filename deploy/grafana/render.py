@@ -139,12 +139,14 @@ def _draw_series(axes: Axes, panel: dict[str, Any], series: list[Series]) -> Non
     if axes.get_ylim()[1] <= 0.1 and defaults["unit"] == "short":
         axes.set_ylim(top=1)
     handles, labels = axes.get_legend_handles_labels()
+    labels = [label[:34] for label in labels[:MOST_LEGENDS]]
+    characters = 8 * panel["gridPos"]["w"]
     axes.legend(
         handles[:MOST_LEGENDS],
-        [label[:28] for label in labels[:MOST_LEGENDS]],
+        labels,
         loc="upper left",
         bbox_to_anchor=(-0.06, -0.1),
-        ncols=max(2, panel["gridPos"]["w"] // 3),
+        ncols=max(1, min(len(labels), characters // (max(map(len, labels)) + 6))),
         fontsize=6.5,
         frameon=False,
         handlelength=1,

@@ -10,6 +10,7 @@ from deploy.grafana.panels import (
     board,
     figure,
     graph,
+    or_none,
     over_range,
     per_second,
     quantile,
@@ -130,7 +131,7 @@ def sessions() -> Dashboard:
                 "in the session's own answer.",
                 "short",
                 (
-                    f"{over_range('session_failures_total', by='cause', labels=NAMED)} > 0 or vector(0)",
+                    or_none(f"{over_range('session_failures_total', by='cause', labels=NAMED)} > 0", "cause"),
                     "{{cause}}",
                 ),
             ),
@@ -139,8 +140,10 @@ def sessions() -> Dashboard:
                 "Sessions given up in each interval, by cause.",
                 "short",
                 (
-                    f"sum by (cause) (increase(session_failures_total{{{NAMED}}}[$interval])) > 0"
-                    " or vector(0)",
+                    or_none(
+                        f"sum by (cause) (increase(session_failures_total{{{NAMED}}}[$interval])) > 0",
+                        "cause",
+                    ),
                     "{{cause}}",
                 ),
                 stacked=True,
@@ -156,7 +159,7 @@ def sessions() -> Dashboard:
                 "Attempts without an agent",
                 "Attempts after which another followed, by why no agent came of them.",
                 "ops",
-                (f"{per_second('session_redispatch_total', by='cause')} > 0 or vector(0)", "{{cause}}"),
+                (or_none(f"{per_second('session_redispatch_total', by='cause')} > 0", "cause"), "{{cause}}"),
                 stacked=True,
             ),
             graph(
@@ -200,7 +203,7 @@ def sessions() -> Dashboard:
                 "In line",
                 "Sessions that wait, by what for; and how many were let go on a second.",
                 "short",
-                ("sum by (cause) (sessions_waiting) or vector(0)", "waiting: {{cause}}"),
+                (or_none("sum by (cause) (sessions_waiting)", "cause"), "waiting: {{cause}}"),
                 (per_second("sessions_admitted_total", by=""), "admitted a second"),
             ),
             graph(

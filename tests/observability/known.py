@@ -15,7 +15,13 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 GIVEN = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
 # Of parts that other changes bring: known by name before they are there.
 PENDING = frozenset(
-    {"webhook_dead_letters_total", "webhook_backlog_oldest_seconds", "agent_spool_oldest_seconds"}
+    {
+        "agent_spool_oldest_seconds",
+        "webhook_attempts_total",
+        "webhook_backlog",
+        "webhook_backlog_oldest_seconds",
+        "webhook_dead_letters_total",
+    }
 )
 
 

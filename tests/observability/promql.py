@@ -8,20 +8,8 @@ _RANGE = re.compile(r"\[[^\]]*\]")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)")
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _NO_METRIC = {
-    *("and", "or", "unless", "bool", "offset"),
-    *(
-        "sum",
-        "max",
-        "min",
-        "avg",
-        "count",
-        "absent",
-        "rate",
-        "increase",
-        "histogram_quantile",
-        "vector",
-        "last_over_time",
-    ),
+    *("and", "or", "unless", "bool", "offset", "sum", "max", "min", "avg", "count", "absent", "vector"),
+    *("rate", "increase", "histogram_quantile", "last_over_time", "label_replace"),
 }
 
 
