@@ -49,9 +49,11 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30)
 
-    def instant(self, expression: str, legend: str = "") -> list[Series]:
-        """What it is now; NaN is no answer. Raises `httpx.HTTPStatusError` where the expression is wrong."""
-        found = self._ask("query", query=expression)
+    def instant(self, expression: str, legend: str = "", *, at: float | None = None) -> list[Series]:
+        """What it is now, or was at a time; NaN is no answer. Raises `httpx.HTTPStatusError` where the
+        expression is wrong.
+        """
+        found = self._ask("query", query=expression, **({} if at is None else {"time": at}))
         return list(_series([{**one, "values": [one["value"]]} for one in found], legend))
 
     def over_time(

@@ -33,6 +33,7 @@ DPI = 80
 POINTS = 120
 COLOURS = {"red": "#d44a3a", "orange": "#f2a13a", "green": "#4f9e4f", "blue": "#3a7bd4"}
 MOST_LEGENDS = 8
+FEWEST_BARS = 6
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -50,9 +51,9 @@ def draw(file: Path, prometheus: Prometheus, choice: Choice, end: float) -> Path
         if panel["type"] == "timeseries":
             _draw_series(axes, panel, _over_time(prometheus, panel, choice, end))
         elif panel["type"] == "stat":
-            _draw_figure(axes, panel, _now(prometheus, panel, choice))
+            _draw_figure(axes, panel, _at(prometheus, panel, choice, end))
         else:
-            _draw_bars(axes, _now(prometheus, panel, choice))
+            _draw_bars(axes, _at(prometheus, panel, choice, end))
     picture = PICTURES / f"{file.stem.removeprefix('rollcall-')}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture)
@@ -75,11 +76,11 @@ def _over_time(prometheus: Prometheus, panel: dict[str, Any], choice: Choice, en
     ]
 
 
-def _now(prometheus: Prometheus, panel: dict[str, Any], choice: Choice) -> list[Series]:
+def _at(prometheus: Prometheus, panel: dict[str, Any], choice: Choice, end: float) -> list[Series]:
     return [
         series
         for target in panel["targets"]
-        for series in prometheus.instant(choice.put_into(target["expr"]), target["legendFormat"])
+        for series in prometheus.instant(choice.put_into(target["expr"]), target["legendFormat"], at=end)
     ]
 
 
@@ -98,14 +99,14 @@ def _card(figure: Figure, panel: dict[str, Any], rows: int) -> Axes:
     )
     inside = (
         left + 0.034,
-        bottom + 2.1 / rows,
+        bottom + 2.5 / rows,
         width - 0.042,
-        height - 3.5 / rows,
+        height - 3.9 / rows,
     )
     if panel["type"] == "stat":
         inside = (left, bottom, width, height)
     elif panel["type"] == "bargauge":
-        inside = (left + 0.09, bottom + 0.5 / rows, width - 0.12, height - 1.9 / rows)
+        inside = (left + 0.105, bottom + 0.5 / rows, width - 0.135, height - 1.9 / rows)
     axes = figure.add_axes(inside)
     axes.set_facecolor("none")
     return axes
@@ -178,7 +179,7 @@ def _draw_bars(axes: Axes, series: list[Series]) -> None:
     bars = axes.barh(names, values, color=COLOURS["blue"], height=0.62)
     axes.bar_label(bars, [in_unit(value, "short", 0) for value in values], padding=4, fontsize=8)
     axes.set_xlim(0, max([*values, 1]) * 1.12)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(names), FEWEST_BARS) - 0.5, -0.5)
 
 
 def _dates(times: list[float]) -> Any:
@@ -205,10 +206,11 @@ def main() -> None:
     parser.add_argument("prometheus", help="its address")
     parser.add_argument("--range", default="15m", help="how much time to show")
     parser.add_argument("--interval", default="1m", help="over how much time rates are taken")
+    parser.add_argument("--ago", type=float, default=0, help="how many seconds ago that time ended")
     options = parser.parse_args()
     prometheus = Prometheus(options.prometheus)
     for file in sorted(FOLDER.glob("*.json")):
-        picture = draw(file, prometheus, Choice(options.interval, options.range), time.time())
+        picture = draw(file, prometheus, Choice(options.interval, options.range), time.time() - options.ago)
         print(picture.relative_to(ROOT))  # noqa: T201
     prometheus.close()
 
