@@ -74,3 +74,13 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_silent(
         assert bool(check["exp_samples"]) == (verb == "fires"), case["name"]
         tried.add((name, verb))
     assert tried == {(alert["alert"], verb) for alert in alerts() for verb in ("fires", "silent")}
+
+
+def test_the_windows_of_the_objective_differ_in_nothing_else() -> None:
+    shapes = {
+        rule["expr"].replace(f"[{rule['record'].rpartition('rate')[2]}]", "[window]")
+        for rule in rules()
+        if "record" in rule
+    }
+    assert len(shapes) == 1
+    assert 'canary="false"' in shapes.pop()
