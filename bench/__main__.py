@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m bench [join|burst|causes|revive|throughput|outage|transcripts|all]`."""
+"""Run benchmarks: `python -m bench NAME`; `--help` lists them."""
 
 import argparse
 import importlib
@@ -16,7 +16,7 @@ from cli.interrupt import run_until_interrupted
 from cli.provision.server import ProvisionError
 
 FAILURES = (BenchFailed, ProvisionError, TimeoutError, ClientError, ServerError, ConnectError)
-NAMES = ("join", "burst", "causes", "revive", "throughput", "outage", "transcripts")
+NAMES = ("join", "burst", "causes", "revive", "throughput", "outage", "transcripts", "sse", "api")
 
 
 async def _run(names: list[str], wish: Wish) -> int:

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from rich.text import Text
 
+from cli.answers import Session
 from cli.client import Client
 from cli.timeline import Timeline
-from shared.contracts.sessions import Level, SessionStatus
+from shared.contracts.sessions import SessionStatus
 
 # A proven canary is `active` for a moment and then ended.
 _PROVEN: Final = frozenset({SessionStatus.ACTIVE, SessionStatus.ENDED})
@@ -29,21 +29,21 @@ class Verdict:
     evidence: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, session: dict[str, Any], *, timeout_s: float) -> "Verdict":
+    def of(cls, session: Session, *, timeout_s: float) -> "Verdict":
         """Judge a session as the API shows it."""
-        failure = session["failure"] or {}
-        ok = session["status"] in _PROVEN
-        advice = failure.get("advice")
+        failure = session.failure
+        ok = session.status in _PROVEN
+        advice = failure.advice if failure else None
         if not ok and advice is None:
             advice = f"No verdict within {timeout_s:g} s; read its events."
         return cls(
             ok=ok,
-            session_id=session["session_id"],
-            status=session["status"],
-            levels_ms=_levels(session["timings"]),
-            cause=failure.get("cause") or (None if ok else session["waiting_for"]),
+            session_id=session.session_id,
+            status=session.status.value,
+            levels_ms=session.levels_ms,
+            cause=failure.cause if failure else None if ok else session.waiting_for,
             advice=advice,
-            evidence=failure.get("evidence"),
+            evidence=failure.evidence if failure else None,
         )
 
     def as_json(self) -> str:
@@ -67,7 +67,7 @@ async def run_canary(
     client: Client, *, agent_name: str | None, timeout_s: float, show: Callable[[Text], None]
 ) -> Verdict:
     """Start a canary, show what happens, and judge it after its end or `timeout_s`; raises `ApiError`."""
-    started = await client.start_session(canary=True, **({"agent_name": agent_name} if agent_name else {}))
+    started = await client.start_session(canary=True, agent_name=agent_name)
     timeline = Timeline(client, started.session_id, show=show)
     async with timeline.following():
         await timeline.wait_until_ended(timeout_s)
@@ -75,13 +75,3 @@ async def run_canary(
     if not timeline.over.is_set():
         await client.end_session(started.session_id)
     return Verdict.of(session, timeout_s=timeout_s)
-
-
-def _levels(timings: dict[str, Any]) -> dict[str, int]:
-    requested = datetime.fromisoformat(timings["requested_at"])
-    reached = {level: timings.get(f"{level}_at") for level in Level}
-    return {
-        str(level): round((datetime.fromisoformat(at) - requested).total_seconds() * 1000)
-        for level, at in reached.items()
-        if at is not None
-    }

@@ -1,113 +1,161 @@
-"""The API as the command line uses it: a small typed HTTP client."""
+"""A client of Rollcall's API: small, asynchronous, with typed answers. The command line is built on it.
 
-from collections.abc import AsyncIterator
+async with open_client("http://127.0.0.1:8080", key="…") as rollcall:
+    started = await rollcall.start_session(metadata={"customer": "42"}, wait_s=10)
+    async for news in rollcall.live(started.session_id):
+        print(news)
+"""
+
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ConfigDict
 
+from cli.answers import Session, SessionPage, StartedSession, Transcript, Turn
+from cli.errors import ApiError, Unreachable
+from cli.live import News, follow
+from cli.refusal import error_of, unreachable
 from shared.contracts.events import Envelope
-from shared.contracts.sessions import SessionStatus
+from shared.contracts.workers import WorkerHeartbeat
 
-TIMEOUT_S = 10.0
+__all__ = [
+    "ApiError",
+    "Client",
+    "Session",
+    "SessionPage",
+    "StartedSession",
+    "Transcript",
+    "Turn",
+    "Unreachable",
+    "open_client",
+    "open_http",
+]
 
-
-class ApiError(Exception):
-    """The API refused or can't be reached; the message is for the user."""
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class StartedSession(_Answer):
-    """A session that was asked for, and what it takes to join its room."""
-
-    session_id: str
-    room_name: str
-    server_url: str
-    participant_token: str
-    status: SessionStatus
-
-
-class Turn(_Answer):
-    """One finished turn, as stored."""
-
-    seq: int
-    role: str
-    text: str
-    created_at: datetime
-    kind: str = "message"
-    interrupted: bool = False
-
-
-class Transcript(_Answer):
-    """The conversation so far; `complete` is None until the agent has said how many turns there were."""
-
-    session_id: str
-    status: SessionStatus
-    complete: bool | None = None
-    missing: list[int] = []
-    items: list[Turn] = []
+TIMEOUT_S: Final = 10.0
+# The API takes this long over an answer that was asked to wait, and then some.
+WAIT_SLACK_S: Final = 10.0
+_PAGE: Final = 200
 
 
 class Client:
-    """Calls the API. Every method raises `ApiError`."""
+    """Calls the API. Every method raises `ApiError`: `Unreachable`, or what the API refused."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
-    async def start_session(self, **wish: Any) -> StartedSession:
-        """Ask for a session; `wish` may name agent_name, models, instructions, metadata."""
-        return StartedSession.model_validate(await self._call("POST", "/v1/sessions", json=wish))
+    async def start_session(self, *, wait_s: int | None = None, **wish: Any) -> StartedSession:
+        """Ask for a session, and wait up to `wait_s` (at most 30) for its agent.
 
-    async def session(self, session_id: str) -> dict[str, Any]:
+        `wish` may name agent_name, room_name, participant_identity, participant_name, mode, models,
+        instructions, metadata, require, canary; what is None is left to the API. A session that gets
+        no agent in that time raises `ApiError` with its cause; one of which it is not known yet is
+        returned as it is.
+        """
+        headers = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
+        timeout = TIMEOUT_S if wait_s is None else wait_s + WAIT_SLACK_S
+        said = {name: value for name, value in wish.items() if value is not None}
+        answer = await self._call("POST", "/v1/sessions", json=said, headers=headers, timeout=timeout)
+        return StartedSession.model_validate(answer)
+
+    async def session(self, session_id: str) -> Session:
         """Read a session with its attempts."""
-        answer: dict[str, Any] = await self._call("GET", f"/v1/sessions/{session_id}")
-        return answer
+        return Session.model_validate(await self.read(session_path(session_id)))
+
+    async def sessions(self, *, limit: int | None = None, **filters: Any) -> list[Session]:
+        """Read sessions, the newest first, over as many pages as `limit` takes (None: all).
+
+        `filters` are those of the API: status, canary.
+        """
+        found: list[Session] = []
+        cursor: str | None = None
+        while limit is None or len(found) < limit:
+            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            answer = await self.read("/v1/sessions", limit=size, cursor=cursor, **filters)
+            page = SessionPage.model_validate(answer)
+            found += page.sessions
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
+
+    async def end_session(self, session_id: str) -> Session:
+        """End a session and return how it stands; ending an ended one is no error."""
+        return Session.model_validate(await self._call("DELETE", session_path(session_id)))
 
     async def events(self, session_id: str) -> list[Envelope]:
         """Read everything that happened to a session so far, in order."""
-        answer = await self._call("GET", f"/v1/sessions/{session_id}/events")
+        answer = await self.read(f"{session_path(session_id)}/events")
         return [Envelope.model_validate(event) for event in answer["events"]]
 
-    async def transcript(self, session_id: str) -> Transcript:
-        """Read the conversation so far."""
-        return Transcript.model_validate(await self._call("GET", f"/v1/sessions/{session_id}/transcript"))
+    def live(self, session_id: str, *, after: str | None = None) -> AsyncIterator[News]:
+        """Yield what happened to a session, what happens, and what is said, until the session is over.
 
-    async def end_session(self, session_id: str) -> None:
-        """End a session; ending an ended one is no error."""
-        await self._call("DELETE", f"/v1/sessions/{session_id}")
+        Connects again after a break, where it left off; `after` is the `id` of the last news that is
+        known already. Raises `ApiError` if the API refuses, but not while it is away.
+        """
+        return follow(self._http, f"{session_path(session_id)}/events", after=after)
 
-    async def _call(self, method: str, path: str, *, json: Any = None) -> Any:
+    async def transcript(self, session_id: str, *, after_seq: int = 0) -> Transcript:
+        """Read the conversation so far: the turns above `after_seq`, in pages of the API's size."""
+        path = f"{session_path(session_id)}/transcript"
+        return Transcript.model_validate(await self.read(path, after_seq=after_seq or None))
+
+    async def workers(self) -> list[WorkerHeartbeat]:
+        """Read which agent workers live now."""
+        answer = await self.read("/v1/workers")
+        return [WorkerHeartbeat.model_validate(worker) for worker in answer["workers"]]
+
+    async def read(self, path: str, **params: Any) -> Any:
+        """GET `path` and return its JSON; a parameter that is None is left out."""
+        wanted = {name: value for name, value in params.items() if value is not None}
+        return await self._call("GET", path, params=wanted)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = TIMEOUT_S,
+    ) -> Any:
         try:
-            response = await self._http.request(method, path, json=json)
+            response = await self._http.request(
+                method, path, json=json, params=params or None, headers=headers, timeout=timeout
+            )
         except httpx.HTTPError as error:
-            raise ApiError(
-                f"no answer from the API at {self._http.base_url}: {error!r}; is `make up` running?"
-            ) from None
+            raise unreachable(self._http, error) from None
         if response.is_error:
             raise error_of(method, path, response)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError:
+            raise ApiError(f"{method} {path}: the answer is no JSON; is this Rollcall's API?") from None
+
+
+def session_path(session_id: str) -> str:
+    """Where a session is found."""
+    return f"/v1/sessions/{quote(session_id, safe='')}"
 
 
 @asynccontextmanager
-async def open_client(api_url: str) -> AsyncIterator[Client]:
-    """Yield a client of the API at `api_url`."""
-    async with httpx.AsyncClient(base_url=api_url, timeout=TIMEOUT_S) as http:
+async def open_client(api_url: str, *, key: str | None = None) -> AsyncIterator[Client]:
+    """Yield a client of the API at `api_url`, with an API key where it wants one."""
+    async with open_http(api_url, key=key) as http:
         yield Client(http)
 
 
-def error_of(method: str, path: str, response: httpx.Response) -> ApiError:
-    """What the API refused, for the user."""
-    return ApiError(f"{method} {path}: {response.status_code} {_reason(response)}")
-
-
-def _reason(response: httpx.Response) -> str:
+def open_http(api_url: str, *, key: str | None = None) -> httpx.AsyncClient:
+    """The HTTP client underneath; raises `ApiError` for an address that is none."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if not api_url.startswith(("http://", "https://")):
+        raise ApiError(f"{api_url!r} is no address of an API: it begins with http:// or https://")
     try:
-        problem = response.json()
-        return f"{problem.get('code', '')}: {problem.get('detail') or problem.get('title') or problem}"
-    except (ValueError, AttributeError):
-        return response.text[:200]
+        return httpx.AsyncClient(base_url=api_url, headers=headers, timeout=TIMEOUT_S)
+    except httpx.InvalidURL as error:
+        raise ApiError(f"{api_url!r} is no address of an API: {error}") from None
+    except UnicodeEncodeError:
+        raise ApiError("this is no API key: it has characters that no key has") from None

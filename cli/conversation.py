@@ -8,6 +8,7 @@ from typing import Any, Final
 import jiwer
 from rich.text import Text
 
+from cli.answers import Caption
 from cli.caller import AgentSilent, Caller
 from cli.client import Client
 from cli.timeline import Timeline
@@ -82,14 +83,15 @@ async def hold_conversation(
     sentences: Sequence[str | bytes],
     *,
     show: Callable[[Text], None],
+    caption: Callable[[Caption], None] | None = None,
     agent_name: str | None = None,
 ) -> Outcome:
     """Call, say each sentence once the agent is quiet, hang up, and wait for the session's end.
 
     Raises `ApiError`, and `livekit.rtc.ConnectError` if the room can't be joined.
     """
-    started = await client.start_session(**({"agent_name": agent_name} if agent_name else {}))
-    timeline = Timeline(client, started.session_id, show=show)
+    started = await client.start_session(agent_name=agent_name)
+    timeline = Timeline(client, started.session_id, show=show, caption=caption)
     problem: str | None = None
     waits: list[float] = []
     async with timeline.following():

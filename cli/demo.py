@@ -16,6 +16,7 @@ from cli.process import StartFailed
 from cli.provision.server import ProvisionError
 from cli.screen import WARNING, Screen, make_console
 from cli.stack import Stack
+from cli.up import OPEN_TO_ALL
 from cli.voice import VoiceMissing
 
 # Without a pause: the end of a turn is found by silence, and a comma can be long enough for it.
@@ -49,6 +50,8 @@ def run_demo(state: Path, *, once: bool) -> int:
             if once:
                 return 1 if verdict else 0
             console.print(Text(_what_now(stack), style="bold"))
+            if not stack.asks_for_keys:
+                console.print(Text(OPEN_TO_ALL, style="bold yellow"))
             await asyncio.Event().wait()
         return 0
 

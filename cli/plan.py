@@ -22,6 +22,8 @@ from cli.services import (
 )
 
 DEFAULT_AGENT_NAME: Final = "agent"
+# No service has any use for the user's own key.
+_OF_THE_COMMAND_LINE: Final = frozenset({"ROLLCALL_API_KEY"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +116,12 @@ def _shared_env(
     defaults = {
         "DATABASE_URL": f"sqlite+aiosqlite:///{options.state / 'rollcall.db'}",
         "LIVEKIT_AGENT_NAME": DEFAULT_AGENT_NAME,
+        "AGENT_SPOOL_DIR": str(options.state / "spool"),
         "LOG_FORMAT": "json",
     }
     return {
         **defaults,
-        **options.env,
+        **{name: value for name, value in options.env.items() if name not in _OF_THE_COMMAND_LINE},
         "REDIS_URL": redis.url,
         "LIVEKIT_URL": livekit.url,
         "LIVEKIT_API_KEY": livekit.api_key,

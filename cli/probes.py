@@ -1,11 +1,13 @@
 """How to see from outside that a process is ready."""
 
 import asyncio
-from collections.abc import Mapping
 
 import httpx
 
 from cli.process import Probe
+from shared.runtime.redis import connect_redis
+from shared.runtime.registry import read_fleet
+from shared.runtime.streams import UNREACHABLE
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -34,22 +36,27 @@ def tcp_ready(port: int) -> Probe:
     return probe
 
 
-def agent_registered(api_url: str, *, headers: Mapping[str, str] | None = None) -> Probe:
-    """Ready once the registry, as the API shows it, has a registered worker with this process id."""
+def agent_registered(redis_url: str) -> Probe:
+    """Ready once the registry has a registered worker with this process id."""
 
     async def probe(pid: int) -> bool:
-        response = await _get(f"{api_url}/v1/workers", headers=headers)
-        workers = response.json().get("workers", []) if response is not None else []
-        return any(worker.get("pid") == pid and worker.get("registered", True) for worker in workers)
+        redis = connect_redis(redis_url, timeout_s=PROBE_TIMEOUT_S)
+        try:
+            fleet = await read_fleet(redis)
+        except UNREACHABLE:
+            return False
+        finally:
+            await redis.aclose()
+        return any(worker.pid == pid and worker.registered for worker in fleet.workers)
 
     return probe
 
 
-async def _get(url: str, *, headers: Mapping[str, str] | None = None) -> httpx.Response | None:
+async def _get(url: str) -> httpx.Response | None:
     try:
         # Plain HTTP on this machine: no proxy, and no certificates to load, which takes longer than the call.
         async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False, verify=False) as client:  # noqa: S501
-            response = await client.get(url, headers=headers)
+            response = await client.get(url)
     except httpx.HTTPError:
         return None
     return response if response.status_code == httpx.codes.OK else None

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import typer
 from redis.asyncio import Redis
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from cli.environment import user_environment
 from cli.screen import make_console
+from cli.target import complain
 from shared.contracts.keys import DEAD_LETTERS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.runtime.redis import connect_redis
 
@@ -131,30 +132,20 @@ async def _run(url: str, **wish: Any) -> Outcome:
         await redis.aclose()
 
 
-def replay(
-    *,
-    stream: Annotated[
-        Literal["turns", "reports"] | None, typer.Option(help="Only what came from this stream.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Only what was set aside for this reason.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what lies there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    state: Annotated[Path, typer.Option(help="The local stack's folder.")] = Path(".rollcall"),
-) -> None:
-    """Put dead letters back on the stream they came from, in order, and show what lies there."""
+def run_replay(wish: dict[str, Any], state: Path, *, as_json: bool) -> int:
+    """Put letters back and show what lay there; the exit code. `wish` is for `replay_letters`."""
     console = make_console()
     url = find_redis_url(state)
     if url is None:
-        console.print(Text("no Redis: set REDIS_URL, or start the stack with `make up`", style="red"))
-        raise typer.Exit(1)
-    wish = {"stream": STREAMS.get(stream or ""), "reason": reason, "limit": limit, "dry_run": dry_run}
+        complain("no Redis\nset REDIS_URL, or start the stack with `make up`")
+        return 1
     try:
         outcome = asyncio.run(_run(url, **wish))
     except (RedisError, OSError) as error:
-        console.print(Text(f"Redis doesn't answer: {error}", style="red"))
-        raise typer.Exit(1) from None
+        complain(f"Redis doesn't answer: {error}")
+        return 1
     if as_json:
         typer.echo(_as_json(outcome))
     else:
         _show(console, outcome)
+    return 0

@@ -11,7 +11,7 @@ from cli.ports import Ports
 from cli.probes import agent_registered, http_ready
 from cli.process import Probe, ProcessSpec
 
-ALL_SERVICES: Final = ("inference", "api", "dispatcher", "verifier", "transcripts", "agent")
+ALL_SERVICES: Final = ("inference", "api", "dispatcher", "verifier", "transcripts", "webhooks", "agent")
 
 REPOSITORY: Final = Path(__file__).parents[1]
 
@@ -23,6 +23,7 @@ SERVICE_PORTS: Final = {
     "verifier": 8092,
     "transcripts": 8093,
     "agent": 8094,
+    "webhooks": 8095,
 }
 
 # How long a service may take over its last work when the stack is stopped.
@@ -111,5 +112,5 @@ def _address(service: str, name: str, context: ServiceContext) -> tuple[dict[str
     if service != "agent":
         return env, alive
     # A worker that answers is not yet one that LiveKit knows; only the registry tells.
-    ready = agent_registered(context.api_url) if context.api_url else alive
+    ready = agent_registered(context.env["REDIS_URL"]) if context.api_url else alive
     return {**env, "AGENT_HTTP_PORT": "0"}, ready

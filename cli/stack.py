@@ -1,21 +1,18 @@
 """A whole stack on this machine: servers and services, as `rollcall up`, the demo and the tests run it."""
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from cli.plan import Plan, StackOptions, plan_stack
 from cli.process import Notify, Process
 from cli.provision.server import ProvisionError, Tell
+from cli.state import STACK_FILE, write_stack_file
 from cli.supervise import Supervisor
-
-STACK_FILE: Final = "stack.json"
 
 
 def _silent(*_: str) -> None:
@@ -49,7 +46,8 @@ class Stack:
             self._supervisor = Supervisor(self._plan.specs, notify=self._notify)
             await self._supervisor.start()
             undo.push_async_callback(self._supervisor.stop)
-            self._write_stack_file()
+            api_url = self.api_url if self.plan.api_port else None
+            write_stack_file(self.state, api_url=api_url, env=self.plan.env)
             undo.callback((self.state / STACK_FILE).unlink, missing_ok=True)
             self._cleanup = undo.pop_all()
         return self
@@ -103,6 +101,11 @@ class Stack:
         return f"http://127.0.0.1:{self.plan.api_port}"
 
     @property
+    def asks_for_keys(self) -> bool:
+        """Whether the API asks for a key."""
+        return self.plan.env.get("API_AUTH") == "keys"
+
+    @property
     def livekit_url(self) -> str:
         """The LiveKit server."""
         return self.plan.env["LIVEKIT_URL"]
@@ -126,21 +129,6 @@ class Stack:
     def database_url(self) -> str:
         """The database."""
         return self.plan.env["DATABASE_URL"]
-
-    def _write_stack_file(self) -> None:
-        """Say where this stack is, for the other commands."""
-        content = {"pid": os.getpid(), "api_url": self.api_url if self.plan.api_port else None}
-        (self.state / STACK_FILE).write_text(json.dumps(content))
-
-
-def running_api_url(state: Path) -> str | None:
-    """Where the API of the stack in this folder listens; None if none runs."""
-    try:
-        found = json.loads((state / STACK_FILE).read_text())
-    except (OSError, ValueError):
-        return None
-    url = found.get("api_url")
-    return url if isinstance(url, str) else None
 
 
 @contextmanager

@@ -8,13 +8,17 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from cli.answers import Caption
+from cli.captions import WHO
 from cli.client import ApiError, Client, Turn
+from cli.show import printable
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.sessions import TERMINAL
 
 POLL_S: Final = 0.15
 
 _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "session.reserved.v1": lambda d: f"token handed out for room {d['room_name']}; the caller is awaited",
     "session.requested.v1": lambda d: f"session stored: room {d['room_name']}, agent {d['agent_name']}",
     "session.waiting.v1": lambda d: f"waits: {d['cause']}{_place(d)}",
     "dispatch.started.v1": lambda d: f"dispatching, attempt {d['attempt']}/{d['max_attempts']}",
@@ -29,18 +33,30 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "agent.extra_removed.v1": lambda d: f"a second agent was removed: {d['participant_identity']}",
     "session.failed.v1": lambda d: f"no agent: {d['cause']}. {d['advice']}",
     "session.ended.v1": lambda d: f"session ended: {d['reason']}",
+    "session.expired.v1": lambda d: f"reservation expired: {d['reason']}",
     "session.cancelled.v1": lambda d: f"session cancelled: {d['reason']}{_no_agent_yet(d)}",
 }
 _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
 
 class Timeline:
-    """Follows one session. `events` and `turns` are what was seen so far; `over` is set at its end."""
+    """Follows one session. `events` and `turns` are what was seen so far; `over` is set at its end.
 
-    def __init__(self, client: Client, session_id: str, *, show: Callable[[Text], None]) -> None:
+    `caption` is told what is being said while it is being said, and nothing once the turn is shown.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        session_id: str,
+        *,
+        show: Callable[[Text], None],
+        caption: Callable[[Caption], None] | None = None,
+    ) -> None:
         self._client = client
         self._session_id = session_id
         self._show = show
+        self._caption = caption
         self._shown_turns: set[int] = set()
         self.events: list[Envelope] = []
         self.turns: list[Turn] = []
@@ -51,13 +67,13 @@ class Timeline:
     @asynccontextmanager
     async def following(self) -> AsyncIterator["Timeline"]:
         """Show what happens while the block runs, and at its end what came last."""
-        task = asyncio.create_task(self._follow())
+        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
         try:
             yield self
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(ApiError):
             await self.read()
 
@@ -83,13 +99,15 @@ class Timeline:
         """Read and show what is new; raises `ApiError`."""
         events = await self._client.events(self._session_id)
         for event in events[len(self.events) :]:
-            self._show(_event_line(event, events[0].time))
+            self._show(event_line(event, events[0].time))
         self.events = events
         transcript = await self._client.transcript(self._session_id)
         for turn in transcript.items:
             if turn.seq not in self._shown_turns:
                 self._shown_turns.add(turn.seq)
-                self._show(_turn_line(turn, events[0].time if events else turn.created_at))
+                if self._caption is not None:
+                    self._caption(Caption(role=turn.role, text=""))
+                self._show(turn_line(turn, events[0].time if events else turn.created_at))
         self.turns = transcript.items
         self.complete = transcript.complete
         if transcript.status in TERMINAL:
@@ -103,22 +121,30 @@ class Timeline:
                 await self.read()
             await asyncio.sleep(POLL_S)
 
+    async def _listen(self) -> None:
+        if self._caption is None:
+            return
+        with suppress(ApiError):
+            async for news in self._client.live(self._session_id):
+                if isinstance(news.what, Caption):
+                    self._caption(news.what)
 
-def _event_line(event: Envelope, start: datetime) -> Text:
+
+def event_line(event: Envelope, start: datetime) -> Text:
+    """What happened, with its time since `start`."""
     describe = _STEPS.get(event.type)
     try:
         text = describe(event.data) if describe else event.type
     except KeyError:
         text = event.type
-    return _stamp(event.time, start) + Text(f"· {text}", style=_COLOURS.get(event.severity, "bright_blue"))
+    return _stamped(event.time, start, f"· {text}", _COLOURS.get(event.severity, "bright_blue"))
 
 
-def _turn_line(turn: Turn, start: datetime) -> Text:
-    who, style = ("caller", "green") if turn.role == "user" else (turn.role, "bold")
-    text = f"{who.replace('assistant', 'agent'):>7}: {turn.text}"
-    return _stamp(turn.created_at, start) + Text(
-        text + (" (interrupted)" if turn.interrupted else ""), style=style
-    )
+def turn_line(turn: Turn, start: datetime) -> Text:
+    """What was said, with the time since `start`."""
+    style = "green" if turn.role == "user" else "bold"
+    text = f"{WHO.get(turn.role, turn.role):>7}: {printable(turn.text)}"
+    return _stamped(turn.created_at, start, text + (" (interrupted)" if turn.interrupted else ""), style)
 
 
 def _place(data: Mapping[str, Any]) -> str:
@@ -133,5 +159,6 @@ def _no_agent_yet(data: Mapping[str, Any]) -> str:
     return f" ({data['cause']})" if data.get("cause") else ""
 
 
-def _stamp(time: datetime, start: datetime) -> Text:
-    return Text(f"{(time - start).total_seconds() * 1000:8.0f} ms  ", style="dim")
+def _stamped(time: datetime, start: datetime, text: str, style: str) -> Text:
+    since_ms = (time - start).total_seconds() * 1000
+    return Text.assemble((f"{since_ms:8.0f} ms  ", "dim"), (text, style))

@@ -1,43 +1,60 @@
 """Show, export and search conversations."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import quote
 
 import httpx
 from rich.console import Console
 from rich.text import Text
 
-from cli.client import TIMEOUT_S, ApiError, error_of
+from cli.client import Client, open_client, open_http, session_path
+from cli.refusal import error_of, unreachable
+from cli.show import local, printable
 
 _ROLES: Final = {"user": "cyan", "assistant": "green"}
 _PAGE: Final = 1000
 
 
-async def show_transcript(api_url: str, session_id: str, console: Console) -> None:
+async def show_transcript(api_url: str, session_id: str, console: Console, *, key: str | None = None) -> None:
     """Show a conversation, whether it is complete, and how long one waited; raises `ApiError`."""
-    after = 0
     first: dict[str, Any] | None = None
-    async with _client(api_url) as http:
-        while True:
-            page = await _get(http, _path(session_id), limit=_PAGE, after_seq=after)
+    async with open_http(api_url, key=key) as http:
+        async for page in _pages(Client(http), session_id):
             first = first or page
             for item in page["items"]:
                 console.print(_line(item))
-            if page["next_after_seq"] is None:
-                break
-            after = page["next_after_seq"]
-    console.print(Text(_judgement(first), style="dim"))
-    for line in _waits(first):
-        console.print(Text(line, style="dim"))
+    if first is not None:
+        console.print(Text(_judgement(first), style="dim"))
+        for line in _waits(first):
+            console.print(Text(line, style="dim"))
 
 
-async def export_transcript(api_url: str, session_id: str, format: str, output: Path | None) -> None:
+async def read_transcript(api_url: str, session_id: str, *, key: str | None = None) -> dict[str, Any]:
+    """The whole conversation as the API tells it, all its pages in one; raises `ApiError`."""
+    whole: dict[str, Any] = {}
+    async with open_client(api_url, key=key) as client:
+        async for page in _pages(client, session_id):
+            items = [*whole.get("items", []), *page["items"]]
+            whole = {**(whole or page), "items": items, "next_after_seq": None}
+    return whole
+
+
+async def _pages(client: Client, session_id: str) -> AsyncIterator[dict[str, Any]]:
+    after: int | None = 0
+    while after is not None:
+        page = await client.read(_path(session_id), limit=_PAGE, after_seq=after)
+        yield page
+        after = page["next_after_seq"]
+
+
+async def export_transcript(
+    api_url: str, session_id: str, format: str, output: Path | None, *, key: str | None = None
+) -> None:
     """Write an export to a file or to standard output, as it comes in; raises `ApiError`."""
-    async with _client(api_url) as http:
+    async with open_http(api_url, key=key) as http:
         try:
             async with http.stream("GET", _path(session_id), params={"format": format}) as answer:
                 if answer.is_error:
@@ -46,7 +63,7 @@ async def export_transcript(api_url: str, session_id: str, format: str, output: 
                 with nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as file:
                     await _copy(answer, file)
         except httpx.HTTPError as error:
-            raise _unreachable(http, error) from None
+            raise unreachable(http, error) from None
 
 
 async def _copy(answer: httpx.Response, file: BinaryIO) -> None:
@@ -55,16 +72,31 @@ async def _copy(answer: httpx.Response, file: BinaryIO) -> None:
     file.flush()
 
 
-async def show_search(api_url: str, words: str, limit: int, console: Console, **filters: str | None) -> None:
+async def search_transcripts(
+    api_url: str, words: str, limit: int, *, key: str | None = None, **filters: str | None
+) -> dict[str, Any]:
+    """The newest turns that match, as the API tells them; raises `ApiError`."""
+    async with open_client(api_url, key=key) as client:
+        found: dict[str, Any] = await client.read("/v1/transcripts/search", q=words, limit=limit, **filters)
+    return found
+
+
+async def show_search(
+    api_url: str,
+    words: str,
+    limit: int,
+    console: Console,
+    *,
+    key: str | None = None,
+    **filters: str | None,
+) -> None:
     """Show the newest turns that match, each with its session; raises `ApiError`."""
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    async with _client(api_url) as http:
-        page = await _get(http, "/v1/transcripts/search", q=words, limit=limit, **wanted)
+    page = await search_transcripts(api_url, words, limit, key=key, **filters)
     for hit in page["results"]:
-        line = Text(f"{hit['session_id']} {hit['seq']:>4} {hit['created_at'][:19]} ")
+        line = Text(f"{hit['session_id']} {hit['seq']:>4} {local(hit['created_at'])} ", style="dim")
         line.append(f"{hit['role']}: ", style=_ROLES.get(hit["role"], "yellow"))
         for part in hit["snippet"]:
-            line.append(_printable(part["text"]), style="bold reverse" if part["hit"] else "")
+            line.append(printable(part["text"]), style="bold reverse" if part["hit"] else "")
         console.print(line)
     if not page["results"]:
         console.print(Text("nothing was found", style="dim"))
@@ -72,52 +104,28 @@ async def show_search(api_url: str, words: str, limit: int, console: Console, **
         console.print(Text("there are more; narrow the search, or raise --limit", style="dim"))
 
 
-def _client(api_url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=api_url, timeout=TIMEOUT_S)
-
-
 def _path(session_id: str) -> str:
-    return f"/v1/sessions/{quote(session_id, safe='')}/transcript"
-
-
-async def _get(http: httpx.AsyncClient, path: str, **params: Any) -> dict[str, Any]:
-    try:
-        answer = await http.get(path, params=params)
-    except httpx.HTTPError as error:
-        raise _unreachable(http, error) from None
-    if answer.is_error:
-        raise error_of("GET", path, answer)
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def _unreachable(http: httpx.AsyncClient, error: Exception) -> ApiError:
-    return ApiError(f"no answer from the API at {http.base_url}: {error!r}; is `make up` running?")
+    return f"{session_path(session_id)}/transcript"
 
 
 def _line(item: Mapping[str, Any]) -> Text:
     minutes, seconds = divmod(item["offset_s"], 60)
     line = Text(f"{int(minutes):3}:{seconds:04.1f} ", style="dim")
     line.append(f"{item['role']:>9}  ", style=_ROLES.get(item["role"], "yellow"))
-    line.append(_printable(item["text"]), style="default")
+    line.append(printable(item["text"]), style="default")
     if item["interrupted"]:
         line.append(" [interrupted]", style="dim")
     return line
 
 
-def _printable(text: str) -> str:
-    """What a caller or a model says must not reach the terminal as a command."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def _judgement(transcript: Mapping[str, Any]) -> str:
     if transcript["erased_at"]:
-        return f"the text was erased at {transcript['erased_at']}"
+        return f"the text was erased at {local(transcript['erased_at'])}"
     missing = ", ".join(map(str, transcript["missing"][:20]))
     said = {
         True: "complete",
-        False: f"incomplete since {transcript['missing_since']}: {transcript['missing_count']} turns are"
-        f" missing ({missing})",
+        False: f"incomplete since {local(transcript['missing_since'])}:"
+        f" {transcript['missing_count']} turns are missing ({missing})",
         None: {
             "running": "the call goes on",
             "unclosed": "the agent died without saying how many turns there were; no gap is known",

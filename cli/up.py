@@ -13,6 +13,11 @@ from cli.stack import Stack
 
 EXIT_FAILED = 1
 
+OPEN_TO_ALL = (
+    "Authentication is OFF: whoever reaches the API may do everything. That is for this machine alone;"
+    "\nAPI_AUTH=keys turns it on, `rollcall keys create NAME` makes a key."
+)
+
 
 def run_up(state: Path, *, agents: int) -> int:
     """Run the stack until interrupted; returns the exit code."""
@@ -31,6 +36,8 @@ def run_up(state: Path, *, agents: int) -> int:
         stack.logs.mkdir(parents=True, exist_ok=True)
         async with screen.following(stack.logs), stack:
             console.print(Text(_welcome(stack), style="bold green"))
+            if not stack.asks_for_keys:
+                console.print(Text(OPEN_TO_ALL, style="bold yellow"))
             await asyncio.Event().wait()
         return 0
 

@@ -6,6 +6,7 @@ import pytest
 
 from cli.stack import Stack
 from tests.stack_fixtures.databases import database_factory, database_url
+from tests.stack_fixtures.pages import page_origin
 from tests.stack_fixtures.servers import free_port, livekit_server, postgres_server, redis_server
 from tests.stack_fixtures.stacks import ends_of_logs, stack, start_stack
 
@@ -14,6 +15,7 @@ __all__ = [
     "database_url",
     "free_port",
     "livekit_server",
+    "page_origin",
     "postgres_server",
     "redis_server",
     "stack",

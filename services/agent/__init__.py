@@ -2,8 +2,9 @@
 
 In: jobs from LiveKit under `LIVEKIT_AGENT_NAME`, each with a `DispatchOrder` in its metadata, and the
 fence of its session in Redis. Out: an ACTIVE participant with the attempt's attributes, its steps on
-the reports stream, its turns on the turns stream, a heartbeat in the registry every second.
+the reports stream, its turns on the turns stream (and in a spool on disk until they are stored), captions
+for whoever follows its session now, a heartbeat in the registry every second.
 
-The worker (`bootstrap`, `admit`, `beat`, `stop`) is one process. Every job (`job`, `converse`, `turns`)
-runs in a child process of its own, with its own Redis client.
+The worker (`bootstrap`, `admit`, `beat`, `resend`, `stop`) is one process. Every job (`job`, `converse`,
+`turns`, `spool`) runs in a child process of its own, with its own Redis client.
 """

@@ -17,8 +17,11 @@ from services.agent.logs import JobRecords
 from services.agent.preflight import check_credentials
 from services.agent.publish import Publisher
 from services.agent.qualify import Qualification
+from services.agent.resend import Resender
 from services.agent.settings import AgentSettings
+from services.agent.spool import check_spool
 from services.agent.stop import Signals, WorkerStop, serve
+from services.agent.tally import Tally
 from shared.runtime.background import running
 from shared.runtime.build import tell_build
 from shared.runtime.logs import get_logger
@@ -28,6 +31,8 @@ from shared.runtime.redis import connect_redis
 FLUSH_S = 3.0
 # A job's last words are bounded by their own flush; this is the SDK's bound around them.
 SESSION_END_TIMEOUT_S = 15.0
+# What the last calls have said is mostly stored by then, and its files can go.
+SPOOL_FINISH_S = 1.5
 
 log = get_logger(__name__)
 
@@ -35,9 +40,10 @@ log = get_logger(__name__)
 async def run_worker(settings: AgentSettings) -> None:
     """Serve jobs until told to stop.
 
-    Raises `CredentialsRefused`, `RuntimeError` once LiveKit was tried in vain for the last time, or
-    `OSError` if a port is taken.
+    Raises `CredentialsRefused`, `SpoolUnusable`, `RuntimeError` once LiveKit was tried in vain for the last
+    time, or `OSError` if a port is taken.
     """
+    check_spool(settings.spool_folder)
     log.info("connecting to LiveKit", url=settings.public_livekit_url)
     await check_credentials(settings)
     signals = Signals()
@@ -48,7 +54,8 @@ async def run_worker(settings: AgentSettings) -> None:
     publisher = Publisher(redis)
     publisher.start()
     stopping = WorkerStop()
-    server = build_server(settings, stopping)
+    spool_failures = Tally()
+    server = build_server(settings, stopping, spool_failures)
     inference = InferenceCheck(settings)
     admission = Admission(
         worker=server,
@@ -93,11 +100,13 @@ async def run_worker(settings: AgentSettings) -> None:
         await server.aclose()
 
     tell_build("agent")
+    resender = Resender(settings.spool_folder, redis=redis, failures=spool_failures)
     probe = await start_probe(settings)
     try:
-        async with running(heart=heart.run, inference=inference.run):
+        async with running(heart=heart.run, inference=inference.run, resender=resender.run):
             await serve(run=server.run, drain=drain, close=close, signals=signals)
     finally:
+        await resender.finish(within_s=SPOOL_FINISH_S)
         await inference.aclose()
         await heart.stop()
         await publisher.aclose(flush_s=FLUSH_S)
@@ -107,7 +116,7 @@ async def run_worker(settings: AgentSettings) -> None:
         log.info("worker_stopped")
 
 
-def build_server(settings: AgentSettings, stopping: WorkerStop) -> AgentServer:
+def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: Tally) -> AgentServer:
     """Return the SDK's worker with our limits; it connects when it is run."""
     # The SDK's only switch for these weights, read by its fork server (see AgentSettings).
     weights = "1" if settings.agent_turn_detection == "v1-mini" else "0"
@@ -115,7 +124,7 @@ def build_server(settings: AgentSettings, stopping: WorkerStop) -> AgentServer:
     # The SDK's own clients block the loop for 0.1 to 0.2 s when they are made, before any audio flows.
     os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "400")  # noqa: TID251
     return AgentServer(
-        setup_fnc=functools.partial(set_up, stopping=stopping),
+        setup_fnc=functools.partial(set_up, stopping=stopping, spool_failures=spool_failures),
         ws_url=settings.livekit_url,
         api_key=settings.livekit_api_key,
         api_secret=settings.livekit_api_secret.get_secret_value(),

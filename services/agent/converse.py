@@ -18,8 +18,10 @@ from livekit.agents.voice.events import (
     FunctionToolsExecutedEvent,
     UserInputTranscribedEvent,
 )
+from livekit.agents.voice.room_io import RoomOptions, TextOutputOptions
 from redis.asyncio import Redis
 
+from services.agent.captions import Captions
 from services.agent.diagnose import diagnose_event
 from services.agent.models import build_session, choose
 from services.agent.recall import as_context, awaits_reply, recall
@@ -77,6 +79,8 @@ class Conversation:
         self._caller: str | None = None
         self._language: str | None = None
         self._end: str | None = None
+        shown = order is not None and not order.canary and settings.captions_allowed
+        self._captions = Captions(order=order, redis=redis) if order is not None and shown else None
 
     @property
     def end(self) -> str:
@@ -101,9 +105,16 @@ class Conversation:
         ) or self._settings.agent_instructions
         past = await self._past_turns()
         agent = Agent(instructions=instructions, chat_ctx=as_context(past))
-        await session.start(agent, room=self._ctx.room)
+        await session.start(agent, room=self._ctx.room, room_options=self._room_options())
         log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
         self._open(session, past)
+
+    def _room_options(self) -> RoomOptions:
+        if self._captions is None:
+            return RoomOptions()
+        self._captions.start()
+        self._ctx.add_shutdown_callback(self._captions.aclose)
+        return RoomOptions(text_output=TextOutputOptions(next_in_chain=self._captions.spoken))
 
     async def _past_turns(self) -> list[PastTurn]:
         if self._order is None or not self._order.takes_over:
@@ -148,6 +159,8 @@ class Conversation:
         self._note_caller()
         if event.is_final and event.language:
             self._language = str(event.language)
+        if self._captions is not None:
+            self._captions.heard(event, caller=self._caller)
 
     @_guarded
     def _on_item(self, event: ConversationItemAddedEvent) -> None:

@@ -18,10 +18,13 @@ from services.agent.converse import Conversation
 from services.agent.diagnose import diagnose
 from services.agent.fence import is_late
 from services.agent.job_beat import JobBeat
+from services.agent.ports import Outbox
 from services.agent.publish import Publisher
 from services.agent.report import JobFacts, Reporter
 from services.agent.settings import AgentSettings
+from services.agent.spool import JobSpool, SpooledOutbox
 from services.agent.stop import WorkerStop
+from services.agent.tally import Tally
 from services.agent.turns import TurnLog
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
@@ -35,18 +38,19 @@ FLUSH_S = 5.0
 # Somebody waits for the news that the agent is there; what comes next keeps the loop busy for 0.1 s.
 NEWS_FLUSH_S = 0.05
 
-_SETTINGS, _CALL, _STOPPING = "settings", "call", "stopping"
+_SETTINGS, _CALL, _STOPPING, _FAILURES = "settings", "call", "stopping", "spool_failures"
 
 log = get_logger(__name__)
 
 
-def set_up(process: JobProcess, *, stopping: WorkerStop) -> None:
-    """Prepare a process before it is given a job; `stopping` is shared with the worker."""
+def set_up(process: JobProcess, *, stopping: WorkerStop, spool_failures: Tally) -> None:
+    """Prepare a process before it is given a job; what else it is given is shared with the worker."""
     # A SIGTERM to the whole group is for the worker, which then lets its calls finish (see preload).
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_through_parent()
     process.userdata[_SETTINGS] = load_settings(AgentSettings)
     process.userdata[_STOPPING] = stopping
+    process.userdata[_FAILURES] = spool_failures
 
 
 def _log_through_parent() -> None:
@@ -68,6 +72,7 @@ class _Call:
     order: DispatchOrder | None
     redis: Redis
     beat: JobBeat
+    spool: JobSpool | None
     publisher: Publisher
     reporter: Reporter
     turns: TurnLog
@@ -127,6 +132,8 @@ async def end_job(ctx: JobContext) -> None:
     call.reporter.step(Step.CLOSED, reason=call.conversation.end, turns=call.turns.count)
     log.info("job_closed", reason=call.conversation.end, turns=call.turns.count)
     await call.publisher.aclose(flush_s=FLUSH_S)
+    if call.spool is not None:
+        await call.spool.aclose()
     await call.beat.aclose()
     await call.redis.aclose()
 
@@ -143,8 +150,11 @@ def _wire(ctx: JobContext) -> _Call:
     beat.start()
     publisher = Publisher(redis)
     publisher.start()
-    reporter = Reporter(order=order, facts=facts, outbox=publisher)
-    turns = TurnLog(order=order, facts=facts, outbox=publisher)
+    folder = settings.spool_folder
+    spool = JobSpool(folder, failures=ctx.proc.userdata[_FAILURES]) if folder is not None else None
+    outbox: Outbox = SpooledOutbox(publisher, spool) if spool is not None else publisher
+    reporter = Reporter(order=order, facts=facts, outbox=outbox)
+    turns = TurnLog(order=order, facts=facts, outbox=outbox)
     conversation = Conversation(
         ctx=ctx,
         settings=settings,
@@ -154,7 +164,7 @@ def _wire(ctx: JobContext) -> _Call:
         turns=turns,
         stopping=ctx.proc.userdata[_STOPPING],
     )
-    return _Call(order, redis, beat, publisher, reporter, turns, conversation)
+    return _Call(order, redis, beat, spool, publisher, reporter, turns, conversation)
 
 
 def _without_order(metadata: str) -> object:

@@ -28,6 +28,22 @@ _quota_used = Gauge("inference_quota_used", "How much of that is used.", ["dimen
 _fence_unreadable = Counter("agent_fence_unreadable_total", "Fences that Redis did not tell in time.")
 _publish_retries = Counter("agent_publish_retries_total", "Sends to a stream that failed and follow again.")
 _dropped = Counter("agent_events_dropped_total", "Events given up, since the queue was full.")
+_spool_files = Gauge("agent_spool_files", "Jobs whose turns are on this host's disk.")
+_spool_bytes = Gauge("agent_spool_bytes", "Bytes that they take.")
+_spool_oldest = Gauge(
+    "agent_spool_oldest_seconds",
+    "Age of the oldest turn on this host's disk that the database is not known to have.",
+)
+_resent = Counter(
+    "agent_turns_resent_total", "Turns sent from the disk, since the database did not have them."
+)
+_spool_failures = Counter(
+    "agent_spool_failures_total", "Turns that could not be written to this host's disk."
+)
+_torn = Counter("agent_spool_torn_lines_total", "Lines of a spool that a crash has cut off.")
+_spool_dropped = Counter(
+    "agent_spool_turns_dropped_total", "Turns given up, since nobody took them for a month."
+)
 
 
 for _outcome in (*Refusal, *get_args(get_args(Outcome)[1])):
@@ -74,6 +90,33 @@ def fence_unreadable() -> None:
 def publish_retried() -> None:
     """Redis did not take a batch of events; it is sent again."""
     _publish_retries.inc()
+
+
+def spool_seen(*, files: int, size: int, oldest_s: float) -> None:
+    """What is on this host's disk."""
+    _spool_files.set(files)
+    _spool_bytes.set(size)
+    _spool_oldest.set(oldest_s)
+
+
+def turns_resent(number: int) -> None:
+    """Turns were sent again."""
+    _resent.inc(number)
+
+
+def spool_failed(number: int) -> None:
+    """Turns could not be written to the disk."""
+    _spool_failures.inc(number)
+
+
+def spool_torn() -> None:
+    """A line was found that is no event."""
+    _torn.inc()
+
+
+def spool_dropped(number: int) -> None:
+    """Turns were too old to be kept any longer."""
+    _spool_dropped.inc(number)
 
 
 def event_dropped() -> None:

@@ -60,9 +60,9 @@ class Publisher:
         return True
 
     async def aclose(self, *, flush_s: float) -> None:
-        """Flush for at most `flush_s` seconds, then stop. What is left is logged, and lost."""
+        """Flush for at most `flush_s` seconds, then stop. What is left is logged; turns are in the spool."""
         if not await self.flush(within_s=flush_s):
-            log.error("events_lost", count=len(self._queue))
+            log.error("events_not_sent", count=len(self._queue))
         if self._sender is not None:
             await stop_all([self._sender])
 

@@ -1,5 +1,6 @@
 """What the agent worker reads from the environment."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from shared.contracts.settings import (
     LogSettings,
     ProbeSettings,
     RedisSettings,
+    StoredTextSettings,
 )
 
 Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
@@ -30,7 +32,9 @@ _INSTRUCTIONS = (
 )
 
 
-class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, LogSettings, ProbeSettings):
+class AgentSettings(
+    LiveKitSettings, AgentNameSettings, RedisSettings, StoredTextSettings, LogSettings, ProbeSettings
+):
     """The worker's limits, and what an agent uses where its session asks for nothing else."""
 
     livekit_agent_deployment: str = Field("", max_length=64, description="LiveKit's deployment name")
@@ -45,6 +49,9 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, LogSettin
     agent_idle_processes: int = Field(2, ge=0, le=64, description="kept warm; each job takes one")
     agent_http_port: int = Field(0, ge=0, le=65535, description="of LiveKit's own health page; 0: any")
     agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may go on")
+    agent_spool_dir: str = Field(
+        ".rollcall/spool", min_length=1, description="keeps turns until they are stored; none: nowhere"
+    )
     agent_max_retry: int = Field(16, ge=0, description="connections to LiveKit tried before giving up")
 
     agent_stt: OptionalDescriptor = "deepgram/nova-3"
@@ -58,6 +65,11 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, LogSettin
 
     agent_instructions: str = _INSTRUCTIONS
     agent_greeting: str = "Hello! How can I help you today?"
+
+    @property
+    def spool_folder(self) -> Path | None:
+        """Where turns are kept until the database has them; None for nowhere."""
+        return None if self.agent_spool_dir.lower() == "none" else Path(self.agent_spool_dir).absolute()
 
     @property
     def default_models(self) -> Models:

@@ -1,28 +1,35 @@
 """The API's process: `python -m services.api`."""
 
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from uvicorn.config import STARTUP_FAILURE
 
-from services.api import problems, transcripts
+from services.api import door, problem_pages, problems, token_source, transcripts, webhook_endpoints
 from services.api.bootstrap import open_services
+from services.api.cors import allow_origins
+from services.api.event_stream import give_up_unread
+from services.api.exposure import Exposed, decide_auth, warn_if_open
 from services.api.routes import router
 from services.api.settings import ApiSettings
 from shared.runtime.build import rollcall_version, tell_build
-from shared.runtime.config import load_settings
+from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.runtime.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """Return the ASGI application; it connects when it starts."""
+    """Return the ASGI application; it connects when it starts. Raises `Exposed`."""
+    auth = decide_auth(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warn_if_open(auth, settings)
         async with open_services(settings) as services:
             app.state.services = services
             yield
@@ -35,8 +42,13 @@ def create_app(settings: ApiSettings) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
+    door.install(app, settings, auth)
+    allow_origins(app, settings.cors_allowed_origins)  # the last is the first to see a request
     app.include_router(router)
+    app.include_router(token_source.router)
     app.include_router(transcripts.router)
+    app.include_router(webhook_endpoints.router)
+    app.include_router(problem_pages.router)
     return app
 
 
@@ -45,14 +57,26 @@ def main() -> None:
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
     tell_build("api")
-    uvicorn.run(
-        create_app(settings),
+    try:
+        app = create_app(settings)
+    except Exposed as exposed:
+        sys.stderr.write(f"{exposed}\n")
+        raise SystemExit(EXIT_BAD_CONFIGURATION) from None
+    config = uvicorn.Config(
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=3,
     )
+    listening = config.bind_socket()
+    give_up_unread(listening)
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

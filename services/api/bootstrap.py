@@ -13,7 +13,9 @@ from redis.asyncio import Redis
 from services.api.canary import Canaries
 from services.api.forecast import Forecast
 from services.api.health import Health
+from services.api.keyring import Keyring
 from services.api.lags import lags
+from services.api.limits import RateLimits
 from services.api.live import Follower
 from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
@@ -25,6 +27,8 @@ from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
+from shared.runtime.webhook_secrets import SecretBox
+from shared.runtime.webhook_targets import TargetPolicy
 
 
 @dataclass
@@ -39,6 +43,10 @@ class Services:
     health: Health
     forecast: Forecast
     webhook_receiver: api.WebhookReceiver
+    webhook_targets: TargetPolicy
+    webhook_secrets: SecretBox
+    keyring: Keyring
+    rate_limits: RateLimits
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -57,12 +65,19 @@ def services_of(request: Request) -> Services:
 @asynccontextmanager
 async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     """Build everything, run the background tasks, and take it all down again."""
+    webhook_secrets = SecretBox(settings.webhook_secrets_key)
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("api", settings.celery_broker_url))
     relay = Relay(database=database, redis=redis, tasks=tasks)
-    follower = Follower(database=database, redis=redis)
+    follower = Follower(
+        database=database,
+        redis=redis,
+        now=utc_now,
+        captions=settings.captions_allowed,
+        max_followers=settings.max_followers,
+    )
     me = process_name()
     housekeeping = Housekeeping(database=database, redis=redis, settings=settings, holder=me, now=utc_now)
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
@@ -71,9 +86,9 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     )
     loops: dict[str, Loop] = {
         "relay": relay.run,
-        "follower": follower.run,
         "forecast": forecast.run,
         "housekeeping": housekeeping.run,
+        **follower.loops,
     }
     if settings.canary_interval_s:
         canaries = Canaries(settings=settings, database=database, relay=relay, holder=me, now=utc_now)
@@ -100,6 +115,10 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 ),
                 forecast=forecast,
                 webhook_receiver=api.WebhookReceiver(verifier),
+                webhook_targets=TargetPolicy(settings),
+                webhook_secrets=webhook_secrets,
+                keyring=Keyring(database, now=utc_now),
+                rate_limits=RateLimits(settings, redis),
             )
     finally:
         await livekit.close()

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+from services.api.access import Principal
 from services.api.problems import Problem
 from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
@@ -50,6 +51,7 @@ class Canaries:
             return None
         row = await start_session(
             StartSession(canary=True),
+            asking=Principal(),
             settings=self._settings,
             database=self._database,
             relay=self._relay,

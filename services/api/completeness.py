@@ -1,16 +1,22 @@
-"""Is a transcript complete? Which turns are missing, and since when is that known?"""
+"""Is a transcript complete? Which turns are missing, and since when is that known?
 
-from collections.abc import Iterator
+Judged for each attempt by itself: its agent numbers its turns from the attempt's first number, and says at
+its end how many there were; if it died, its worker says so for it, from what is on its disk. Numbers that
+were left free between two attempts are nobody's, and not missing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import distinct, func, or_, select
+from sqlalchemy import and_, distinct, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.transcript_schemas import TranscriptState
 from shared.contracts.sessions import TERMINAL
+from shared.runtime.attempts import agent_came
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow, UtcDateTime
 
 # A turn that is younger may just not have been stored yet.
@@ -32,71 +38,113 @@ class Completeness:
     missing_since: datetime | None
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The turns of one attempt: how many numbers are stored, the highest, and how many there should be.
+
+    `counted_at`: when the agent, or its worker, said how many there are; None if nobody has.
+    """
+
+    attempt: int
+    first_seq: int
+    stored: int
+    highest: int
+    counted_at: datetime | None
+    expected: int
+
+    @property
+    def last(self) -> int:
+        return max(self.highest, self.first_seq - 1 + self.expected)
+
+    @property
+    def missing(self) -> int:
+        return self.last - self.first_seq + 1 - self.stored
+
+
 async def judge(db: AsyncSession, session: SessionRow, *, now: datetime) -> Completeness:
-    """Compare what is stored with what the last agent that talked has said."""
-    closed_at = await _closed_at(db, session)
-    state = _state(session, closed_at, now)
-    stored, highest = await _count(db, session.id)
+    """Compare what is stored with what the agents have said."""
+    came = await _came(db, session.id)
+    stored = await _stored(db, session.id)
+    state = _state(session, came, now)
     if session.transcript_erased_at is not None and not stored:
         return Completeness(state, None, [], 0, None)
-    last = max(highest, session.expected_turns or 0)
-    if stored == last:
+    parts = _parts(came, stored)
+    torn = [part for part in parts if part.missing > 0]
+    if not torn:
         return Completeness(state, True if state is TranscriptState.CLOSED else None, [], 0, None)
-    missing = await _missing(db, session.id, highest, last)
-    since = await _known_since(db, session, missing[0], closed_at)
+    missing = await _missing(db, session.id, torn)
+    since = await _known_since(db, session, missing[0], torn[0])
     certain = state is not TranscriptState.RUNNING or since is None or now - since > GAP_PATIENCE
-    return Completeness(state, False if certain else None, missing, last - stored, since)
+    count = sum(part.missing for part in torn)
+    return Completeness(state, False if certain else None, missing, count, since)
 
 
-async def _closed_at(db: AsyncSession, session: SessionRow) -> datetime | None:
-    """When the last agent that was in the room said that it is done; None if it has not.
+async def _came(db: AsyncSession, session_id: str) -> Sequence[AttemptRow]:
+    """The attempts whose agent came; the others had nothing to say."""
+    query = select(AttemptRow).where(col(AttemptRow.session_id) == session_id, agent_came())
+    return (await db.scalars(query.order_by(col(AttemptRow.number)))).all()
 
-    An attempt after it whose agent never came has said nothing, and had nothing to say.
-    """
-    came = or_(
-        col(AttemptRow.entrypoint_at).is_not(None),
-        col(AttemptRow.connected_at).is_not(None),
-        col(AttemptRow.active_at).is_not(None),
-        col(AttemptRow.closed_at).is_not(None),
+
+async def _stored(db: AsyncSession, session_id: str) -> dict[int, tuple[int, int]]:
+    """By attempt: how many sequence numbers are stored, and the highest."""
+    seq, attempt = col(TranscriptItemRow.seq), col(TranscriptItemRow.attempt)
+    of_it = and_(
+        col(AttemptRow.session_id) == col(TranscriptItemRow.session_id), col(AttemptRow.number) == attempt
     )
-    last = (
-        select(AttemptRow)
-        .where(col(AttemptRow.session_id) == session.id, came)
-        .order_by(col(AttemptRow.number).desc())
-        .limit(1)
+    query = (
+        select(attempt, func.count(distinct(seq)), func.max(seq))
+        .outerjoin_from(TranscriptItemRow, AttemptRow, of_it)
+        .where(
+            col(TranscriptItemRow.session_id) == session_id,
+            seq >= func.coalesce(col(AttemptRow.first_seq), 1),
+        )
+        .group_by(attempt)
     )
-    attempt = await db.scalar(last)
-    if session.expected_turns is not None:
-        return attempt.closed_at if attempt is not None else session.ended_at
-    nobody_came = attempt is None and session.active_at is None
-    return session.ended_at if nobody_came else None
+    return {number: (count, highest) for number, count, highest in await db.execute(query)}
 
 
-def _state(session: SessionRow, closed_at: datetime | None, now: datetime) -> TranscriptState:
+def _parts(came: Sequence[AttemptRow], stored: Mapping[int, tuple[int, int]]) -> list[_Part]:
+    rows = {row.number: row for row in came}
+    parts = []
+    for number in sorted(rows.keys() | stored.keys()):
+        row = rows.get(number)
+        count, highest = stored.get(number, (0, 0))
+        first = row.first_seq if row is not None else 1
+        counted_at = row.counted_at if row is not None else None
+        expected = (row.expected_turns or 0) if row is not None else 0
+        parts.append(_Part(number, first, count, max(highest, first - 1), counted_at, expected))
+    return parts
+
+
+def _state(session: SessionRow, came: Sequence[AttemptRow], now: datetime) -> TranscriptState:
     if session.status not in TERMINAL:
         return TranscriptState.RUNNING
-    if closed_at is not None:
+    counted = all(attempt.expected_turns is not None for attempt in came)
+    if counted and (came or session.active_at is None):
         return TranscriptState.CLOSED
     if session.ended_at is not None and now - session.ended_at < CLOSING_GRACE:
         return TranscriptState.RUNNING
     return TranscriptState.UNCLOSED
 
 
-async def _count(db: AsyncSession, session_id: str) -> tuple[int, int]:
-    seq = col(TranscriptItemRow.seq)
-    query = select(func.count(distinct(seq)), func.max(seq)).where(
-        col(TranscriptItemRow.session_id) == session_id, seq >= 1
-    )
-    stored, highest = (await db.execute(query)).one()
-    return stored, highest or 0
+async def _missing(db: AsyncSession, session_id: str, torn: Sequence[_Part]) -> list[int]:
+    """The first numbers that are not stored; there is at least one."""
+    missing: list[int] = []
+    for part in torn:
+        if len(missing) < MAX_MISSING:
+            missing += await _missing_of(db, session_id, part)
+    return sorted(missing)[:MAX_MISSING]
 
 
-async def _missing(db: AsyncSession, session_id: str, highest: int, last: int) -> list[int]:
-    """The first numbers up to `last` that are not stored, `highest` being; there is at least one."""
+async def _missing_of(db: AsyncSession, session_id: str, part: _Part) -> list[int]:
     seq = col(TranscriptItemRow.seq)
     numbered = (
-        select(seq.label("seq"), func.lag(seq, 1, 0).over(order_by=seq).label("before"))
-        .where(col(TranscriptItemRow.session_id) == session_id, seq >= 1)
+        select(seq.label("seq"), func.lag(seq, 1, part.first_seq - 1).over(order_by=seq).label("before"))
+        .where(
+            col(TranscriptItemRow.session_id) == session_id,
+            col(TranscriptItemRow.attempt) == part.attempt,
+            seq >= part.first_seq,
+        )
         .subquery()
     )
     gaps = (
@@ -109,18 +157,20 @@ async def _missing(db: AsyncSession, session_id: str, highest: int, last: int) -
     def numbers() -> Iterator[int]:
         for before, after in found:
             yield from range(before + 1, after)
-        yield from range(highest + 1, last + 1)
+        yield from range(part.highest + 1, part.last + 1)
 
     found = (await db.execute(gaps)).all()
     return [number for number, _ in zip(numbers(), range(MAX_MISSING), strict=False)]
 
 
 async def _known_since(
-    db: AsyncSession, session: SessionRow, first_missing: int, closed_at: datetime | None
+    db: AsyncSession, session: SessionRow, first_missing: int, part: _Part
 ) -> datetime | None:
-    """When a later turn was stored; of turns at the end, when the agent said that there were some."""
+    """When a later turn was stored; of turns at an agent's end, when it was said that there were some."""
     after_the_gap = select(func.min(col(TranscriptItemRow.stored_at), type_=UtcDateTime())).where(
-        col(TranscriptItemRow.session_id) == session.id, col(TranscriptItemRow.seq) > first_missing
+        col(TranscriptItemRow.session_id) == session.id,
+        col(TranscriptItemRow.attempt) == part.attempt,
+        col(TranscriptItemRow.seq) > first_missing,
     )
     later: datetime | None = (await db.execute(after_the_gap)).scalar()
-    return later or closed_at or session.ended_at
+    return later or part.counted_at or session.ended_at

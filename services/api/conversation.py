@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from services.api.completeness import judge
 from services.api.latency import summarise
-from services.api.read import get_session
+from services.api.read import session_of
 from services.api.transcript_schemas import Transcript, Turn
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
@@ -19,13 +19,13 @@ _EXPORT_BATCH = 500
 
 
 async def read_conversation(
-    db: AsyncSession, session_id: str, *, limit: int, after_seq: int, now: datetime
+    db: AsyncSession, session_id: str, *, project: str, limit: int, after_seq: int, now: datetime
 ) -> Transcript:
     """Return up to `limit` turns above `after_seq`, in order, and what is known of the whole.
 
     Turns of the same number are never on two pages, so a page may be a little longer. Raises `Problem`.
     """
-    session = await get_session(db, session_id)
+    session = await session_of(db, session_id, project)
     rows, more = await _page(db, session_id, limit=limit, after_seq=after_seq)
     started_at = await call_started_at(db, session)
     found = await judge(db, session, now=now)

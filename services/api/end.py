@@ -1,7 +1,7 @@
 """End a session by request, whatever state it is in."""
 
 from services.api.problems import Problem
-from services.api.read import get_session
+from services.api.read import session_of
 from shared.contracts.causes import Cause
 from shared.contracts.events import Event, SessionCancelled, SessionEnded
 from shared.contracts.sessions import TERMINAL, SessionStatus
@@ -18,14 +18,16 @@ REASON = "ended by request"
 _RACES = 20
 
 
-async def end_session(session_id: str, *, database: Database, relay: Relay, now: Clock) -> SessionRow:
+async def end_session(
+    session_id: str, *, project: str, database: Database, relay: Relay, now: Clock
+) -> SessionRow:
     """Move the session to its end; agent and room are sent away by the task that this event starts.
 
     Ending a session that is over changes nothing. Raises `Problem` if there is none.
     """
     for _ in range(_RACES):
         async with database.write() as db:
-            row = await get_session(db, session_id)
+            row = await session_of(db, session_id, project)
             if row.status in TERMINAL:
                 return row
             status, event = _end_of(row)

@@ -5,7 +5,7 @@ nobody stores text of it, however late a turn comes. What can't be reached at th
 later, and every erasure is repeated once, since a turn may have been on its way when it was made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,8 +15,8 @@ from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.api.erase_streams import erase_from_redis
-from services.api.read import get_session
+from services.api.erase_streams import Speaker, erase_from_redis
+from services.api.read import session_of
 from services.api.transcript_schemas import Erasure
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, changed
@@ -45,35 +45,54 @@ class Removed:
     pending: list[str] = field(default_factory=list)
 
 
-async def erase_session(session_id: str, *, database: Database, redis: Redis, now: Clock) -> Erasure:
+async def erase_session(
+    session_id: str, *, project: str, database: Database, redis: Redis, now: Clock
+) -> Erasure:
     """Erase the text of one session; raises `Problem` if there is none. Doing it twice does no harm."""
     async with database.read() as db:
-        await get_session(db, session_id)
+        await session_of(db, session_id, project)
     return await _erase([session_id], None, database=database, redis=redis, now=now)
 
 
-async def erase_participant(identity: str, *, database: Database, redis: Redis, now: Clock) -> Erasure:
-    """Erase the text of every session in which the participant took part, the agent's answers too."""
+async def erase_participant(
+    identity: str, *, project: str, database: Database, redis: Redis, now: Clock
+) -> Erasure:
+    """Erase the text of a project's sessions in which the participant took part, the answers too."""
     async with database.read() as db:
-        found = await _sessions_of(db, identity)
-    return await _erase(found, identity, database=database, redis=redis, now=now)
+        found = await _sessions_of(db, identity, project)
+
+    async def others(session_ids: Collection[str]) -> Collection[str]:
+        async with database.read() as db:
+            return await _of_other_projects(db, session_ids, project)
+
+    return await _erase(found, Speaker(identity, others), database=database, redis=redis, now=now)
 
 
-async def _sessions_of(db: AsyncSession, identity: str) -> list[str]:
-    asked_for = select(col(SessionRow.id)).where(col(SessionRow.participant_identity) == identity)
-    spoke_in = select(col(TranscriptItemRow.session_id)).where(
-        col(TranscriptItemRow.participant_identity) == identity
+async def _of_other_projects(db: AsyncSession, session_ids: Collection[str], project: str) -> set[str]:
+    theirs = select(col(SessionRow.id)).where(
+        col(SessionRow.id).in_(session_ids), col(SessionRow.project) != project
+    )
+    return set(await db.scalars(theirs))
+
+
+async def _sessions_of(db: AsyncSession, identity: str, project: str) -> list[str]:
+    of_project = col(SessionRow.project) == project
+    asked_for = select(col(SessionRow.id)).where(of_project, col(SessionRow.participant_identity) == identity)
+    spoke_in = (
+        select(col(TranscriptItemRow.session_id))
+        .join(SessionRow, col(SessionRow.id) == col(TranscriptItemRow.session_id))
+        .where(of_project, col(TranscriptItemRow.participant_identity) == identity)
     )
     return sorted({*(await db.scalars(asked_for)), *(await db.scalars(spoke_in.distinct()))})
 
 
 async def _erase(
-    session_ids: Sequence[str], identity: str | None, *, database: Database, redis: Redis, now: Clock
+    session_ids: Sequence[str], speaker: Speaker | None, *, database: Database, redis: Redis, now: Clock
 ) -> Erasure:
     removed = Removed()
     for start in range(0, len(session_ids), _BATCH):
         removed.turns += await _erase_rows(session_ids[start : start + _BATCH], database, now())
-    await erase_copies(removed, session_ids, identity, database=database, redis=redis, now=now)
+    await erase_copies(removed, session_ids, speaker, database=database, redis=redis, now=now)
     log.info(
         "transcripts_erased", sessions=len(session_ids), turns=removed.turns, pending=removed.pending or None
     )
@@ -113,7 +132,7 @@ async def blank(db: AsyncSession, session_ids: Sequence[str]) -> int:
 async def erase_copies(
     removed: Removed,
     session_ids: Sequence[str],
-    identity: str | None,
+    speaker: Speaker | None,
     *,
     database: Database,
     redis: Redis,
@@ -121,7 +140,7 @@ async def erase_copies(
 ) -> None:
     """Erase what is not a row: streams, the history for a successor, freed pages of the embedded file."""
     try:
-        found = await erase_from_redis(redis, session_ids, identity)
+        found = await erase_from_redis(redis, session_ids, speaker)
         removed.stream_entries += found.stream_entries
         removed.dead_letters += found.dead_letters
     except REDIS_UNREACHABLE as error:

@@ -1,7 +1,7 @@
 """Erase text from Redis: turns on their way, dead letters, and the history kept for a successor."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,18 @@ class Found:
     dead_letters: int
 
 
-async def erase_from_redis(redis: Redis, session_ids: Sequence[str], identity: str | None) -> Found:
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody whose words are erased, in whatever session, but for those of other projects.
+
+    `others` tells which of some sessions are another project's.
+    """
+
+    identity: str
+    others: Callable[[Collection[str]], Awaitable[Collection[str]]]
+
+
+async def erase_from_redis(redis: Redis, session_ids: Sequence[str], speaker: Speaker | None) -> Found:
     """Mark the sessions for agent workers, and remove what Redis holds of them.
 
     Raises `redis.exceptions.RedisError` or `OSError`; doing it again does no harm.
@@ -32,17 +43,25 @@ async def erase_from_redis(redis: Redis, session_ids: Sequence[str], identity: s
         await redis.delete(*map(history_key, session_ids))
     wanted = frozenset(session_ids)
     return Found(
-        stream_entries=await _clean(redis, TURNS_STREAM, wanted, identity),
-        dead_letters=await _clean(redis, DEAD_LETTERS_STREAM, wanted, identity),
+        stream_entries=await _clean(redis, TURNS_STREAM, wanted, speaker),
+        dead_letters=await _clean(redis, DEAD_LETTERS_STREAM, wanted, speaker),
     )
 
 
-async def _clean(redis: Redis, stream: str, session_ids: Collection[str], identity: str | None) -> int:
+async def _clean(redis: Redis, stream: str, session_ids: Collection[str], speaker: Speaker | None) -> int:
     """Read the whole stream, a page at a time, and delete the entries that belong to the erased."""
     removed, start = 0, "-"
     while True:
         page: Any = await redis.xrange(stream, min=start, count=_READ)
-        doomed = [entry_id for entry_id, fields in page if _belongs(fields or {}, session_ids, identity)]
+        identity = None if speaker is None else speaker.identity
+        doomed = {
+            entry_id: _sessions_in(fields)
+            for entry_id, fields in page
+            if _belongs(fields or {}, session_ids, identity)
+        }
+        if speaker is not None and doomed:
+            theirs = frozenset(await speaker.others({sid for found in doomed.values() for sid in found}))
+            doomed = {entry_id: found for entry_id, found in doomed.items() if not found & theirs}
         if doomed:
             removed += await redis.xdel(stream, *doomed)
         if len(page) < _READ:
@@ -64,3 +83,13 @@ def _belongs(fields: dict[str, str], session_ids: Collection[str], identity: str
         everything = " ".join(fields.values())
         names = [*session_ids, *([identity] if identity else [])]
         return any(name in everything for name in names)
+
+
+def _sessions_in(fields: dict[str, str]) -> frozenset[str]:
+    """The sessions that an entry names; none of one that can't be read."""
+    try:
+        envelope = json.loads(fields.get(ENVELOPE_FIELD, ""))
+        named = (envelope.get("subject"), (envelope.get("data") or {}).get("session_id"))
+    except (ValueError, AttributeError):
+        return frozenset()
+    return frozenset(str(name).removeprefix("session/") for name in named if name)

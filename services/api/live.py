@@ -1,53 +1,90 @@
-"""Follow a session live: as server-sent events, or until it is what somebody waits for."""
+"""Follow a session live: as server-sent events, or until it is what somebody waits for.
+
+Redis says which session has something new, and carries captions. That may get lost, so the database is
+asked too: once a second, in one query for all sessions that are followed in this process, how they stand,
+and now and then how many turns they have.
+"""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
+from typing import Final
 
 from redis.asyncio import Redis
+from sqlalchemy import func, select
+from sqlmodel import col
 from sse_starlette import ServerSentEvent
 
-from services.api.read import get_session, read_events
-from shared.contracts.keys import NEWS_CHANNEL
-from shared.contracts.sessions import TERMINAL
-from shared.runtime.database import Database
-from shared.runtime.hints import hints
-from shared.runtime.tables import SessionRow
+from services.api import metrics
+from services.api.feed import Feed
+from services.api.news import News
+from services.api.position import Position
+from services.api.problems import Problem, unknown_session
+from services.api.read import get_session
+from services.api.subscriber import Subscriber
+from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
+from shared.runtime.background import Loop
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.logs import get_logger
+from shared.runtime.tables import SessionRow, TranscriptItemRow
 
-# A hint may be lost with its Redis; the database is asked again after this long anyway.
-POLL_INTERVAL_S = 1.0
+log = get_logger(__name__)
+
+POLL_INTERVAL_S: Final = 1.0
+# Turns come by Redis, and so do the hints at them: where one gets through, the other mostly does.
+_COUNT_EVERY: Final = 5
+_BATCH: Final = 500
+_LOOKS_AT_ONCE: Final = 4
+# Of ten connections, and ten more in need. A thousand followers may come at once after a restart.
+_READS_AT_ONCE: Final = 6
 
 
 class Follower:
-    """Wakes this process's subscribers when a hint names their session: one listener for all."""
+    """Serves everybody who follows a session in this process."""
 
-    def __init__(self, *, database: Database, redis: Redis) -> None:
+    def __init__(
+        self, *, database: Database, redis: Redis, now: Clock, captions: bool, max_followers: int
+    ) -> None:
         self._database = database
-        self._redis = redis
-        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._now = now
+        self._captions = captions
+        self._max_followers = max_followers
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
+        self._news = News(redis, on_news=self._on_news, on_caption=self._on_caption)
+        self._feeds: dict[str, Feed] = {}
+        self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
+        self._followers = 0
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._stale: dict[str, None] = {}
+        self._some_stale = asyncio.Event()
 
-    async def run(self) -> None:
-        """Listen for hints, for ever."""
-        async for session_id in hints(self._redis, channel=NEWS_CHANNEL):
-            for wake in self._waiting.get(session_id, ()):
-                wake.set()
+    @property
+    def loops(self) -> dict[str, Loop]:
+        """What has to run for as long as anybody may follow a session."""
+        looks = {f"look-{number}": self._look_for_ever for number in range(_LOOKS_AT_ONCE)}
+        return {"news": self._news.run, "poll": self._poll_for_ever, **looks}
 
-    async def follow(self, session_id: str, *, after: int) -> AsyncIterator[ServerSentEvent]:
-        """Yield the session's events above `after`, and new ones as they come, until it is over."""
-        with self._listening(session_id) as wake:
-            while True:
-                wake.clear()
-                async with self._database.read() as db:
-                    over = (await get_session(db, session_id)).status in TERMINAL
-                    events = await read_events(db, session_id, after=after)
-                for event in events:
-                    after = event.sequence or after
-                    data = event.model_dump_json(exclude_none=True)
-                    yield ServerSentEvent(data=data, event=event.type, id=str(after))
-                if over:
-                    return
-                await _wait(wake, POLL_INTERVAL_S)
+    async def follow(
+        self, session_id: str, *, project: str, after: Position, with_text: bool
+    ) -> AsyncIterator[ServerSentEvent] | None:
+        """What comes after a position, until the session is over; None if nothing will come any more.
+
+        Turns and captions are for those who may read text. Raises `Problem`.
+        """
+        feed = await self._feed(session_id)
+        if feed.project != project:
+            raise unknown_session(session_id)
+        subscriber = Subscriber(feed, after=after, with_text=with_text)
+        if feed.over and subscriber.has_all:
+            return None
+        if self._followers >= self._max_followers:
+            metrics.follower_refused()
+            detail = f"this process serves {self._max_followers} followers already; try again later"
+            raise Problem(503, "too_many_followers", detail, headers={"Retry-After": "5"})
+        return self._serve(subscriber)
 
     async def until(
         self, session_id: str, reached: Callable[[SessionRow], bool], *, timeout_s: float
@@ -63,7 +100,56 @@ class Follower:
                 left = ends - time()
                 if left <= 0 or reached(row):
                     return row
-                await _wait(wake, min(left, POLL_INTERVAL_S))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, POLL_INTERVAL_S)):
+                        await wake.wait()
+
+    async def _serve(self, subscriber: Subscriber) -> AsyncIterator[ServerSentEvent]:
+        with self._subscribed(subscriber):
+            try:
+                async for event in subscriber.events():
+                    yield event
+            except UNREACHABLE as error:
+                # Its client comes back, and says how far it was.
+                log.warning("follower_let_go", session_id=subscriber.feed.session_id, error=repr(error))
+
+    @contextmanager
+    def _subscribed(self, subscriber: Subscriber) -> Iterator[None]:
+        # Since it was made, the feed may have been forgotten, or read anew by another.
+        session_id = subscriber.feed.session_id
+        subscriber.feed = self._feeds.setdefault(session_id, subscriber.feed)
+        self._subscribers[session_id].add(subscriber)
+        self._count(1, session_id)
+        try:
+            yield
+        finally:
+            self._subscribers[session_id].discard(subscriber)
+            if not self._subscribers[session_id]:
+                del self._subscribers[session_id]
+            self._count(-1, session_id)
+
+    def _count(self, change: int, session_id: str) -> None:
+        self._followers += change
+        metrics.followers(self._followers)
+        readers = [one for one in self._subscribers.get(session_id, ()) if one.with_text]
+        self._news.want(session_id, wanted=self._captions and bool(readers))
+
+    async def _feed(self, session_id: str) -> Feed:
+        feed = self._feeds.get(session_id)
+        if feed is not None and session_id in self._subscribers:
+            return feed  # it is kept up to date
+        if feed is None:
+            # In its place before it is read: what is hinted at meanwhile is looked at afterwards.
+            feed = self._feeds[session_id] = Feed(
+                session_id, database=self._database, reading=self._reading, now=self._now
+            )
+        try:
+            await feed.look()
+        except BaseException:
+            if session_id not in self._subscribers:
+                self._feeds.pop(session_id, None)
+            raise
+        return feed
 
     @contextmanager
     def _listening(self, session_id: str) -> Iterator[asyncio.Event]:
@@ -77,8 +163,82 @@ class Follower:
             if not self._waiting[session_id]:
                 del self._waiting[session_id]
 
+    def _on_news(self, session_id: str) -> None:
+        for wake in self._waiting.get(session_id, ()):
+            wake.set()
+        if session_id in self._feeds:
+            self._look_at(session_id)
 
-async def _wait(wake: asyncio.Event, timeout_s: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await wake.wait()
+    def _on_caption(self, session_id: str, text: str) -> None:
+        feed = self._feeds.get(session_id)
+        if feed is None or feed.erased:
+            return
+        try:
+            envelope = Envelope.model_validate_json(text)
+            caption = envelope.event()
+        except (ValueError, UnknownEvent):
+            return  # of a later version, or a stranger's
+        if not isinstance(caption, CaptionChanged) or caption.session_id != session_id:
+            return
+        for subscriber in self._subscribers.get(session_id, ()):
+            if subscriber.with_text:
+                subscriber.caption(envelope, caption)
+
+    def _look_at(self, session_id: str) -> None:
+        self._stale[session_id] = None
+        self._some_stale.set()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await self._some_stale.wait()
+            session_id = next(iter(self._stale), None)
+            if session_id is None:
+                self._some_stale.clear()
+                continue
+            del self._stale[session_id]
+            if (feed := self._feeds.get(session_id)) is None:
+                continue
+            try:
+                await feed.look()
+            except (Problem, *UNREACHABLE) as error:
+                log.warning("session_not_looked_at", session_id=session_id, error=repr(error))
+                continue  # it is still behind at the next poll
+            for subscriber in self._subscribers.get(session_id, ()):
+                subscriber.wake.set()
+
+    async def _poll_for_ever(self) -> None:
+        unfollowed: set[str] = set()
+        for turn in count():
+            await asyncio.sleep(POLL_INTERVAL_S)
+            # Not the first time, since a follower may be on his way.
+            unfollowed, before = self._feeds.keys() - self._subscribers.keys(), unfollowed
+            for session_id in unfollowed & before:
+                del self._feeds[session_id]
+            try:
+                followed = list(self._feeds)
+                for start in range(0, len(followed), _BATCH):
+                    await self._poll(followed[start : start + _BATCH], turns_too=turn % _COUNT_EVERY == 0)
+            except UNREACHABLE as error:
+                log.warning("followed_sessions_not_polled", error=repr(error))
+
+    async def _poll(self, session_ids: Sequence[str], *, turns_too: bool) -> None:
+        row, item = SessionRow, TranscriptItemRow
+        states = select(
+            col(row.id), col(row.status), col(row.last_sequence), col(row.transcript_erased_at)
+        ).where(col(row.id).in_(session_ids))
+        counts = (
+            select(col(item.session_id), func.count().label("number"))
+            .where(col(item.session_id).in_(session_ids))
+            .group_by(col(item.session_id))
+        )
+        async with self._database.read() as db:
+            found = (await db.execute(states)).all()
+            turns = {row.session_id: row.number for row in await db.execute(counts)} if turns_too else None
+        for session_id, status, sequence, erased_at in found:
+            feed = self._feeds.get(session_id)
+            if feed is None:
+                continue
+            same = (status, sequence, erased_at is not None) == (feed.status, feed.sequence, feed.erased)
+            fewer_or_more = turns is not None and turns.get(session_id, 0) != feed.turns
+            if not same or fewer_or_more or feed.ending:
+                self._look_at(session_id)

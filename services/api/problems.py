@@ -5,17 +5,21 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
+from services.api import metrics
+from services.api.catalogue import CATALOGUE, TYPE_PREFIX
 from shared.runtime.database import UNREACHABLE
 from shared.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "/problems/"
+TRACE_HEADER = "X-Request-Id"
 
 _TITLES = {
     400: "Bad request",
@@ -27,6 +31,7 @@ _TITLES = {
     413: "Too large",
     415: "Unsupported media type",
     422: "Invalid request",
+    429: "Too many requests",
     500: "Internal error",
     503: "Not available",
 }
@@ -41,12 +46,16 @@ class ProblemDetails(BaseModel):
     detail: str
     instance: str
     code: str
+    trace_id: str
+    session_id: str | None = None
     errors: list[dict[str, str]] | None = None
 
 
-_DOCUMENTED: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
+PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}
+_DOCUMENTED: dict[str, Any] = {"content": PROBLEM_CONTENT}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": _TITLES[status], **_DOCUMENTED} for status in (404, 409, 422, 503)
+    status: {"description": _TITLES[status], **_DOCUMENTED}
+    for status in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 }
 
 
@@ -95,63 +104,81 @@ def unknown_session(session_id: str) -> Problem:
     return Problem(404, "session_not_found", f"there is no session {session_id}")
 
 
+def database_unavailable(error: Exception) -> Problem:
+    """The database can't be reached."""
+    log.error("database_unavailable", error=repr(error))
+    detail = "the database can't be reached; try again in a few seconds"
+    return Problem(503, "database_unavailable", detail, headers={"Retry-After": "2"})
+
+
+def answer(request: Request, problem: Problem) -> JSONResponse:
+    """The problem as an answer to the request."""
+    code, status = problem.code, problem.status
+    entry = CATALOGUE.get(code)
+    trace_id = getattr(request.state, "trace_id", "")
+    about = {"session_id": request.path_params["session_id"]} if "session_id" in request.path_params else {}
+    body = {
+        "type": f"{TYPE_PREFIX}{code}",
+        "title": entry.title if entry else _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": problem.detail,
+        "instance": request.url.path,
+        "code": code,
+        "trace_id": trace_id,
+        **about,
+        **problem.extra,
+    }
+    metrics.problem_answered(code)
+    headers = {**(problem.headers or {}), TRACE_HEADER: trace_id}
+    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
 
     @app.exception_handler(Problem)
     async def _(request: Request, problem: Problem) -> JSONResponse:
-        return _response(
-            request, problem.status, problem.code, problem.detail, problem.headers, **problem.extra
-        )
+        return answer(request, problem)
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, invalid: RequestValidationError) -> JSONResponse:
         errors = [{"field": _field(fault), "problem": fault["msg"]} for fault in invalid.errors()]
         summary = "; ".join(f"{e['field']}: {e['problem']}" for e in errors)
-        return _response(request, 422, "invalid_request", summary, errors=errors)
+        return answer(request, Problem(422, "invalid_request", summary, errors=errors))
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
-        headers = dict(error.headers) if error.headers else None
-        return _response(request, error.status_code, code, str(error.detail), headers)
+        headers = dict(error.headers) if error.headers else {}
+        if error.status_code == 405:  # the framework names the methods of the first route only
+            headers["Allow"] = ", ".join(_methods_of(app, request.scope["path"]))
+        return answer(request, Problem(error.status_code, code, str(error.detail), headers=headers))
 
-    async def database_unavailable(request: Request, error: Exception) -> JSONResponse:
-        log.error("database_unavailable", error=repr(error))
-        detail = "the database can't be reached; try again in a few seconds"
-        return _response(request, 503, "database_unavailable", detail, {"Retry-After": "2"})
+    async def unreachable(request: Request, error: Exception) -> JSONResponse:
+        return answer(request, database_unavailable(error))
 
     for kind in UNREACHABLE:
-        app.add_exception_handler(kind, database_unavailable)
+        app.add_exception_handler(kind, unreachable)
 
     @app.exception_handler(DBAPIError)
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
-        log.error("request_failed", path=request.url.path, exc_info=error)
-        return _response(request, 500, "internal_error", "something went wrong on our side; it is logged")
+        trace_id = getattr(request.state, "trace_id", None)
+        log.error("request_failed", path=request.url.path, trace_id=trace_id, exc_info=error)
+        detail = "something went wrong on our side; it is logged"
+        return answer(request, Problem(500, "internal_error", detail))
+
+
+def _methods_of(app: FastAPI, path: str) -> list[str]:
+    """The methods that some route takes at this path."""
+    found: set[str] = set()
+    for route in iter_route_contexts(app.routes):
+        if route.path and compile_path(route.path)[0].fullmatch(path):
+            found |= set(route.methods or ())
+    return sorted(found)
 
 
 def _field(fault: dict[str, Any]) -> str:
     if fault["type"] == "json_invalid":  # its location is a position in the text
         return "body"
     return ".".join(str(part) for part in fault["loc"][1:]) or "body"
-
-
-def _response(
-    request: Request,
-    status: int,
-    code: str,
-    detail: str,
-    headers: dict[str, str] | None = None,
-    **extra: Any,
-) -> JSONResponse:
-    body = {
-        "type": f"{TYPE_PREFIX}{code}",
-        "title": _TITLES.get(status, "Error"),
-        "status": status,
-        "detail": detail,
-        "instance": request.url.path,
-        "code": code,
-        **extra,
-    }
-    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)

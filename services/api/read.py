@@ -13,10 +13,18 @@ from shared.runtime.tables import AttemptRow, EventRow, SessionRow
 
 
 async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
-    """Return a session; raises `Problem` if there is none."""
+    """Return a session, whosever it is; raises `Problem` if there is none."""
     # PostgreSQL refuses to even look for a text with NUL in it.
     row = await db.get(SessionRow, session_id) if session_id.isprintable() else None
     if row is None:
+        raise unknown_session(session_id)
+    return row
+
+
+async def session_of(db: AsyncSession, session_id: str, project: str) -> SessionRow:
+    """Return a session of a project; raises `Problem` if it has none of this id, whoever else may."""
+    row = await get_session(db, session_id)
+    if row.project != project:
         raise unknown_session(session_id)
     return row
 
@@ -30,16 +38,19 @@ async def get_attempts(db: AsyncSession, session_id: str) -> list[AttemptRow]:
 async def list_sessions(
     db: AsyncSession,
     *,
+    project: str,
     limit: int,
     cursor: str | None = None,
     status: SessionStatus | None = None,
     canary: bool | None = None,
 ) -> tuple[Sequence[SessionRow], str | None]:
-    """Return up to `limit` sessions older than the cursor, the newest first, and the next cursor.
+    """Return up to `limit` sessions of a project older than the cursor, and the next cursor.
 
-    The cursor is a session id: ids are UUIDv7, so their order is that of their making.
+    The newest come first. The cursor is a session id: ids are UUIDv7, so their order is that of their
+    making.
     """
-    query = select(SessionRow).order_by(col(SessionRow.id).desc()).limit(limit + 1)
+    of_project = select(SessionRow).where(col(SessionRow.project) == project)
+    query = of_project.order_by(col(SessionRow.id).desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(col(SessionRow.id) < cursor)
     if status is not None:
@@ -51,11 +62,15 @@ async def list_sessions(
     return page, page[-1].id if len(rows) > limit else None
 
 
-async def read_events(db: AsyncSession, session_id: str, *, after: int = 0) -> list[Envelope]:
-    """Return a session's events with a sequence number above `after`, in order."""
+async def read_events(
+    db: AsyncSession, session_id: str, *, after: int = 0, up_to: int | None = None
+) -> list[Envelope]:
+    """Return a session's events with a sequence number above `after`, and at most `up_to`, in order."""
     query = (
         select(EventRow)
         .where(col(EventRow.session_id) == session_id, col(EventRow.sequence) > after)
         .order_by(col(EventRow.sequence))
     )
+    if up_to is not None:
+        query = query.where(col(EventRow.sequence) <= up_to)
     return [row.envelope() for row in (await db.scalars(query)).all()]

@@ -13,14 +13,14 @@ from sqlalchemy import and_, delete, select, tuple_, update
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
+from services.api.access import DEFAULT_PROJECT
 from services.api.erase import RETRY, Removed, blank, erase_copies, schedule_again
-from services.api.search import DEFAULT_PROJECT
 from services.api.settings import ApiSettings
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, changed
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
-from shared.runtime.tables import SessionRow, TranscriptItemRow
+from shared.runtime.tables import ApiKeyRow, SessionRow, TranscriptItemRow
 
 log = get_logger(__name__)
 
@@ -58,7 +58,7 @@ class Housekeeping:
             try:
                 if await self._lease.hold():
                     await self.erase_again()
-                    more = await self.delete_old(DEFAULT_PROJECT) > 0
+                    more = sum([await self.delete_old(project) for project in await self.projects()]) > 0
             except (DBAPIError, *UNREACHABLE) as error:
                 log.warning("transcript_housekeeping_interrupted", error=repr(error))
             await asyncio.sleep(0 if more else TICK_S)
@@ -89,6 +89,12 @@ class Housekeeping:
         if removed.turns or removed.stream_entries or removed.dead_letters:
             log.info("late_turns_erased", sessions=len(session_ids), **vars(removed))
         return len(session_ids)
+
+    async def projects(self) -> list[str]:
+        """Every project that may have sessions: the default one, and those that were given a key."""
+        async with self._database.read() as db:
+            named = await db.scalars(select(col(ApiKeyRow.project)).distinct())
+        return sorted({DEFAULT_PROJECT, *named})
 
     async def delete_old(self, project: str) -> int:
         """Delete one batch of turns whose time is over, and return how many rows it touched."""

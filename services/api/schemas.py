@@ -32,6 +32,9 @@ def _text(value: str) -> str:
     return value
 
 
+Text = Annotated[str, AfterValidator(_text)]
+
+
 class StartSession(BaseModel):
     """What a client may say about the session that it wants; all of it optional."""
 

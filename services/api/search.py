@@ -35,7 +35,6 @@ from shared.contracts.sessions import Role
 from shared.runtime.database import Database
 from shared.runtime.tables import SessionRow, TranscriptItemRow, UtcDateTime
 
-DEFAULT_PROJECT: Final = "default"
 # A word that stands in every second turn of millions is no search.
 TIMEOUT_MS: Final = 10_000
 
@@ -132,7 +131,7 @@ async def search_turns(
     order: Order,
     limit: int,
     cursor: str | None,
-    project: str = DEFAULT_PROJECT,
+    project: str,
 ) -> SearchPage:
     """Return up to `limit` turns that match; raises `Problem` for a query or cursor that means nothing."""
     try:

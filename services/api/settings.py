@@ -1,6 +1,6 @@
 """What the API reads from the environment."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import NoDecode
@@ -13,6 +13,8 @@ from shared.contracts.settings import (
     GuaranteeSettings,
     LiveKitSettings,
     LogSettings,
+    StoredTextSettings,
+    WebhookSettings,
 )
 
 
@@ -22,12 +24,32 @@ class ApiSettings(
     BrokerSettings,
     DatabaseSettings,
     GuaranteeSettings,
+    StoredTextSettings,
     LogSettings,
+    WebhookSettings,
 ):
     """Settings of the API."""
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535)
+    api_auth: Literal["off", "keys"] | None = Field(
+        None, description="whether a key is asked for; default: off, and no start where others can reach it"
+    )
+    api_published_on: str | None = Field(
+        None, description="the address under which others reach it, where that is not API_HOST"
+    )
+    api_operations: Literal["keys", "open"] = Field(
+        "keys", description="open: /health, /health/agent and /metrics ask for no key"
+    )
+    api_max_body_bytes: int = Field(524_288, ge=1024)
+    # Of requests in a minute, and of sessions that live at the same time; 0: no limit.
+    requests_per_minute_key: int = Field(600, ge=0)
+    requests_per_minute_project: int = Field(3000, ge=0)
+    requests_per_minute_visitor: int = Field(
+        30, ge=0, description="of one network address with a publishable key"
+    )
+    max_sessions_key: int = Field(500, ge=0)
+    max_sessions_project: int = Field(1000, ge=0)
     livekit_public_url: str | None = Field(
         None, description="the address that clients are told to join at; default: LIVEKIT_URL"
     )
@@ -35,14 +57,26 @@ class ApiSettings(
     allowed_agent_names: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         [], description="agent names a client may ask for; empty: any"
     )
+    allowed_deployments: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+        [], description="LiveKit deployments a client may ask for; empty: none but the default one"
+    )
     allowed_models: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         ["*"], description="model descriptors a client may ask for, as shell patterns"
     )
     allowed_voices: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         ["*"], description="voices a client may ask for, as shell patterns"
     )
+    cors_allowed_origins: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+        [], description="origins whose pages may call the API from a browser; *: any; empty: none"
+    )
+    idempotency_key_ttl_s: int = Field(
+        86_400, ge=60, le=2_592_000, description="seconds for which an Idempotency-Key is remembered"
+    )
     canary_interval_s: float = Field(
         0, ge=0, le=86_400, description="seconds between two canaries, of all replicas together; 0: none"
+    )
+    max_followers: int = Field(
+        2000, ge=1, description="event streams that one process serves at once; more are told to come later"
     )
     transcript_retention_days: int = Field(
         0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"

@@ -2,13 +2,18 @@
 
 import json
 import re
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.api.access import Principal
+from services.api.limits import check_sessions
 from services.api.problems import Problem
+from services.api.rooms import room_of
 from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
 from shared.contracts.events import SessionRequested
@@ -20,6 +25,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.database import Database, is_unique_violation
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.reservations import RELAY_GRACE
 from shared.runtime.sessions import add_session
 from shared.runtime.tables import SessionRow
 
@@ -27,21 +33,36 @@ log = get_logger(__name__)
 
 # LiveKit takes 64 KiB of metadata with a dispatch; the instructions and our own keys need room too.
 MAX_METADATA_BYTES = 32 * 1024
+MAX_METADATA_DEPTH = 32
 # A NUL as JSON writes it, and not a backslash that somebody wrote before "u0000".
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-# By then the relay has enqueued the dispatch, or the sweep has to.
-RELAY_GRACE = timedelta(seconds=1)
+
+
+First = Callable[[AsyncSession, SessionRow], Awaitable[None]]
 
 
 async def start_session(
-    wish: StartSession, *, settings: ApiSettings, database: Database, relay: Relay, now: Clock
+    wish: StartSession,
+    *,
+    asking: Principal,
+    settings: ApiSettings,
+    database: Database,
+    relay: Relay,
+    now: Clock,
+    first: First | None = None,
 ) -> SessionRow:
-    """Write the session that a client asks for, and return it; raises `Problem`."""
-    _check_allowed(wish, settings)
-    row = _new_row(wish, settings, now)
+    """Write the session that a client asks for, and return it; raises `Problem`, and what `first` does.
+
+    first: is called within the session's transaction before anything is written; to raise stops it.
+    """
+    check_allowed(wish, settings)
+    row = new_row(wish, asking, settings, now)
     event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=wish.mode)
     try:
         async with database.write() as db:
+            if first is not None:
+                await first(db, row)
+            await check_sessions(db, asking, settings)
             await add_session(db, row, event=event)
     except IntegrityError as error:
         if not is_unique_violation(error):
@@ -54,13 +75,16 @@ async def start_session(
     return row
 
 
-def _new_row(wish: StartSession, settings: ApiSettings, now: Clock) -> SessionRow:
+def new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: Clock) -> SessionRow:
+    """The row of a session that is requested now."""
     session_id = SessionId(new_id())
     requested_at = now()
     return SessionRow(
         id=session_id,
+        project=asking.project,
+        api_key_id=asking.key_id,
         status=SessionStatus.REQUESTED,
-        room_name=wish.room_name or new_room_name(session_id),
+        room_name=room_of(asking.project, wish.room_name or new_room_name(session_id)),
         room_is_ours=wish.room_name is None,
         agent_name=wish.agent_name or settings.livekit_agent_name,
         mode=wish.mode,
@@ -78,43 +102,66 @@ def _new_row(wish: StartSession, settings: ApiSettings, now: Clock) -> SessionRo
     )
 
 
-def _check_allowed(wish: StartSession, settings: ApiSettings) -> None:
-    _check_metadata(wish.metadata)
+def check_allowed(wish: StartSession, settings: ApiSettings) -> None:
+    """Raise `Problem` where the wish is for something that clients may not have."""
+    check_metadata(wish.metadata)
     if wish.canary and wish.room_name is not None:
-        raise _invalid("room_name", "a canary has a room of its own")
-    names = settings.allowed_agent_names
-    if wish.agent_name and names and wish.agent_name not in names:
-        raise _invalid("agent_name", f"must be one of {', '.join(names)}")
+        raise invalid("room_name", "a canary has a room of its own")
+    check_agent_name(wish.agent_name, settings)
     _check_models(wish.models, settings)
 
 
-def _check_metadata(metadata: dict[str, Any]) -> None:
+def check_agent_name(name: str | None, settings: ApiSettings, *, field: str = "agent_name") -> None:
+    """Raise `Problem` if clients may not ask for this agent."""
+    names = settings.allowed_agent_names
+    if name and names and name not in names:
+        raise invalid(field, f"must be one of {', '.join(names)}")
+
+
+def check_metadata(metadata: dict[str, Any], *, field: str = "metadata") -> None:
+    """Raise `Problem` if the metadata can't be stored, or handed to the agent."""
+    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+        raise invalid(field, f"must be nested at most {MAX_METADATA_DEPTH} deep")
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
         size = len(text.encode())
     except ValueError:
-        raise _invalid("metadata", "must be JSON that can be stored: no NaN, no lone surrogate") from None
+        raise invalid(field, "must be JSON that can be stored: no NaN, no lone surrogate") from None
     if size > MAX_METADATA_BYTES:
-        raise _invalid("metadata", f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
+        raise invalid(field, f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
     if _NUL.search(text):
-        raise _invalid("metadata", "must not contain NUL")
+        raise invalid(field, "must not contain NUL")
     if METADATA_KEY in metadata:
-        raise _invalid("metadata", f"the key {METADATA_KEY!r} is reserved")
+        raise invalid(field, f"the key {METADATA_KEY!r} is reserved")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Level by level: what writes JSON goes down by recursion, and fails far below what a body can hold."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+    return any(isinstance(found, dict | list) for found in level)
 
 
 def _check_models(models: Models, settings: ApiSettings) -> None:
     for field in ("stt", "llm", "tts", "realtime"):
         descriptor = getattr(models, field)
         if descriptor and not _matches(descriptor, settings.allowed_models):
-            raise _invalid(f"models.{field}", f"{descriptor} is not among the allowed models")
+            raise invalid(f"models.{field}", f"{descriptor} is not among the allowed models")
     if models.voice and not _matches(models.voice, settings.allowed_voices):
-        raise _invalid("models.voice", f"{models.voice} is not among the allowed voices")
+        raise invalid("models.voice", f"{models.voice} is not among the allowed voices")
 
 
 def _matches(value: str, patterns: list[str]) -> bool:
     return any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
-def _invalid(field: str, problem: str) -> Problem:
+def invalid(field: str, problem: str) -> Problem:
+    """The request is refused because of one of its fields."""
     errors = [{"field": field, "problem": problem}]
     return Problem(422, "invalid_request", f"{field}: {problem}", errors=errors)

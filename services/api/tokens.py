@@ -8,8 +8,14 @@ from services.api.settings import ApiSettings
 from shared.runtime.tables import SessionRow
 
 
-def mint_participant_token(session: SessionRow, settings: ApiSettings) -> str:
-    """Return a short-lived JWT for this room only.
+def mint_participant_token(
+    session: SessionRow,
+    settings: ApiSettings,
+    *,
+    metadata: str | None = None,
+    attributes: dict[str, str] | None = None,
+) -> str:
+    """Return a short-lived JWT for this room only; `metadata` and `attributes` are the participant's.
 
     It never carries `room_config.agents`: with a dispatch of our own that would make two agents.
     """
@@ -29,4 +35,8 @@ def mint_participant_token(session: SessionRow, settings: ApiSettings) -> str:
     )
     if session.participant_name:
         token = token.with_name(session.participant_name)
+    if metadata:
+        token = token.with_metadata(metadata)
+    if attributes:
+        token = token.with_attributes(attributes)
     return token.to_jwt()

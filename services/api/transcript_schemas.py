@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,11 +13,11 @@ from shared.runtime.tables import TranscriptItemRow
 
 
 class TranscriptState(StrEnum):
-    """Whether more turns are to be expected, and whether the last agent has said how many there were."""
+    """Whether more turns are to be expected, and whether it is known how many there were."""
 
     RUNNING = "running"  # the call goes on, or has ended a moment ago
-    CLOSED = "closed"  # the call is over, and the agent has said how many turns there were
-    UNCLOSED = "unclosed"  # the call is over, and the agent died without saying so
+    CLOSED = "closed"  # the call is over, and of every agent it is known how many turns it had
+    UNCLOSED = "unclosed"  # the call is over, and of an agent that died it is not known
 
 
 class Turn(TranscriptItem):
@@ -42,9 +43,10 @@ class Turn(TranscriptItem):
 class Transcript(BaseModel):
     """The conversation so far, and whether all of it is here.
 
-    `complete` is true when the agent has said how many turns there were and all are here; false when
-    turns are missing; null when that can't be said: while the call runs without a gap, after a crash that
-    left none, and when the turns were deleted. A late turn makes a transcript complete again.
+    `complete` is true when it is known how many turns each agent had and all are here; false when turns
+    are missing; null when that can't be said: while the call runs without a gap, after a crash that nobody
+    has counted and that left none, and when the turns were deleted. A late turn makes a transcript complete
+    again.
     """
 
     session_id: str
@@ -58,6 +60,12 @@ class Transcript(BaseModel):
     items: list[Turn]
     next_after_seq: int | None = Field(description="`after_seq` of the next page; null on the last")
     summary: Summary | None = Field(description="of the whole conversation; on the first page only")
+
+
+class Messages(BaseModel):
+    """The conversation as `?format=openai` gives it: what OpenAI's chat interface takes."""
+
+    messages: list[dict[str, Any]]
 
 
 class SnippetPart(BaseModel):

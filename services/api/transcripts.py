@@ -7,14 +7,15 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime
 
+from services.api.access import Admin, TranscriptsReader
 from services.api.bootstrap import services_of
 from services.api.conversation import call_started_at, each_turn, read_conversation
 from services.api.erase import erase_participant, erase_session
 from services.api.export import EXPORTS, MEDIA_TYPES, Export, Format, file_name, wanted_format
 from services.api.problems import PROBLEMS
-from services.api.read import get_session
+from services.api.read import session_of
 from services.api.search import Filters, Order, search_turns
-from services.api.transcript_schemas import Erasure, ErasureRequest, SearchPage, Transcript
+from services.api.transcript_schemas import Erasure, ErasureRequest, Messages, SearchPage, Transcript
 from shared.contracts.sessions import Role
 from shared.runtime.clock import utc_now
 
@@ -42,12 +43,13 @@ Time = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
 @router.get(
     "/v1/sessions/{session_id}/transcript",
     summary="Read the conversation",
-    response_model=Transcript,
+    response_model=Transcript | Messages,
     responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES}}},
 )
 async def transcript(
     *,
     request: Request,
+    asking: TranscriptsReader,
     session_id: str,
     format: Annotated[Format | None, Query(description="default: by the Accept header, or json")] = None,
     limit: Annotated[int, Query(ge=1, le=5000, description="of JSON; exports are whole")] = 1000,
@@ -59,8 +61,10 @@ async def transcript(
     wanted = wanted_format(format, accept)
     async with database.read() as db:
         if wanted is Format.JSON:
-            return await read_conversation(db, session_id, limit=limit, after_seq=after_seq, now=utc_now())
-        session = await get_session(db, session_id)
+            return await read_conversation(
+                db, session_id, project=asking.project, limit=limit, after_seq=after_seq, now=utc_now()
+            )
+        session = await session_of(db, session_id, asking.project)
         started_at = await call_started_at(db, session)
     export: Export = EXPORTS[wanted]
     turns = each_turn(database, session_id, started_at)
@@ -76,18 +80,24 @@ async def transcript(
 
 
 @router.delete("/v1/sessions/{session_id}/transcript", summary="Erase the text of a conversation")
-async def erase(request: Request, session_id: str) -> Erasure:
+async def erase(request: Request, asking: Admin, session_id: str) -> Erasure:
     """Erase what was said, wherever it is kept, for ever. When, by whom and how long stays."""
     services = services_of(request)
-    return await erase_session(session_id, database=services.database, redis=services.redis, now=utc_now)
+    return await erase_session(
+        session_id, project=asking.project, database=services.database, redis=services.redis, now=utc_now
+    )
 
 
 @router.post("/v1/erasures", summary="Erase what was said with a participant")
-async def erase_by_participant(request: Request, wish: ErasureRequest) -> Erasure:
+async def erase_by_participant(request: Request, asking: Admin, wish: ErasureRequest) -> Erasure:
     """Erase the text of every session in which the participant took part."""
     services = services_of(request)
     return await erase_participant(
-        wish.participant_identity, database=services.database, redis=services.redis, now=utc_now
+        wish.participant_identity,
+        project=asking.project,
+        database=services.database,
+        redis=services.redis,
+        now=utc_now,
     )
 
 
@@ -95,6 +105,7 @@ async def erase_by_participant(request: Request, wish: ErasureRequest) -> Erasur
 async def search(
     *,
     request: Request,
+    asking: TranscriptsReader,
     q: Annotated[str, Query(max_length=500, description='words, "phrases", -not, OR')],
     since: Time | None = None,
     until: Time | None = None,
@@ -114,4 +125,5 @@ async def search(
         order=order,
         limit=limit,
         cursor=cursor,
+        project=asking.project,
     )

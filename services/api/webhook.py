@@ -4,7 +4,8 @@ A webhook is never proof. LiveKit waits for the answer before it sends the room'
 answer goes out as soon as the receipt is committed.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from livekit import api
@@ -22,6 +23,7 @@ from shared.contracts.sessions import LIVE, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.logs import get_logger
+from shared.runtime.reservations import request_reserved
 from shared.runtime.tables import AttemptRow, SessionRow, WebhookReceiptRow
 
 log = get_logger(__name__)
@@ -49,14 +51,24 @@ def verify_webhook(body: bytes, authorization: str | None, receiver: api.Webhook
         raise Problem(401, "webhook_forged", detail) from None
 
 
-async def receive_webhook(event: WebhookEvent, *, database: Database, now: Clock) -> list[str]:
-    """Remember the event and return the sessions to look at; a repeated event names none.
+@dataclass(frozen=True)
+class Received:
+    """What follows from an event: sessions to look at now, and sessions that are requested by it."""
+
+    to_look_at: Sequence[str] = ()
+    requested: Sequence[str] = ()
+
+
+async def receive_webhook(
+    event: WebhookEvent, *, database: Database, join_budget_s: float, now: Clock
+) -> Received:
+    """Remember the event and return what follows; from a repeated event, nothing does.
 
     An event that can't change anything is not even remembered: LiveKit sends several for each track.
     """
     if event.event not in _OF_INTEREST:
         metrics.webhook_received("of_no_interest")
-        return []
+        return Received()
     insert = postgresql.insert if not database.is_sqlite else sqlite.insert
     receipt = insert(WebhookReceiptRow).values(
         id=event.id, event=event.event, room_name=event.room.name or None, received_at=now()
@@ -64,8 +76,11 @@ async def receive_webhook(event: WebhookEvent, *, database: Database, now: Clock
     async with database.write() as db:
         if not await changed(db, receipt.on_conflict_do_nothing()):
             metrics.webhook_received("repeated")
-            return []
-        sessions = await _live_sessions(db, event.room.name) if event.room.name else []
+            return Received()
+        live = await _live_sessions(db, event.room.name) if event.room.name else []
+        sessions = [session_id for session_id, _ in live]
+        reserved = [session_id for session_id, status in live if status == SessionStatus.RESERVED]
+        requested = await _request(db, reserved, event, join_budget_s, now()) if reserved else []
         if sessions and _is_arrival_of(event, _PEOPLE):
             await _caller_joined(db, sessions, now())
         due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
@@ -75,11 +90,28 @@ async def receive_webhook(event: WebhookEvent, *, database: Database, now: Clock
             await _agent_joined(db, sessions, event.participant)
     metrics.webhook_received("accepted")
     # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
-    return sessions if event.event in DEPARTURES or _is_arrival_of(event, _AGENTS) else []
+    looks = event.event in DEPARTURES or _is_arrival_of(event, _AGENTS)
+    return Received(to_look_at=sessions if looks else (), requested=requested)
 
 
 def _is_arrival_of(event: WebhookEvent, kinds: Collection[int]) -> bool:
     return event.event == "participant_joined" and event.participant.kind in kinds
+
+
+async def _request(
+    db: AsyncSession, reserved: Sequence[str], event: WebhookEvent, join_budget_s: float, now: datetime
+) -> list[str]:
+    """The caller of these reservations is in the room, or on his way: nobody else makes it."""
+    joined = _is_arrival_of(event, _PEOPLE)
+    if not joined and event.event != "room_started":
+        return []
+    rows = (await db.scalars(select(SessionRow).where(col(SessionRow.id).in_(reserved)))).all()
+    return [
+        row.id
+        for row in rows
+        if row.status == SessionStatus.RESERVED
+        and await request_reserved(db, row, join_budget_s=join_budget_s, now=now, joined=joined)
+    ]
 
 
 async def _caller_joined(db: AsyncSession, sessions: list[str], now: datetime) -> None:
@@ -108,11 +140,12 @@ async def _agent_joined(db: AsyncSession, sessions: list[str], agent: Participan
     )
 
 
-async def _live_sessions(db: AsyncSession, room_name: str) -> list[str]:
-    live = select(col(SessionRow.id)).where(
+async def _live_sessions(db: AsyncSession, room_name: str) -> list[tuple[str, str]]:
+    """The ids of the room's live sessions, each with its status."""
+    live = select(col(SessionRow.id), col(SessionRow.status)).where(
         col(SessionRow.room_name) == room_name, col(SessionRow.status).in_(LIVE)
     )
-    return list((await db.scalars(live)).all())
+    return [(session_id, status) for session_id, status in await db.execute(live)]
 
 
 def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:

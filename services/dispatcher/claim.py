@@ -6,10 +6,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from services.dispatcher.number import next_seq, takes_over
 from shared.contracts.causes import Cause
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
@@ -116,7 +117,9 @@ class Ledger:
             if current is not None and current.outcome is None:
                 # A Celery worker died in the middle of this attempt: go on with it.
                 won = await claim(db, row, **lease)
-                return Claim(row, _order(row, current.first_seq), unsure=True) if won else None
+                goes_on = await takes_over(db, row.id)
+                order = _order(row, current.first_seq, takes_over=goes_on)
+                return Claim(row, order, unsure=True) if won else None
             number = row.attempt + 1
             # A worker that was full after all is no try: a session may wait as long as its budget lasts.
             untried = current is not None and current.cause in FULL
@@ -133,9 +136,10 @@ class Ledger:
                     await record(db, row.id, event, now=now)
             if not won:
                 return None
-            first_seq = await _next_seq(db, row.id)
+            first_seq = await next_seq(db, row.id)
             db.add(AttemptRow(session_id=row.id, number=number, started_at=now, first_seq=first_seq))
-        return Claim(row, _order(row, first_seq), unsure=False)
+            order = _order(row, first_seq, takes_over=await takes_over(db, row.id))
+        return Claim(row, order, unsure=False)
 
     async def accepted(self, claimed: Claim, dispatch_id: str) -> bool:
         """LiveKit took the dispatch. False if the session has moved on meanwhile."""
@@ -222,14 +226,7 @@ async def _attempt(db: AsyncSession, row: SessionRow) -> AttemptRow:
     return attempt
 
 
-async def _next_seq(db: AsyncSession, session_id: str) -> int:
-    last = await db.scalar(
-        select(func.max(TranscriptItemRow.seq)).where(col(TranscriptItemRow.session_id) == session_id)
-    )
-    return (last or 0) + 1
-
-
-def _order(row: SessionRow, first_seq: int) -> DispatchOrder:
+def _order(row: SessionRow, first_seq: int, *, takes_over: bool) -> DispatchOrder:
     return DispatchOrder(
         session_id=SessionId(row.id),
         attempt=row.attempt,
@@ -237,6 +234,7 @@ def _order(row: SessionRow, first_seq: int) -> DispatchOrder:
         models=Models.model_validate(row.models),
         instructions=row.instructions,
         first_seq=first_seq,
+        takes_over=takes_over,
         canary=row.canary,
     )
 

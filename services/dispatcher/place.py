@@ -32,7 +32,10 @@ async def place_dispatch(
     if claim.fresh_room or not await rooms.room_exists(name):
         # Creating the room with its agent is one call, and keeps unnamed workers out of it.
         ours = RoomAgentDispatch(
-            agent_name=claim.row.agent_name, metadata=metadata, attributes=order.attributes()
+            agent_name=claim.row.agent_name,
+            metadata=metadata,
+            attributes=order.attributes(),
+            deployment=claim.row.deployment or "",
         )
         await rooms.create_room(
             name,
@@ -51,6 +54,7 @@ async def place_dispatch(
         agent_name=claim.row.agent_name,
         metadata=metadata,
         attributes=order.attributes(),
+        deployment=claim.row.deployment or "",
     )
     return created.id
 

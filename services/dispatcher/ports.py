@@ -29,7 +29,13 @@ class Rooms(Protocol):
     async def dispatches(self, name: str) -> list[AgentDispatch]: ...
 
     async def create_dispatch(
-        self, name: str, *, agent_name: str, metadata: str, attributes: dict[str, str]
+        self,
+        name: str,
+        *,
+        agent_name: str,
+        metadata: str,
+        attributes: dict[str, str],
+        deployment: str = "",
     ) -> AgentDispatch: ...
 
     async def delete_dispatch(self, name: str, dispatch_id: str) -> None: ...

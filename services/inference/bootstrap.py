@@ -62,6 +62,7 @@ def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.A
             transcriber=transcriber,
             new_detector=SileroDetector,
             silence_s=settings.inference_silence_s,
+            interim_s=settings.inference_interim_s,
         ),
         speak=Speak(synthesizer=FliteSynthesizer(path=settings.flite_path)),
         ready=lambda: transcriber.ready,

@@ -1,5 +1,6 @@
-"""The STT's edge: audio in over a WebSocket, one final transcript for each utterance out."""
+"""The STT's edge: audio in over a WebSocket, interim and final transcripts out."""
 
+import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -10,10 +11,13 @@ from aiohttp import web
 from services.inference import metrics
 from services.inference.audio import Resampler, to_samples
 from services.inference.catalogue import Kind, require
-from services.inference.ports import SpeechDetector, Transcriber
+from services.inference.ports import SpeechDetector, Transcriber, Transcript
 from services.inference.refusal import Refusal, malformed
 from services.inference.segment import SAMPLE_RATE, Segmenter, SpeechStarted, Utterance
 from services.inference.sockets import MAX_FRAME_BYTES, Conduct, pcm_of, sample_rate_of
+from shared.runtime.logs import get_logger
+
+_log = get_logger(__name__)
 
 
 class Mark(Enum):
@@ -32,10 +36,12 @@ class Listen:
         transcriber: Transcriber,
         new_detector: Callable[[], SpeechDetector],
         silence_s: float,
+        interim_s: float,
     ) -> None:
         self._transcriber = transcriber
         self._new_detector = new_detector
         self._silence_s = silence_s
+        self._interim_s = interim_s
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Refuse at the upgrade, by status, what can be refused: the client doesn't retry 4xx."""
@@ -46,6 +52,7 @@ class Listen:
             web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES),
             transcriber=self._transcriber,
             segmenter=Segmenter(detector=self._new_detector(), silence_s=self._silence_s),
+            interim_s=self._interim_s,
         )
         return await hearing.run(request)
 
@@ -55,12 +62,30 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
 
     kind: ClassVar[Kind] = Kind.STT
 
-    def __init__(self, ws: web.WebSocketResponse, *, transcriber: Transcriber, segmenter: Segmenter) -> None:
+    def __init__(
+        self,
+        ws: web.WebSocketResponse,
+        *,
+        transcriber: Transcriber,
+        segmenter: Segmenter,
+        interim_s: float,
+    ) -> None:
         super().__init__(ws)
+        self._interim_s = interim_s
+        self._interim: asyncio.Task[None] | None = None
+        self._next_interim_at = 0.0  # second of the stream
         self._transcriber = transcriber
         self._segmenter = segmenter
         self._resampler: Resampler | None = None
         self._language = "en"
+
+    async def run(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve the socket until either side closes it."""
+        try:
+            return await super().run(request)
+        finally:
+            if self._interim is not None:
+                self._interim.cancel()
 
     async def on_frame(self, frame: dict[str, Any]) -> None:
         """Serve the client's frames; unknown ones are skipped, as newer clients may send them."""
@@ -110,6 +135,28 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
             raise malformed("audio before session.create")
         for event in self._segmenter.push(to_samples(self._resampler.push(pcm))):
             await self._work.put(event)
+        self._think_aloud()
+
+    def _think_aloud(self) -> None:
+        """Say what was understood so far, where nobody's final transcript has to wait for that."""
+        busy = self._interim is not None and not self._interim.done()
+        if not self._interim_s or busy or not self._work.empty() or not self._transcriber.idle:
+            return
+        speech = self._segmenter.speech
+        if speech is not None and speech.end >= max(self._next_interim_at, speech.start + self._interim_s):
+            self._next_interim_at = speech.end + self._interim_s
+            self._interim = asyncio.create_task(self._send_interim(speech))
+
+    async def _send_interim(self, speech: Utterance) -> None:
+        try:
+            transcript = await self._transcriber.transcribe(speech.samples, quickly=True)
+            # Never after the final transcript of the same words.
+            if transcript.text and self._segmenter.began == speech.start:
+                await self._send_transcript("interim_transcript", transcript, speech)
+        except ConnectionError:
+            return  # the client has left
+        except Exception:
+            _log.exception("interim_transcript_failed")
 
     async def _finish(self, mark: Mark) -> None:
         utterance = self._segmenter.flush()
@@ -121,8 +168,11 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
         with metrics.engine_work(Kind.STT):
             transcript = await self._transcriber.transcribe(utterance.samples)
         # An empty one is sent too: it tells the client that the speech it was told of has ended.
+        await self._send_transcript("final_transcript", transcript, utterance)
+
+    async def _send_transcript(self, type_: str, transcript: Transcript, utterance: Utterance) -> None:
         await self.send(
-            "final_transcript",
+            type_,
             transcript=transcript.text,
             language=self._language,
             start=round(utterance.start, 3),

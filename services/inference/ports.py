@@ -41,8 +41,12 @@ class Transcriber(Protocol):
     def ready(self) -> bool:
         """Whether the weights are loaded."""
 
-    async def transcribe(self, speech: Samples) -> Transcript:
-        """Transcribe without blocking the event loop."""
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being transcribed, and nothing waits."""
+
+    async def transcribe(self, speech: Samples, *, quickly: bool = False) -> Transcript:
+        """Transcribe without blocking the event loop; `quickly`, for a first impression."""
 
 
 class SpeechDetector(Protocol):

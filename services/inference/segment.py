@@ -58,6 +58,23 @@ class Segmenter:
         found = [self._hear(window) for window in pending[:whole].reshape(-1, WINDOW)]
         return [event for event in found if event is not None]
 
+    @property
+    def began(self) -> float | None:
+        """The second of the stream at which the utterance that goes on began; None between utterances."""
+        return None if self._utterance is None else self._start * WINDOW_S
+
+    @property
+    def speech(self) -> Utterance | None:
+        """What was said so far of an utterance that goes on; None while nobody speaks."""
+        if self._utterance is None or self._quiet:
+            return None
+        return Utterance(
+            samples=np.concatenate(self._utterance),
+            offset=(self._heard - len(self._utterance)) * WINDOW_S,
+            start=self._start * WINDOW_S,
+            end=self._heard * WINDOW_S,
+        )
+
     def flush(self) -> Utterance | None:
         """End the utterance that is going on, if one is."""
         return None if self._utterance is None else self._finish()

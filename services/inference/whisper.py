@@ -5,6 +5,7 @@ import importlib.resources
 import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from services.inference.ports import EngineMissing, Samples, Transcript
 
 SAMPLE_RATE = 16_000
+BEAM_SIZE = 5
 LEAST_CONFIDENCE = math.exp(-1.5)  # below it, the text on clear speech is a guess at noise
 SURELY_SILENT = 0.8  # Whisper's own probability that nobody spoke,
 UNSURE = math.exp(-0.7)  # believed only if its text is doubtful too
@@ -26,6 +28,7 @@ class WhisperTranscriber:
     def __init__(self, *, model_path: Path | None = None) -> None:
         self._model_path = model_path
         self._model: Any = None
+        self._asked = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="whisper")
 
     @property
@@ -38,13 +41,30 @@ class WhisperTranscriber:
         loop = asyncio.get_running_loop()
         self._model = await loop.run_in_executor(self._thread, self._open)
 
-    async def transcribe(self, speech: Samples) -> Transcript:
+    @property
+    def idle(self) -> bool:
+        """Whether the thread has nothing to do."""
+        return self._asked == 0
+
+    async def transcribe(self, speech: Samples, *, quickly: bool = False) -> Transcript:
         """Transcribe one utterance; what is still waiting when its caller leaves is dropped."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, speech)
+        self._asked += 1
+        work = self._thread.submit(self._run, speech, beam_size=1 if quickly else BEAM_SIZE)
+        loop = asyncio.get_running_loop()
+        # Not when its caller leaves: what runs goes on in its thread.
+        work.add_done_callback(lambda _: self._tell_done(loop))
+        return await asyncio.wrap_future(work)
 
     def close(self) -> None:
         """Drop what waits. The utterance being worked on ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _tell_done(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(self._done)
+
+    def _done(self) -> None:
+        self._asked -= 1
 
     def _open(self) -> Any:
         try:
@@ -65,8 +85,8 @@ class WhisperTranscriber:
         list(_segments(model, np.zeros(SAMPLE_RATE, np.float32)))  # the first run is slower
         return model
 
-    def _run(self, speech: Samples) -> Transcript:
-        segments = [s for s in _segments(self._model, speech) if _is_speech(s)]
+    def _run(self, speech: Samples, *, beam_size: int) -> Transcript:
+        segments = [s for s in _segments(self._model, speech, beam_size) if _is_speech(s)]
         text = " ".join(s.text.strip() for s in segments).strip()
         if not any(character.isalnum() for character in text):
             return _NOTHING
@@ -75,11 +95,11 @@ class WhisperTranscriber:
         return Transcript(text=text, confidence=math.exp(min(logprob, 0.0)))
 
 
-def _segments(model: Any, speech: Samples) -> list[Any]:
+def _segments(model: Any, speech: Samples, beam_size: int = BEAM_SIZE) -> list[Any]:
     segments, _ = model.transcribe(
         speech,
         language="en",
-        beam_size=5,
+        beam_size=beam_size,
         temperature=0.0,
         condition_on_previous_text=False,
         without_timestamps=True,  # with word times, it took twice as long and added phantom words

@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
-from services.transcripts.watermark import MAX_SEQ
 from shared.contracts.events import Envelope, TurnFinished, UnknownEvent
 from shared.contracts.keys import ENVELOPE_FIELD
 from shared.runtime.streams import Entry
+from shared.runtime.watermark import MAX_SEQ
 
 
 class Reason(StrEnum):

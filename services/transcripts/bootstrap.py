@@ -7,14 +7,15 @@ from services.transcripts.consume import Consumer
 from services.transcripts.redact import load_redactor, prepare_text
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
-from services.transcripts.watermark import publish_stored
 from shared.contracts.events import TurnFinished
-from shared.contracts.keys import TURNS_STREAM
+from shared.contracts.keys import NEWS_CHANNEL, TURNS_STREAM
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
+from shared.runtime.hints import give_hints
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
+from shared.runtime.watermark import publish_stored
 
 GROUP = "transcripts"
 
@@ -33,6 +34,8 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
         await dead_letter(redis, TURNS_STREAM, entry, reason)
 
     async def tell_stored(turns: Sequence[TurnFinished]) -> None:
+        # Who follows a session waits for this, an agent's worker for the other.
+        await give_hints(redis, {turn.session_id for turn in turns}, channel=NEWS_CHANNEL)
         await publish_stored(redis, turns)
 
     try:

@@ -85,7 +85,8 @@ class Consumer:
                 await self._dead_letter(entry, refusal.reason, refusal.detail)
             async with self._storing:
                 stored, new = await self._store(await self._of_their_projects(admitted))
-            await self._tell_stored([parsed.turn for parsed in stored])
+            # What was set aside is told too: its sender must not send it for ever.
+            await self._tell_stored([parsed.turn for parsed in admitted])
         except Exception as error:
             # Not acknowledged, so it comes again; what comes after it is handled meanwhile.
             expected = isinstance(error, UNREACHABLE)

@@ -12,6 +12,7 @@ from services.verifier.liveness import Liveness
 from services.verifier.patience import Patience
 from services.verifier.proofs import Proofs
 from services.verifier.reports import Reports
+from services.verifier.reservations import Reservations
 from services.verifier.rulings import Rulings
 from services.verifier.settings import VerifierSettings
 from services.verifier.sweep import Sweep
@@ -112,6 +113,14 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     if settings.celery_broker_url.startswith(("redis", "unix")):
         broker = connect_redis(settings.celery_broker_url)
     gauger = Gauger(database=database, redis=redis, broker=broker, holder=me, now=utc_now)
+    reservations = Reservations(
+        database=database,
+        rooms=livekit,
+        relay=relay,
+        join_budget_s=settings.join_budget_s,
+        holder=me,
+        now=utc_now,
+    )
 
     async def fell_silent(session_id: str) -> None:
         if not waker.wake(session_id):
@@ -125,6 +134,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
             liveness=lambda: liveness.run(fell_silent),
             sweep=sweep.run,
             gauges=gauger.run,
+            reservations=reservations.run,
         ):
             yield Services(
                 rulings=rulings,

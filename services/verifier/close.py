@@ -41,7 +41,8 @@ class Closer:
             return
         with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
             await set_fence(self._redis, row.id, FENCE_CLOSED)
-            if row.attempt == 0:
+            # In a room of its own there may be a caller, with a token and without an agent.
+            if row.attempt == 0 and not row.room_is_ours:
                 await self._rulings.look_again(row, at=None)
                 return
             try:

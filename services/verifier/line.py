@@ -30,7 +30,7 @@ from shared.runtime.logs import get_logger
 from shared.runtime.registry import Fleet, read_fleet
 from shared.runtime.slots import reserve
 from shared.runtime.tables import SessionRow
-from shared.runtime.waiting import FULL, is_waiting
+from shared.runtime.waiting import FULL, IN_LINE, is_waiting
 
 log = get_logger(__name__)
 
@@ -49,8 +49,14 @@ class Waiting:
     """A session in a line."""
 
     session_id: str
+    requested_at: datetime
     agent_name: str
     waiting_for: Cause
+
+    @property
+    def place(self) -> tuple[datetime, str]:
+        """Who is older goes first."""
+        return self.requested_at, self.session_id
 
 
 class Line:
@@ -96,10 +102,11 @@ class Line:
 
     async def _first_in_lines(self, now: datetime) -> Sequence[Waiting]:
         """The first of each agent name's line, all in the order of their requests."""
-        place = func.row_number().over(partition_by=col(SessionRow.agent_name), order_by=col(SessionRow.id))
+        place = func.row_number().over(partition_by=col(SessionRow.agent_name), order_by=IN_LINE)
         lines = (
             select(
                 col(SessionRow.id),
+                col(SessionRow.requested_at),
                 col(SessionRow.agent_name),
                 col(SessionRow.waiting_for),
                 place.label("place"),
@@ -108,12 +115,12 @@ class Line:
             .subquery()
         )
         first = (
-            select(lines.c.id, lines.c.agent_name, lines.c.waiting_for)
+            select(lines.c.id, lines.c.requested_at, lines.c.agent_name, lines.c.waiting_for)
             .where(lines.c.place <= MOST_AT_ONCE)
-            .order_by(lines.c.id)
+            .order_by(lines.c.requested_at, lines.c.id)
         )
         async with self._database.read() as db:
-            return [Waiting(*found[:2], Cause(found[2])) for found in await db.execute(first)]
+            return [Waiting(*found[:3], Cause(found[3])) for found in await db.execute(first)]
 
     async def _choose(self, waiting: Sequence[Waiting], fleet: Fleet | None, now: datetime) -> list[Waiting]:
         chosen: list[Waiting] = []
@@ -124,7 +131,7 @@ class Line:
             chosen += moving[:slots]
             # Without a slot it goes on as well: to wait for one, and to say so.
             chosen += [one for one in moving[slots:] if not _waits_for_slot(one)]
-        return sorted(chosen, key=lambda one: one.session_id)[:MOST_AT_ONCE]
+        return sorted(chosen, key=lambda one: one.place)[:MOST_AT_ONCE]
 
     async def _slots(
         self, agent_name: str, line: Sequence[Waiting], fleet: Fleet | None, now: datetime
@@ -156,12 +163,11 @@ class Line:
         )
         async with self._database.write() as db:
             # Whoever was cancelled meanwhile is not among them.
-            session_ids = sorted((await db.scalars(let_go)).all())
-        for cause, number in Counter(
-            one.waiting_for for one in admitted if one.session_id in session_ids
-        ).items():
+            let_go_ids = set((await db.scalars(let_go)).all())
+        going = [one for one in admitted if one.session_id in let_go_ids]
+        for cause, number in Counter(one.waiting_for for one in going).items():
             metrics.sessions_admitted(cause, number)
-        return session_ids
+        return [one.session_id for one in going]
 
     async def _read_fleet(self, now: datetime) -> Fleet | None:
         try:

@@ -21,6 +21,9 @@ _REPORTS = Counter("agent_reports_total", "Reports of agent workers.", ["step"])
 _DEAD_LETTERS = Counter("agent_reports_dead_lettered_total", "Reports set aside.", ["reason"])
 _WAITING = Gauge("sessions_waiting", "Sessions that wait in line, by what they wait for.", ["cause"])
 _ADMITTED = Counter("sessions_admitted_total", "Sessions let go on from the line.", ["cause"])
+_RESERVATIONS = Counter(
+    "session_reservations_total", "Reservations that were looked at, by what became of them.", ["outcome"]
+)
 _SWEPT = Counter("sweep_enqueued_total", "Sessions that the sweep put back on a queue.", ["task"])
 
 
@@ -64,6 +67,11 @@ def extra_agent_removed() -> None:
 def rooms_collected(number: int) -> None:
     """Rooms were there whose session is over."""
     _COLLECTED.inc(number)
+
+
+def reservation_over(outcome: str) -> None:
+    """A reservation `expired`, or was `used` and no webhook had said so."""
+    _RESERVATIONS.labels(outcome).inc()
 
 
 def verifications_in_flight(number: int) -> None:

@@ -1,5 +1,6 @@
 """What the verifier needs of others."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from livekit.protocol.agent_dispatch import AgentDispatch
@@ -9,7 +10,7 @@ from livekit.protocol.models import ParticipantInfo
 class Rooms(Protocol):
     """LiveKit's rooms and dispatches; every call raises `LiveKitError`."""
 
-    async def room_names(self) -> list[str]: ...
+    async def room_names(self, among: Sequence[str] = ()) -> list[str]: ...
 
     async def room_exists(self, name: str) -> bool: ...
 

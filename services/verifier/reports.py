@@ -29,8 +29,10 @@ from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import record
+from shared.runtime.streams import UNREACHABLE as REDIS_UNREACHABLE
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
 from shared.runtime.tables import AttemptRow, SessionRow
+from shared.runtime.watermark import publish_counted
 
 log = get_logger(__name__)
 
@@ -47,6 +49,8 @@ _DATED_BY = {
 }
 # Steps after which it is worth looking at the room, or at the attempt, without delay.
 _WAKING = {Step.CONNECTED, Step.READY, Step.REJECTED, Step.ERROR, Step.CLOSED}
+# Steps that say how many turns there are.
+_COUNTING = {Step.CLOSED, Step.SETTLED}
 _LEVELS = {
     Step.ACCEPTED: Level.ASSIGNED,
     Step.READY: Level.READY,
@@ -83,6 +87,7 @@ class Reports:
         await self._wake([report for report in reports if report.step == Step.CONNECTED])
         for entry, report, at in parsed:
             await self._store(entry, report, at)
+        await self._tell_counted(reports)
         await self._group.acknowledge(batch)
         await self._wake([report for report in reports if report.step in _WAKING])
         for session_id in {report.session_id for report in reports}:
@@ -99,6 +104,13 @@ class Reports:
             if not is_refused(error):
                 raise
             await self._set_aside(entry, "refused", repr(error))
+
+    async def _tell_counted(self, reports: Sequence[AgentReported]) -> None:
+        """Let agent workers forget the counts that are recorded now, or of no use to anybody."""
+        try:
+            await publish_counted(self._redis, [report for report in reports if report.step in _COUNTING])
+        except REDIS_UNREACHABLE as error:
+            log.warning("counts_not_told", error=repr(error))  # and they are reported again
 
     async def _parse(self, entry: Entry) -> tuple[AgentReported, datetime] | None:
         try:
@@ -134,6 +146,7 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
         # Two agents of one attempt: what becomes of the one that was removed is not our agent's end.
         log.info("report_of_extra_agent", session_id=report.session_id, step=str(report.step))
         return
+    _count(attempt, report, at)
     first_time = _note(attempt, report, at)
     if report.attempt != row.attempt or not first_time:
         return
@@ -143,16 +156,8 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
         await db.execute(
             update(SessionRow).where(col(SessionRow.id) == row.id).values(room_sid=report.room_sid)
         )
-    elif report.step == Step.ERROR and fatal_error(attempt) is not None:
+    elif report.step == Step.CLOSED or (report.step == Step.ERROR and fatal_error(attempt) is not None):
         await _look_now(db, row, now)
-    elif report.step == Step.CLOSED:
-        await _look_now(db, row, now)
-        if report.turns is not None:
-            await db.execute(
-                update(SessionRow)
-                .where(col(SessionRow.id) == row.id)
-                .values(expected_turns=attempt.first_seq - 1 + report.turns)
-            )
 
 
 def _is_of_another_agent(report: AgentReported, row: SessionRow) -> bool:
@@ -181,6 +186,14 @@ async def _look_now(db: AsyncSession, row: SessionRow, now: datetime) -> None:
         .where(col(SessionRow.id) == row.id, col(SessionRow.status) == SessionStatus.ACTIVE)
         .values(next_check_at=now)
     )
+
+
+def _count(attempt: AttemptRow, report: AgentReported, at: datetime) -> None:
+    """Write down how many turns there are; the agent's own word counts for more than its worker's."""
+    if report.step not in _COUNTING or report.turns is None:
+        return
+    if report.step == Step.CLOSED or attempt.expected_turns is None:
+        attempt.expected_turns, attempt.counted_at = report.turns, at
 
 
 def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:

@@ -31,7 +31,13 @@ from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
-from shared.runtime.tables import AttemptRow, EventRow, SessionRow, WebhookReceiptRow
+from shared.runtime.tables import (
+    AttemptRow,
+    EventRow,
+    IdempotencyKeyRow,
+    SessionRow,
+    WebhookReceiptRow,
+)
 
 log = get_logger(__name__)
 
@@ -105,7 +111,7 @@ class Sweep:
         if self._next_chores is None or self._next_chores <= now:
             self._next_chores = now + timedelta(seconds=1)
             await self._relay.publish_overdue()
-            await self._forget_old_receipts(now)
+            await self._forget_what_is_old(now)
         if self._next_collection is None or self._next_collection <= now:
             self._next_collection = now + collect.INTERVAL
             await self._collector.collect()
@@ -174,11 +180,12 @@ class Sweep:
             return tried, evidence
         return Cause.QUEUE_STALLED, {"status": row.status, **waited}
 
-    async def _forget_old_receipts(self, now: datetime) -> None:
+    async def _forget_what_is_old(self, now: datetime) -> None:
         async with self._database.write() as db:
             await db.execute(
                 delete(WebhookReceiptRow).where(col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT)
             )
+            await db.execute(delete(IdempotencyKeyRow).where(col(IdempotencyKeyRow.expires_at) <= now))
 
 
 async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, Any]:

@@ -29,8 +29,9 @@ class PastTurn(BaseModel):
 class DispatchOrder(BaseModel):
     """The reserved part of a dispatch's metadata: which attempt this is and how the agent is set up.
 
-    `first_seq` is the sequence number of the first turn that this attempt's agent publishes. The agent
-    of a canary gets ready and says nothing: nobody listens.
+    `first_seq` is the sequence number of the first turn that this attempt's agent publishes.
+    `takes_over` says that there has been talk before, with an agent that is gone. The agent of a canary
+    gets ready and says nothing: nobody listens.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,12 +42,8 @@ class DispatchOrder(BaseModel):
     models: Models = Models()
     instructions: str | None = None
     first_seq: int = 1
+    takes_over: bool = False
     canary: bool = False
-
-    @property
-    def takes_over(self) -> bool:
-        """Whether there has been talk before, with an agent that is gone."""
-        return self.first_seq > 1
 
     def attributes(self) -> dict[str, str]:
         """Attributes of the dispatch, and of the agent's participant once it has accepted."""

@@ -101,8 +101,18 @@ def wrap(
 # --- What becomes of a session: its history and its outbox ---------------------------------------
 
 
+class SessionReserved(Event):
+    """A token was handed out; an agent is called when its holder joins, until `expires_at`."""
+
+    type: ClassVar[str] = "session.reserved.v1"
+    room_name: str
+    agent_name: str
+    mode: Mode
+    expires_at: datetime
+
+
 class SessionRequested(Event):
-    """A client asked for a session; an agent is wanted."""
+    """A client asked for a session, or joined one that was reserved; an agent is wanted."""
 
     type: ClassVar[str] = "session.requested.v1"
     room_name: str
@@ -232,6 +242,13 @@ class SessionEnded(Event):
     reason: str
 
 
+class SessionExpired(Event):
+    """A reservation that nobody used is over. Nothing is wrong: each page load may make one."""
+
+    type: ClassVar[str] = "session.expired.v1"
+    reason: str
+
+
 class SessionCancelled(Event):
     """The session was over before an agent was in the room: by request, or since the caller had left.
 
@@ -258,6 +275,9 @@ class Step(StrEnum):
     FIRST_SPEECH = "first_speech"  # the agent began to speak
     ERROR = "error"  # something failed; `error` says what
     CLOSED = "closed"  # the job is over; `turns` is how many it published
+    # Told after the death of a job that could not close, of its spool on disk; no step of the job itself,
+    # and no sign of when it ended.
+    SETTLED = "settled"  # `turns` is how many it published
 
 
 class AgentError(BaseModel):
@@ -322,7 +342,38 @@ class TurnFinished(Event):
     extra: dict[str, Any] = {}
 
 
+# --- Webhooks out --------------------------------------------------------------------------------
+
+
+class WebhookTested(Event):
+    """Somebody wants to see whether a webhook endpoint gets its events; its subject is the endpoint."""
+
+    type: ClassVar[str] = "webhook.test.v1"
+    endpoint_id: str
+
+
+# --- What is being said: published live, kept nowhere -----------------------------------------------
+
+
+class CaptionChanged(Event):
+    """The words so far of something that is being said. The turn that comes of it is another event.
+
+    A caption takes the place of the one before with the same `segment_id`; `final` closes the segment.
+    """
+
+    type: ClassVar[str] = "transcript.caption_changed.v1"
+    session_id: SessionId
+    attempt: int
+    segment_id: str
+    role: Role
+    text: str
+    final: bool = False
+    language: str | None = None
+    participant_identity: str | None = None
+
+
 SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
+    SessionReserved,
     SessionRequested,
     SessionWaiting,
     DispatchStarted,
@@ -338,7 +389,14 @@ SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     SessionFailed,
     SessionEnded,
     SessionCancelled,
+    SessionExpired,
 )
 
-_ALL: Final[tuple[type[Event], ...]] = (*SESSION_EVENTS, AgentReported, TurnFinished)
+_ALL: Final[tuple[type[Event], ...]] = (
+    *SESSION_EVENTS,
+    AgentReported,
+    TurnFinished,
+    CaptionChanged,
+    WebhookTested,
+)
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {model.type: model for model in _ALL}

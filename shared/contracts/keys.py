@@ -11,9 +11,15 @@ TURNS_STREAM: Final = "rollcall:turns"  # finished turns, on their way to the da
 DEAD_LETTERS_STREAM: Final = "rollcall:dead-letters"
 ENVELOPE_FIELD: Final = "event"
 
-# Redis pub/sub. A message is a session id: look at its room now; or: it has new events.
+# Redis pub/sub. A message is a session id: look at its room now; or: it has new events or turns.
 HINTS_CHANNEL: Final = "rollcall:hints"
 NEWS_CHANNEL: Final = "rollcall:news"
+
+
+def captions_channel(session_id: str) -> str:
+    """A pub/sub channel of one session: `CaptionChanged` envelopes, for whoever follows it now."""
+    return f"rollcall:captions:{session_id}"
+
 
 # Worker registry: a key per worker with a short expiry, and an index of their ids by last beat.
 WORKER_INDEX: Final = "rollcall:workers"

@@ -6,8 +6,8 @@ variable's name. Values come from the environment, then from a `.env` file.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _url_with(*schemes: str) -> AfterValidator:
@@ -34,7 +34,7 @@ def _split(value: object) -> object:
 CommaSeparated = BeforeValidator(_split)
 """A list written as one variable, its parts separated by commas."""
 
-AgentName = Annotated[str, Field(max_length=128), AfterValidator(_not_padded)]
+AgentName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_not_padded)]
 
 
 class Settings(BaseSettings):
@@ -106,10 +106,53 @@ class DatabaseSettings(Settings):
     ] = Field("sqlite+aiosqlite:///.rollcall/rollcall.db", repr=False)
 
 
+class StoredTextSettings(Settings):
+    """What of a text is stored, and whether it is shown before."""
+
+    transcript_store: Literal["full", "metadata"] = Field(
+        "full", description="metadata: who spoke, when and for how long, and nothing of what was said"
+    )
+    transcript_redactor: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="package.module:function from text to text, called before a turn is stored",
+    )
+    live_captions: bool = Field(
+        True, description="words are shown while they are being said, to who follows the session"
+    )
+
+    @property
+    def captions_allowed(self) -> bool:
+        """Whether captions may be shown: they are not redacted, and are text where none is to be kept."""
+        return self.live_captions and self.transcript_store == "full" and self.transcript_redactor is None
+
+
 class GuaranteeSettings(Settings):
     """How hard and how long an agent is sought."""
 
     dispatch_max_attempts: int = Field(3, ge=1, le=10)
     join_budget_s: float = Field(
         15.0, gt=0, le=600, description="below the 20 s after which LiveKit's client SDKs give up"
+    )
+
+
+def _of_fernet_keys(value: SecretStr) -> SecretStr:
+    keys = value.get_secret_value().split(",")
+    if not all(len(key.strip()) == 44 and key.strip().endswith("=") for key in keys):
+        raise ValueError("must be 32 bytes in base64, or several such keys, separated by commas")
+    return value
+
+
+class WebhookSettings(Settings):
+    """Webhooks out: where they may go, and how their secrets are kept."""
+
+    webhook_allow_private: bool = Field(
+        False, description="also to private, loopback and all other addresses that are not public"
+    )
+    webhook_allow_http: bool = Field(False, description="also without TLS")
+    webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode, CommaSeparated] = Field(
+        [], description="also to addresses in these networks"
+    )
+    webhook_secrets_key: Annotated[SecretStr, AfterValidator(_of_fernet_keys)] | None = Field(
+        None, description="seals the secrets in the database: base64; several: the first seals, all open"
     )

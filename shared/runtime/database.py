@@ -106,11 +106,18 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
         parsed = parsed.set(drivername="postgresql+asyncpg")
     if parsed.drivername.startswith("postgresql"):
         return create_async_engine(
-            parsed, pool_size=pool_size, max_overflow=pool_size, pool_timeout=5, pool_pre_ping=True
+            parsed,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            hide_parameters=True,  # an error is logged, and what people said is none of the log's business
         )
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(parsed, pool_size=pool_size, connect_args={"timeout": 10})
+    engine = create_async_engine(
+        parsed, pool_size=pool_size, hide_parameters=True, connect_args={"timeout": 10}
+    )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

@@ -1,11 +1,11 @@
 """Hints: "look at this session now". They make a poll come sooner and decide nothing; one may be lost.
 
 `HINTS_CHANNEL` is about the room in LiveKit, which costs a call to look at, `NEWS_CHANNEL` about the
-session's events in our database.
+session's events and turns in our database.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -25,6 +25,17 @@ async def give_hint(redis: Redis, session_id: str, *, channel: str = HINTS_CHANN
         await redis.publish(channel, session_id)
     except (RedisError, OSError) as error:
         log.debug("hint_lost", error=repr(error))
+
+
+async def give_hints(redis: Redis, session_ids: Iterable[str], *, channel: str) -> None:
+    """As `give_hint`, of several sessions at once."""
+    try:
+        async with redis.pipeline(transaction=False) as pipe:
+            for session_id in session_ids:
+                pipe.publish(channel, session_id)
+            await pipe.execute()
+    except (RedisError, OSError) as error:
+        log.debug("hints_lost", error=repr(error))
 
 
 async def hints(redis: Redis, *, channel: str = HINTS_CHANNEL) -> AsyncIterator[str]:

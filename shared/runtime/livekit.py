@@ -7,7 +7,7 @@ empty list; calls to a server that is not LiveKit Cloud are made once, so trying
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
@@ -111,9 +111,10 @@ class LiveKit:
         """Close a room and remove everyone from it; `NotFound` if there is none."""
         await self._call("DeleteRoom", lambda: self._api.room.delete_room(room.DeleteRoomRequest(room=name)))
 
-    async def room_names(self) -> list[str]:
-        """The names of all rooms that the server has."""
-        found = await self._call("ListRooms", lambda: self._api.room.list_rooms(room.ListRoomsRequest()))
+    async def room_names(self, among: Sequence[str] = ()) -> list[str]:
+        """The names of the rooms that the server has; `among`: only of these, and not of all."""
+        request = room.ListRoomsRequest(names=among)
+        found = await self._call("ListRooms", lambda: self._api.room.list_rooms(request))
         return [one.name for one in found.rooms]
 
     async def room_exists(self, name: str) -> bool:
@@ -142,7 +143,7 @@ class LiveKit:
         return list(found)
 
     async def create_dispatch(
-        self, name: str, *, agent_name: str, metadata: str, attributes: dict[str, str]
+        self, name: str, *, agent_name: str, metadata: str, attributes: dict[str, str], deployment: str = ""
     ) -> agent_dispatch.AgentDispatch:
         """Dispatch an agent; not idempotent, so look before a second try."""
         request = agent_dispatch.CreateAgentDispatchRequest(
@@ -150,6 +151,7 @@ class LiveKit:
             agent_name=agent_name,
             metadata=metadata,
             attributes=attributes,
+            deployment=deployment,
             # On LiveKit Cloud a dispatch would otherwise be restarted behind our back.
             restart_policy=agent_dispatch.JobRestartPolicy.JRP_NEVER,
         )

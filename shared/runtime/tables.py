@@ -19,6 +19,7 @@ _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in so
 _WAITING = text("waiting_for IS NOT NULL")
 # As SQLAlchemy writes `is_(True)`: SQLite uses the index only for the very same words.
 _CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
+_RESERVED = text("status = 'reserved'")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
 _TRANSCRIPT_KEPT = text("transcript_erased_at IS NULL AND ended_at IS NOT NULL")
@@ -48,14 +49,29 @@ class SessionRow(SQLModel, table=True):
     `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
     until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
     a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
-    `transcript_erased_at` on, no text of the session's turns is stored.
+    `transcript_erased_at` on, no text of the session's turns is stored. A reservation is due never: its
+    `deadline_at` is when it expires, and `requested_at` becomes the moment at which its caller joins.
     """
 
     __tablename__ = "session"
     __table_args__ = (
         Index("ix_session_project_id", "project", "id"),
         Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
-        Index("ix_session_waiting", "agent_name", "id", postgresql_where=_WAITING, sqlite_where=_WAITING),
+        Index(
+            "ix_session_waiting",
+            "agent_name",
+            "requested_at",
+            "id",
+            postgresql_where=_WAITING,
+            sqlite_where=_WAITING,
+        ),
+        Index(
+            "ix_session_reserved",
+            "deadline_at",
+            "id",
+            postgresql_where=_RESERVED,
+            sqlite_where=_RESERVED,
+        ),
         Index("ix_session_room", "room_name", "id"),
         Index(
             "ix_session_canary",
@@ -89,6 +105,7 @@ class SessionRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     project: str = "default"
+    api_key_id: str | None = None
     status: str
     version: int = 1
     last_sequence: int = 0
@@ -96,6 +113,7 @@ class SessionRow(SQLModel, table=True):
     room_is_ours: bool = True
     room_sid: str | None = None
     agent_name: str
+    deployment: str | None = None
     mode: str
     models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
     instructions: str | None = Field(default=None, sa_type=Text)
@@ -115,7 +133,6 @@ class SessionRow(SQLModel, table=True):
     end_reason: str | None = None
     agent_identity: str | None = None
     agent_sid: str | None = None
-    expected_turns: int | None = None
     requested_at: datetime = Field(sa_type=UtcDateTime)
     deadline_at: datetime = Field(sa_type=UtcDateTime)
     next_check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -132,7 +149,11 @@ class SessionRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One try at getting an agent: what LiveKit, the worker and the room said about it."""
+    """One try at getting an agent: what LiveKit, the worker and the room said about it.
+
+    Its agent's turns are numbered from `first_seq`. `expected_turns` is how many there are: its own last
+    word, or what its worker counted after its death; null as long as nobody has said.
+    """
 
     __tablename__ = "dispatch_attempt"
 
@@ -140,6 +161,7 @@ class AttemptRow(SQLModel, table=True):
     number: int = Field(primary_key=True)
     outcome: str | None = None
     first_seq: int = 1
+    expected_turns: int | None = None
     dispatch_id: str | None = None
     job_id: str | None = None
     worker_id: str | None = None
@@ -159,6 +181,7 @@ class AttemptRow(SQLModel, table=True):
     ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    counted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class EventRow(SQLModel, table=True):
@@ -235,6 +258,27 @@ class WebhookReceiptRow(SQLModel, table=True):
     received_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
+class IdempotencyKeyRow(SQLModel, table=True):
+    """A key that a client has sent with a request, and what came of it.
+
+    Written in one transaction with the session that it made. Until `running_until` the first request
+    is being answered; `status` and `answer` are its answer, without the token. A `status` without an
+    `answer` is that of a session just made, which the session itself tells.
+    """
+
+    __tablename__ = "idempotency_key"
+
+    project: str = Field(primary_key=True)
+    route: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    session_id: str
+    running_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    status: int | None = None
+    answer: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
 class LeaseRow(SQLModel, table=True):
     """Who may do a piece of housekeeping, and until when."""
 
@@ -243,3 +287,21 @@ class LeaseRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     holder: str
     expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """Who may ask what. The key itself is not here: only its public id, and a hash of all of it."""
+
+    __tablename__ = "api_key"
+
+    id: str = Field(primary_key=True)
+    project: str
+    kind: str
+    name: str
+    key_hash: str = Field(repr=False)
+    scopes: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
+    origins: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

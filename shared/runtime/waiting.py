@@ -2,13 +2,13 @@
 
 A session that waits has a `waiting_for` and is claimed until its deadline, so that nobody looks at it;
 the line (services/verifier/line.py) takes the claim away when it may go on. Each agent name has a line
-of its own, in the order of the session ids, which is that of the requests.
+of its own, in the order of the requests: for a reservation, that is when its caller joined.
 """
 
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -16,11 +16,21 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.sessions import claim, record
-from shared.runtime.tables import SessionRow
+from shared.runtime.tables import SessionRow, UtcDateTime
 
 # What ends with the next free slot of a worker.
 FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
 _UNDISPATCHED: Final = (SessionStatus.REQUESTED, SessionStatus.DISPATCHING)
+
+
+# The order of a line. Of two requests in one moment, the older id goes first.
+IN_LINE: Final = (col(SessionRow.requested_at), col(SessionRow.id))
+
+
+def _is_before(row: SessionRow) -> ColumnElement[bool]:
+    """Those of the same agent name whose requests are older."""
+    place = tuple_(literal(row.requested_at, UtcDateTime), literal(row.id))
+    return and_(col(SessionRow.agent_name) == row.agent_name, tuple_(*IN_LINE) < place)
 
 
 def is_waiting(now: datetime) -> ColumnElement[bool]:
@@ -41,8 +51,8 @@ async def waits_behind(db: AsyncSession, row: SessionRow, now: datetime) -> Caus
         return None  # it was its turn
     first = (
         select(col(SessionRow.waiting_for))
-        .where(is_waiting(now), col(SessionRow.agent_name) == row.agent_name, col(SessionRow.id) < row.id)
-        .order_by(col(SessionRow.id))
+        .where(is_waiting(now), _is_before(row))
+        .order_by(*IN_LINE)
         .limit(1)
     )
     cause = await db.scalar(first)
@@ -67,7 +77,5 @@ async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
     """Return how far the session is from a worker's free slot: 1 is the next; None if it waits for none."""
     if row.waiting_for not in FULL or row.status not in _UNDISPATCHED:
         return None
-    ahead = select(func.count()).where(
-        _has_waited(), col(SessionRow.agent_name) == row.agent_name, col(SessionRow.id) < row.id
-    )
+    ahead = select(func.count()).where(_has_waited(), _is_before(row))
     return 1 + (await db.scalar(ahead) or 0)

@@ -107,7 +107,7 @@ def test_every_cause_tells_the_operator_what_to_do() -> None:
 
 
 # Variables that only the command line reads; it has no settings class.
-OF_THE_COMMAND_LINE = {"LIVEKIT_SERVER"}
+OF_THE_COMMAND_LINE = {"LIVEKIT_SERVER", "ROLLCALL_URL", "ROLLCALL_API_KEY"}
 
 
 def settings_classes() -> set[type[Settings]]:

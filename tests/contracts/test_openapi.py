@@ -10,6 +10,7 @@ from services.api.settings import ApiSettings
 
 ROUTES = {
     ("post", "/v1/sessions"),
+    ("post", "/v1/token"),
     ("get", "/v1/sessions"),
     ("get", "/v1/sessions/{session_id}"),
     ("delete", "/v1/sessions/{session_id}"),
@@ -18,11 +19,22 @@ ROUTES = {
     ("delete", "/v1/sessions/{session_id}/transcript"),
     ("get", "/v1/transcripts/search"),
     ("post", "/v1/erasures"),
+    ("post", "/v1/webhook-endpoints"),
+    ("get", "/v1/webhook-endpoints"),
+    ("get", "/v1/webhook-endpoints/{endpoint_id}"),
+    ("patch", "/v1/webhook-endpoints/{endpoint_id}"),
+    ("delete", "/v1/webhook-endpoints/{endpoint_id}"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/secret"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/test"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/replay"),
+    ("get", "/v1/webhook-endpoints/{endpoint_id}/deliveries"),
+    ("post", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay"),
     ("get", "/v1/workers"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/health"),
     ("get", "/health/agent"),
+    ("get", "/problems/{code}"),
 }
 
 
@@ -63,8 +75,8 @@ def test_one_parser_reads_the_answer_at_once_and_the_one_that_waited(schema: dic
     answers = schema["paths"]["/v1/sessions"]["post"]["responses"]
     at_once, waited = (answers[code]["content"]["application/json"]["schema"] for code in ("202", "200"))
     assert at_once == waited == {"$ref": "#/components/schemas/Started"}
-    [header] = [p for p in schema["paths"]["/v1/sessions"]["post"]["parameters"] if p["in"] == "header"]
-    assert (header["name"], header["required"]) == ("prefer", False)
+    headers = [p for p in schema["paths"]["/v1/sessions"]["post"]["parameters"] if p["in"] == "header"]
+    assert {h["name"]: h["required"] for h in headers} == {"prefer": False, "idempotency-key": False}
 
 
 def test_the_answer_that_waited_in_vain_says_why(schema: dict[str, Any]) -> None:
@@ -110,6 +122,16 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
             "requested_at caller_joined_at accepted_at assigned_at active_at ready_at first_speech_at"
             " ended_at",
         ),
+        (
+            "TokenRequest",
+            "room_name participant_name participant_identity participant_metadata participant_attributes "
+            "room_config",
+        ),
+        (
+            "TokenGranted",
+            "server_url participant_token participant_name room_name session_id expires_at events_url "
+            "ignored",
+        ),
         ("Failure", "cause advice evidence"),
         (
             "Attempt",
@@ -146,6 +168,19 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         ),
         ("SnippetPart", "text hit"),
         ("Erasure", "session_ids turns stream_entries dead_letters pending"),
+        (
+            "WebhookEndpoint",
+            "id url description events min_severity enabled disabled_reason disabled_at failing_since "
+            "paused_until previous_secret_until created_at updated_at",
+        ),
+        ("NewSecret", "secret previous_secret_until"),
+        (
+            "Delivery",
+            "event_id session_id event_type status attempts next_attempt_at last_attempt_at response_code "
+            "latency_ms error created_at finished_at",
+        ),
+        ("DeliveryPage", "deliveries next_cursor"),
+        ("Replayed", "deliveries"),
         ("Workers", "workers"),
         (
             "WorkerHeartbeat",

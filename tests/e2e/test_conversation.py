@@ -2,9 +2,13 @@
 
 import asyncio
 import importlib.resources
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import cache
 from typing import Any
 
+import httpx
 import jiwer
 import numpy as np
 import pytest
@@ -15,17 +19,20 @@ from redis.asyncio import Redis
 from cli.caller import Caller
 from cli.voice import SAMPLE_RATE
 from shared.contracts.dispatching import DispatchOrder
-from shared.contracts.events import Envelope, Step
+from shared.contracts.events import Envelope, Step, TurnFinished
 from shared.contracts.identifiers import SessionId, new_id
 from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import Role
+from tests.integration.background import in_background
+from tests.support.event_streams import Stream, following
 from tests.support.sessions import Rollcall, until
 
 pytestmark = pytest.mark.e2e
 
 SENTENCES = [
     "Hello, my name is Alice.",
-    "What are your opening hours?",
+    # Long enough to be understood in part before it ends, on a slow machine too.
+    "Could you please tell me what your opening hours are from Monday to Friday?",
     "Thank you very much, goodbye.",
 ]
 
@@ -62,14 +69,21 @@ async def test_a_spoken_conversation_is_in_the_database_word_for_word_in_order_o
 ) -> None:
     started = await rollcall.start()
     session_id = started["session_id"]
-    async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
-        await rollcall.until_status(session_id, "active")
-        await caller.wait_until_agent_quiet(60)
-        for sentence in SENTENCES:
-            await caller.say(sentence)
+    async with (
+        httpx.AsyncClient(base_url=rollcall.stack.api_url, timeout=None) as client,
+        following(client, session_id) as live,
+        _published(rollcall.stack.redis_url, session_id) as published,
+    ):
+        async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
+            await rollcall.until_status(session_id, "active")
             await caller.wait_until_agent_quiet(60)
-        heard = bytes(caller.heard)
-    await rollcall.until_status(session_id, "ended")
+            for sentence in SENTENCES:
+                await caller.say(sentence)
+                await caller.wait_until_agent_quiet(60)
+            heard = bytes(caller.heard)
+        await rollcall.until_status(session_id, "ended")
+        async with asyncio.timeout(60):
+            await live.over.wait()
 
     async def complete() -> dict[str, Any] | None:
         transcript = await rollcall.transcript(session_id)
@@ -94,6 +108,46 @@ async def test_a_spoken_conversation_is_in_the_database_word_for_word_in_order_o
     timings = (await rollcall.session(session_id))["timings"]
     assert timings["requested_at"] < timings["accepted_at"] < timings["active_at"]
     await rollcall.until_gone(started["room_name"])
+    _assert_was_live(live, items, published)
+
+
+@asynccontextmanager
+async def _published(redis_url: str, session_id: str) -> AsyncIterator[dict[str, float]]:
+    """When the agent published each turn, by item id."""
+    redis = Redis.from_url(redis_url, decode_responses=True)
+    at: dict[str, float] = {}
+
+    async def watch() -> None:
+        last = "$"
+        while True:
+            for _, entries in await redis.xread({TURNS_STREAM: last}, block=500):
+                for last, fields in entries:
+                    turn = Envelope.model_validate_json(fields[ENVELOPE_FIELD]).event()
+                    if isinstance(turn, TurnFinished) and turn.session_id == session_id:
+                        at[turn.item_id] = int(last.partition("-")[0]) / 1000
+
+    async with in_background(watch()):
+        yield at
+    await redis.aclose()
+
+
+def _assert_was_live(live: Stream, items: list[dict[str, Any]], published: dict[str, float]) -> None:
+    turns = [event for event in live.received if event.type == TurnFinished.type]
+    shown = [{**event.data["data"], "id": event.data["data"]["item_id"]} for event in turns]
+    by_seq = sorted(shown, key=lambda turn: turn["seq"])
+    fields = ("seq", "id", "role", "kind", "text", "interrupted")
+    assert [[turn[f] for f in fields] for turn in by_seq] == [[item[f] for f in fields] for item in items]
+    for role in ("user", "assistant"):
+        captions = [e for e in live.captions if e.data["data"]["role"] == role]
+        partial = [e for e in captions if not e.data["data"]["final"]]
+        assert partial, f"nothing was shown of the {role} while he spoke"
+        assert any(e.data["data"]["final"] for e in captions)
+        said = next(e for e in turns if e.data["data"]["role"] == role and e.at > partial[0].at)
+        assert partial[0].text.split()[0].strip(",.").lower() in said.text.lower()
+    waits = sorted(e.at - datetime.fromisoformat(e.data["time"]).timestamp() for e in live.captions)
+    print(f"caption: p50 {waits[len(waits) // 2] * 1e3:.0f} ms, most {waits[-1] * 1e3:.0f}")
+    took = sorted(e.at - published[e.data["data"]["item_id"]] for e in turns)
+    print(f"turn: p50 {took[len(took) // 2] * 1e3:.0f} ms, most {took[-1] * 1e3:.0f} ms")
 
 
 async def test_two_sessions_at_once_have_an_agent_each_and_mix_nothing(rollcall: Rollcall) -> None:

@@ -68,8 +68,16 @@ async def test_a_killed_agent_is_replaced_by_one_that_remembers_and_does_not_gre
         await caller.wait_until_agent_quiet(60)
         after = await stored(rollcall, session_id, "assistant", 3)
     ended = await rollcall.until_status(session_id, "ended")
+
+    async def complete() -> bool:
+        transcript = await rollcall.transcript(session_id)
+        return (transcript["state"], transcript["complete"]) == ("closed", True)
+
+    await until(complete, what="the killed agent's turns are counted too, and all are there")
     assert after[: len(before)] == before
-    assert [item["seq"] for item in after] == list(range(1, len(after) + 1))
+    seqs = [item["seq"] for item in after]
+    assert seqs[: len(before)] == list(range(1, len(before) + 1))
+    assert seqs == sorted(set(seqs))
     assert len({item["id"] for item in after}) == len(after)
     news = after[len(before) :]
     assert [item["role"] for item in news] == ["user", "assistant"], "the new agent speaks when spoken to"

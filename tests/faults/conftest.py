@@ -12,13 +12,16 @@ from cli.environment import clean_environment
 from cli.stack import Stack
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall
+from tests.support.spoken import TranscriptBoard
 
 BOARD = pytest.StashKey[Scoreboard]()
+TRANSCRIPTS = pytest.StashKey[TranscriptBoard]()
 CONTROL_PLANE = ("api", "dispatcher", "verifier")
 
 
 def pytest_collection_modifyitems(config: pytest.Config) -> None:
     config.stash.setdefault(BOARD, Scoreboard())
+    config.stash.setdefault(TRANSCRIPTS, TranscriptBoard())
 
 
 @pytest.hookimpl(trylast=True)
@@ -29,17 +32,28 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    width = max(140, terminalreporter._tw.fullwidth)
+    console = Console(file=terminalreporter._tw._file, width=width, highlight=False)
     board = config.stash.get(BOARD, None)
     if board is not None and board.sessions:
         terminalreporter.write_sep("=", "faults")
-        width = max(140, terminalreporter._tw.fullwidth)
-        board.print(Console(file=terminalreporter._tw._file, width=width, highlight=False))
+        board.print(console)
+    transcripts = config.stash.get(TRANSCRIPTS, None)
+    if transcripts is not None and transcripts.rows:
+        terminalreporter.write_sep("=", "transcripts")
+        transcripts.print(console)
 
 
 @pytest.fixture(scope="session")
 def board(request: pytest.FixtureRequest) -> Scoreboard:
     """What this run found."""
     return request.config.stash[BOARD]
+
+
+@pytest.fixture(scope="session")
+def transcript_board(request: pytest.FixtureRequest) -> TranscriptBoard:
+    """What this run found of transcripts."""
+    return request.config.stash[TRANSCRIPTS]
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from asgi_lifespan import LifespanManager
 from redis.asyncio import Redis
 
 from services.api.__main__ import create_app
+from services.api.event_stream import give_up_unread
 from services.api.settings import ApiSettings
 from shared.contracts.keys import worker_key
 from shared.contracts.workers import WorkerHeartbeat
@@ -56,13 +57,14 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def served(settings: ApiSettings, *, unread_timeout_s: float = 20) -> AsyncIterator[httpx.AsyncClient]:
     """Over real sockets, for what streams."""
     config = uvicorn.Config(
         create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        give_up_unread(listening, after_s=unread_timeout_s)
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:

@@ -61,7 +61,9 @@ async def turns_of(database: Database, session_id: str) -> list[TranscriptItemRo
 
 
 async def hits(database: Database, query: str = SECRET) -> int:
-    page = await search_turns(database, query, filters=Filters(), order=Order.NEWEST, limit=50, cursor=None)
+    page = await search_turns(
+        database, query, filters=Filters(), order=Order.NEWEST, limit=50, cursor=None, project="default"
+    )
     return len(page.results)
 
 
@@ -80,7 +82,7 @@ async def test_what_was_said_is_gone_and_what_happened_stays(
 ) -> None:
     session_id, other = await put_call(database), await put_call(database, said="unharmed")
     before = await turns_of(database, session_id)
-    erased = await erase_session(session_id, database=database, redis=redis, now=clock)
+    erased = await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     assert (erased.session_ids, erased.turns, erased.pending) == ([session_id], 3, [])
     after = await turns_of(database, session_id)
     assert [(turn.text, turn.extra) for turn in after] == [("", {})] * 3
@@ -97,15 +99,17 @@ async def test_erasing_twice_does_no_harm_and_keeps_the_first_time(
     database: Database, redis: Redis, clock: FakeClock
 ) -> None:
     session_id = await put_call(database)
-    await erase_session(session_id, database=database, redis=redis, now=clock)
+    await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     clock.forward(hours=1)
-    assert (await erase_session(session_id, database=database, redis=redis, now=clock)).turns == 0
+    assert (
+        await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
+    ).turns == 0
     assert (await get_session(database, session_id)).transcript_erased_at == T0
 
 
 async def test_there_must_be_a_session_to_erase(database: Database, redis: Redis, clock: FakeClock) -> None:
     with pytest.raises(Problem) as refused:
-        await erase_session("nobody", database=database, redis=redis, now=clock)
+        await erase_session("nobody", project="default", database=database, redis=redis, now=clock)
     assert refused.value.status == 404
 
 
@@ -126,7 +130,7 @@ async def test_streams_dead_letters_and_the_history_lose_what_belongs_to_the_ses
     await write_history(redis, session_id, [past])
     await write_history(redis, other, [past.model_copy(update={"text": "unharmed"})])
 
-    erased = await erase_session(session_id, database=database, redis=redis, now=clock)
+    erased = await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     assert (erased.stream_entries, erased.dead_letters) == (700, 2)
     assert not await said_in_redis(redis)
     assert await redis.xlen(TURNS_STREAM) == 700
@@ -137,7 +141,7 @@ async def test_streams_dead_letters_and_the_history_lose_what_belongs_to_the_ses
 
 async def test_agent_workers_are_told(database: Database, redis: Redis, clock: FakeClock) -> None:
     session_id, other = await put_call(database), await put_call(database)
-    await erase_session(session_id, database=database, redis=redis, now=clock)
+    await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     assert await is_erased(redis, session_id)
     assert not await is_erased(redis, other)
     [marker] = await redis.keys(f"*{session_id}")
@@ -157,7 +161,7 @@ async def test_a_participant_is_erased_from_every_session_it_was_in(
     entry = Entry("0-1", {"event": envelope(stray).model_dump_json()})
     await dead_letter(redis, TURNS_STREAM, entry, "unknown_session")
 
-    erased = await erase_participant("anna", database=database, redis=redis, now=clock)
+    erased = await erase_participant("anna", project="default", database=database, redis=redis, now=clock)
     assert set(erased.session_ids) == {asked, visited}
     assert (erased.turns, erased.dead_letters) == (7, 1)
     assert await hits(database) == 0
@@ -168,7 +172,7 @@ async def test_a_participant_is_erased_from_every_session_it_was_in(
 async def test_a_participant_that_nobody_knows_is_erased_from_nothing(
     database: Database, redis: Redis, clock: FakeClock
 ) -> None:
-    erased = await erase_participant("nobody", database=database, redis=redis, now=clock)
+    erased = await erase_participant("nobody", project="default", database=database, redis=redis, now=clock)
     assert erased.model_dump() == {
         "session_ids": [],
         "turns": 0,
@@ -192,7 +196,7 @@ async def test_a_turn_that_was_on_its_way_is_erased_at_the_second_look(
     database: Database, redis: Redis, clock: FakeClock, housekeeping: Housekeeping
 ) -> None:
     session_id = await put_call(database)
-    await erase_session(session_id, database=database, redis=redis, now=clock)
+    await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     # A consumer had read the row before, and commits and publishes now.
     await store(database, a_turn(session_id, 4, text=SECRET))
     await publish(redis, TURNS_STREAM, [envelope(a_turn(session_id, 5, text=SECRET))])
@@ -215,7 +219,7 @@ async def test_a_redis_that_is_away_is_erased_as_soon_as_it_is_back(
     housekeeping = _housekeeping(database, client, clock)
     await process.stop()
 
-    erased = await erase_session(session_id, database=database, redis=client, now=clock)
+    erased = await erase_session(session_id, project="default", database=database, redis=client, now=clock)
     assert (erased.turns, erased.pending) == (3, ["redis"])
     clock.forward(seconds=RETRY.total_seconds())
     assert await housekeeping.erase_again() == 1
@@ -251,7 +255,7 @@ async def test_not_a_byte_of_it_is_left_in_the_files_of_sqlite(
         await store(database, a_turn(session_id, seq, text=f"{SECRET} {'word ' * 200} {seq}"))
     await put_call(database, said="unharmed")
     assert left()
-    erased = await erase_session(session_id, database=database, redis=redis, now=clock)
+    erased = await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     assert erased.pending == []
     assert not left()
 
@@ -263,7 +267,7 @@ async def test_a_reader_that_keeps_the_log_makes_the_erasure_incomplete_until_it
     session_id = await put_call(database)
     async with database.read() as reader:
         await reader.execute(text("SELECT count(*) FROM transcript_item"))
-        erased = await erase_session(session_id, database=database, redis=redis, now=clock)
+        erased = await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     assert erased.pending == ["database file"]
     clock.forward(seconds=RETRY.total_seconds())
     assert await _housekeeping(database, redis, clock).erase_again() == 1

@@ -186,11 +186,49 @@ async def test_what_is_spoken_is_heard(server: Server, sample_rate: int) -> None
             await pushing
             kinds = [event.type for event in seen]
             assert kinds.count(stt.SpeechEventType.START_OF_SPEECH) == 1
+            interim = stt.SpeechEventType.INTERIM_TRANSCRIPT
+            if interim in kinds:  # none comes after the final one of the sentence before
+                assert kinds.index(stt.SpeechEventType.START_OF_SPEECH) < kinds.index(interim)
             assert 0 < final.confidence <= 1
             assert final.end_time - final.start_time == pytest.approx(audio.duration, abs=0.7)
             wrong += _edits(_words(sentence), _words(final.text))
             total += len(_words(sentence))
     assert wrong / total <= 0.2
+
+
+async def test_long_speech_is_understood_in_part_before_it_ends(server: Server) -> None:
+    async with (
+        _closing(_tts(server, sample_rate=16_000)) as tts,
+        _closing(_stt(server)) as ears,
+        ears.stream(conn_options=ONCE) as stream,
+    ):
+        audio = await _spoken(tts, "The quick brown fox jumps over the lazy dog.")
+        understood = asyncio.Event()
+
+        async def talk() -> None:
+            # Somebody who does not stop to breathe; after twenty seconds he would be cut short.
+            for _ in range(6):
+                for start in range(0, len(audio.data), 1600):
+                    piece = bytes(audio.data[start : start + 1600])
+                    stream.push_frame(rtc.AudioFrame(piece, 16_000, 1, len(piece) // 2))
+                    await asyncio.sleep(0.1)
+                if understood.is_set():
+                    return
+
+        kinds = []
+        talking = asyncio.create_task(talk())
+        async with asyncio.timeout(60):
+            async for event in stream:
+                kinds.append(event.type)
+                if event.type is stt.SpeechEventType.INTERIM_TRANSCRIPT:
+                    assert event.alternatives[0].text
+                    if not understood.is_set():
+                        understood.set()
+                        await talking
+                        stream.flush()
+                        stream.end_input()
+        assert kinds[0] is stt.SpeechEventType.START_OF_SPEECH
+        assert stt.SpeechEventType.FINAL_TRANSCRIPT in kinds
 
 
 async def test_finalize_gives_the_transcript_without_waiting_for_silence(server: Server) -> None:

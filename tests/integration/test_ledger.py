@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.sessions import advance
-from shared.runtime.tables import SessionRow
+from shared.runtime.tables import AttemptRow, SessionRow
 from tests.integration.rows import (
     a_turn,
     event_types,
@@ -397,6 +398,52 @@ async def test_the_next_agent_counts_on_from_the_turns_that_are_stored(
     await ledger.refused(claim, unreachable())
     clock.forward(seconds=2)
     assert (await take(ledger, row)).order.first_seq == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "first_seq", "takes_over"),
+    [
+        ({}, 4, True),
+        ({"entrypoint_at": T0}, 1004, True),
+        ({"active_at": T0}, 1004, True),
+        ({"active_at": T0, "expected_turns": 3}, 4, True),
+        ({"active_at": T0, "expected_turns": 5}, 6, True),
+    ],
+    ids=["nobody came", "the job ran", "an agent was seen", "all stored", "two on their way"],
+)
+async def test_numbers_are_left_free_for_what_a_dead_agent_may_not_have_sent_yet(
+    database: Database,
+    ledger: Ledger,
+    clock: FakeClock,
+    fields: dict[str, Any],
+    first_seq: int,
+    takes_over: bool,
+) -> None:
+    row = await put_session(database)
+    claim = await take(ledger, row)
+    await store_turns(database, [a_turn(row.id, seq) for seq in (1, 2, 3)], now=clock)
+    await ledger.refused(claim, unreachable())
+    async with database.write() as db:
+        attempt = await db.get_one(AttemptRow, (row.id, 1))
+        for name, value in fields.items():
+            setattr(attempt, name, value)
+    clock.forward(seconds=2)
+    order = (await take(ledger, row)).order
+    assert (order.first_seq, order.takes_over) == (first_seq, takes_over)
+
+
+async def test_an_agent_after_one_that_never_said_anything_greets(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    row = await put_session(database)
+    claim = await take(ledger, row)
+    assert not claim.order.takes_over
+    async with database.write() as db:
+        (await db.get_one(AttemptRow, (row.id, 1))).active_at = T0
+    await ledger.refused(claim, unreachable())
+    clock.forward(seconds=2)
+    order = (await take(ledger, row)).order
+    assert (order.first_seq, order.takes_over) == (1001, False)
 
 
 async def test_the_order_carries_what_the_client_asked_for(database: Database, ledger: Ledger) -> None:

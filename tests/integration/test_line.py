@@ -21,6 +21,7 @@ from shared.runtime.redis import connect_redis
 from shared.runtime.registry import remove_worker, write_heartbeat
 from shared.runtime.slots import reserve
 from shared.runtime.tables import SessionRow
+from shared.runtime.waiting import place_in_line, waits_behind
 from tests.integration.conftest import Queued
 from tests.integration.rows import event_types, get_session, put_session
 from tests.unit.fake_rooms import FakeRooms, refused_key, unreachable
@@ -348,3 +349,14 @@ async def test_a_look_at_the_line_reads_an_index_that_is_empty_where_nobody_wait
         plan = [str(step) for step in await db.execute(text(query + rest))]
     assert any("ix_session_waiting" in step for step in plan)
     await database.close()
+
+
+async def test_who_asked_first_goes_first_whatever_his_id(database: Database) -> None:
+    """A reservation's id is older than its request."""
+    reserved_long_ago = await wait_in(database, requested_at=T0 + timedelta(seconds=1))
+    asked_first = await wait_in(database, requested_at=T0)
+    assert reserved_long_ago.id < asked_first.id
+    async with database.read() as db:
+        rows = [await db.get_one(SessionRow, row.id) for row in (asked_first, reserved_long_ago)]
+        assert [await place_in_line(db, row) for row in rows] == [1, 2]
+        assert await waits_behind(db, await db.get_one(SessionRow, asked_first.id), T0) is None

@@ -17,20 +17,26 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0003"
+HEAD = "0007"
 TABLES = {
+    "api_key",
     "dispatch_attempt",
+    "idempotency_key",
     "lease",
     "livekit_webhook_receipt",
     "session",
     "session_event",
     "transcript_item",
+    "webhook_cursor",
+    "webhook_delivery",
+    "webhook_endpoint",
 }
 PARTIAL_INDEXES = {
     "ix_session_canary",
     "ix_session_due",
     "ix_session_erase_again",
     "ix_session_event_unpublished",
+    "ix_session_reserved",
     "ix_session_transcript_kept",
     "ix_session_waiting",
     "uq_session_live_room",

@@ -24,7 +24,9 @@ async def page_through(database: Database, *, limit: int, status: SessionStatus 
     cursor = None
     while True:
         async with database.read() as db:
-            rows, cursor = await list_sessions(db, limit=limit, cursor=cursor, status=status)
+            rows, cursor = await list_sessions(
+                db, project="default", limit=limit, cursor=cursor, status=status
+            )
         assert len(rows) <= limit
         seen += [row.id for row in rows]
         assert len(seen) == len(set(seen)), "a page repeats what another has shown"
@@ -41,10 +43,10 @@ async def test_pages_hold_every_session_once_the_newest_first(database: Database
 async def test_sessions_that_come_while_one_pages_neither_repeat_nor_hide_others(database: Database) -> None:
     made = [(await put_session(database)).id for _ in range(4)]
     async with database.read() as db:
-        first, cursor = await list_sessions(db, limit=2)
+        first, cursor = await list_sessions(db, project="default", limit=2)
     await put_session(database)
     async with database.read() as db:
-        second, end = await list_sessions(db, limit=2, cursor=cursor)
+        second, end = await list_sessions(db, project="default", limit=2, cursor=cursor)
     assert [row.id for row in [*first, *second]] == made[::-1]
     assert end is None
 

@@ -19,10 +19,11 @@ from shared.runtime.database import Database
 from shared.runtime.outbox import Relay
 from shared.runtime.streams import publish
 from shared.runtime.tables import SessionRow
+from shared.runtime.watermark import read_stored
 from tests.integration.background import in_background
 from tests.integration.rows import event_types, get_attempts, get_session, put_session
 from tests.support.sessions import until
-from tests.unit.making import T0, FakeClock
+from tests.unit.making import T0, FakeClock, make_attempt
 
 AT = T0 + timedelta(milliseconds=250)
 
@@ -116,9 +117,62 @@ async def test_the_number_of_turns_counts_from_where_this_agent_began(
     async with consuming(database, redis, relay, clock):
         await publish(redis, REPORTS_STREAM, [a_report(row, Step.CLOSED, turns=7, reason="user_initiated")])
         await handled(redis, 1)
-    assert (await get_session(database, row.id)).expected_turns == 7
     [attempt] = await get_attempts(database, row.id)
+    assert (attempt.expected_turns, attempt.counted_at) == (7, AT)
     assert (attempt.closed_at, attempt.close_reason) == (AT, "user_initiated")
+
+
+async def test_the_count_of_a_dead_job_is_written_down_and_ends_nothing(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.SETTLED, turns=3)])
+        await handled(redis, 1)
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.expected_turns, attempt.counted_at) == (3, AT)
+    assert (attempt.closed_at, attempt.close_reason, attempt.entrypoint_at) == (None, None, None)
+    after = await get_session(database, row.id)
+    assert (after.version, after.next_check_at) == (row.version, row.next_check_at)
+
+
+@pytest.mark.parametrize("last", [Step.CLOSED, Step.SETTLED])
+async def test_the_agents_own_count_is_the_one_that_holds(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow, last: Step
+) -> None:
+    first = Step.SETTLED if last is Step.CLOSED else Step.CLOSED
+    turns = {Step.CLOSED: 4, Step.SETTLED: 3}
+    async with consuming(database, redis, relay, clock):
+        await publish(
+            redis, REPORTS_STREAM, [a_report(row, step, turns=turns[step]) for step in (first, last)]
+        )
+        await handled(redis, 2)
+    [attempt] = await get_attempts(database, row.id)
+    assert attempt.expected_turns == 4
+
+
+async def test_a_count_of_an_earlier_attempt_is_written_down_too(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with database.write() as db:
+        (await db.get_one(SessionRow, row.id)).attempt = 2
+        db.add(make_attempt(row, number=2))
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.CLOSED, turns=3)])
+        await handled(redis, 1)
+    first, second = await get_attempts(database, row.id)
+    assert (first.expected_turns, second.expected_turns) == (3, None)
+
+
+async def test_a_worker_is_told_that_its_count_is_written_down(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with consuming(database, redis, relay, clock):
+        await publish(
+            redis, REPORTS_STREAM, [a_report(row, Step.READY), a_report(row, Step.SETTLED, turns=3)]
+        )
+        await handled(redis, 2)
+    assert (await read_stored(redis, row.id, job_id="AJ_1", attempt=1)).is_counted
+    assert not (await read_stored(redis, row.id, job_id="AJ_2", attempt=1)).is_counted
 
 
 async def test_a_report_of_another_attempt_changes_nothing_of_the_session(

@@ -33,9 +33,7 @@ def housekeeping(database: Database, redis: Redis, clock: FakeClock, *, days: in
 
 async def put_call(database: Database, *, age: timedelta | None, turns: int = 3, **row: Any) -> str:
     """A call that ended so long before T0, or goes on."""
-    over = (
-        {} if age is None else {"status": SessionStatus.ENDED, "ended_at": T0 - age, "expected_turns": turns}
-    )
+    over = {} if age is None else {"status": SessionStatus.ENDED, "ended_at": T0 - age}
     session = await put_session(database, **{"status": SessionStatus.ACTIVE, **over, **row})
     archive = DatabaseArchive(database, now=FakeClock())
     await archive.store([a_turn(session.id, seq) for seq in range(1, turns + 1)])
@@ -61,7 +59,7 @@ async def test_turns_go_when_their_time_is_over_and_not_before(
     for session_id, gone in ((old, True), (young, False), (running, False), (other, False)):
         assert ((await get_session(database, session_id)).transcript_erased_at is not None) == gone
     async with database.read() as db:
-        found = await read_conversation(db, old, limit=10, after_seq=0, now=T0)
+        found = await read_conversation(db, old, project="default", limit=10, after_seq=0, now=T0)
     assert (found.items, found.complete, found.missing, found.erased_at) == ([], None, [], T0)
 
 

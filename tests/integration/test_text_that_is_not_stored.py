@@ -51,7 +51,7 @@ async def test_a_turn_that_comes_after_the_erasure_is_stored_without_a_word(
     database: Database, redis: Redis, database_url: str, redis_url: str
 ) -> None:
     row = await put_session(database)
-    await erase_session(row.id, database=database, redis=redis, now=FakeClock())
+    await erase_session(row.id, project="default", database=database, redis=redis, now=FakeClock())
     turn = a_turn(row.id, 7, text=SECRET, extra={"arguments": SECRET, "name": "f"})
     [stored] = await consumed(database, redis, settings(database_url, redis_url), turn)
     assert (stored.seq, stored.text, stored.extra) == (7, "", {"name": "f"})

@@ -32,7 +32,9 @@ async def read(
     after_seq: int = 0,
 ) -> Transcript:
     async with database.read() as db:
-        return await read_conversation(db, session_id, limit=limit, after_seq=after_seq, now=now)
+        return await read_conversation(
+            db, session_id, project="default", limit=limit, after_seq=after_seq, now=now
+        )
 
 
 async def store(database: Database, session_id: str, *seqs: int, at: datetime = T0, **fields: Any) -> None:
@@ -60,9 +62,18 @@ async def end(database: Database, session_id: str, *, expected: int | None, atte
         assert row is not None
         row.status, row.ended_at = SessionStatus.ENDED, ENDED_AT
         if expected is not None:
-            row.expected_turns = expected
-            closed = {"closed_at": ENDED_AT}
-            await db.merge(make_attempt(row, number=attempt, connected_at=T0, **closed))
+            said = {"closed_at": ENDED_AT, "counted_at": ENDED_AT, "expected_turns": expected}
+            await db.merge(make_attempt(row, number=attempt, connected_at=T0, **said))
+
+
+async def count(
+    database: Database, session_id: str, *, attempt: int, turns: int, first_seq: int = 1, **fields: Any
+) -> None:
+    """An attempt whose agent, or its worker, said how many turns it had."""
+    async with database.write() as db:
+        row = await db.get_one(SessionRow, session_id)
+        values = {"connected_at": T0, "counted_at": T0, "expected_turns": turns, "first_seq": first_seq}
+        await db.merge(make_attempt(row, number=attempt, **values, **fields))
 
 
 def said(found: Transcript) -> tuple[TranscriptState, bool | None, list[int]]:
@@ -129,6 +140,59 @@ async def test_the_count_of_an_agent_that_was_replaced_closes_nothing(database: 
     assert said(await read(database, call)) == (U, None, [])
 
 
+async def test_an_attempt_is_judged_by_its_own_numbers_and_those_left_free_are_nobodys(
+    database: Database, call: str
+) -> None:
+    await count(database, call, attempt=1, turns=3)
+    await count(database, call, attempt=2, turns=2, first_seq=1003)
+    await store(database, call, 1, 2)
+    await store(database, call, 1003, 1004, attempt=2)
+    await change(database, call, status=SessionStatus.ENDED, ended_at=ENDED_AT)
+    found = await read(database, call)
+    assert (*said(found), found.missing_count, found.missing_since) == (C, False, [3], 1, T0)
+    await store(database, call, 3)
+    assert said(await read(database, call)) == (C, True, [])
+
+
+async def test_gaps_of_several_attempts_are_named_together(database: Database, call: str) -> None:
+    await count(database, call, attempt=1, turns=3)
+    await count(database, call, attempt=2, turns=4, first_seq=1003)
+    await store(database, call, 1, 3)
+    await store(database, call, 1004, 1005, attempt=2)
+    found = await read(database, call)
+    assert (found.missing, found.missing_count) == ([2, 1003, 1006], 3)
+
+
+async def test_a_number_that_two_attempts_used_is_the_turn_of_each(database: Database, call: str) -> None:
+    await count(database, call, attempt=1, turns=3)
+    await count(database, call, attempt=2, turns=1, first_seq=2)
+    await store(database, call, 1, 3)
+    await store(database, call, 2, attempt=2, item_id="of the second")
+    await change(database, call, status=SessionStatus.ENDED, ended_at=ENDED_AT)
+    assert said(await read(database, call)) == (C, False, [2])
+
+
+async def test_what_is_missing_of_a_dead_agent_in_a_running_call_is_held_against_it_a_little_later(
+    database: Database, call: str
+) -> None:
+    await store(database, call, 1)
+    await count(database, call, attempt=1, turns=2)
+    assert said(await read(database, call, now=T0 + GAP_PATIENCE)) == (R, None, [2])
+    assert said(await read(database, call)) == (R, False, [2])
+
+
+async def test_one_attempt_that_nobody_counted_leaves_the_call_unclosed(
+    database: Database, call: str
+) -> None:
+    await count(database, call, attempt=2, turns=1, first_seq=1002)
+    await store(database, call, 1)
+    await store(database, call, 1002, attempt=2)
+    await change(database, call, status=SessionStatus.ENDED, ended_at=ENDED_AT)
+    assert said(await read(database, call)) == (U, None, [])
+    await count(database, call, attempt=1, turns=1)
+    assert said(await read(database, call)) == (C, True, [])
+
+
 async def test_an_attempt_whose_agent_never_came_had_nothing_to_say(database: Database, call: str) -> None:
     await store(database, call, 1, 2)
     await end(database, call, expected=2)
@@ -141,7 +205,7 @@ async def test_an_attempt_whose_agent_never_came_had_nothing_to_say(database: Da
 
 async def test_a_count_does_not_end_a_call_that_goes_on(database: Database, call: str) -> None:
     await store(database, call, 1, 2)
-    await change(database, call, expected_turns=2)
+    await count(database, call, attempt=1, turns=2)
     assert said(await read(database, call)) == (R, None, [])
 
 

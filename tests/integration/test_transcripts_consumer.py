@@ -16,7 +16,6 @@ from services.transcripts.consume import Consumer
 from services.transcripts.ports import ArchiveUnavailable, Oddities
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
-from services.transcripts.watermark import publish_stored, read_stored
 from shared.contracts.events import AgentReady, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM, stored_key
@@ -24,6 +23,7 @@ from shared.runtime import streams
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.streams import FIRST_READ_COUNT, ConsumerGroup, Entry, dead_letter, publish
+from shared.runtime.watermark import publish_stored, read_stored
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
 from tests.support.sessions import until
@@ -267,7 +267,7 @@ async def test_strangers_are_set_aside_with_their_reason(
     assert await count(database, "transcript_item") == 3
 
 
-async def test_the_watermark_has_what_is_stored_and_not_what_was_set_aside(
+async def test_the_watermark_has_what_is_stored_and_what_was_set_aside_for_good(
     database: Database, database_url: str, redis: Redis, redis_url: str
 ) -> None:
     row = await put_session(database)
@@ -277,7 +277,10 @@ async def test_the_watermark_has_what_is_stored_and_not_what_was_set_aside(
         await until_acknowledged(redis, 4, task)
     stored = await read_stored(redis, row.id, job_id=None, attempt=1)
     assert [seq for seq in range(5) if stored.has(seq)] == [1, 3]
-    assert not (await read_stored(redis, "nobody", job_id=None, attempt=1)).has(1)
+    assert not stored.is_counted
+    # Or their worker would send them until the end of time, and each time they would be set aside.
+    assert (await read_stored(redis, row.id, job_id=None, attempt=2**31)).has(2)
+    assert (await read_stored(redis, "nobody", job_id=None, attempt=1)).has(1)
 
 
 async def test_a_watermark_that_redis_lost_is_published_anew_for_turns_that_come_again(

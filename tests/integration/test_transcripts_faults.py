@@ -21,13 +21,13 @@ from sqlmodel import col
 
 from cli.environment import clean_environment
 from cli.process import Process, ProcessSpec
-from services.transcripts.watermark import read_stored
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import TURNS_STREAM
 from shared.runtime.database import Database
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import UNREACHABLE, publish
 from shared.runtime.tables import TranscriptItemRow
+from shared.runtime.watermark import read_stored
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, put_session
 from tests.support.sessions import until

@@ -5,9 +5,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cli.process import Process
-from services.transcripts.watermark import STORED_TTL, publish_stored, read_stored
 from shared.contracts.keys import stored_key
 from shared.runtime.redis import connect_redis
+from shared.runtime.watermark import STORED_TTL, publish_stored, read_stored
 from tests.integration.rows import a_turn
 
 

@@ -41,6 +41,12 @@ def sign(body: bytes, *, key: str = KEY, secret: str = SECRET) -> str:
     return api.AccessToken(key, secret).with_sha256(digest).to_jwt()
 
 
+async def looked_at(event: api.WebhookEvent, *, database: Database, now: FakeClock) -> list[str]:
+    """Receive the event; the sessions that are to be looked at because of it."""
+    answer = await receive_webhook(event, database=database, join_budget_s=15, now=now)
+    return list(answer.to_look_at)
+
+
 def received(body: bytes) -> api.WebhookEvent:
     return verify_webhook(body, sign(body), RECEIVER)
 
@@ -88,23 +94,23 @@ async def test_an_event_names_the_live_sessions_of_its_room(database: Database, 
     live = await put_session(database, room_name="lobby")
     await put_session(database, room_name="lobby", status=SessionStatus.ENDED)
     await put_session(database, room_name="other")
-    assert await receive_webhook(received(an_event("lobby")), database=database, now=clock) == [live.id]
+    assert await looked_at(received(an_event("lobby")), database=database, now=clock) == [live.id]
 
 
 async def test_a_repeated_event_names_no_session(database: Database, clock: FakeClock) -> None:
     row = await put_session(database, room_name="lobby")
     event = received(an_event("lobby"))
-    assert await receive_webhook(event, database=database, now=clock) == [row.id]
-    assert await receive_webhook(event, database=database, now=clock) == []
+    assert await looked_at(event, database=database, now=clock) == [row.id]
+    assert await looked_at(event, database=database, now=clock) == []
     assert await count(database, "livekit_webhook_receipt") == 1
     another = received(an_event("lobby", event_id="EV_2"))
-    assert await receive_webhook(another, database=database, now=clock) == [row.id]
+    assert await looked_at(another, database=database, now=clock) == [row.id]
 
 
 async def test_an_event_without_a_room_names_no_session(database: Database, clock: FakeClock) -> None:
     await put_session(database, room_name="")
     event = received(an_event(None, kind="egress_ended"))
-    assert await receive_webhook(event, database=database, now=clock) == []
+    assert await looked_at(event, database=database, now=clock) == []
 
 
 @pytest.mark.parametrize("kind", ["participant_left", "participant_connection_aborted", "room_finished"])
@@ -112,7 +118,7 @@ async def test_a_departure_makes_an_active_session_due_now(
     database: Database, clock: FakeClock, kind: str
 ) -> None:
     row = await put_session(database, room_name="lobby", status=SessionStatus.ACTIVE)
-    await receive_webhook(received(an_event("lobby", kind=kind)), database=database, now=clock)
+    await looked_at(received(an_event("lobby", kind=kind)), database=database, now=clock)
     stored = await get_session(database, row.id)
     assert (stored.next_check_at, stored.status, stored.version) == (T0, SessionStatus.ACTIVE, row.version)
 
@@ -130,7 +136,7 @@ async def test_anything_else_moves_no_session(
     database: Database, clock: FakeClock, kind: str, status: SessionStatus
 ) -> None:
     row = await put_session(database, room_name="lobby", status=status)
-    await receive_webhook(received(an_event("lobby", kind=kind)), database=database, now=clock)
+    await looked_at(received(an_event("lobby", kind=kind)), database=database, now=clock)
     assert await get_session(database, row.id) == row
 
 
@@ -147,8 +153,8 @@ async def test_an_agent_that_is_not_the_session_s_own_makes_it_due_now(
         database, room_name="lobby", status=SessionStatus.ACTIVE, agent_identity="agent-AJ_1"
     )
     event = received(an_event("lobby", kind="participant_joined", participant=participant))
-    looked_at = [] if participant is CALLER else [row.id]
-    assert await receive_webhook(event, database=database, now=clock) == looked_at
+    expected = [] if participant is CALLER else [row.id]
+    assert await looked_at(event, database=database, now=clock) == expected
     assert (await get_session(database, row.id)).next_check_at == (T0 if due else None)
 
 
@@ -160,7 +166,7 @@ async def test_an_agent_that_comes_while_one_is_waited_for_is_no_agent_too_many(
 ) -> None:
     row = await put_session(database, room_name="lobby", status=status)
     event = received(an_event("lobby", kind="participant_joined", participant=OUR_AGENT))
-    await receive_webhook(event, database=database, now=clock)
+    await looked_at(event, database=database, now=clock)
     assert await get_session(database, row.id) == row
 
 
@@ -171,7 +177,7 @@ async def test_a_room_that_is_made_anew_after_its_session_is_closed_again(
 ) -> None:
     row = await put_session(database, room_name="lobby", status=status)
     event = received(an_event("lobby", kind=kind, participant=OUR_AGENT))
-    assert await receive_webhook(event, database=database, now=clock) == []
+    assert await looked_at(event, database=database, now=clock) == []
     stored = await get_session(database, row.id)
     assert (stored.next_check_at, stored.status, stored.version) == (T0, status, row.version)
 
@@ -183,7 +189,7 @@ async def test_only_the_newest_session_of_the_room_is_asked_about_it(
         await put_session(database, room_name="lobby", status=SessionStatus.ENDED) for _ in range(2)
     ]
     elsewhere = await put_session(database, room_name="other", status=SessionStatus.ENDED)
-    await receive_webhook(received(an_event("lobby", kind="room_started")), database=database, now=clock)
+    await looked_at(received(an_event("lobby", kind="room_started")), database=database, now=clock)
     assert (await get_session(database, newer.id)).next_check_at == T0
     for row in (older, elsewhere):
         assert await get_session(database, row.id) == row
@@ -213,16 +219,16 @@ async def test_a_session_that_is_over_is_left_in_peace_by_anything_else(
     if successor is not None:
         await put_session(database, room_name="lobby", status=successor)
     event = received(an_event("lobby", kind=kind, participant=CALLER))
-    await receive_webhook(event, database=database, now=clock)
+    await looked_at(event, database=database, now=clock)
     assert await get_session(database, row.id) == row
 
 
 async def test_a_repeated_event_makes_nothing_due_a_second_time(database: Database, clock: FakeClock) -> None:
     row = await put_session(database, room_name="lobby", status=SessionStatus.ENDED)
     event = received(an_event("lobby", kind="room_started"))
-    await receive_webhook(event, database=database, now=clock)
+    await looked_at(event, database=database, now=clock)
     clock.forward(seconds=1)
-    await receive_webhook(event, database=database, now=clock)
+    await looked_at(event, database=database, now=clock)
     assert (await get_session(database, row.id)).next_check_at == T0
 
 
@@ -233,7 +239,7 @@ async def test_a_caller_who_arrives_is_dated_once_and_costs_no_look(
     caller = {"identity": "caller-1", "kind": "STANDARD"}
     for number in (1, 2):
         event = an_event("lobby", kind="participant_joined", event_id=f"EV_{number}", participant=caller)
-        assert await receive_webhook(received(event), database=database, now=clock) == []
+        assert await looked_at(received(event), database=database, now=clock) == []
         clock.forward(seconds=5)
     assert (await get_session(database, row.id)).caller_joined_at == T0
 
@@ -257,7 +263,7 @@ async def test_an_agent_whose_worker_reports_nothing_is_remembered(
         (await db.get_one(SessionRow, row.id)).attempt = 1
     agent = {"identity": "agent-AJ_9", "kind": "AGENT", "attributes": {"lk.agent_name": agent_name}}
     event = an_event("lobby", kind="participant_joined", participant=agent)
-    await receive_webhook(received(event), database=database, now=clock)
+    await looked_at(received(event), database=database, now=clock)
     [stored] = await get_attempts(database, row.id)
     assert stored.participant_identity == noted
 
@@ -265,5 +271,5 @@ async def test_an_agent_whose_worker_reports_nothing_is_remembered(
 async def test_an_event_of_no_interest_is_not_remembered(database: Database, clock: FakeClock) -> None:
     await put_session(database, room_name="lobby")
     event = received(an_event("lobby", kind="track_published"))
-    assert await receive_webhook(event, database=database, now=clock) == []
+    assert await looked_at(event, database=database, now=clock) == []
     assert await count(database, "livekit_webhook_receipt") == 0

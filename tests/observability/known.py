@@ -13,16 +13,6 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 
 # Of Prometheus itself, and of its client about a process.
 GIVEN = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
-# Of parts that other changes bring: known by name before they are there.
-PENDING = frozenset(
-    {
-        "agent_spool_oldest_seconds",
-        "webhook_attempts_total",
-        "webhook_backlog",
-        "webhook_backlog_oldest_seconds",
-        "webhook_dead_letters_total",
-    }
-)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.observability.known import GIVEN, PENDING, RULES, RUNBOOK, alerts, recorded, rules, series
+from tests.observability.known import GIVEN, RULES, RUNBOOK, alerts, recorded, rules, series
 from tests.observability.promql import labels_in, metrics_in
 from tests.support.prometheus import program
 
@@ -41,7 +41,7 @@ def test_an_alert_says_what_is_wrong_and_where_to_read_on(alert: dict[str, Any])
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_asks_for_metrics_and_labels_that_there_are(rule: dict[str, Any]) -> None:
     known = series()
-    assert metrics_in(rule["expr"]) <= {*known, *GIVEN, *PENDING, *recorded()}
+    assert metrics_in(rule["expr"]) <= {*known, *GIVEN, *recorded()}
     for name, labels in labels_in(rule["expr"]).items():
         if name in known:
             assert labels <= {*known[name].labels}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy.grafana.generate import DASHBOARDS, FOLDER, as_json
-from tests.observability.known import GIVEN, PENDING, recorded, series
+from tests.observability.known import GIVEN, recorded, series
 from tests.observability.promql import labels_in, metrics_in
 
 # Those that Prometheus or the scrape adds.
@@ -54,7 +54,7 @@ def test_a_panel_asks_for_metrics_and_labels_that_there_are(panel: dict[str, Any
     for target in panel["targets"]:
         names = metrics_in(target["expr"])
         assert names, target["expr"]
-        assert names <= {*known, *GIVEN, *PENDING, *recorded()}, target["expr"]
+        assert names <= {*known, *GIVEN, *recorded()}, target["expr"]
         for name, labels in labels_in(target["expr"]).items():
             if name in known:
                 assert labels <= {*known[name].labels, *TARGET_LABELS}, target["expr"]

@@ -11,7 +11,7 @@ from rich.table import Table
 from deploy.grafana.generate import FOLDER
 from deploy.grafana.query import Choice, Prometheus, read_panels
 from tests.observability.conftest import Observed, join_and_fail, until_failed
-from tests.observability.known import PENDING, alerts, catalogue, series
+from tests.observability.known import alerts, catalogue
 from tests.observability.promql import metrics_in
 from tests.support.sessions import until
 
@@ -34,10 +34,6 @@ def _panels() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _is_pending(expression: str) -> bool:
-    return bool(metrics_in(expression) & PENDING - set(series()))
-
-
 def _without_data(prometheus: Prometheus, expressions: list[tuple[str, str]]) -> dict[str, str]:
     return {what: text for what, text in expressions if not prometheus.instant(CHOICE.put_into(text))}
 
@@ -54,7 +50,6 @@ async def test_every_panel_shows_what_happened(observed: Observed) -> None:
         (f"{stem}: {panel['title']}: {target['legendFormat']}", target["expr"])
         for stem, panel in _panels()
         for target in panel["targets"]
-        if not _is_pending(target["expr"])
     ]
     missing: dict[str, str] = {}
 
@@ -92,7 +87,6 @@ async def test_what_the_alerts_ask_for_is_there(observed: Observed) -> None:
         (f"{alert['alert']}: {name}", f"last_over_time({name}[5m])")
         for alert in alerts()
         for name in sorted(metrics_in(alert["expr"]))
-        if not _is_pending(name)
     ]
     missing = _without_data(observed.observatory.prometheus, asked)
     _tell("alerts", asked, missing)

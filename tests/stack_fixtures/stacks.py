@@ -17,9 +17,17 @@ LOG_LINES_ON_FAILURE = 40
 
 
 @pytest.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def stack(tmp_path_factory: pytest.TempPathFactory, page_origin: str) -> AsyncIterator[Stack]:
     """Everything, running; shared by all tests that break nothing."""
-    async with Stack(tmp_path_factory.mktemp("stack"), env=clean_environment(), tell=print) as running:
+    # Who receives webhooks in a test is on this machine.
+    env = clean_environment(
+        {
+            "WEBHOOK_ALLOW_PRIVATE": "true",
+            "WEBHOOK_ALLOW_HTTP": "true",
+            "CORS_ALLOWED_ORIGINS": page_origin,
+        }
+    )
+    async with Stack(tmp_path_factory.mktemp("stack"), env=env, tell=print) as running:
         yield running
 
 

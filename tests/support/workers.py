@@ -88,6 +88,7 @@ async def our_worker(
     agent_name: str,
     log: Path,
     env: Mapping[str, str] | None = None,
+    program: str = ODD_AGENT,
 ) -> AsyncIterator[OurWorker]:
     """A worker of ours under this name, registered; faults are injected where a session asks for them."""
     variables = {
@@ -98,9 +99,9 @@ async def our_worker(
         "PROBE_PORT": str(free_port()),
         **(env or {}),
     }
-    async with _running(["-c", ODD_AGENT], env=variables, log=log) as process:
+    async with _running(["-c", program], env=variables, log=log) as process:
         await until_in_registry(rollcall, process, log)
-        redis_port = urlsplit(rollcall.stack.redis_url).port
+        redis_port = urlsplit(variables["REDIS_URL"]).port
         assert redis_port is not None
         yield OurWorker(process, agent_name, log, redis_port)
 

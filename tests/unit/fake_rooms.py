@@ -1,6 +1,6 @@
 """A hand-written LiveKit: rooms, participants and dispatches in memory, for the services' `Rooms` ports."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from livekit.protocol.agent import Job, JobState, JobStatus
 from livekit.protocol.agent_dispatch import AgentDispatch, AgentDispatchState, RoomAgentDispatch
@@ -54,7 +54,13 @@ class FakeRooms:
         self.people.setdefault(name, []).extend(people)
 
     def add_dispatch(
-        self, name: str, attributes: dict[str, str], *, agent_name: str = "agent", metadata: str = ""
+        self,
+        name: str,
+        attributes: dict[str, str],
+        *,
+        agent_name: str = "agent",
+        metadata: str = "",
+        deployment: str = "",
     ) -> AgentDispatch:
         self._made += 1
         dispatch = AgentDispatch(
@@ -63,6 +69,7 @@ class FakeRooms:
             room=name,
             metadata=metadata,
             attributes=attributes,
+            deployment=deployment,
             state=AgentDispatchState(),
         )
         self.in_force.setdefault(name, []).append(dispatch)
@@ -109,14 +116,18 @@ class FakeRooms:
             if not self.drops_agents_of_rooms:
                 for agent in agents:
                     self.add_dispatch(
-                        name, dict(agent.attributes), agent_name=agent.agent_name, metadata=agent.metadata
+                        name,
+                        dict(agent.attributes),
+                        agent_name=agent.agent_name,
+                        metadata=agent.metadata,
+                        deployment=agent.deployment,
                     )
         self._end("create_room")
         return Room(name=name, empty_timeout=empty_timeout_s, departure_timeout=departure_timeout_s)
 
-    async def room_names(self) -> list[str]:
+    async def room_names(self, among: Sequence[str] = ()) -> list[str]:
         await self._begin("room_names")
-        return sorted(self.rooms)
+        return sorted(self.rooms & set(among) if among else self.rooms)
 
     async def room_exists(self, name: str) -> bool:
         await self._begin("room_exists")
@@ -147,12 +158,14 @@ class FakeRooms:
         return list(self.in_force.get(name, []))
 
     async def create_dispatch(
-        self, name: str, *, agent_name: str, metadata: str, attributes: dict[str, str]
+        self, name: str, *, agent_name: str, metadata: str, attributes: dict[str, str], deployment: str = ""
     ) -> AgentDispatch:
         await self._begin("create_dispatch")
         if name not in self.rooms:
             raise unreachable(uncertain=True)
-        dispatch = self.add_dispatch(name, attributes, agent_name=agent_name, metadata=metadata)
+        dispatch = self.add_dispatch(
+            name, attributes, agent_name=agent_name, metadata=metadata, deployment=deployment
+        )
         self._end("create_dispatch")
         return dispatch
 

@@ -119,3 +119,32 @@ async def test_voice_and_language_win_over_the_descriptors(settings: AgentSettin
     assert session.tts is not None
     assert session.tts._opts.voice == "berta"  # type: ignore[attr-defined]
     assert session.tts._opts.language == "de"  # type: ignore[attr-defined]
+
+
+def test_a_spool_that_cannot_be_used_ends_the_start_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = start(tmp_path, **COMPLETE, AGENT_SPOOL_DIR=str(tmp_path / "file" / "spool"))
+    assert ended.returncode == 1
+    assert (
+        f"AGENT_SPOOL_DIR={tmp_path}/file/spool can't be used (Not a directory)"
+        in ended.stderr + ended.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "folder"), [("none", None), ("None", None), ("/srv/spool", Path("/srv/spool"))]
+)
+def test_the_spool_is_where_it_is_said_or_nowhere(
+    value: str, folder: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, known in {**COMPLETE, "AGENT_SPOOL_DIR": value}.items():
+        monkeypatch.setenv(name, known)
+    assert AgentSettings().spool_folder == folder
+
+
+def test_the_spool_is_beside_the_other_local_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, known in COMPLETE.items():
+        monkeypatch.setenv(name, known)
+    monkeypatch.delenv("AGENT_SPOOL_DIR", raising=False)
+    assert AgentSettings().spool_folder == tmp_path / ".rollcall" / "spool"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cli.answers import Session
 from cli.canary import Verdict, run_canary
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import SessionEnded
@@ -14,12 +15,18 @@ _AT = "2026-11-23T12:00:0{}Z"
 _LEVELS = ("accepted_at", "assigned_at", "active_at", "ready_at", "first_speech_at")
 
 
+def judged(session: dict[str, Any]) -> Verdict:
+    return Verdict.of(Session.model_validate(session), timeout_s=30)
+
+
 def a_session(status: str, *, reached: int = 0, **changes: Any) -> dict[str, Any]:
     """A session that has reached so many levels, one a second."""
     timings = {name: _AT.format(n) if n <= reached else None for n, name in enumerate(_LEVELS, start=1)}
     return {
         "session_id": "s1",
         "status": status,
+        "room_name": "r1",
+        "agent_name": "agent",
         "waiting_for": None,
         "failure": None,
         "timings": {"requested_at": _AT.format(0), **timings, "ended_at": None},
@@ -36,14 +43,14 @@ FAILURE = {
 
 @pytest.mark.parametrize("status", ["active", "ended"])
 def test_a_canary_whose_agent_was_proven_is_good_news(status: str) -> None:
-    verdict = Verdict.of(a_session(status, reached=4), timeout_s=30)
+    verdict = judged(a_session(status, reached=4))
     assert verdict.ok
     assert verdict.levels_ms == {"accepted": 1000, "assigned": 2000, "active": 3000, "ready": 4000}
     assert "accepted 1000 ms, assigned 2000 ms, active 3000 ms, ready 4000 ms" in verdict.as_text().plain
 
 
 def test_a_canary_that_failed_says_why_and_what_to_do() -> None:
-    verdict = Verdict.of(a_session("failed", reached=1, failure=FAILURE), timeout_s=30)
+    verdict = judged(a_session("failed", reached=1, failure=FAILURE))
     assert not verdict.ok
     text = verdict.as_text().plain
     for part in ("worker_died", ADVICE[Cause.WORKER_DIED], "worker_id: w-1", "accepted 1000 ms"):
@@ -64,7 +71,7 @@ def test_a_canary_that_failed_says_why_and_what_to_do() -> None:
 def test_a_canary_without_a_verdict_in_time_is_no_good_news(
     session: dict[str, Any], cause: str | None
 ) -> None:
-    verdict = Verdict.of(session, timeout_s=30)
+    verdict = judged(session)
     assert (verdict.ok, verdict.cause) == (False, cause)
     assert "No verdict within 30 s" in verdict.as_text().plain
 
@@ -98,7 +105,7 @@ async def test_a_canary_that_is_still_under_way_is_ended_and_no_good_news() -> N
     api.happened()
     api.said("requested")
     api.answer("GET", "/v1/sessions/s1", 200, a_session("requested"))
-    api.answer("DELETE", "/v1/sessions/s1", 200, {})
+    api.answer("DELETE", "/v1/sessions/s1", 200, a_session("cancelled"))
     verdict = await run_canary(api.client(), agent_name=None, timeout_s=0.01, show=lambda _: None)
     assert (verdict.ok, verdict.status) == (False, "requested")
     assert api.asked[-1] == ("DELETE", "/v1/sessions/s1")

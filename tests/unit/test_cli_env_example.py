@@ -11,7 +11,7 @@ from cli.services import ALL_SERVICES
 
 _ROOT = Path(__file__).parents[2]
 # Read by `rollcall` itself.
-_OF_THE_COMMAND_LINE = {"LIVEKIT_SERVER"}
+_OF_THE_COMMAND_LINE = {"LIVEKIT_SERVER", "ROLLCALL_URL", "ROLLCALL_API_KEY"}
 
 
 def _variables() -> set[str]:

@@ -10,7 +10,8 @@ import yaml
 from cli.environment import clean_environment, user_environment
 from cli.plan import Plan, StackOptions, plan_stack
 from cli.provision.server import ProvisionError
-from cli.stack import Stack, running_api_url
+from cli.stack import Stack
+from cli.state import running_api_url
 
 _CLOUD = {
     "LIVEKIT_URL": "wss://example.livekit.cloud",
@@ -39,6 +40,7 @@ async def test_with_nothing_set_everything_is_ours(tmp_path: Path) -> None:
         "dispatcher",
         "verifier",
         "transcripts",
+        "webhooks",
         "agent",
     ]
     assert plan.env["DATABASE_URL"] == f"sqlite+aiosqlite:///{tmp_path}/rollcall.db"

@@ -22,6 +22,7 @@ def test_an_order_comes_back_from_the_metadata_as_it_went_in() -> None:
         models={"llm": "openai/gpt-5-mini", "voice": "anna"},
         instructions="Grüße den Anrufer.",
         first_seq=7,
+        takes_over=True,
     )
     assert DispatchOrder.from_metadata(order.to_metadata({})) == order
 

@@ -144,3 +144,28 @@ def test_configuring_twice_does_not_write_twice(lines: Lines) -> None:
     configure(log_format="json")
     get_logger("module").info("once")
     assert len(lines()) == 1
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_secret_that_slips_into_a_line_is_not_written(
+    as_before: None, capsys: pytest.CaptureFixture[str], log_format: Literal["json", "console"]
+) -> None:
+    configure(log_format=log_format)
+    secrets = [
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYWxsZXIifQ.c2lnbmF0dXJlLW9mLWl0",
+        "rollcall_sk_" + "a1B2" * 3 + "_" + "x" * 43,
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    ]
+    for secret in secrets:
+        get_logger("module").warning(
+            "odd", url=f"wss://host/rtc?access_token={secret}&x=1", text=f"({secret})"
+        )
+    get_logger("module").warning("odd", url="postgresql://user:hunter2@host/db", mail="anna@example.com")
+    try:
+        int(secrets[0])
+    except ValueError:
+        get_logger("module").exception("failed")
+    out = capsys.readouterr().out
+    assert not [secret for secret in [*secrets, "hunter2"] if secret in out]
+    assert "anna@example.com" in out
+    assert "://***@host/db" in out

@@ -3,9 +3,10 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from shared.runtime import tables
+from shared.runtime import tables, webhook_tables
 
 assert tables  # imported for its tables
+assert webhook_tables
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,12 +1,14 @@
 """The watermark: which turns of a session the database has, so that an agent worker may forget them.
 
 The consumer of the turns publishes it after each commit; a worker keeps a turn in its spool until then.
-It is a bitmap by sequence number for each writer of a session: the agent that takes over from a dead one
-may use numbers that the dead one's unsent turns bear too, and those must not count as stored. The database
-is the truth: where a bitmap got lost, the worker sends its turns again, and finds them stored already.
+It is a bitmap by sequence number for each writer of a session: an agent that takes over must not have its
+turns taken for those of the dead one that are still unsent. Turns count from 1; bit 0 says that the
+writer's own count of its turns is recorded. The database is the truth: where a bitmap got lost, the worker
+sends its turns again, and finds them stored already. A turn that was set aside for good is told as stored:
+it is among the dead letters, and sending it again would only add another.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +16,7 @@ from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
-from shared.contracts.events import TurnFinished
+from shared.contracts.events import AgentReported, TurnFinished
 from shared.contracts.keys import stored_key
 from shared.runtime.logs import get_logger
 
@@ -23,6 +25,8 @@ log = get_logger(__name__)
 STORED_TTL = timedelta(days=1)
 # Bounds a bitmap to 125 kB. A call has a few turns a minute.
 MAX_SEQ = 1_000_000
+# In place of a turn, which there is none of with this number.
+COUNT = 0
 
 
 class StoredTurns:
@@ -36,12 +40,27 @@ class StoredTurns:
         byte, bit = divmod(seq, 8)
         return 0 <= byte < len(self._bitmap) and bool(self._bitmap[byte] & (0x80 >> bit))
 
+    @property
+    def is_counted(self) -> bool:
+        """True if it is recorded how many turns there are."""
+        return self.has(COUNT)
+
 
 async def publish_stored(redis: Redis, turns: Iterable[TurnFinished]) -> None:
     """Say that these turns are committed; raises `RedisError` or `OSError`, and some may be said then."""
     seqs: dict[str, set[int]] = {}
     for turn in turns:
         seqs.setdefault(stored_key(turn.session_id, _writer(turn.job_id, turn.attempt)), set()).add(turn.seq)
+    await _set_bits(redis, seqs)
+
+
+async def publish_counted(redis: Redis, reports: Iterable[AgentReported]) -> None:
+    """Say that the counts in these reports are recorded; raises as above."""
+    writers = {stored_key(report.session_id, _writer(report.job_id, report.attempt)) for report in reports}
+    await _set_bits(redis, {key: {COUNT} for key in writers})
+
+
+async def _set_bits(redis: Redis, seqs: Mapping[str, set[int]]) -> None:
     if not seqs:
         return
     async with redis.pipeline(transaction=False) as pipe:

@@ -1,0 +1,1 @@
+"""The commands. What a command needs is imported when it runs: help and completion come at once."""

@@ -1,0 +1,119 @@
+"""`rollcall start`, `end`, `sessions`, `session` and `workers`."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from cli.completion import session_ids
+from cli.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
+from shared.contracts.sessions import SessionStatus
+
+SessionId = Annotated[str, typer.Argument(help="The session's id.", autocompletion=session_ids)]
+
+
+def start(
+    *,
+    agent_name: Annotated[
+        str | None, typer.Option("--agent-name", "--agent", help="The agent's name; default: the API's.")
+    ] = None,
+    wait: Annotated[
+        int | None,
+        typer.Option(min=1, max=30, help="Seconds to wait for the agent; exit code 1 if none has come."),
+    ] = None,
+    require: Annotated[
+        Literal["active", "ready"] | None, typer.Option(help="Proof of the agent: in the room, or listening.")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option("--metadata", "-m", help="name=value, again for more; or one JSON object."),
+    ] = None,
+    room_name: Annotated[str | None, typer.Option(help="The room's name; default: a new room.")] = None,
+    identity: Annotated[str | None, typer.Option(help="The caller's identity.")] = None,
+    name: Annotated[str | None, typer.Option(help="The caller's name.")] = None,
+    mode: Annotated[Literal["pipeline", "realtime"] | None, typer.Option(help="How the agent hears.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="stt=…, llm=…, tts=…, realtime=…, voice=… or language=…; again for more."),
+    ] = None,
+    instructions: Annotated[str | None, typer.Option(help="What the agent is told to be.")] = None,
+    canary: Annotated[bool, typer.Option("--canary", help="Only to see whether it works.")] = False,
+    as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Start a session, and print what it takes to join its room."""
+    from cli.starting import named_values, run_start
+
+    wish = {
+        "agent_name": agent_name,
+        "require": require,
+        "metadata": named_values("--metadata", metadata),
+        "room_name": room_name,
+        "participant_identity": identity,
+        "participant_name": name,
+        "mode": mode,
+        "models": named_values("--model", model),
+        "instructions": instructions,
+        "canary": canary or None,
+    }
+    run(run_start(Target.of(api, key, state), wish, wait_s=wait, as_json=as_json))
+
+
+def end(
+    session: SessionId,
+    as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """End a session: its agent is sent away, and its room closed."""
+    from cli.starting import run_end
+
+    run(run_end(Target.of(api, key, state), session, as_json=as_json))
+
+
+def sessions(
+    *,
+    status: Annotated[SessionStatus | None, typer.Option(help="Only those that stand so.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Only those that are not over.")] = False,
+    canary: Annotated[
+        bool | None, typer.Option("--canary/--no-canary", help="Only canaries, or none.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    all_: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
+    as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """List sessions, the newest first."""
+    from cli.listing import run_sessions
+
+    if live and status is not None:
+        raise typer.BadParameter("say either --live or --status")
+    filters = {"status": status and status.value, "canary": canary}
+    wanted = None if all_ else limit
+    run(run_sessions(Target.of(api, key, state), filters, live=live, limit=wanted, as_json=as_json))
+
+
+def session(
+    session: SessionId,
+    as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Show one session: how it stands, its attempts, and why it has no agent."""
+    from cli.listing import run_session
+
+    run(run_session(Target.of(api, key, state), session, as_json=as_json))
+
+
+def workers(
+    as_json: AsJson = False, api: ApiUrl = None, key: Key = None, state: State = DEFAULT_STATE
+) -> None:
+    """Show which agent workers live, with their names, calls and faults."""
+    from cli.fleet import run_workers
+
+    run(run_workers(Target.of(api, key, state), as_json=as_json))

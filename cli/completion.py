@@ -1,0 +1,42 @@
+"""What the shell offers for an option's value, for little: one short question to the API, or none."""
+
+from typing import Final
+
+import typer
+
+from cli.target import DEFAULT_STATE, Target
+
+TIMEOUT_S: Final = 1.0
+OFFERED: Final = 50
+FORMATS: Final = ("jsonl", "txt", "vtt", "csv", "openai", "vcon", "json")
+ROLES: Final = ("user", "assistant", "tool")
+
+
+def session_ids(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The newest sessions, each with its status; nothing where the API doesn't answer at once."""
+    import httpx
+
+    target = Target.of(ctx.params.get("api"), ctx.params.get("key"), ctx.params.get("state") or DEFAULT_STATE)
+    headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
+    try:
+        answer = httpx.get(
+            f"{target.url}/v1/sessions", params={"limit": OFFERED}, headers=headers, timeout=TIMEOUT_S
+        )
+        sessions = answer.json()["sessions"]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError):
+        return []
+    return [
+        (one["session_id"], f"{one['status']}, {one['agent_name']}, {one['room_name']}")
+        for one in sessions
+        if one["session_id"].startswith(incomplete)
+    ]
+
+
+def formats(incomplete: str) -> list[str]:
+    """A transcript's formats."""
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+def roles(incomplete: str) -> list[str]:
+    """Who speaks in a turn."""
+    return [name for name in ROLES if name.startswith(incomplete)]

@@ -1,0 +1,72 @@
+"""The database: is it there, and is its schema up to date?"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.doctor.findings import Finding, failed, passed, skipped
+from cli.doctor.surroundings import Surroundings
+from shared.contracts.settings import DatabaseSettings
+from shared.runtime.database import Database
+from shared.runtime.migrate import pending_migration
+
+NAME: Final = "database"
+SCHEMA: Final = "migrations"
+MIGRATE: Final = "run python -m shared.runtime.migrate with this environment"
+
+
+class NoDatabase(Exception):
+    """There is none to ask; the message says why."""
+
+
+@asynccontextmanager
+async def opened(surroundings: Surroundings) -> AsyncIterator[Database]:
+    """The database; raises `NoDatabase` before one is made where none was."""
+    try:
+        url = surroundings.settings(DatabaseSettings).database_url
+    except ValidationError:
+        raise NoDatabase("DATABASE_URL is malformed") from None
+    parsed = make_url(url)
+    if parsed.drivername.startswith("sqlite") and not _is_file(parsed.database or ""):
+        raise NoDatabase(f"there is no file {parsed.database}")
+    database = Database(url, pool_size=1)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def check_database(surroundings: Surroundings) -> Sequence[Finding]:
+    """Connect, and compare the schema with the one that this code needs."""
+    try:
+        async with opened(surroundings) as database:
+            where = database.engine.url.render_as_string(hide_password=True)
+            version = await _version(database)
+            missing = await pending_migration(database)
+    except NoDatabase as error:
+        return [failed(NAME, str(error), f"correct DATABASE_URL, or {MIGRATE}"), skipped(SCHEMA, str(error))]
+    except (SQLAlchemyError, OSError) as error:
+        why = f"it can't be reached: {str(error).splitlines()[0]}"
+        fix = "start the database, or correct DATABASE_URL"
+        return [failed(NAME, why, fix), skipped(SCHEMA, "the database can't be reached")]
+    schema = passed(SCHEMA, "the schema is up to date")
+    if missing is not None:
+        schema = failed(SCHEMA, f"the schema is not that of revision {missing}", MIGRATE)
+    return [passed(NAME, f"{version} at {where}"), schema]
+
+
+def _is_file(path: str) -> bool:
+    return Path(path).is_file()
+
+
+async def _version(database: Database) -> str:
+    kind, question = ("SQLite", "SELECT sqlite_version()")
+    if not database.is_sqlite:
+        kind, question = ("PostgreSQL", "SHOW server_version")
+    async with database.read() as db:
+        return f"{kind} {await db.scalar(text(question))}"

@@ -1,0 +1,83 @@
+"""LiveKit's webhooks: would the API take one at its address, and has LiveKit ever sent any?"""
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import httpx
+from livekit import api
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+
+from cli.doctor.database import NoDatabase, opened
+from cli.doctor.findings import Finding, failed, passed, skipped, warned
+from cli.doctor.surroundings import Surroundings
+from cli.show import local
+from shared.contracts.identifiers import new_id
+from shared.runtime.tables import SessionRow, WebhookReceiptRow
+
+NAME: Final = "webhook"
+ARRIVED: Final = "webhook: sent"
+PATH: Final = "/v1/livekit/webhook"
+TIMEOUT_S: Final = 7.0
+# LiveKit sends them within moments; and a session may just have begun.
+GRACE: Final = timedelta(seconds=10)
+
+
+async def check_webhook(surroundings: Surroundings, url: str) -> Sequence[Finding]:
+    """Send one that means nothing, signed with our key: it is answered, and nothing comes of it."""
+    key, secret = surroundings.env.get("LIVEKIT_API_KEY"), surroundings.env.get("LIVEKIT_API_SECRET")
+    if not key or not secret:
+        return [skipped(NAME, "there is no key to sign one with: LIVEKIT_API_KEY and LIVEKIT_API_SECRET")]
+    event = {"event": "rollcall_doctor", "id": f"EV_{new_id()}", "createdAt": str(int(time.time()))}
+    body = json.dumps(event).encode()
+    headers = {"Authorization": _signature(body, key, secret), "Content-Type": "application/webhook+json"}
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S) as http:
+            answer = await http.post(url, content=body, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = f"{url} does not answer: {error or type(error).__name__}"
+        fix = "this is where LiveKit has to reach the API; name its public address with --webhook-url"
+        return [failed(NAME, why, fix)]
+    if answer.status_code == 200:
+        return [passed(NAME, f"{url} takes what is signed with our key")]
+    if answer.status_code == 401:
+        fix = "give the API the same LIVEKIT_API_KEY and LIVEKIT_API_SECRET, and start it again"
+        return [failed(NAME, f"{url} refuses what is signed with our key", fix)]
+    return [failed(NAME, f"{url} answers {answer.status_code}", "is there a proxy in front of the API?")]
+
+
+def _signature(body: bytes, key: str, secret: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    token = api.AccessToken(key, secret).with_ttl(timedelta(minutes=1)).with_sha256(digest)
+    return str(token.to_jwt())
+
+
+async def check_arrivals(surroundings: Surroundings, url: str) -> Sequence[Finding]:
+    """Compare the newest receipt with the newest session whose agent was in a room."""
+    try:
+        async with opened(surroundings) as database, database.read() as db:
+            last = await db.scalar(select(func.max(col(WebhookReceiptRow.received_at))))
+            joined = await db.scalar(select(func.max(col(SessionRow.active_at))))
+    except (NoDatabase, SQLAlchemyError, OSError):
+        return [skipped(ARRIVED, "the receipts are in the database, which can't be read")]
+    return [_verdict(last, joined, url)]
+
+
+def _verdict(last: datetime | None, joined: datetime | None, url: str) -> Finding:
+    if joined is None:
+        return skipped(ARRIVED, "no session has had its agent yet")
+    if last is None or last < joined - GRACE:
+        since = "never" if last is None else f"last {local(last)}"
+        return warned(
+            ARRIVED,
+            f"LiveKit sent none for the session of {local(joined)} ({since}): joins are proven by polling,"
+            " and departures seen later",
+            f"enter {url} in LiveKit's webhook settings, with the key LIVEKIT_API_KEY",
+        )
+    return passed(ARRIVED, f"the last came {local(last)}")

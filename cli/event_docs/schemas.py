@@ -1,0 +1,51 @@
+"""The JSON schemas of the events, as they are sent."""
+
+import inspect
+from typing import Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from shared.contracts.events import EVENT_TYPES, Envelope, Event
+
+REF: Final = "#/components/schemas/"
+
+
+def said_of(model: type[Event]) -> str:
+    """What its docstring says, on one line."""
+    return " ".join((inspect.getdoc(model) or "").split())
+
+
+def data_schemas() -> dict[str, Any]:
+    """The schema of each event's data, by the name of its class, and of what they refer to."""
+    wanted: list[Any] = [(model, "serialization") for model in EVENT_TYPES.values()]
+    _, found = models_json_schema(wanted, ref_template=REF + "{model}")
+    schemas: dict[str, Any] = {name: without_titles(schema) for name, schema in found["$defs"].items()}
+    for model in EVENT_TYPES.values():
+        schemas[model.__name__].setdefault("properties", {})
+    return schemas
+
+
+def envelope_schema() -> dict[str, Any]:
+    """The schema of the envelope; what is null is left out of it."""
+    schema = without_titles(Envelope.model_json_schema(mode="serialization", ref_template=REF + "{model}"))
+    schema.pop("$defs", None)
+    properties = schema["properties"]
+    properties["specversion"] = {"const": "1.0"}
+    properties["datacontenttype"] = {"const": "application/json"}
+    properties["sequence"] = {"type": "integer", "minimum": 1}
+    properties["severity"] = {"enum": ["info", "warning", "critical"]}
+    schema["required"] = [name for name in properties if name != "sequence"]
+    return dict(schema)
+
+
+def without_titles(schema: Any) -> Any:
+    """The same without the titles that pydantic makes of names."""
+    if isinstance(schema, list):
+        return [without_titles(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: without_titles(part)
+        for name, part in schema.items()
+        if not (name == "title" and isinstance(part, str))
+    }

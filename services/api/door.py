@@ -1,0 +1,113 @@
+"""What happens to every request before a route is looked for: it is named, measured, and asked who it is.
+
+A route that forgets to name a scope is shut all the same: behind `/v1/` nobody comes in without a key.
+"""
+
+import re
+import uuid
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp, Message, Receive, Send
+
+from services.api.access import Principal
+from services.api.bootstrap import services_of
+from services.api.exposure import Auth
+from services.api.problems import TRACE_HEADER, Problem, answer, database_unavailable
+from services.api.settings import ApiSettings
+from shared.runtime.database import UNREACHABLE
+from shared.runtime.logs import bound
+
+_BEHIND_THE_DOOR: Final = "/v1/"
+OPERATIONS: Final = frozenset({"/health", "/health/agent", "/metrics"})
+# It has a signature of LiveKit's own.
+SIGNED: Final = frozenset({"/v1/livekit/webhook"})
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+
+def install(app: FastAPI, settings: ApiSettings, auth: Auth) -> None:
+    """Put the door before `app`. What answers a browser's preflight has to be added after it."""
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.api_max_body_bytes)
+    app.add_middleware(Door, settings=settings, auth=auth)
+
+
+class Door:
+    """ASGI middleware; what it finds out is in the request's state: `trace_id` and `principal`."""
+
+    def __init__(self, app: ASGIApp, *, settings: ApiSettings, auth: Auth) -> None:
+        self._app = app
+        self._settings = settings
+        self._asks = auth is Auth.KEYS
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Let the request through, or answer it with a problem."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        trace_id = trace_id_of(request)
+        request.state.trace_id = trace_id
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[TRACE_HEADER] = trace_id
+            await send(message)
+
+        with bound(trace_id=trace_id):
+            try:
+                self._measure(request)
+                request.state.principal = await self._ask(request)
+            except Problem as problem:
+                await answer(request, problem)(scope, receive, send_named)
+                return
+            except UNREACHABLE as error:
+                await answer(request, database_unavailable(error))(scope, receive, send_named)
+                return
+            await self._app(scope, receive, send_named)
+
+    def _measure(self, request: Request) -> None:
+        """Refuse a body by the length that it claims; a longer one is cut off as it comes in."""
+        claimed = request.headers.get("content-length", "")
+        most = self._settings.api_max_body_bytes
+        if claimed.isascii() and claimed.isdigit() and int(claimed[:20]) > most:
+            raise Problem(413, "too_large", f"the body may have at most {most} bytes")
+
+    async def _ask(self, request: Request) -> Principal | None:
+        """Who asks; None where it does not matter."""
+        if not self._asks or self._is_open_operation(request):
+            return Principal()
+        if not self._is_behind(request):
+            return None
+        services = services_of(request)
+        headers = request.headers
+        asking = await services.keyring.who(headers.get("authorization"), headers.get("origin"))
+        await services.rate_limits.check(asking, request.client.host if request.client else "")
+        return asking
+
+    def _is_behind(self, request: Request) -> bool:
+        path = request.scope["path"]
+        if path in SIGNED or is_preflight(request):
+            return False
+        return path in OPERATIONS or bool(path.startswith(_BEHIND_THE_DOOR))
+
+    def _is_open_operation(self, request: Request) -> bool:
+        return self._settings.api_operations == "open" and request.scope["path"] in OPERATIONS
+
+
+def is_preflight(request: Request) -> bool:
+    """A browser asks whether it may ask; it sends no key with that."""
+    return request.method == "OPTIONS" and "access-control-request-method" in request.headers
+
+
+def trace_id_of(request: Request) -> str:
+    """The name of the request: its own, that of its trace, or a new one."""
+    own = request.headers.get(TRACE_HEADER, "")
+    if _REQUEST_ID.fullmatch(own):
+        return own
+    traced = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    return traced[1] if traced else uuid.uuid4().hex

@@ -1,0 +1,200 @@
+"""Make, list and revoke API keys: `python -m services.api.keys create --name shop`.
+
+It works on the database itself, and so needs no key to make the first one: whoever can write to the
+database may do everything anyway. `rollcall keys` runs this.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+
+from services.api.access import DEFAULT_PROJECT, Scope
+from services.api.key_format import Kind, id_of, make_key
+from shared.contracts.settings import DatabaseSettings
+from shared.runtime.clock import Clock, utc_now
+from shared.runtime.config import load_settings
+from shared.runtime.database import Database
+from shared.runtime.tables import ApiKeyRow
+
+USUAL_SCOPES: Final = (Scope.SESSIONS_WRITE, Scope.SESSIONS_READ, Scope.TRANSCRIPTS_READ)
+# It becomes part of room names.
+_PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_LONGEST_NAME: Final = 100
+EXIT_REFUSED: Final = 1
+
+
+class Refused(Exception):
+    """What was asked for makes no sense; the message says why."""
+
+
+@dataclass(frozen=True)
+class KeyWish:
+    """What a new key is to be. `origins` are those of the web pages that may use a publishable one."""
+
+    name: str
+    project: str = DEFAULT_PROJECT
+    kind: Kind = Kind.SECRET
+    scopes: tuple[Scope, ...] = ()
+    origins: tuple[str, ...] = ()
+    expires_in: timedelta | None = None
+
+
+async def create_key(database: Database, wish: KeyWish, *, now: Clock) -> tuple[SecretStr, ApiKeyRow]:
+    """Make a key; its secret is nowhere else afterwards. Raises `Refused`."""
+    scopes = _scopes(wish)
+    origins = _origins(wish)
+    if not _PROJECT.fullmatch(wish.project):
+        raise Refused("a project's name has small letters, digits and hyphens, and at most 40 of them")
+    if not 1 <= len(wish.name) <= _LONGEST_NAME or not wish.name.isprintable():
+        raise Refused(f"a key's name has 1 to {_LONGEST_NAME} printable characters")
+    if wish.expires_in is not None and wish.expires_in <= timedelta():
+        raise Refused("a key must be good for a while")
+    made, created_at = make_key(wish.kind), now()
+    row = ApiKeyRow(
+        id=made.id,
+        project=wish.project,
+        kind=wish.kind,
+        name=wish.name,
+        key_hash=made.key_hash,
+        scopes=[str(scope) for scope in scopes],
+        origins=list(origins),
+        created_at=created_at,
+        expires_at=created_at + wish.expires_in if wish.expires_in else None,
+    )
+    async with database.write() as db:
+        db.add(row)
+    return made.secret, row
+
+
+def _scopes(wish: KeyWish) -> Sequence[Scope]:
+    if wish.kind is Kind.SECRET:
+        return wish.scopes or USUAL_SCOPES
+    if set(wish.scopes) - {Scope.TOKENS_RESERVE}:
+        raise Refused(f"a publishable key can have the scope {Scope.TOKENS_RESERVE} only")
+    return (Scope.TOKENS_RESERVE,)
+
+
+def _origins(wish: KeyWish) -> Sequence[str]:
+    if wish.kind is Kind.SECRET and wish.origins:
+        raise Refused("origins are for publishable keys: a secret key does not belong into a web page")
+    if wish.kind is Kind.PUBLISHABLE and not wish.origins:
+        raise Refused("a publishable key needs at least one origin, such as https://shop.example.com")
+    for origin in wish.origins:
+        parts = urlsplit(origin)
+        if origin != f"{parts.scheme}://{parts.netloc}".lower() or parts.scheme not in ("https", "http"):
+            raise Refused(f"{origin} is no origin: scheme and host as a browser sends them, without a path")
+    return wish.origins
+
+
+async def list_keys(database: Database, *, project: str | None = None) -> list[ApiKeyRow]:
+    """Every key, or those of a project, the oldest first; the revoked too."""
+    query = select(ApiKeyRow).order_by(col(ApiKeyRow.created_at), col(ApiKeyRow.id))
+    if project is not None:
+        query = query.where(col(ApiKeyRow.project) == project)
+    async with database.read() as db:
+        return list((await db.scalars(query)).all())
+
+
+async def revoke_key(database: Database, key_id: str, *, now: Clock) -> ApiKeyRow:
+    """Revoke a key by its id, or by all of it; doing it twice changes nothing. Raises `Refused`."""
+    async with database.write() as db:
+        row = await db.get(ApiKeyRow, id_of(key_id) or key_id)
+        if row is None:
+            raise Refused("there is no key of this id")
+        row.revoked_at = row.revoked_at or now()
+    return row
+
+
+def describe(row: ApiKeyRow) -> dict[str, Any]:
+    """What may be told of a key."""
+
+    def time(moment: datetime | None) -> str | None:
+        return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+    return {
+        "id": row.id,
+        "name": row.name,
+        "project": row.project,
+        "kind": row.kind,
+        "scopes": row.scopes,
+        "origins": row.origins,
+        "created_at": time(row.created_at),
+        "expires_at": time(row.expires_at),
+        "revoked_at": time(row.revoked_at),
+        "last_used_at": time(row.last_used_at),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.api.keys", description="API keys, as JSON.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create", help="make a key; it is shown this once")
+    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument("--project", default=DEFAULT_PROJECT)
+    create.add_argument("--publishable", action="store_true", help="for web pages: may only reserve tokens")
+    create.add_argument("--scope", action="append", default=[], type=Scope, choices=list(Scope))
+    create.add_argument("--origin", action="append", default=[], help="of a page that may use it")
+    create.add_argument("--expires-in-days", type=float, default=None)
+    commands.add_parser("list", help="every key").add_argument("--project", default=None)
+    commands.add_parser("revoke", help="end a key, within seconds").add_argument("id")
+    return parser
+
+
+async def _run(arguments: argparse.Namespace, database: Database) -> dict[str, Any]:
+    if arguments.command == "list":
+        return {"keys": [describe(row) for row in await list_keys(database, project=arguments.project)]}
+    if arguments.command == "revoke":
+        return describe(await revoke_key(database, arguments.id, now=utc_now))
+    days = arguments.expires_in_days
+    wish = KeyWish(
+        name=arguments.name,
+        project=arguments.project,
+        kind=Kind.PUBLISHABLE if arguments.publishable else Kind.SECRET,
+        scopes=tuple(arguments.scope),
+        origins=tuple(arguments.origin),
+        expires_in=None if days is None else timedelta(days=days),
+    )
+    secret, row = await create_key(database, wish, now=utc_now)
+    return {"key": secret.get_secret_value(), **describe(row)}
+
+
+async def _main(arguments: argparse.Namespace) -> dict[str, Any]:
+    database = Database(load_settings(DatabaseSettings).database_url)
+    try:
+        return await _run(arguments, database)
+    finally:
+        await database.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says, and print the outcome as JSON; 1 if it can't be done."""
+    try:
+        outcome = asyncio.run(_main(_parser().parse_args(arguments)))
+    except Refused as refused:
+        sys.stderr.write(f"{refused}\n")
+    except (SQLAlchemyError, OSError, OverflowError) as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        sys.stderr.write(
+            f"the keys can't be reached: {reason}; does DATABASE_URL name the database, and is its schema"
+            " up to date (python -m shared.runtime.migrate)?\n"
+        )
+    else:
+        sys.stdout.write(json.dumps(outcome, ensure_ascii=False) + "\n")
+        return 0
+    return EXIT_REFUSED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

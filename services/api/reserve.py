@@ -1,0 +1,131 @@
+"""Reserve a session: a token now, an agent when its holder joins.
+
+LiveKit's client SDKs ask for a token on every page load and again after every call, so nothing is
+dispatched for it. What a client may not set is refused; what has no meaning here is ignored, and named.
+"""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from services.api.access import Principal
+from services.api.limits import check_sessions
+from services.api.schemas import StartSession
+from services.api.settings import ApiSettings
+from services.api.start import check_agent_name, check_metadata, invalid, new_row
+from services.api.token_schemas import AgentWish, TokenRequest
+from shared.contracts.events import SessionReserved
+from shared.contracts.sessions import Mode, SessionStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import Database
+from shared.runtime.logs import get_logger
+from shared.runtime.outbox import Relay
+from shared.runtime.sessions import add_session
+from shared.runtime.tables import SessionRow
+
+log = get_logger(__name__)
+
+# LiveKit takes a token for a minute after its end, and a join takes a moment.
+USABLE_AFTER_ITS_END: Final = timedelta(seconds=70)
+# The token travels in a header, and some proxies take no more than 8 KiB of those.
+MAX_PARTICIPANT_BYTES: Final = 4096
+# LiveKit's own, and ours.
+RESERVED_ATTRIBUTES: Final = ("lk.", "rollcall.")
+# An agent's identity: whoever joins under it would put the agent out.
+RESERVED_IDENTITY: Final = "agent-"
+# Where an agent finds metadata that is not a JSON object.
+PLAIN_METADATA: Final = "agent_metadata"
+_AGENT: Final = "room_config.agents.0"
+
+
+async def reserve_session(
+    wish: TokenRequest,
+    *,
+    asking: Principal,
+    settings: ApiSettings,
+    database: Database,
+    relay: Relay,
+    now: Clock,
+) -> SessionRow:
+    """Write a reservation, and return it; raises `Problem`."""
+    _check_room(wish)
+    _check_participant(wish)
+    agent = _agent(wish, settings)
+    row = new_row(
+        StartSession(
+            agent_name=agent.agent_name,
+            participant_identity=wish.participant_identity,
+            participant_name=wish.participant_name,
+            metadata=_agent_metadata(agent.metadata),
+        ),
+        asking,
+        settings,
+        now,
+    )
+    row.status = SessionStatus.RESERVED
+    row.deployment = agent.deployment
+    row.deadline_at = expires_at(row, settings) + USABLE_AFTER_ITS_END
+    row.next_check_at = None
+    event = SessionReserved(
+        room_name=row.room_name,
+        agent_name=row.agent_name,
+        mode=Mode(row.mode),
+        expires_at=expires_at(row, settings),
+    )
+    async with database.write() as db:
+        await check_sessions(db, asking, settings)
+        await add_session(db, row, event=event)
+    relay.nudge(row.id)
+    log.info("session reserved", session_id=row.id, room=row.room_name, agent_name=row.agent_name)
+    return row
+
+
+def expires_at(row: SessionRow, settings: ApiSettings) -> datetime:
+    """When the token of a reservation ends."""
+    return row.requested_at + timedelta(seconds=settings.participant_token_ttl_s)
+
+
+def _check_room(wish: TokenRequest) -> None:
+    config = wish.room_config
+    for field, asked in (("room_name", wish.room_name), ("room_config.name", config.name)):
+        if asked:
+            raise invalid(field, "may not be set: each token is for a new room of its own")
+    if config.egress:
+        raise invalid("room_config.egress", "may not be set: a caller starts no recordings")
+    if len(config.agents) > 1:
+        raise invalid("room_config.agents", "a session has one agent")
+
+
+def _check_participant(wish: TokenRequest) -> None:
+    if (wish.participant_identity or "").startswith(RESERVED_IDENTITY):
+        raise invalid("participant_identity", f"must not begin with {RESERVED_IDENTITY!r}")
+    for name in wish.participant_attributes:
+        if name.startswith(RESERVED_ATTRIBUTES):
+            raise invalid("participant_attributes", f"{name!r} is reserved")
+    attributes = json.dumps(wish.participant_attributes, ensure_ascii=False)
+    size = len((wish.participant_metadata or "").encode()) + len(attributes.encode())
+    if size > MAX_PARTICIPANT_BYTES:
+        limit = f"at most {MAX_PARTICIPANT_BYTES} bytes together with participant_attributes"
+        raise invalid("participant_metadata", f"must be {limit}: it is carried in the token")
+
+
+def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:
+    agent = wish.room_config.agents[0] if wish.room_config.agents else AgentWish()
+    check_agent_name(agent.agent_name, settings, field=f"{_AGENT}.agent_name")
+    if agent.deployment and agent.deployment not in settings.allowed_deployments:
+        allowed = ", ".join(settings.allowed_deployments) or "left out"
+        raise invalid(f"{_AGENT}.deployment", f"must be {allowed}")
+    return agent
+
+
+def _agent_metadata(metadata: str | None) -> dict[str, Any]:
+    """A JSON object is the session's metadata; any other text is one value of it."""
+    if not metadata:
+        return {}
+    try:
+        loaded = json.loads(metadata) if metadata.lstrip().startswith("{") else metadata
+    except (ValueError, RecursionError):
+        loaded = metadata
+    found = loaded if isinstance(loaded, dict) else {PLAIN_METADATA: metadata}
+    check_metadata(found, field=f"{_AGENT}.metadata")
+    return found

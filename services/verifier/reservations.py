@@ -1,0 +1,143 @@
+"""Look after reservations: find those whose caller has joined, and let those expire that nobody used.
+
+LiveKit's webhooks tell of a caller at once; this is for those that are lost, or were never set up. A room
+has the name of one reservation and nobody makes it but its caller, so that one call a second, which asks
+LiveKit which of these rooms there are, is nearly all it costs. One verifier at a time does it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from livekit.protocol.models import ParticipantInfo
+from sqlalchemy import literal, select, tuple_
+from sqlmodel import col
+
+from services.verifier import metrics
+from services.verifier.ports import Rooms
+from shared.contracts.events import SessionExpired
+from shared.contracts.sessions import SessionStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.lease import Lease
+from shared.runtime.livekit import LiveKitError
+from shared.runtime.logs import bound, get_logger
+from shared.runtime.outbox import Relay
+from shared.runtime.reservations import is_reserved, request_reserved
+from shared.runtime.sessions import advance
+from shared.runtime.tables import SessionRow, UtcDateTime
+
+log = get_logger(__name__)
+
+LEASE: Final = "reservations"
+LEASE_TERM: Final = timedelta(seconds=5)
+TICK_S: Final = 1.0
+# More than these take turns.
+MOST_ROOMS: Final = 1000
+MOST_LOOKS: Final = 20
+# A LiveKit that is away for so long keeps no reservation alive any more.
+UNSEEN_FOR: Final = timedelta(minutes=10)
+NOBODY_JOINED: Final = "nobody joined"
+_PEOPLE: Final = frozenset({ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP})
+
+
+class Reservations:
+    """Runs in every verifier; works in the one that holds the lease."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        rooms: Rooms,
+        relay: Relay,
+        join_budget_s: float,
+        holder: str,
+        now: Clock,
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._relay = relay
+        self._join_budget_s = join_budget_s
+        self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
+        self._now = now
+        self._looked_up_to: tuple[datetime, str] | None = None
+
+    async def run(self) -> None:
+        """Look after them for ever; what fails now is found again at the next turn."""
+        while True:
+            try:
+                if await self._lease.hold():
+                    await self.look()
+            except UNREACHABLE as error:
+                log.warning("reservations_interrupted", error=repr(error))
+            except Exception:
+                log.exception("reservations_failed")
+            await asyncio.sleep(TICK_S)
+
+    async def look(self) -> None:
+        """Look once at up to `MOST_ROOMS` reservations, those that end first before the others."""
+        rows = await self._next_rows()
+        if not rows:
+            return
+        try:
+            there = set(await self._rooms.room_names([row.room_name for row in rows]))
+            unsure = await self._request_joined([row for row in rows if row.room_name in there])
+        except LiveKitError as error:
+            log.warning("reservations not looked at", error=str(error))
+            await self._expire([row for row in rows if row.deadline_at <= self._now() - UNSEEN_FOR], set())
+            return
+        over = [row for row in rows if row.deadline_at <= self._now() and row.id not in unsure]
+        await self._expire(over, there)
+
+    async def _next_rows(self) -> Sequence[SessionRow]:
+        order = (col(SessionRow.deadline_at), col(SessionRow.id))
+        some = select(SessionRow).where(is_reserved()).order_by(*order).limit(MOST_ROOMS)
+        if self._looked_up_to is not None:
+            deadline_at, session_id = self._looked_up_to
+            some = some.where(tuple_(*order) > tuple_(literal(deadline_at, UtcDateTime), literal(session_id)))
+        async with self._database.read() as db:
+            rows = (await db.scalars(some)).all()
+        self._looked_up_to = (rows[-1].deadline_at, rows[-1].id) if len(rows) == MOST_ROOMS else None
+        return rows
+
+    async def _request_joined(self, rows: Sequence[SessionRow]) -> set[str]:
+        """Request those in whose room there is somebody; return of which sessions it is not known."""
+        for row in rows[:MOST_LOOKS]:
+            people = [p for p in await self._rooms.participants(row.room_name) if p.kind in _PEOPLE]
+            if people:
+                await self._request(row)
+        return {row.id for row in rows[MOST_LOOKS:]}
+
+    async def _request(self, row: SessionRow) -> None:
+        async with self._database.write() as db:
+            won = await request_reserved(
+                db, row, join_budget_s=self._join_budget_s, now=self._now(), joined=True
+            )
+        if won:
+            metrics.reservation_over("used")
+            self._relay.nudge(row.id)
+            with bound(session_id=row.id, room=row.room_name):
+                log.info("the caller of a reservation was found in the room")
+
+    async def _expire(self, rows: Sequence[SessionRow], there: set[str]) -> None:
+        """The quiet end. A room that somebody has made and left is closed."""
+        now = self._now()
+        for row in rows:
+            if row.status != SessionStatus.RESERVED:
+                continue  # requested a moment ago
+            async with self._database.write() as db:
+                won = await advance(
+                    db,
+                    row,
+                    SessionStatus.EXPIRED,
+                    event=SessionExpired(reason=NOBODY_JOINED),
+                    now=now,
+                    ended_at=now,
+                    end_reason=NOBODY_JOINED,
+                    next_check_at=now if row.room_name in there else None,
+                )
+            if won:
+                metrics.reservation_over("expired")
+                self._relay.nudge(row.id)
+                log.debug("a reservation expired", session_id=row.id, room=row.room_name)

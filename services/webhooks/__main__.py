@@ -1,0 +1,36 @@
+"""The webhooks process: `python -m services.webhooks`."""
+
+import asyncio
+import signal
+
+from services.webhooks.bootstrap import open_webhooks
+from services.webhooks.settings import WebhooksSettings
+from shared.runtime.config import load_settings
+from shared.runtime.logs import configure_logs, get_logger
+from shared.runtime.probe import start_probe
+
+log = get_logger(__name__)
+
+
+async def _run(settings: WebhooksSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_webhooks(settings):
+        probe = await start_probe(settings)
+        log.info("sending webhooks")
+        await stop.wait()
+        if probe is not None:
+            await probe.cleanup()
+
+
+def main() -> None:
+    """Send webhooks until told to stop."""
+    settings = load_settings(WebhooksSettings)
+    configure_logs(settings, service="webhooks")
+    asyncio.run(_run(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Wiring of the webhooks process: the only place that builds things."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from services.webhooks.book import DatabaseBook
+from services.webhooks.collect import Collector
+from services.webhooks.deliver import Deliverer
+from services.webhooks.housekeep import Housekeeping
+from services.webhooks.record import Recorder
+from services.webhooks.schedule import some_jitter
+from services.webhooks.send import Sender
+from services.webhooks.settings import WebhooksSettings
+from shared.runtime.background import running
+from shared.runtime.clock import utc_now
+from shared.runtime.database import Database
+from shared.runtime.lease import Lease
+from shared.runtime.process import process_name
+from shared.runtime.redis import connect_redis
+from shared.runtime.webhook_secrets import SecretBox
+from shared.runtime.webhook_targets import TargetPolicy
+
+LEASE: Final = "webhooks"
+LEASE_TERM: Final = timedelta(seconds=5)
+# What is being sent when the process is told to stop may take so long.
+DRAIN_S: Final = 2.5
+
+
+def _user_agent() -> str:
+    try:
+        return f"Rollcall/{version('rollcall')}"
+    except PackageNotFoundError:
+        return "Rollcall"
+
+
+@asynccontextmanager
+async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
+    """Build everything in the running loop, run it, and take it down again."""
+    secrets = SecretBox(settings.webhook_secrets_key)
+    database = Database(settings.database_url)
+    redis = connect_redis(settings.redis_url)
+    days = settings.webhook_disable_after_days
+    recorder = Recorder(disable_after=timedelta(days=days) if days else None, jitter=some_jitter)
+    lease = Lease(database, name=LEASE, holder=process_name(), term=LEASE_TERM, now=utc_now)
+    sender = Sender(
+        policy=TargetPolicy(settings),
+        timeout_s=settings.webhook_timeout_s,
+        limit=settings.webhook_concurrency,
+        now=utc_now,
+    )
+    try:
+        async with sender:
+            deliverer = Deliverer(
+                book=DatabaseBook(database, settings=settings, recorder=recorder, now=utc_now),
+                transport=sender,
+                open_secret=secrets.open,
+                now=utc_now,
+                agent=_user_agent(),
+            )
+            collector = Collector(
+                database=database, redis=redis, lease=lease, now=utc_now, nudge=deliverer.nudge
+            )
+            housekeeping = Housekeeping(
+                database=database,
+                lease=lease,
+                keep=timedelta(days=settings.webhook_retention_days),
+                now=utc_now,
+            )
+            async with running(
+                hints=collector.listen,
+                collector=collector.run,
+                deliverer=deliverer.run,
+                housekeeping=housekeeping.run,
+            ):
+                yield deliverer
+            await deliverer.drain(DRAIN_S)
+    finally:
+        await redis.aclose()
+        await database.close()

@@ -1,0 +1,117 @@
+"""Deliver what is due: claim, send, record, and claim again."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from services.webhooks.payload import body_of, signed_headers
+from services.webhooks.ports import Book, Done, Job, Transport
+from services.webhooks.send import Outcome, Reply
+from shared.runtime.background import stop_all
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE
+from shared.runtime.logs import get_logger
+from shared.runtime.webhook_secrets import UnreadableSecret
+
+log = get_logger(__name__)
+
+# What another process has collected, or comes due, is found after this long.
+POLL_S: Final = 1.0
+
+
+class Deliverer:
+    """Sends what it has claimed, each in a task of its own; a slow endpoint holds up none but itself."""
+
+    def __init__(
+        self, *, book: Book, transport: Transport, open_secret: Callable[[str], str], now: Clock, agent: str
+    ) -> None:
+        self._book = book
+        self._transport = transport
+        self._open_secret = open_secret
+        self._now = now
+        self._agent = agent
+        self._sending: dict[asyncio.Task[None], str] = {}
+        self._done: list[Done] = []
+        self._wake = asyncio.Event()
+        self._turning = asyncio.Lock()
+
+    def nudge(self) -> None:
+        """Say that something may be due."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        while True:
+            try:
+                await self.turn()
+            except (DBAPIError, *UNREACHABLE) as error:
+                # What is done stays in hand, and is recorded when the database is back.
+                log.warning("webhooks_interrupted", error=repr(error))
+                await asyncio.sleep(POLL_S)
+            await self._wait()
+
+    async def turn(self, *, claim: bool = True) -> int:
+        """Record what is done, and begin what is due; returns how many were begun."""
+        # Not to be cut short: what is claimed and not sent would have to wait for its claim to lapse.
+        return await asyncio.shield(asyncio.create_task(self._turn(claim)))
+
+    async def _turn(self, claim: bool) -> int:
+        async with self._turning:
+            self._wake.clear()
+            done = list(self._done)
+            busy = Counter(self._sending.values()) if claim else _ALL_BUSY
+            jobs = await self._book.turn(done, busy)
+            del self._done[: len(done)]
+            for job in jobs:
+                task = asyncio.create_task(self._send(job))
+                self._sending[task] = job.endpoint_id
+                task.add_done_callback(self._sent)
+            return len(jobs)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let what is being sent come to its end, and record it; what takes longer is sent again."""
+        async with self._turning:  # one that was begun may still add to what is being sent
+            pass
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=timeout_s)
+        await stop_all(self._sending)
+        with suppress(DBAPIError, *UNREACHABLE):
+            await self.turn(claim=False)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await self._wake.wait()
+
+    async def _send(self, job: Job) -> None:
+        try:
+            reply = await self._attempt(job)
+        except Exception as error:
+            log.exception("webhook_not_sent", endpoint_id=job.endpoint_id, event_id=job.event_id)
+            reply = Reply(Outcome.UNSENDABLE, error=repr(error))
+        self._done.append(Done(job, reply, self._now()))
+
+    async def _attempt(self, job: Job) -> Reply:
+        if job.envelope is None:
+            return Reply(Outcome.UNSENDABLE, error="its event is not there any more")
+        try:
+            secrets = [self._open_secret(sealed) for sealed in job.sealed_secrets]
+        except UnreadableSecret as error:
+            return Reply(Outcome.UNSENDABLE, error=f"the secret can't be read: {error}")
+        body = body_of(job.envelope)
+        headers = signed_headers(
+            body, message_id=job.event_id, secrets=secrets, now=self._now(), user_agent=self._agent
+        )
+        return await self._transport.post(job.url, body, headers)
+
+
+# No endpoint has room: nothing is claimed.
+_ALL_BUSY: Final = Counter({"": 1_000_000})

@@ -1,0 +1,110 @@
+"""Housekeeping of deliveries: end those of disabled endpoints, delete the old, and survey the rest."""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import delete, func, or_, select, tuple_, update
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import col
+
+from services.webhooks import metrics
+from shared.contracts.webhooks import DeliveryStatus
+from shared.runtime.clock import Clock
+from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.lease import Lease
+from shared.runtime.logs import get_logger
+from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
+
+log = get_logger(__name__)
+
+TICK_S: Final = 10.0
+_DELETED_AT_ONCE: Final = 1000
+
+_Endpoint = WebhookEndpointRow
+_Delivery = WebhookDeliveryRow
+
+
+class Housekeeping:
+    """Runs in every replica: each surveys, and the one that holds the lease tidies up."""
+
+    def __init__(self, *, database: Database, lease: Lease, keep: timedelta, now: Clock) -> None:
+        self._database = database
+        self._lease = lease
+        self._keep = keep
+        self._now = now
+
+    async def run(self) -> None:
+        """Keep house for ever; what fails now is found again at the next turn."""
+        while True:
+            more = False
+            try:
+                if await self._lease.hold():
+                    await self.end_those_of_disabled_endpoints()
+                    more = await self.delete_old() > 0
+                await self.survey()
+            except (DBAPIError, *UNREACHABLE) as error:
+                log.warning("webhook_housekeeping_interrupted", error=repr(error))
+            await asyncio.sleep(0 if more else TICK_S)
+
+    async def end_those_of_disabled_endpoints(self) -> int:
+        """Make dead letters of what is still on its way to a disabled endpoint, and return how many."""
+        now = self._now()
+        disabled = select(col(_Endpoint.id)).where(col(_Endpoint.enabled).is_(False))
+        theirs = (
+            has_status(DeliveryStatus.PENDING),
+            col(_Delivery.endpoint_id).in_(disabled),
+            or_(col(_Delivery.claimed_until).is_(None), col(_Delivery.claimed_until) <= now),
+        )
+        async with self._database.read() as db:
+            if await db.scalar(select(col(_Delivery.event_id)).where(*theirs).limit(1)) is None:
+                return 0
+        statement = update(_Delivery).where(*theirs)
+        async with self._database.write() as db:
+            ended = await changed(
+                db,
+                statement.values(
+                    status=DeliveryStatus.DEAD,
+                    next_attempt_at=None,
+                    claimed_until=None,
+                    finished_at=now,
+                    error="the endpoint is disabled",
+                ).execution_options(synchronize_session=False),
+            )
+        metrics.given_up(ended)
+        log.warning("webhooks_of_disabled_endpoints_ended", deliveries=ended)
+        return ended
+
+    async def delete_old(self) -> int:
+        """Delete one batch of deliveries that were over long ago, and return how many."""
+        key = tuple_(col(_Delivery.endpoint_id), col(_Delivery.event_id))
+        old = (
+            select(col(_Delivery.endpoint_id), col(_Delivery.event_id))
+            .where(col(_Delivery.finished_at) < self._now() - self._keep)
+            .limit(_DELETED_AT_ONCE)
+        )
+        async with self._database.read() as db:
+            keys = (await db.execute(old)).all()
+        if not keys:
+            return 0
+        async with self._database.write() as db:
+            return await changed(db, delete(_Delivery).where(key.in_([tuple(found) for found in keys])))
+
+    async def survey(self) -> None:
+        """Set the gauges."""
+        pending = select(func.count(), func.min(col(_Delivery.created_at))).where(
+            has_status(DeliveryStatus.PENDING)
+        )
+        dead = select(func.count()).where(has_status(DeliveryStatus.DEAD))
+        states = select(col(_Endpoint.enabled), func.count()).group_by(col(_Endpoint.enabled))
+        async with self._database.read() as db:
+            backlog, oldest = (await db.execute(pending)).one()
+            dead_letters = await db.scalar(dead) or 0
+            endpoints = {bool(enabled): count for enabled, count in (await db.execute(states)).all()}
+        metrics.surveyed(
+            backlog=backlog,
+            oldest_s=(self._now() - oldest).total_seconds() if oldest else 0.0,
+            dead=dead_letters,
+            enabled=endpoints.get(True, 0),
+            disabled=endpoints.get(False, 0),
+        )

@@ -1,0 +1,60 @@
+"""The body of a webhook: a CloudEvents envelope in JSON, signed by the Standard Webhooks specification."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from standardwebhooks import Webhook
+
+from shared.contracts.events import Envelope
+
+CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
+# What Standard Webhooks advises: many receivers take no more.
+MAX_BYTES: Final = 20_000
+_LONG_TEXT: Final = 500
+_MANY: Final = 20
+# Of an event, only this has no bounds of its own.
+_SHORTENED: Final = "evidence"
+
+
+def body_of(envelope: Envelope) -> str:
+    """Return the envelope's JSON; where it is too long, with its evidence shortened, and saying so."""
+    body = _json(envelope)
+    if len(body.encode()) <= MAX_BYTES:
+        return body
+    evidence = envelope.data.get(_SHORTENED)
+    for shorter in ({**_shortened(evidence), "truncated": True}, {"truncated": True}):
+        data = {**_shortened(envelope.data), _SHORTENED: shorter}
+        body = _json(envelope.model_copy(update={"data": data}))
+        if len(body.encode()) <= MAX_BYTES:
+            break
+    return body
+
+
+def signed_headers(
+    body: str, *, message_id: str, secrets: Iterable[str], now: datetime, user_agent: str
+) -> dict[str, str]:
+    """Return the headers: a signature of each secret, so that a receiver may know either."""
+    signatures = [Webhook(secret).sign(message_id, now, body) for secret in secrets]
+    return {
+        "Content-Type": CONTENT_TYPE,
+        "User-Agent": user_agent,
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _json(envelope: Envelope) -> str:
+    return envelope.model_dump_json(exclude_none=True)
+
+
+def _shortened(value: Any) -> Any:
+    """The same shape, with long texts cut and long lists ended."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONG_TEXT else f"{value[:_LONG_TEXT]}…"
+    if isinstance(value, list):
+        return [_shortened(part) for part in value[:_MANY]]
+    if isinstance(value, dict):
+        return {name: _shortened(part) for name, part in list(value.items())[:_MANY]}
+    return value

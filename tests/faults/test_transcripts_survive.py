@@ -1,0 +1,549 @@
+"""Whatever dies, every turn that was spoken is stored, once and in order, and the transcript says so.
+
+Real agents talk, and write down what their SDK says was spoken; at the end that is compared with what the
+database has. The worker reaches Redis through a wire that can be cut. FULL=1 keeps everything away for a
+minute.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+import pytest_asyncio
+from livekit import rtc
+from livekit.agents.types import TOPIC_CHAT
+
+from cli.caller import Caller
+from cli.environment import clean_environment
+from cli.ports import free_port
+from cli.stack import Stack
+from shared.contracts.keys import TURNS_STREAM, job_beat_field
+from shared.runtime.beats import read_job_beats
+from shared.runtime.redis import connect_redis
+from tests.support.guests import guest
+from tests.support.restartable_postgres import RestartablePostgres, restartable_postgres
+from tests.support.sessions import TERMINAL, Rollcall, until
+from tests.support.spoken import Job, Reckoning, TranscriptBoard, Turn, read_recordings, spoken_in
+from tests.support.wire import Wire, open_wire
+from tests.support.workers import OurWorker, our_worker
+
+pytestmark = pytest.mark.faults
+
+NAME = "clerk"
+PROGRAM = "from tests.support.recording_agent import main; main()"
+SERVICES = ("api", "dispatcher", "verifier", "transcripts", "inference")
+CONSUMERS = ("transcripts", "transcripts-2")
+QUESTIONS = ("What are your opening hours?", "What is two plus three?", "What day is it today?")
+SPOOL_SIZE = "256k"
+# More than fits into what is left of the last page of a file.
+LONG_QUESTION = ("Are you still there? " * 300).strip()
+
+
+class Line:
+    """Everything between a caller and the database, and the means to break it."""
+
+    def __init__(self, stack: Stack, postgres: RestartablePostgres, wire: Wire, folder: Path) -> None:
+        self.stack = stack
+        self.postgres = postgres
+        self.wire = wire
+        self.folder = folder
+        self.recordings = folder / "recordings"
+        self.spool = folder / "spool"
+        self.rollcall = Rollcall(stack)
+        self.probe_port = free_port()
+        self._workers = AsyncExitStack()
+        self._started = 0
+
+    async def start_worker(self) -> OurWorker:
+        self._started += 1
+        url = f"redis://127.0.0.1:{self.wire.port}/0"
+        return await self._workers.enter_async_context(
+            our_worker(
+                self.rollcall,
+                agent_name=NAME,
+                log=self.folder / f"worker-{self._started}.log",
+                program=PROGRAM,
+                env={
+                    "REDIS_URL": url,
+                    "RECORDINGS": str(self.recordings),
+                    "AGENT_SPOOL_DIR": str(self.spool),
+                    "PROBE_PORT": str(self.probe_port),
+                },
+            )
+        )
+
+    async def close(self) -> None:
+        await self._workers.aclose()
+        await self.rollcall.close()
+
+    async def rows(self, session_id: str) -> list[tuple[str, str, int]]:
+        """What is stored: item id, text and number, in order."""
+        connection = await self.postgres.connect()
+        try:
+            found = await connection.fetch(
+                "SELECT item_id, text, seq FROM transcript_item WHERE session_id = $1"
+                " ORDER BY seq, created_at",
+                session_id,
+            )
+        finally:
+            await connection.close()
+        return [(row["item_id"], row["text"], row["seq"]) for row in found]
+
+    async def in_redis(self) -> int:
+        """How many turns the stream has."""
+        redis = connect_redis(self.stack.redis_url)
+        try:
+            return int(await redis.xlen(TURNS_STREAM))
+        finally:
+            await redis.aclose()
+
+    async def pending(self) -> int:
+        """How many turns consumers have in hand."""
+        redis = connect_redis(self.stack.redis_url)
+        try:
+            [group] = await redis.xinfo_groups(TURNS_STREAM)
+            return int(group["pending"])
+        finally:
+            await redis.aclose()
+
+    async def until_beating(self, session_id: str, attempt: int) -> None:
+        """Wait until this attempt's job tells in Redis, once more, that it lives."""
+        redis = connect_redis(self.stack.redis_url)
+        field = job_beat_field(session_id, attempt)
+        before = (await read_job_beats(redis)).get(field)
+
+        async def beats() -> bool:
+            return (await read_job_beats(redis)).get(field) != before
+
+        await until(beats, what="the job beats")
+        await redis.aclose()
+
+    async def kill(self, *names: str) -> None:
+        for name in names:
+            self.stack.process(name).kill_group()
+            await self.stack.process(name).wait_exit()
+
+    async def start(self, *names: str) -> None:
+        await asyncio.gather(*(self.stack.process(name).start() for name in names))
+
+    async def metric(self, name: str) -> float:
+        async with httpx.AsyncClient() as http:
+            text = (await http.get(f"http://127.0.0.1:{self.probe_port}/metrics")).text
+        return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
+
+
+class Talk:
+    """One session, its caller in the room, and what has been said in it."""
+
+    def __init__(self, line: Line, started: dict[str, Any], room: rtc.Room | None) -> None:
+        self.line = line
+        self.session_id: str = started["session_id"]
+        self._room_name: str = started["room_name"]
+        self._room = room
+
+    @property
+    def jobs(self) -> list[Job]:
+        return read_recordings(self.line.recordings, self._room_name)
+
+    async def said(self, text: str, *, times: int = 1) -> None:
+        """Wait until this is on record."""
+
+        async def check() -> bool:
+            return [turn[1] for job in self.jobs for turn in job.spoken].count(text) >= times
+
+        await until(check, what=f"{text!r} is said")
+
+    async def exchange(self, question: str) -> None:
+        """Write to the agent and wait for its answer."""
+        assert self._room is not None
+        asked = sum(turn[1] == question for job in self.jobs for turn in job.spoken)
+        await self._room.local_participant.send_text(question, topic=TOPIC_CHAT)
+
+        async def answered() -> bool:
+            texts = [turn[1] for job in self.jobs for turn in job.spoken]
+            if texts.count(question) <= asked:
+                return False
+            last = len(texts) - 1 - texts[::-1].index(question)
+            return len(texts) > last + (3 if question in ("Look it up", "Hand me over") else 1)
+
+        await until(answered, what=f"an answer to {question!r}")
+
+    async def until_stored(self) -> list[Turn]:
+        """Wait until the database has as many turns as were spoken; returns those."""
+
+        async def there() -> bool:
+            return len(await self.line.rows(self.session_id)) >= len(spoken_in(self.jobs))
+
+        await until(there, what="everything is stored", timeout_s=90)
+        return spoken_in(self.jobs)
+
+    async def reckon(self, board: TranscriptBoard, scenario: str) -> None:
+        """Compare while the talk goes on."""
+        spoken = await self.until_stored()
+        transcript = await self.line.rollcall.transcript(self.session_id)
+        assert transcript["missing"] == []
+        complete = transcript["complete"]
+        rows = await self.line.rows(self.session_id)
+        board.add(Reckoning.of(scenario, spoken, rows, complete=complete, expected=None))
+
+    async def reckon_at_the_end(self, board: TranscriptBoard, scenario: str) -> dict[str, Any]:
+        """Compare when the talk is over, and its transcript says that it is complete."""
+        await self.line.rollcall.until_status(self.session_id, "ended")
+
+        async def counted() -> bool:
+            return bool((await self.line.rollcall.transcript(self.session_id))["complete"])
+
+        await until(counted, what="the transcript says that it is complete")
+        spoken = await self.until_stored()
+        transcript = await self.line.rollcall.transcript(self.session_id)
+        rows = await self.line.rows(self.session_id)
+        board.add(Reckoning.of(scenario, spoken, rows, complete=transcript["complete"], expected=True))
+        return transcript
+
+    async def attempt(self) -> int:
+        """The number of the current attempt."""
+        return int((await self.line.rollcall.session(self.session_id))["attempt"])
+
+    async def until_another_agent(self, *, after: int) -> None:
+        """Wait until the agent of an attempt after this one listens."""
+
+        async def listens() -> bool:
+            session = await self.line.rollcall.session(self.session_id)
+            ready = [
+                event["data"]["attempt"]
+                for event in await self.line.rollcall.events(self.session_id)
+                if event["type"] == "agent.ready.v1"
+            ]
+            assert session["status"] not in TERMINAL, session
+            return session["status"] == "active" and after < session["attempt"] in ready
+
+        await until(listens, what="another agent listens")
+
+
+@pytest.fixture(scope="module")
+def away_s(full: bool) -> float:
+    """How long whatever is away stays away."""
+    return 60.0 if full else 2.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the worker writes; its spool is on a small disk of its own, where one may be mounted."""
+    made = tmp_path_factory.mktemp("survive")
+    for name in ("recordings", "spool"):
+        (made / name).mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_SIZE}", "tmpfs", str(made / "spool")]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    yield made
+    if mounted:
+        subprocess.run(["umount", "--lazy", made / "spool"], check=True)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def line(folder: Path) -> AsyncIterator[Line]:
+    async with AsyncExitStack() as running:
+        postgres = await running.enter_async_context(restartable_postgres())
+        stack = Stack(
+            folder / "stack",
+            # A worker that a test kills is replaced by one that has to start first.
+            # And one that is cut off from Redis for a moment is not to be taken for dead.
+            env=clean_environment(
+                {
+                    "DATABASE_URL": postgres.url,
+                    "JOIN_BUDGET_S": "300",
+                    "DISPATCH_MAX_ATTEMPTS": "10",
+                    "AGENT_SILENCE_S": "6",
+                }
+            ),
+            services=SERVICES,
+            replicas={"transcripts": 2},
+        )
+        await running.enter_async_context(stack)
+        port = urlsplit(stack.redis_url).port
+        assert port is not None
+        wire = await running.enter_async_context(open_wire(port))
+        made = Line(stack, postgres, wire, folder)
+        running.push_async_callback(made.close)
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module")
+async def worker(line: Line) -> OurWorker:
+    return await line.start_worker()
+
+
+@asynccontextmanager
+async def talking(line: Line) -> AsyncIterator[Talk]:
+    """A talk in writing, in which both sides have said something."""
+    started = await line.rollcall.start(agent_name=NAME, metadata={"text": True})
+    async with guest(started) as room:
+        await line.rollcall.until_event(started["session_id"], "agent.ready.v1")
+        talk = Talk(line, started, room)
+        await talk.said("Hello! How can I help you today?")
+        yield talk
+
+
+@pytest_asyncio.fixture(scope="module")
+async def talk(line: Line, worker: OurWorker) -> AsyncIterator[Talk]:
+    """One talk that goes on through everything that does not end its agent."""
+    async with talking(line) as long_talk:
+        await long_talk.exchange(QUESTIONS[0])
+        yield long_talk
+
+
+async def test_nothing_breaks(talk: Talk, transcript_board: TranscriptBoard) -> None:
+    await talk.exchange("Look it up")
+    await talk.exchange("Hand me over")
+    await talk.exchange(QUESTIONS[1])
+    await talk.reckon(transcript_board, "nothing breaks; messages, tools, a handover")
+    kinds = {item["kind"] for item in (await talk.line.rollcall.transcript(talk.session_id))["items"]}
+    assert kinds == {"message", "function_call", "function_call_output", "agent_handoff"}
+
+
+async def test_redis_is_away(talk: Talk, transcript_board: TranscriptBoard, away_s: float) -> None:
+    await talk.line.kill("redis")
+    for question in QUESTIONS:
+        await talk.exchange(question)
+    await asyncio.sleep(away_s)
+    await talk.line.start("redis")
+    await talk.reckon(transcript_board, f"Redis killed, back with its data after {away_s:g} s")
+
+
+async def test_redis_comes_back_empty_while_nobody_stores_anything(
+    talk: Talk, transcript_board: TranscriptBoard
+) -> None:
+    line = talk.line
+    await line.kill(*CONSUMERS)
+    before = await line.in_redis()
+    stored = len(await line.rows(talk.session_id))
+    await talk.exchange(QUESTIONS[0])
+
+    async def taken() -> bool:
+        return await line.in_redis() >= before + 2
+
+    await until(taken, what="Redis has the turns")
+    await line.kill("redis")
+    for left in (line.stack.state / "redis").iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    await line.start("redis")
+    assert await line.in_redis() == 0
+    assert len(await line.rows(talk.session_id)) == stored
+    await line.start(*CONSUMERS)
+    await talk.reckon(transcript_board, "Redis emptied while no consumer ran")
+
+
+async def test_a_consumer_is_killed_between_insert_and_acknowledgement(
+    talk: Talk, transcript_board: TranscriptBoard
+) -> None:
+    line = talk.line
+    before = len(await line.rows(talk.session_id))
+    locker = await line.postgres.connect()
+    held = locker.transaction()
+    await held.start()
+    await locker.execute("LOCK TABLE transcript_item IN SHARE MODE")
+    await talk.exchange(QUESTIONS[1])
+
+    async def in_hand() -> bool:
+        return await line.pending() > 0
+
+    await until(in_hand, what="a consumer has the turns in hand")
+    line.stack.process("redis").freeze()
+    await held.rollback()
+    await locker.close()
+
+    async def committed() -> bool:
+        return len(await line.rows(talk.session_id)) > before
+
+    await until(committed, what="the turns are committed")
+    await line.kill(*CONSUMERS)
+    line.stack.process("redis").thaw()
+    await line.start(*CONSUMERS)
+    await talk.exchange(QUESTIONS[2])
+    await talk.reckon(transcript_board, "consumers killed between insert and acknowledgement")
+
+
+async def test_two_consumers_race_and_are_killed_in_turn(
+    talk: Talk, transcript_board: TranscriptBoard
+) -> None:
+    for name in CONSUMERS:
+        await talk.exchange(QUESTIONS[0])
+        await talk.line.kill(name)
+        await talk.exchange(QUESTIONS[1])
+        await talk.line.start(name)
+    await talk.reckon(transcript_board, "two consumers race, each is killed")
+
+
+async def test_the_database_is_away(talk: Talk, transcript_board: TranscriptBoard, away_s: float) -> None:
+    await talk.line.postgres.kill()
+    for question in QUESTIONS:
+        await talk.exchange(question)
+    await asyncio.sleep(away_s)
+    await talk.line.postgres.start()
+    await talk.reckon(transcript_board, f"PostgreSQL killed, back after {away_s:g} s")
+
+
+async def test_the_disk_of_the_spool_is_full(talk: Talk, transcript_board: TranscriptBoard) -> None:
+    line = talk.line
+    async with disk_full(line, talk.jobs[-1].pid):
+        await talk.exchange(LONG_QUESTION)
+
+        async def told() -> bool:
+            return await line.metric("agent_spool_failures_total") >= 1
+
+        await until(told, what="the metric counts the turns that are not on disk")
+    await talk.exchange(QUESTIONS[1])
+    log = "".join(file.read_text() for file in line.folder.glob("worker-*.log"))
+    assert "spool_failed" in log
+    assert log.count('"spool_failed"') == 1
+    assert "AGENT_SPOOL_DIR" in log
+    await talk.reckon(transcript_board, "the spool's disk is full")
+
+
+@asynccontextmanager
+async def disk_full(line: Line, pid: int) -> AsyncIterator[None]:
+    """Fill the spool's own disk; where it has none, let the job's files grow no more."""
+    filler = line.spool / "filler"
+    if line.spool.is_mount():
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"\0" * 512)
+            except OSError:
+                pass
+        yield
+        filler.unlink()
+        return
+    job = psutil.Process(pid)
+    limits = job.rlimit(psutil.RLIMIT_FSIZE)
+    size = max(file.stat().st_size for file in line.spool.glob("*.jsonl"))
+    job.rlimit(psutil.RLIMIT_FSIZE, (size, limits[1]))
+    yield
+    job.rlimit(psutil.RLIMIT_FSIZE, limits)
+
+
+async def test_redis_does_not_answer_and_does_not_refuse(
+    talk: Talk, transcript_board: TranscriptBoard, away_s: float
+) -> None:
+    talk.line.wire.cut()
+    try:
+        await talk.exchange(QUESTIONS[2])
+        await asyncio.sleep(away_s)
+    finally:
+        talk.line.wire.mend()
+    await talk.reckon(transcript_board, f"the worker cut off from Redis for {away_s:g} s, without a word")
+
+
+async def test_the_job_is_killed_before_redis_has_its_turns(
+    talk: Talk, transcript_board: TranscriptBoard
+) -> None:
+    line, attempt = talk.line, await talk.attempt()
+    stored = len(await line.rows(talk.session_id))
+    await line.until_beating(talk.session_id, attempt)
+    line.wire.cut()
+    try:
+        await talk.exchange(QUESTIONS[0])
+        os.kill(talk.jobs[-1].pid, signal.SIGKILL)
+        assert len(await line.rows(talk.session_id)) == stored, "killed too late"
+    finally:
+        line.wire.mend()
+    await talk.until_another_agent(after=attempt)
+    await talk.exchange(QUESTIONS[1])
+    await talk.reckon(transcript_board, "SIGKILL of the job, with turns that Redis has not taken")
+
+
+async def test_the_worker_is_killed_and_the_next_one_of_the_host_sends_what_it_left(
+    talk: Talk, worker: OurWorker, transcript_board: TranscriptBoard
+) -> None:
+    line, attempt = talk.line, await talk.attempt()
+    stored = len(await line.rows(talk.session_id))
+    line.wire.cut()
+    try:
+        await talk.exchange(QUESTIONS[2])
+        os.killpg(worker.process.pid, signal.SIGKILL)
+        await worker.process.wait()
+        assert len(await line.rows(talk.session_id)) == stored, "killed too late"
+    finally:
+        line.wire.mend()
+    await line.start_worker()
+    await talk.until_another_agent(after=attempt)
+    await talk.exchange(QUESTIONS[0])
+    await talk.reckon(transcript_board, "SIGKILL of the whole worker; another one starts")
+
+
+async def test_the_talk_that_went_through_all_that_is_complete(
+    talk: Talk, transcript_board: TranscriptBoard
+) -> None:
+    await talk.line.rollcall.end(talk.session_id)
+    transcript = await talk.reckon_at_the_end(transcript_board, "all of the above, at the end of the call")
+    assert transcript["state"] == "closed"
+    greetings = [item for item in transcript["items"] if item["text"].startswith("Hello! How can I")]
+    assert len(greetings) == 1
+    await no_spool_is_left(talk.line)
+
+
+async def test_redis_is_away_when_the_call_ends(
+    line: Line, talk: Talk, transcript_board: TranscriptBoard
+) -> None:
+    async with talking(line) as short_talk:
+        await short_talk.exchange(QUESTIONS[0])
+        line.wire.cut()
+        await short_talk.exchange(QUESTIONS[1])
+        # By request: if only the caller left, an agent of which nothing is heard would be replaced first.
+        await line.rollcall.end(short_talk.session_id)
+    try:
+        await until(_is_over(short_talk), what="the job's process is gone")
+    finally:
+        line.wire.mend()
+    await short_talk.reckon_at_the_end(transcript_board, "Redis cut off when the call ends")
+    await no_spool_is_left(line)
+
+
+def _is_over(talk: Talk) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        job = talk.jobs[-1]
+        return job.history is not None and not psutil.pid_exists(job.pid)
+
+    return check
+
+
+async def test_a_spoken_call_is_ended_while_the_agent_speaks(
+    line: Line, talk: Talk, transcript_board: TranscriptBoard
+) -> None:
+    started = await line.rollcall.start(agent_name=NAME)
+    call = Talk(line, started, None)
+    async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
+        await caller.wait_until_agent_quiet(60)
+        await caller.say(QUESTIONS[0])
+
+        async def speaks() -> bool:
+            return caller.agent_state == "speaking"
+
+        await until(speaks, what="the agent answers")
+        heard = caller.heard_seconds
+
+        async def heard_some() -> bool:
+            return caller.heard_seconds > heard + 0.7
+
+        await until(heard_some, what="some of the answer is heard")
+        await line.rollcall.end(started["session_id"])
+    transcript = await call.reckon_at_the_end(transcript_board, "a spoken call, ended while the agent speaks")
+    last = transcript["items"][-1]
+    assert (last["role"], last["interrupted"]) == ("assistant", True)
+    assert last["text"]
+
+
+async def no_spool_is_left(line: Line) -> None:
+    async def gone() -> bool:
+        return not list(line.spool.glob("*.jsonl"))
+
+    await until(gone, what="nothing is left on the worker's disk")

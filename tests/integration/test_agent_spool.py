@@ -1,0 +1,454 @@
+"""Turns on a worker's disk outlive their job, and leave it only when the database has them."""
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from cli.process import Process
+from services.agent.report import Reporter
+from services.agent.resend import BACKOFF_MAX_S, DEAD_S, RESEND_S, Resender
+from services.agent.spool import JobSpool, SpooledOutbox, SpoolUnusable, check_spool
+from services.agent.tally import Tally
+from services.agent.turns import TurnLog
+from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
+from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
+from shared.runtime.clock import utc_now
+from shared.runtime.erasure import MARKER_TTL, mark_erased
+from shared.runtime.redis import connect_redis
+from shared.runtime.watermark import publish_counted, publish_stored
+from tests.stack_fixtures.waiting import eventually
+from tests.unit.agent_fakes import FACTS, SESSION, ListedOutbox, an_order
+from tests.unit.test_agent_turns import a_message
+
+ROOT = Path(__file__).parents[2]
+
+
+class Job:
+    """A job with its spool, which says something now and then."""
+
+    def __init__(self, folder: Path, *, failures: Tally | None = None, first_seq: int = 1) -> None:
+        self.outbox = ListedOutbox()
+        self.spool = JobSpool(folder, failures=failures or Tally())
+        both = SpooledOutbox(self.outbox, self.spool)
+        order = an_order(first_seq=first_seq)
+        self.reporter = Reporter(order=order, facts=FACTS, outbox=both)
+        self.turns = TurnLog(order=order, facts=FACTS, outbox=both)
+        self.reporter.step(Step.ENTRYPOINT_STARTED)
+
+    def say(self, *texts: str) -> None:
+        for text in texts:
+            self.turns.message(a_message(text), caller=None, language=None)
+
+    async def close(self) -> None:
+        self.reporter.step(Step.CLOSED, reason="user_initiated", turns=self.turns.count)
+        await self.spool.aclose()
+
+    async def die(self) -> None:
+        """What is left of it is its file, without a lock."""
+        await self.spool.aclose()
+
+    @property
+    def said(self) -> list[TurnFinished]:
+        return [event for event in self.outbox.events if isinstance(event, TurnFinished)]
+
+
+class Host:
+    """A folder, and the worker that looks after it; time passes when the test says so."""
+
+    def __init__(self, folder: Path, redis: Redis) -> None:
+        self.folder = folder
+        self.redis = redis
+        self.time = 1000.0
+        self.later = timedelta()
+        self.failures = Tally()
+        self.resender = self.worker()
+
+    def worker(self) -> Resender:
+        return Resender(
+            self.folder,
+            redis=self.redis,
+            failures=self.failures,
+            now=lambda: utc_now() + self.later,
+            monotonic=lambda: self.time,
+        )
+
+    async def after(self, seconds: float = 0.0) -> bool:
+        self.time += seconds
+        return await self.resender.round(hurry=True)
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.jsonl"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "spool"
+    check_spool(made)
+    return made
+
+
+@pytest.fixture
+def host(folder: Path, redis: Redis) -> Host:
+    return Host(folder, redis)
+
+
+async def sent(redis: Redis, stream: str) -> list[Any]:
+    entries = await redis.xrange(stream)
+    return [Envelope.model_validate_json(fields[ENVELOPE_FIELD]).event() for _, fields in entries]
+
+
+async def turns_sent(redis: Redis) -> list[tuple[int, str]]:
+    return [(turn.seq, turn.text) for turn in await sent(redis, TURNS_STREAM)]
+
+
+async def counts_sent(redis: Redis) -> list[tuple[Step, int | None]]:
+    return [(report.step, report.turns) for report in await sent(redis, REPORTS_STREAM)]
+
+
+async def test_a_turn_is_on_disk_before_it_is_offered_to_redis(folder: Path) -> None:
+    seen: list[bytes] = []
+
+    class Looking(ListedOutbox):
+        def offer(self, stream: str, envelope: Envelope) -> bool:
+            seen.append(b"".join(file.read_bytes() for file in folder.iterdir()))
+            return super().offer(stream, envelope)
+
+    outbox = SpooledOutbox(Looking(), JobSpool(folder, failures=Tally()))
+    Reporter(order=an_order(), facts=FACTS, outbox=outbox).step(Step.ENTRYPOINT_STARTED)
+    log = TurnLog(order=an_order(), facts=FACTS, outbox=outbox)
+    log.message(a_message("Where are you?"), caller=None, language=None)
+    assert b"entrypoint_started" in seen[0]
+    assert b"Where are you?" in seen[1]
+
+
+async def test_only_what_must_not_be_lost_is_on_disk_and_only_for_its_owner(folder: Path) -> None:
+    job = Job(folder)
+    job.reporter.step(Step.READY)
+    job.say("Hello")
+    await job.close()
+    [file] = folder.iterdir()
+    kinds = [Envelope.model_validate_json(line) for line in file.read_bytes().splitlines()]
+    assert [kind.data.get("step", "turn") for kind in kinds] == ["entrypoint_started", "turn", "closed"]
+    assert file.name.startswith(f"{SESSION}.1.AJ_1.")
+    assert [oct(path.stat().st_mode & 0o777) for path in (folder, file)] == ["0o700", "0o600"]
+
+
+async def test_the_spool_of_a_living_job_is_left_alone_while_its_turns_arrive(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one", "two")
+    await host.after()
+    await publish_stored(host.redis, job.said)
+    await host.after(10 * RESEND_S)
+    assert await turns_sent(host.redis) == []
+    assert len(host.files()) == 1, "it lives"
+
+
+async def test_turns_that_redis_has_lost_are_sent_again_in_order_and_ever_more_seldom(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one", "two", "three")
+    await host.after()
+    await host.after(RESEND_S - 0.1)
+    assert await turns_sent(host.redis) == []
+    await host.after(0.2)
+    all_three = [(1, "one"), (2, "two"), (3, "three")]
+    assert await turns_sent(host.redis) == all_three
+    for _ in range(200):
+        await host.after(1.0)
+    resends = len(await turns_sent(host.redis)) / 3
+    assert 5 <= resends <= 2 + 200 / BACKOFF_MAX_S + 5
+    assert await counts_sent(host.redis) == [], "it lives, and will count itself"
+    await publish_stored(host.redis, job.said[:2])
+    await host.after(1.0)
+    await host.redis.delete(TURNS_STREAM)
+    await host.after(RESEND_S)
+    assert await turns_sent(host.redis) == [(3, "three")]
+
+
+async def test_what_a_dead_job_left_is_sent_and_counted_until_both_are_in_the_database(host: Host) -> None:
+    job = Job(host.folder, first_seq=7)
+    job.say("one", "two")
+    await host.after()
+    await job.die()
+    await host.after()
+    await host.after(DEAD_S)
+    assert await turns_sent(host.redis) == [(7, "one"), (8, "two")]
+    assert await counts_sent(host.redis) == [(Step.SETTLED, 2)]
+    await publish_stored(host.redis, job.said)
+    await host.after()
+    assert len(host.files()) == 1, "its count is not known to be written down"
+    [report] = await sent(host.redis, REPORTS_STREAM)
+    await publish_counted(host.redis, [report])
+    await host.after()
+    assert host.files() == []
+
+
+async def test_a_job_that_closed_in_order_is_forgotten_without_a_word(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one")
+    await job.close()
+    reports = [event for event in job.outbox.events if isinstance(event, AgentReported)]
+    await publish_stored(host.redis, job.said)
+    await publish_counted(host.redis, reports[-1:])
+    await host.after()
+    assert (host.files(), await counts_sent(host.redis)) == ([], [])
+
+
+async def test_a_closing_report_that_redis_did_not_take_comes_from_the_disk(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one")
+    await job.close()
+    await host.after()
+    await publish_stored(host.redis, job.said)
+    await host.after(RESEND_S)
+    assert await counts_sent(host.redis) == [(Step.CLOSED, 1)]
+    [report] = await sent(host.redis, REPORTS_STREAM)
+    assert report.reason == "user_initiated"
+
+
+async def test_a_job_that_died_before_its_first_word_is_counted_too(host: Host) -> None:
+    await Job(host.folder).die()
+    await host.after()
+    await host.after(DEAD_S)
+    assert await counts_sent(host.redis) == [(Step.SETTLED, 0)]
+
+
+async def test_the_next_worker_of_the_host_sends_at_once_what_the_last_one_left(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one", "two")
+    await job.die()
+    await host.after()
+    assert await turns_sent(host.redis) == [(1, "one"), (2, "two")]
+
+
+async def test_one_worker_of_a_host_looks_after_all_files_and_the_next_takes_over(host: Host) -> None:
+    first, second = host.worker(), host.worker()
+    assert first._holds_lock()
+    assert not second._holds_lock()
+    await first.finish(within_s=0)
+    assert second._holds_lock()
+    await second.finish(within_s=0)
+
+
+async def test_a_line_that_a_crash_cut_off_is_missed_and_nothing_else(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one", "two", "three")
+    await job.die()
+    [file] = host.files()
+    os.truncate(file, file.stat().st_size - 40)
+    await host.after()
+    assert await turns_sent(host.redis) == [(1, "one"), (2, "two")]
+    assert await counts_sent(host.redis) == [(Step.SETTLED, 3)], "the third was spoken"
+
+
+async def test_a_file_without_a_word_that_can_be_read_is_removed(host: Host) -> None:
+    (host.folder / f"{SESSION}.1.AJ_1.abc.jsonl").write_bytes(b"\0" * 4096)
+    await host.after()
+    assert host.files() == []
+
+
+async def test_of_an_erased_session_no_word_is_sent_or_stays_on_disk_but_every_turn_counts(
+    host: Host,
+) -> None:
+    job = Job(host.folder)
+    job.say("my secret", "and another secret")
+    await host.after()
+    await mark_erased(host.redis, [SESSION])
+    await host.after()
+    [file] = host.files()
+    assert b"secret" not in file.read_bytes()
+    job.say("a third secret")
+    await host.after()
+    assert b"secret" not in file.read_bytes()
+    await job.close()
+    await host.after()
+    await host.after(DEAD_S)
+    assert await turns_sent(host.redis) == [(1, ""), (2, ""), (3, "")]
+    assert await counts_sent(host.redis) == [(Step.CLOSED, 3)]
+    # And so it is for a worker that begins with that file.
+    other = host.worker()
+    await other.round()
+    assert [seq for seq, _ in await turns_sent(host.redis)] == [1, 2, 3, 1, 2, 3]
+
+
+async def test_what_nobody_takes_for_a_month_is_given_up(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one")
+    await job.die()
+    host.later = MARKER_TTL - timedelta(minutes=1)
+    await host.after()
+    assert len(host.files()) == 1
+    host.later = MARKER_TTL + timedelta(minutes=1)
+    await host.after(BACKOFF_MAX_S)
+    assert host.files() == []
+
+
+async def test_a_redis_that_is_away_costs_nothing_but_time(
+    folder: Path, own_redis: tuple[str, Process]
+) -> None:
+    url, server = own_redis
+    client = connect_redis(url)
+    host = Host(folder, client)
+    job = Job(folder)
+    job.say("one")
+    await job.die()
+    server.kill_group()
+    await server.wait_exit()
+    assert not await host.after()
+    assert not await host.after(BACKOFF_MAX_S)
+    await server.start()
+    assert await host.after(1.0)
+    assert await turns_sent(client) == [(1, "one")]
+    await client.aclose()
+
+
+async def test_a_worker_that_stops_sees_off_its_last_jobs_and_does_not_wait_for_ever(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one")
+    await job.die()
+
+    async def pass_time() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            host.time += 0.1
+
+    clock = asyncio.create_task(pass_time())
+    await host.resender.finish(within_s=1.5)
+    assert len(host.files()) == 1
+    host.resender = host.worker()
+    finishing = asyncio.create_task(host.resender.finish(within_s=60.0))
+
+    async def counted() -> bool:
+        return bool(await counts_sent(host.redis))
+
+    await eventually(counted)
+    await publish_stored(host.redis, job.said)
+    await publish_counted(host.redis, await sent(host.redis, REPORTS_STREAM))
+    await finishing
+    clock.cancel()
+    assert host.files() == []
+
+
+# --- A process of its own, killed, and a disk of its own, full ---------------------------------
+
+_TALK = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.test_agent_spool import Job
+
+async def main():
+    job = Job(Path(sys.argv[1]))
+    job.say("one", "two")
+    print("said", flush=True)
+    await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+async def test_turns_outlive_a_process_that_is_killed_and_its_lock_does_not(host: Host) -> None:
+    talking = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _TALK, host.folder, cwd=ROOT, stdout=subprocess.PIPE
+    )
+    try:
+        assert talking.stdout is not None
+        assert await talking.stdout.readline() == b"said\n"
+        await host.after()
+        await host.after(DEAD_S + 0.1)
+        assert await counts_sent(host.redis) == [], "it lives"
+    finally:
+        talking.send_signal(signal.SIGKILL)
+        await talking.wait()
+    await host.after()
+    await host.after(DEAD_S)
+    assert await turns_sent(host.redis) == [(1, "one"), (2, "two")]
+    assert await counts_sent(host.redis) == [(Step.SETTLED, 2)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 64 kB; where none may be mounted, one that refuses files over 64 kB."""
+    made = tmp_path / "disk"
+    made.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", made], capture_output=True, check=False
+    )
+    with ExitStack() as undo:
+        if mounted.returncode == 0:
+            undo.callback(subprocess.run, ["umount", "--lazy", made], check=True)
+        else:
+            undo.enter_context(_files_up_to(65_536))
+        yield made
+
+
+@contextmanager
+def _files_up_to(size: int) -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+
+async def test_on_a_full_disk_the_call_goes_on_and_the_failure_is_told_and_counted(
+    small_disk: Path, redis: Redis
+) -> None:
+    tally = Tally()
+    job = Job(small_disk, failures=tally)
+    for number in range(40):
+        job.say(f"{number} " + "x" * 4000)
+    assert len(job.said) == 40, "every turn was offered to Redis"
+    failed = tally.take()
+    assert 20 < failed < 40
+    [file] = small_disk.glob("*.jsonl")
+    whole = file.read_bytes()
+    assert whole.endswith(b"\n"), "no half of a turn is left"
+    assert whole.count(b"\n") == 1 + 40 - failed
+    await job.close()
+    host = Host(small_disk, redis)
+    await host.after()
+    assert [seq for seq, _ in await turns_sent(redis)] == list(range(1, 41 - failed))
+
+
+async def test_a_disk_that_was_full_from_the_beginning_is_used_once_it_has_room(
+    tmp_path: Path, host: Host
+) -> None:
+    host.folder.rmdir()
+    host.folder.write_text("in the way")
+    tally = Tally()
+    job = Job(host.folder, failures=tally)
+    job.say("one")
+    assert tally.take() == 2
+    host.folder.unlink()
+    job.say("two")
+    await job.die()
+    await host.after()
+    assert await turns_sent(host.redis) == [(2, "two")]
+    assert job.spool._failing is False
+
+
+def test_a_folder_that_cannot_be_used_is_named_before_the_first_call(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolUnusable, match=r"AGENT_SPOOL_DIR=.*/file/spool .*none"):
+        check_spool(tmp_path / "file" / "spool")
+
+
+def test_a_full_disk_stops_no_worker(small_disk: Path) -> None:
+    with (small_disk / "filling").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    check_spool(small_disk)
+    assert [path.name for path in small_disk.iterdir()] == ["filling"]

@@ -1,0 +1,23 @@
+"""Look for secrets in everything that the processes of a stack have logged."""
+
+import re
+from collections.abc import Iterable
+
+from cli.stack import Stack
+
+# Any JWT: whatever it opens, it has no business in a log. And our keys.
+_PATTERNS = (
+    re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"),
+    re.compile(r"rollcall_[sp]k_[A-Za-z0-9]{12}_[A-Za-z0-9]{43}"),
+)
+
+
+def leaks_in(stack: Stack, secrets: Iterable[str]) -> list[str]:
+    """Each process that has logged a secret, with the beginning of what it logged; nothing if none has."""
+    found = []
+    for process in stack.processes():
+        text = process.log()
+        hits = {hit for pattern in _PATTERNS for hit in pattern.findall(text)}
+        hits |= {secret for secret in secrets if secret in text}
+        found += [f"{process.spec.name}: {hit[:16]}…" for hit in sorted(hits)]
+    return found

@@ -1,0 +1,149 @@
+"""Our own worker, whose jobs write down what the SDK says was spoken, and at the end its whole history.
+
+Each line is written at once, so that the record outlives a job that is killed. Beside that, nothing of the
+agent service is changed but its agent, which looks things up and hands over when it is told to. In a
+session that asks for it (`{"text": true}`) it writes instead of speaking, which makes turns cheap.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from livekit.agents import Agent, AgentSession, RunContext, function_tool
+from livekit.agents.job import JobContext
+from livekit.agents.llm import (
+    AgentHandoff,
+    ChatChunk,
+    ChatItem,
+    ChatMessage,
+    ChoiceDelta,
+    FunctionCall,
+    FunctionCallOutput,
+    FunctionToolCall,
+)
+from livekit.agents.voice.events import ConversationItemAddedEvent, FunctionToolsExecutedEvent
+from livekit.agents.voice.room_io import RoomOptions
+
+from services.agent import bootstrap, converse
+from services.agent.converse import Conversation
+from services.agent.job import end_job, run_job
+from services.agent.settings import AgentSettings
+from shared.runtime.config import load_settings
+from shared.runtime.logs import configure_logs
+
+FOLDER = "RECORDINGS"
+TOOLS = {"Look it up": "look_up", "Hand me over": "hand_over"}
+
+
+class Recording:
+    """The record of one job."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        path = Path(os.environ[FOLDER]) / f"{job_id}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def write(self, **line: Any) -> None:
+        os.write(self._file, json.dumps({"job": self._job_id, **line}).encode() + b"\n")
+
+    def spoken(self, item: ChatItem) -> None:
+        if (turn := as_turn(item)) is not None:
+            self.write(spoken=turn)
+
+
+def as_turn(item: ChatItem) -> tuple[str, str] | None:
+    """Id and text of what is a turn; None for what nobody said or did."""
+    if isinstance(item, ChatMessage) and item.role in ("user", "assistant"):
+        text = (item.text_content or "").strip()
+        return (item.id, text) if text else None
+    if isinstance(item, FunctionCall):
+        return item.id, f"{item.name}({item.arguments})"
+    if isinstance(item, FunctionCallOutput):
+        return item.id, item.output
+    if isinstance(item, AgentHandoff) and item.old_agent_id is not None:
+        return item.id, f"{item.old_agent_id} -> {item.new_agent_id}"
+    return None
+
+
+class Clerk(Agent):
+    """An agent that uses a tool when it is told to, since the stand-in's model never does."""
+
+    async def llm_node(self, chat_ctx: Any, tools: Any, model_settings: Any) -> AsyncIterator[Any]:
+        last = chat_ctx.items[-1]
+        wanted = TOOLS.get(last.text_content or "") if isinstance(last, ChatMessage) else None
+        if wanted is not None and last.role == "user":
+            call = FunctionToolCall(name=wanted, arguments='{"what": "hours"}', call_id=f"call_{last.id}")
+            yield ChatChunk(id="chunk", delta=ChoiceDelta(role="assistant", tool_calls=[call]))
+            return
+        async for chunk in Agent.default.llm_node(self, chat_ctx, tools, model_settings):
+            yield chunk
+
+    @function_tool
+    async def look_up(self, context: RunContext[None], what: str) -> str:
+        """Look something up."""
+        return f"{what}: from nine to five"
+
+    @function_tool
+    async def hand_over(self, context: RunContext[None], what: str) -> Agent:
+        """Let a colleague go on."""
+        return SecondClerk(instructions="Be brief.", chat_ctx=self.chat_ctx)
+
+
+class SecondClerk(Clerk):
+    """The colleague."""
+
+
+_recordings: dict[str, Recording] = {}
+_listen, _start = Conversation._listen, AgentSession.start
+
+
+async def run_recorded_job(ctx: JobContext) -> None:
+    """The service's entry point, with an ear to the session."""
+    recording = _recordings[ctx.job.id] = Recording(ctx.job.id)
+    recording.write(pid=os.getpid(), room=ctx.job.room.name, began=time.time())
+    is_text = json.loads(ctx.job.metadata).get("text", False)
+
+    def on_item(event: ConversationItemAddedEvent) -> None:
+        recording.spoken(event.item)
+
+    def on_tools(event: FunctionToolsExecutedEvent) -> None:
+        for call, output in event.zipped():
+            recording.spoken(call)
+            if output is not None:
+                recording.spoken(output)
+
+    def listen(self: Conversation, session: AgentSession[None]) -> None:
+        _listen(self, session)  # first, so that what is on record has been published
+        session.on("conversation_item_added", on_item)
+        session.on("function_tools_executed", on_tools)
+
+    async def start(self: AgentSession[None], agent: Agent, **options: Any) -> Any:
+        if is_text:
+            options["room_options"] = RoomOptions(audio_input=False, audio_output=False)
+        return await _start(self, agent, **options)
+
+    Conversation._listen = listen  # type: ignore[method-assign]
+    AgentSession.start = start  # type: ignore[method-assign, assignment]
+    converse.Agent = Clerk  # type: ignore[misc]
+    await run_job(ctx)
+
+
+async def end_recorded_job(ctx: JobContext) -> None:
+    """What the SDK has in its history, before the service's last words."""
+    session = ctx._primary_agent_session
+    if session is not None:
+        _recordings[ctx.job.id].write(history=[as_turn(item) for item in session.history.items])
+    await end_job(ctx)
+
+
+def main() -> None:
+    """Run the worker as `python -m services.agent` does, with these entry points."""
+    settings = load_settings(AgentSettings)
+    configure_logs(settings, service="agent")
+    bootstrap.run_job = run_recorded_job
+    bootstrap.end_job = end_recorded_job
+    asyncio.run(bootstrap.run_worker(settings))

@@ -1,0 +1,75 @@
+"""A TCP connection that can be cut without a word: nothing arrives, and nobody is told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class Wire:
+    """Listens on `port` and passes everything on; while it is cut, bytes wait."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self._upstream_port = upstream_port
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def cut(self) -> None:
+        """From now on nothing gets through, in either direction."""
+        self._whole.clear()
+
+    def mend(self) -> None:
+        """What waited arrives, if both ends are still there."""
+        self._whole.set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for pump in list(self._pumps):
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._pumps.add(task)
+        try:
+            await self._whole.wait()
+            there, back = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+            self._pumps.discard(task)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError):
+                while data := await source.read(65_536):
+                    await self._whole.wait()
+                    sink.write(data)
+                    await sink.drain()
+        finally:
+            sink.close()
+
+
+@asynccontextmanager
+async def open_wire(upstream_port: int) -> AsyncIterator[Wire]:
+    """A wire to a port of this host."""
+    wire = Wire(upstream_port)
+    await wire.open()
+    try:
+        yield wire
+    finally:
+        await wire.close()
