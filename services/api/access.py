@@ -59,7 +59,7 @@ class Needs:
 
     scope: Scope
 
-    def __call__(
+    async def __call__(  # a plain function would be run in a thread
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
     ) -> Principal:
         """Return who asks."""
