@@ -1,6 +1,6 @@
 # Everything starts from Python 3.11 or later, git and make; the rest is fetched or built.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults bench lint docs lock clean setup servers test-tools
+.PHONY: help demo up test test-faults bench dashboards lint docs lock clean setup servers test-tools
 
 PY := .venv/bin/python
 # These mostly wait; the others start whole stacks, whose timing a busy machine would change.
@@ -20,7 +20,7 @@ ifdef ARGS
 	$(PY) -m pytest $(ARGS)
 else
 	$(PY) -m pytest --numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)
-	$(PY) -m pytest tests/e2e tests/faults
+	$(PY) -m pytest tests/e2e tests/faults tests/observability
 endif
 
 test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions
@@ -28,6 +28,9 @@ test-faults: setup servers test-tools ## the tests that break things, with a tab
 
 bench: setup servers ## the published numbers, in short; ARGS="join --rounds 30" for one of them
 	$(PY) -m bench $(or $(ARGS),all --short)
+
+dashboards: setup ## write what is made from the code: Grafana's dashboards and docs/metrics.md
+	$(PY) -m deploy.grafana
 
 lint: setup ## style, types and the rules of the imports
 	$(PY) -m ruff check .

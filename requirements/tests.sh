@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what only the tests need: of Debian, libfaketime, for services whose clock is wrong, Chromium and
-# Node; of npm, LiveKit's own JavaScript libraries.
+# Node, and Prometheus and Alertmanager, which look at a stack; of npm, LiveKit's own JavaScript libraries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,8 @@ compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libf
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+{ command -v prometheus && command -v promtool; } >/dev/null || missing+=(prometheus)
+{ command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null || missing+=(prometheus-alertmanager)
 if [ ${#missing[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
         say "please install ${missing[*]} with this machine's package manager, then try again"
@@ -18,10 +20,22 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
     sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo)
+    # The tests start their own: the packages' services are neither started now nor at the next boot.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap '"${sudo[@]}" rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+        "${sudo[@]}" chmod 755 "$policy"
+    fi
     say "installing ${missing[*]} with apt-get"
     "${sudo[@]}" apt-get update -qq </dev/null >&2
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2
+    if [ -d /run/systemd/system ]; then
+        for service in "${missing[@]}"; do
+            "${sudo[@]}" systemctl disable "$service" >&2 2>/dev/null || true
+        done
+    fi
 fi
 
 if ! cmp -s tests/js/package-lock.json tests/js/node_modules/.locked; then

@@ -23,6 +23,7 @@ from services.agent.spool import check_spool
 from services.agent.stop import Signals, WorkerStop, serve
 from services.agent.tally import Tally
 from shared.runtime.background import running
+from shared.runtime.build import tell_build
 from shared.runtime.logs import get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.redis import connect_redis
@@ -98,6 +99,7 @@ async def run_worker(settings: AgentSettings) -> None:
         stopping.announce()
         await server.aclose()
 
+    tell_build("agent")
     resender = Resender(settings.spool_folder, redis=redis, failures=spool_failures)
     probe = await start_probe(settings)
     try:

@@ -10,7 +10,11 @@ from http import HTTPStatus
 from typing import Final
 
 import aiohttp
-from livekit.agents.inference._utils import create_access_token, get_default_inference_url
+from livekit.agents.inference._utils import (
+    create_access_token,
+    extract_quota_usage,
+    get_default_inference_url,
+)
 from livekit.agents.utils import http_context
 from yarl import URL
 
@@ -103,6 +107,7 @@ class InferenceCheck:
                 self._session().get(self._url, headers=self._head()) as answer,
             ):
                 cause = _cause_of(answer.status)
+                metrics.inference_quota_told(extract_quota_usage(answer.headers))
                 detail = f"{self._url} answers {answer.status} {answer.reason}"
                 if answer.status == HTTPStatus.OK:
                     models = _ids_in(await answer.read())

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,17 +16,11 @@ from services.api.event_stream import give_up_unread
 from services.api.exposure import Exposed, decide_auth, warn_if_open
 from services.api.routes import router
 from services.api.settings import ApiSettings
+from shared.runtime.build import rollcall_version, tell_build
 from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.runtime.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
-
-
-def _version() -> str:
-    try:
-        return version("rollcall")
-    except PackageNotFoundError:
-        return "0"
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -45,7 +38,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = FastAPIOffline(
         title="Rollcall",
         summary="Every session gets exactly one agent, or the operator knows why.",
-        version=_version(),
+        version=rollcall_version(),
         lifespan=lifespan,
     )
     problems.install(app)
@@ -63,6 +56,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
+    tell_build("api")
     try:
         app = create_app(settings)
     except Exposed as exposed:

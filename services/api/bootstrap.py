@@ -14,6 +14,7 @@ from services.api.canary import Canaries
 from services.api.forecast import Forecast
 from services.api.health import Health
 from services.api.keyring import Keyring
+from services.api.lags import lags
 from services.api.limits import RateLimits
 from services.api.live import Follower
 from services.api.retention import Housekeeping
@@ -100,7 +101,18 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 redis=redis,
                 relay=relay,
                 follower=follower,
-                health=Health(database=database, redis=redis, livekit=livekit),
+                health=Health(
+                    database=database,
+                    redis=redis,
+                    livekit=livekit,
+                    others=lags(
+                        database=database,
+                        redis=redis,
+                        tasks=tasks,
+                        agent_name=settings.livekit_agent_name,
+                        now=utc_now,
+                    ),
+                ),
                 forecast=forecast,
                 webhook_receiver=api.WebhookReceiver(verifier),
                 webhook_targets=TargetPolicy(settings),

@@ -1,11 +1,12 @@
 """What works and what doesn't.
 
-Every dependency is asked at the same time and under a limit, so that one that hangs delays nothing.
+Every dependency is asked at the same time and under a limit, so that one that hangs delays nothing; while it
+hangs it is not asked once more.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,17 @@ from shared.runtime.livekit import NO_SUCH_ROOM, LiveKit
 from shared.runtime.migrate import pending_migration
 
 CHECK_TIMEOUT_S = 2.0
+# What is slow to give up is not waited for.
+LOOK_TIMEOUT_S = CHECK_TIMEOUT_S + 0.25
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an answer said: a number with its unit, and a warning where that is not as it should be."""
+
+    value: float | None
+    unit: str
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -27,28 +39,43 @@ class Check:
     output: str | None
     seconds: float
     error: BaseException | None = None
+    seen: Seen | None = None
+
+    @property
+    def status(self) -> str:
+        """In the words of health+json."""
+        return ("pass" if self.output is None else "warn") if self.ok else "fail"
 
     def as_json(self, time: datetime) -> dict[str, Any]:
-        """In the shape of health+json."""
+        """In the shape of health+json; what is observed is the latency, if there is nothing else."""
+        latency_ms = round(self.seconds * 1000, 1)
+        seen = self.seen or Seen(latency_ms, "ms")
         body: dict[str, Any] = {
-            "status": "pass" if self.ok else "fail",
-            "observedValue": round(self.seconds * 1000, 1),
-            "observedUnit": "ms",
+            "status": self.status,
+            "observedValue": seen.value,
+            "observedUnit": seen.unit,
+            "latency_ms": latency_ms,
             "time": time.isoformat(),
         }
         return body if self.output is None else {**body, "output": self.output}
 
 
-async def check(ask: Callable[[], Awaitable[str | None]]) -> Check:
+Ask = Callable[[], Awaitable[str | Seen | None]]
+
+
+async def check(ask: Ask) -> Check:
     """Ask, and take a fault that it tells, or raises, or no answer in time for a no."""
     started = time.perf_counter()
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            fault = await ask()
+            told = await ask()
     except Exception as error:
         output = f"no answer in {CHECK_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else str(error)
         return Check(False, output, time.perf_counter() - started, error)
-    return Check(fault is None, fault, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if isinstance(told, Seen):
+        return Check(True, told.warning, seconds, seen=told)
+    return Check(told is None, told, seconds)
 
 
 async def ask_livekit(livekit: LiveKit) -> None:
@@ -57,30 +84,33 @@ async def ask_livekit(livekit: LiveKit) -> None:
 
 
 class Health:
-    """Asks the database, Redis and LiveKit."""
+    """Asks the database, Redis, LiveKit, and what `others` there are."""
 
-    def __init__(self, *, database: Database, redis: Redis, livekit: LiveKit) -> None:
+    def __init__(
+        self, *, database: Database, redis: Redis, livekit: LiveKit, others: Mapping[str, Ask]
+    ) -> None:
         self._database = database
         self._redis = redis
-        self._livekit = livekit
+        asks = {"database": self._schema, "redis": self._ping, "livekit": lambda: ask_livekit(livekit)}
+        self._asks: dict[str, Ask] = {**asks, **others}
+        self._asking: dict[str, asyncio.Task[Check]] = {}
 
     async def ready(self) -> Check:
         """Can a session be accepted? That takes the database, its schema up to date, and no more."""
-
-        async def schema() -> str | None:
-            missing = await pending_migration(self._database)
-            return missing and f"migration {missing} is missing: run python -m shared.runtime.migrate"
-
-        return await check(schema)
+        return await check(self._schema)
 
     async def dependencies(self) -> dict[str, Check]:
         """Ask each dependency."""
-        asked = {
-            "database": self.ready(),
-            "redis": check(self._ping),
-            "livekit": check(lambda: ask_livekit(self._livekit)),
-        }
-        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+        for name, ask in self._asks.items():
+            if name not in self._asking or self._asking[name].done():
+                self._asking[name] = asyncio.create_task(check(ask), name=f"health-{name}")
+        await asyncio.wait(self._asking.values(), timeout=LOOK_TIMEOUT_S)
+        hangs = Check(False, f"no answer in {LOOK_TIMEOUT_S:g} s", LOOK_TIMEOUT_S)
+        return {name: task.result() if task.done() else hangs for name, task in self._asking.items()}
+
+    async def _schema(self) -> str | None:
+        missing = await pending_migration(self._database)
+        return missing and f"migration {missing} is missing: run python -m shared.runtime.migrate"
 
     async def _ping(self) -> None:
         await self._redis.ping()

@@ -15,6 +15,10 @@ _FOLLOWERS_LOST = Counter(
     ["why"],
 )
 
+_STARTS.labels("accepted")
+for _result in ("accepted", "repeated", "refused", "of_no_interest"):
+    _WEBHOOKS.labels(_result)
+
 
 def session_started() -> None:
     """A session was written."""
@@ -37,7 +41,7 @@ def key_seen_before(outcome: str) -> None:
 
 
 def webhook_received(result: str) -> None:
-    """A webhook came in: `accepted`, `repeated` or `refused`."""
+    """A webhook came in: `accepted`, `repeated`, `refused` or `of_no_interest`."""
     _WEBHOOKS.labels(result).inc()
 
 

@@ -27,6 +27,7 @@ from services.api.schemas import (
 from services.api.wait import LONGEST_WAIT_S, preferred_wait
 from services.api.webhook import receive_webhook, verify_webhook
 from shared.contracts.sessions import SessionStatus
+from shared.runtime.build import rollcall_version
 from shared.runtime.clock import utc_now
 from shared.runtime.hints import give_hint
 from shared.runtime.registry import read_fleet
@@ -220,11 +221,13 @@ async def readyz(request: Request) -> JSONResponse:
     responses=_HEALTH,
 )
 async def health(request: Request, _: Admin) -> HealthResponse:
-    """Every dependency, each with its latency."""
+    """Every dependency with its latency, and what is late or was last proven with its age."""
     checks = await services_of(request).health.dependencies()
     ok = all(check.ok for check in checks.values())
+    well = all(check.status == "pass" for check in checks.values())
     body = {
-        "status": "pass" if ok else "fail",
+        "status": ("pass" if well else "warn") if ok else "fail",
+        "version": rollcall_version(),
         "serviceId": "rollcall",
         "checks": {name: [check.as_json(utc_now())] for name, check in checks.items()},
     }

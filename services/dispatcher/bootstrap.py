@@ -13,11 +13,13 @@ from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
 from shared.runtime.redis import connect_redis
+from shared.runtime.session_metrics import agent_name_seen
 
 
 @asynccontextmanager
 async def open_dispatcher(settings: DispatcherSettings) -> AsyncIterator[Dispatcher]:
     """Build the dispatcher in the running loop, and take it down again."""
+    agent_name_seen(settings.livekit_agent_name)
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)

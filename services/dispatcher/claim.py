@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select, update
@@ -15,10 +16,11 @@ from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
 from shared.contracts.identifiers import SessionId
 from shared.contracts.models import Models
-from shared.contracts.sessions import TERMINAL, Mode, Role, SessionStatus
+from shared.contracts.sessions import TERMINAL, Level, Mode, Role, SessionStatus
 from shared.runtime.clock import Clock
-from shared.runtime.database import Database
+from shared.runtime.database import Database, after_commit
 from shared.runtime.livekit import LiveKitError
+from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import advance, claim, fail, is_claimed, record
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 from shared.runtime.waiting import FULL, wait_in_line, waits_behind
@@ -143,6 +145,7 @@ class Ledger:
         """LiveKit took the dispatch. False if the session has moved on meanwhile."""
         now = self._now()
         row = claimed.row
+        first = row.accepted_at is None
         async with self._database.write() as db:
             won = await advance(
                 db,
@@ -154,6 +157,9 @@ class Ledger:
                 claimed_until=None,
                 next_check_at=now + VERIFIER_GRACE,
             )
+            if won and first:
+                seconds = (now - row.requested_at).total_seconds()
+                after_commit(db, partial(level_reached, row, Level.ACCEPTED, seconds))
             attempt = await _attempt(db, row)
             attempt.dispatch_id = dispatch_id
             attempt.accepted_at = now

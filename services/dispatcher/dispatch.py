@@ -17,6 +17,7 @@ from shared.runtime.livekit import LiveKitError
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
+from shared.runtime.session_metrics import agent_name_seen
 from shared.runtime.slots import release, reserve
 from shared.runtime.tables import SessionRow
 from shared.runtime.waiting import FULL
@@ -50,6 +51,7 @@ class Dispatcher:
         if wanted is None:
             return
         row = wanted.row
+        agent_name_seen(row.agent_name)
         with bound(session_id=row.id, room=row.room_name):
             obstacle = await self._obstacle(wanted)
             if obstacle is not None:
@@ -144,7 +146,7 @@ class Dispatcher:
         self._given_up(claim.row, error.cause, error.evidence)
 
     def _given_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
-        metrics.session_given_up(cause)
+        metrics.session_given_up()
         log.critical(
             f"CRITICAL: no agent could be dispatched to room {row.room_name}",
             cause=str(cause),

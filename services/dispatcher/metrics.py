@@ -6,7 +6,10 @@ from shared.contracts.causes import Cause
 
 _ATTEMPTS = Counter("dispatch_attempts_total", "Dispatch attempts at LiveKit.", ["result"])
 _WAITS = Counter("dispatch_waits_total", "Sessions that began to wait.", ["cause"])
-_FAILURES = Counter("dispatch_failures_total", "Sessions given up by the dispatcher.", ["cause"])
+for _result in ("accepted", "retried", "given_up"):
+    _ATTEMPTS.labels(_result)
+for _cause in Cause:
+    _WAITS.labels(_cause)
 
 
 def attempt_accepted() -> None:
@@ -19,10 +22,9 @@ def attempt_failed() -> None:
     _ATTEMPTS.labels("retried").inc()
 
 
-def session_given_up(cause: Cause) -> None:
+def session_given_up() -> None:
     """No further attempt follows."""
     _ATTEMPTS.labels("given_up").inc()
-    _FAILURES.labels(cause).inc()
 
 
 def session_waits(cause: Cause) -> None:

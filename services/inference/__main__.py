@@ -8,6 +8,7 @@ import sys
 from services.inference.bootstrap import serve
 from services.inference.ports import EngineMissing
 from services.inference.settings import InferenceSettings
+from shared.runtime.build import tell_build
 from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.runtime.logs import configure_logs, get_logger
 
@@ -25,6 +26,7 @@ def main() -> None:
     """Run until SIGTERM or SIGINT; exit code 2 if an engine is missing, 1 if the port is taken."""
     settings = load_settings(InferenceSettings)
     configure_logs(settings, service="inference")
+    tell_build("inference")
     logging.captureWarnings(True)  # PyJWT warns of short secrets, such as LiveKit's own for dev
     try:
         asyncio.run(_run(settings))

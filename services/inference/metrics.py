@@ -9,18 +9,18 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.inference.catalogue import Kind
 
 _requests = Counter(
-    "rollcall_inference_requests_total",
+    "inference_requests_total",
     "Completions, transcripts and synthesised texts, by how they ended (ok, failed, dropped, refused).",
     ["kind", "outcome"],
 )
 _seconds = Histogram(
-    "rollcall_inference_engine_seconds",
+    "inference_engine_seconds",
     "Time from handing work to an engine to its result, waiting included.",
     ["kind"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-_sockets = Gauge("rollcall_inference_sockets", "Open WebSockets.", ["kind"])
-_load_seconds = Gauge("rollcall_inference_load_seconds", "How long the weights took to load.")
+_sockets = Gauge("inference_sockets", "Open WebSockets.", ["kind"])
+_load_seconds = Gauge("inference_load_seconds", "How long the weights took to load.")
 
 
 @contextmanager

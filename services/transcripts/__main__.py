@@ -6,6 +6,7 @@ import signal
 from services.transcripts.bootstrap import open_consumer
 from services.transcripts.settings import TranscriptsSettings
 from shared.runtime.background import running
+from shared.runtime.build import tell_build
 from shared.runtime.config import load_settings
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
@@ -30,6 +31,7 @@ def main() -> None:
     """Store turns until told to stop."""
     settings = load_settings(TranscriptsSettings)
     configure_logs(settings, service="transcripts")
+    tell_build("transcripts")
     asyncio.run(_run(settings))
 
 

@@ -169,4 +169,6 @@ class Consumer:
         now = self._now()
         for parsed in turns:
             metrics.turn_lagged(max(0.0, (now - parsed.published_at).total_seconds()))
+            if new:  # a batch that was stored before has been counted
+                metrics.turn_measured(parsed.turn.metrics)
         log.debug("turns_stored", turns=len(turns), new=new)

@@ -1,6 +1,12 @@
 """What the transcript consumer counts. The streams it reads are gauged by `shared.runtime.stream_upkeep`."""
 
+import math
+from collections.abc import Mapping
+from typing import Final
+
 from prometheus_client import Counter, Histogram
+
+from services.transcripts.admit import Reason
 
 _STORED = Counter("transcript_turns_stored_total", "Turns written to the database.")
 _DUPLICATES = Counter("transcript_duplicates_total", "Turns that were stored already.")
@@ -15,6 +21,22 @@ _LAG = Histogram(
     "From the end of a turn until it is committed.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+_LATENCY = Histogram(
+    "turn_latency_seconds",
+    "Per turn, each once: end of speech to its transcript (transcription) and to the end of the turn"
+    " (end_of_turn); the model's first token (llm_ttft); the first audio (tts_ttfb); end of the user's speech"
+    " to the answer being heard (e2e).",
+    ["stage"],
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 20),
+)
+# By the names of livekit-agents' `ChatMessage.metrics`.
+_STAGES: Final = {
+    "transcription_delay": "transcription",
+    "end_of_turn_delay": "end_of_turn",
+    "llm_node_ttft": "llm_ttft",
+    "tts_node_ttfb": "tts_ttfb",
+    "e2e_latency": "e2e",
+}
 _BATCH_TURNS = Histogram(
     "transcript_batch_turns", "Turns in a batch.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 )
@@ -23,6 +45,12 @@ _BATCH_SECONDS = Histogram(
     "From a batch's admission until it is acknowledged.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
+
+
+for _stage in _STAGES.values():
+    _LATENCY.labels(_stage)
+for _reason in Reason:
+    _DEAD_LETTERS.labels(_reason)
 
 
 def turns_stored(new: int, duplicates: int) -> None:
@@ -34,6 +62,14 @@ def turns_stored(new: int, duplicates: int) -> None:
 def turn_lagged(seconds: float) -> None:
     """A turn was committed so long after it was published."""
     _LAG.observe(seconds)
+
+
+def turn_measured(latencies: Mapping[str, float]) -> None:
+    """The agent says how long this turn took; what it measures comes from elsewhere."""
+    for name, stage in _STAGES.items():
+        seconds = latencies.get(name)
+        if seconds is not None and 0 <= seconds < math.inf:
+            _LATENCY.labels(stage).observe(seconds)
 
 
 def batch_settled(turns: int, seconds: float) -> None:

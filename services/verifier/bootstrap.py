@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.verifier.close import Closer
 from services.verifier.collect import Collector
+from services.verifier.gauge import Gauger
 from services.verifier.line import Line
 from services.verifier.liveness import Liveness
 from services.verifier.patience import Patience
@@ -27,6 +28,7 @@ from shared.runtime.livekit import LiveKit
 from shared.runtime.outbox import Relay
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
+from shared.runtime.session_metrics import agent_name_seen
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Services:
 @asynccontextmanager
 async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     """Build the verifier in the running loop, run its background tasks, and take it down again."""
+    agent_name_seen(settings.livekit_agent_name)
     me = process_name()
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
@@ -106,6 +109,10 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         now=utc_now,
     )
 
+    broker = None
+    if settings.celery_broker_url.startswith(("redis", "unix")):
+        broker = connect_redis(settings.celery_broker_url)
+    gauger = Gauger(database=database, redis=redis, broker=broker, holder=me, now=utc_now)
     reservations = Reservations(
         database=database,
         rooms=livekit,
@@ -126,6 +133,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
             hints=lambda: waker.listen(redis),
             liveness=lambda: liveness.run(fell_silent),
             sweep=sweep.run,
+            gauges=gauger.run,
             reservations=reservations.run,
         ):
             yield Services(
@@ -137,5 +145,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     finally:
         await livekit.close()
         await redis.aclose()
+        if broker is not None:
+            await broker.aclose()
         await database.close()
         tasks.close()

@@ -1,25 +1,22 @@
 """What the verifier counts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from shared.contracts.causes import Cause
-from shared.contracts.sessions import Level
+from shared.contracts.events import Step
+from shared.runtime.celery import TASK_QUEUES
 
-_LEVEL_SECONDS = Histogram(
-    "session_level_seconds",
-    "From the request until a level of proof is reached by the session's first agent.",
-    ["level"],
-    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30),
-)
-_FAILURES = Counter("session_join_failures_total", "Sessions without an agent.", ["cause"])
 _ABANDONED = Counter("session_abandoned_total", "Sessions whose caller left before the agent came.")
 _MISSED = Counter("session_redispatch_total", "Attempts without an agent, tried again.", ["cause"])
 _LOST = Counter("session_agents_lost_total", "Agents lost from active sessions.", ["outcome"])
 _EXTRA = Counter("session_duplicate_agents_total", "Extra agents removed from rooms.")
 _COLLECTED = Counter("session_rooms_collected_total", "Rooms found after their session had ended.")
 _IN_FLIGHT = Gauge("session_verifications_in_flight", "Sessions whose agent is being waited for.")
+_OLDEST = Gauge(
+    "session_verification_oldest_seconds", "For how long the one that has waited longest has been waited for."
+)
 _REPORTS = Counter("agent_reports_total", "Reports of agent workers.", ["step"])
 _DEAD_LETTERS = Counter("agent_reports_dead_lettered_total", "Reports set aside.", ["reason"])
 _WAITING = Gauge("sessions_waiting", "Sessions that wait in line, by what they wait for.", ["cause"])
@@ -30,19 +27,26 @@ _RESERVATIONS = Counter(
 _SWEPT = Counter("sweep_enqueued_total", "Sessions that the sweep put back on a queue.", ["task"])
 
 
-def level_reached(level: Level, seconds: float) -> None:
-    """The session's first agent has reached a level, `seconds` after the request."""
-    _LEVEL_SECONDS.labels(level).observe(seconds)
+def _begin_at_zero() -> None:
+    for cause in Cause:
+        _MISSED.labels(cause)
+        _ADMITTED.labels(cause)
+    for outcome in ("revived", "given_up"):
+        _LOST.labels(outcome)
+    for step in Step:
+        _REPORTS.labels(step)
+    for task in TASK_QUEUES:
+        _SWEPT.labels(task)
+    for reason in ("malformed", "unexpected_type", "refused"):
+        _DEAD_LETTERS.labels(reason)
+
+
+_begin_at_zero()
 
 
 def session_abandoned() -> None:
     """The caller left before the agent came."""
     _ABANDONED.inc()
-
-
-def session_failed(cause: Cause) -> None:
-    """The session was given up."""
-    _FAILURES.labels(cause).inc()
 
 
 def agent_missing(cause: Cause) -> None:
@@ -73,6 +77,11 @@ def reservation_over(outcome: str) -> None:
 def verifications_in_flight(number: int) -> None:
     """So many sessions are waited for in this process."""
     _IN_FLIGHT.set(number)
+
+
+def oldest_verification_told_by(oldest_s: Callable[[], float]) -> None:
+    """Ask `oldest_s` at each scrape for how long the longest wait lasts."""
+    _OLDEST.set_function(oldest_s)
 
 
 def report_received(step: str) -> None:

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 
 from livekit.protocol.models import ParticipantInfo
 
-from services.verifier import metrics
 from services.verifier.rulings import Case
 from shared.contracts.events import AgentJoined, AgentReady
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
+from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import advance, claim, record
 from shared.runtime.tables import AttemptRow, SessionRow
 
@@ -81,7 +81,7 @@ class Proofs:
             if row.canary or attempt.error or attempt.closed_at:
                 await claim(db, row, next_check_at=now)
         if ready:
-            metrics.level_reached(Level.READY, _since_request(row, now))
+            level_reached(row, Level.READY, _since_request(row, now))
         else:
             self._count_active(case, now)
         return self._join_seconds(case, now)
@@ -105,7 +105,7 @@ class Proofs:
     @staticmethod
     def _count_active(case: Case, now: datetime) -> None:
         if case.session.revivals == 0:
-            metrics.level_reached(Level.ACTIVE, _since_request(case.session, now))
+            level_reached(case.session, Level.ACTIVE, _since_request(case.session, now))
 
     async def ready(self, row: SessionRow) -> None:
         """The agent of an active session was seen to listen, and its worker has not told us."""
@@ -118,6 +118,8 @@ class Proofs:
             attempt.ready_at = now
             first = {} if session.ready_at else {"ready_at": now}
             await record(db, row.id, AgentReady(attempt=row.attempt), now=now, **first)
+        if first:
+            level_reached(row, Level.READY, _since_request(row, now))
 
 
 def _bind(attempt: AttemptRow, agent: ParticipantInfo, now: datetime) -> None:

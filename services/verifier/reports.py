@@ -6,6 +6,7 @@ next poll come at once.
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -22,10 +23,11 @@ from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, Ag
 from shared.contracts.keys import REPORTS_STREAM
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, is_refused
+from shared.runtime.database import UNREACHABLE, Database, after_commit, is_refused
 from shared.runtime.hints import give_hint
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import record
 from shared.runtime.streams import UNREACHABLE as REDIS_UNREACHABLE
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
@@ -173,7 +175,8 @@ async def _reach_level(
     first = getattr(row, column) is None
     await record(db, row.id, _level_event(report), now=now, **({column: at} if first else {}))
     if first:
-        metrics.level_reached(_LEVELS[report.step], (at - row.requested_at).total_seconds())
+        seconds = (at - row.requested_at).total_seconds()
+        after_commit(db, partial(level_reached, row, _LEVELS[report.step], seconds))
 
 
 async def _look_now(db: AsyncSession, row: SessionRow, now: datetime) -> None:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from shared.contracts.settings import (
+    AgentNameSettings,
     BrokerSettings,
     DatabaseSettings,
     GuaranteeSettings,
@@ -13,7 +14,13 @@ from shared.contracts.settings import (
 
 
 class VerifierSettings(
-    LiveKitSettings, BrokerSettings, DatabaseSettings, GuaranteeSettings, LogSettings, ProbeSettings
+    LiveKitSettings,
+    AgentNameSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    GuaranteeSettings,
+    LogSettings,
+    ProbeSettings,
 ):
     """Settings of the verifier."""
 

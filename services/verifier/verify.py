@@ -23,6 +23,7 @@ from shared.runtime.livekit_errors import unreachable
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
+from shared.runtime.session_metrics import agent_name_seen
 from shared.runtime.sessions import is_claimed
 from shared.runtime.tables import SessionRow
 from shared.runtime.waiting import FULL
@@ -71,6 +72,7 @@ class Verifier:
     async def verify(self, case: Case) -> None:
         """Look at the room until the agent of this attempt is proven, or its time is over."""
         row = case.session
+        agent_name_seen(row.agent_name)
         if is_claimed(row, self._now()):
             return
         with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
@@ -214,7 +216,6 @@ class Verifier:
         """The critical event: no agent came, and none will."""
         if not await self._rulings.failed(row, cause, evidence):
             return
-        metrics.session_failed(cause)
         what = "agent dispatch succeeded but agent did not join" if row.accepted_at else "no agent came to"
         log.critical(
             f"CRITICAL: {what} room {row.room_name}",

@@ -1,6 +1,7 @@
 """Wakes what waits for a session in this process when a hint names it."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ class Waker:
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Event] = {}
+        self._since: dict[str, float] = {}
+        metrics.oldest_verification_told_by(self._oldest_s)
 
     async def listen(self, redis: Redis) -> None:
         """Wake on every hint, for ever."""
@@ -32,9 +35,14 @@ class Waker:
     def waiting_for(self, session_id: str) -> Iterator[asyncio.Event]:
         """Register a wait; the event is set by each hint, and cleared by who waits."""
         event = self._waiting.setdefault(session_id, asyncio.Event())
+        self._since.setdefault(session_id, time.monotonic())
         metrics.verifications_in_flight(len(self._waiting))
         try:
             yield event
         finally:
             self._waiting.pop(session_id, None)
+            self._since.pop(session_id, None)
             metrics.verifications_in_flight(len(self._waiting))
+
+    def _oldest_s(self) -> float:
+        return time.monotonic() - min(self._since.values()) if self._since else 0.0

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.webhooks.send import Outcome
+
 _ATTEMPTS = Counter("webhook_attempts_total", "Webhooks sent, by what came of it.", ["outcome"])
 _SECONDS = Histogram(
     "webhook_attempt_seconds",
@@ -22,6 +24,9 @@ _BACKLOG = Gauge("webhook_backlog", "Deliveries that are still on their way.")
 _OLDEST = Gauge("webhook_backlog_oldest_seconds", "Age of the oldest delivery that is still on its way.")
 _DEAD_NOW = Gauge("webhook_dead_letters_kept", "Deliveries given up, and neither replayed nor too old.")
 _ENDPOINTS = Gauge("webhook_endpoints", "Endpoints.", ["state"])
+
+for _outcome in Outcome:
+    _ATTEMPTS.labels(_outcome)
 
 
 def attempted(outcome: str, seconds: float) -> None:

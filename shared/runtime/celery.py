@@ -7,6 +7,7 @@ it only keeps every broker call bounded in time and every redelivery early.
 import asyncio
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -28,8 +29,10 @@ from shared.contracts.keys import (
 )
 from shared.contracts.settings import LogSettings, ProbeSettings
 from shared.runtime.background import stop_all
+from shared.runtime.build import tell_build
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
+from shared.runtime.task_metrics import ENQUEUED_AT, TaskMeter
 
 log = get_logger(__name__)
 
@@ -112,10 +115,20 @@ class TaskSender:
         except (KombuError, OSError) as error:
             log.info("broker_not_ready", error=repr(error))
 
+    async def ping(self) -> None:
+        """Connect to the broker anew; raises a kombu or Redis error within a few seconds."""
+
+        def connect() -> None:
+            with self._app.connection_for_write() as connection:
+                _ = connection.ensure_connection(max_retries=1).default_channel
+
+        await asyncio.to_thread(connect)
+
     def _send(self, task: str, session_ids: list[str]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
+            headers = {ENQUEUED_AT: time.time()}
             for session_id in session_ids:
-                self._app.send_task(task, args=[session_id], producer=producer, retry=False)
+                self._app.send_task(task, args=[session_id], headers=headers, producer=producer, retry=False)
 
     def close(self) -> None:
         """Close the connections to the broker."""
@@ -208,6 +221,8 @@ class CeleryProcess(Generic[T]):
         self._configure_logs()
         # Celery warns root of pickled messages; ours are JSON and nothing else is accepted.
         warnings.filterwarnings("ignore", category=SecurityWarning)
+        TaskMeter().install(self._app)
+        tell_build(self._name)
         self._app.worker_main(
             [
                 "--quiet",

@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from prometheus_client import Counter, Histogram
 from sqlalchemy import Connection, CursorResult, Executable, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import (
@@ -30,6 +31,19 @@ RESTED_S = 1.0
 
 _WRITE = "rollcall_write"
 _RETURNED_AT = "rollcall_returned_at"
+_AFTER_COMMIT = "rollcall_after_commit"
+
+_SECONDS = Histogram(
+    "database_session_seconds",
+    "How long database sessions were in use, by kind (read, write); a write is one transaction.",
+    ["kind"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+_FAILURES = Counter(
+    "database_failures_total", "Database sessions that the database broke off or did not answer.", ["kind"]
+)
+for _kind in ("read", "write"):
+    _FAILURES.labels(_kind)
 
 
 class Database:
@@ -54,24 +68,44 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that sees one state and changes nothing."""
-        async with self._readers() as db:
-            yield db
+        with _timed("read"):
+            async with self._readers() as db:
+                yield db
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        async with self._writers() as db, db.begin():
-            yield db
+        with _timed("write"):
+            async with self._writers() as db:
+                async with db.begin():
+                    yield db
+                for told in db.info.pop(_AFTER_COMMIT, ()):
+                    told()
 
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
 
 
+def after_commit(db: AsyncSession, told: Callable[[], None]) -> None:
+    """Call `told` once the transaction of `Database.write` is committed, and not if it isn't."""
+    db.info.setdefault(_AFTER_COMMIT, []).append(told)
+
+
 async def changed(db: AsyncSession, statement: Executable) -> int:
     """Run an UPDATE, DELETE or INSERT and return how many rows it touched."""
     result = cast("CursorResult[Any]", await db.execute(statement))
     return result.rowcount
+
+
+@contextmanager
+def _timed(kind: str) -> Iterator[None]:
+    try:
+        with _SECONDS.labels(kind).time():
+            yield
+    except UNREACHABLE:
+        _FAILURES.labels(kind).inc()
+        raise
 
 
 def _create_engine(url: str, pool_size: int) -> AsyncEngine:

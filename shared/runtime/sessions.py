@@ -4,6 +4,7 @@ A race that is lost is a normal return value (`False`); a forbidden edge raises 
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import update
@@ -15,6 +16,8 @@ from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Event, SessionFailed
 from shared.contracts.identifiers import new_id
 from shared.contracts.sessions import SessionStatus, check_transition
+from shared.runtime.database import after_commit
+from shared.runtime.session_metrics import session_moved, session_requested
 from shared.runtime.tables import EventRow, SessionRow
 
 
@@ -24,6 +27,8 @@ async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> Non
     db.add(row)
     await db.flush()  # the event refers to it
     db.add(_event_row(row.id, 1, event, row.requested_at))
+    if row.status == SessionStatus.REQUESTED:
+        after_commit(db, partial(session_requested, row))
 
 
 async def advance(
@@ -40,7 +45,8 @@ async def advance(
     `row` is brought up to date when it won, and left as it was read when another writer was first.
     Raises `InvalidTransition` if the table has no such edge.
     """
-    check_transition(SessionStatus(row.status), status)
+    before = row.status
+    check_transition(SessionStatus(before), status)
     # Other writers may add events that move nothing: count from what the database has.
     sequence = await _compare_and_set(
         db, row, status=status, last_sequence=SessionRow.last_sequence + 1, **changes
@@ -48,6 +54,7 @@ async def advance(
     if sequence is None:
         return False
     db.add(_event_row(row.id, sequence, event, now))
+    after_commit(db, partial(session_moved, row, before=before))
     return True
 
 

@@ -54,6 +54,8 @@ async def look_after(redis: Redis, stream: str, group: str) -> GroupState | None
     await trim(redis, stream, now_ms=now_ms, keep_ms=KEEP_MS)
     state = await group_state(redis, stream, group, now_ms=now_ms)
     if state is not None:
+        _LOST_PENDING.labels(stream, group)  # from 0 on
+        _RECREATED.labels(stream, group)
         _BACKLOG.labels(stream, group).set(state.backlog)
         _AGE.labels(stream, group).set(state.oldest_age_s)
         _LOST_UNREAD.labels(stream, group).set(state.lost_unread)

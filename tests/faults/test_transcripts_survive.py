@@ -398,7 +398,7 @@ async def test_the_disk_of_the_spool_is_full(talk: Talk, transcript_board: Trans
         await talk.exchange(LONG_QUESTION)
 
         async def told() -> bool:
-            return await line.metric("rollcall_agent_spool_failures_total") >= 1
+            return await line.metric("agent_spool_failures_total") >= 1
 
         await until(told, what="the metric counts the turns that are not on disk")
     await talk.exchange(QUESTIONS[1])

@@ -71,11 +71,24 @@ async def test_all_is_well_when_all_is_well(healthy: httpx.AsyncClient, redis: R
     assert health.status_code == 200, health.text
     assert health.headers["content-type"] == "application/health+json"
     assert health.json()["status"] == "pass"
-    assert {name: checks[0]["status"] for name, checks in health.json()["checks"].items()} == {
-        "database": "pass",
-        "redis": "pass",
-        "livekit": "pass",
-    }
+    assert health.json()["version"]
+    checks = {name: found for name, [found] in health.json()["checks"].items()}
+    assert {name: found["status"] for name, found in checks.items()} == dict.fromkeys(
+        (
+            "database",
+            "redis",
+            "livekit",
+            "broker",
+            "workers",
+            "outbox:lag",
+            "transcripts:lag",
+            "join:age",
+            "canary:age",
+        ),
+        "pass",
+    )
+    assert checks["workers"]["observedValue"] == 1
+    assert all(found["latency_ms"] >= 0 for found in checks.values())
     agent = await healthy.get("/health/agent")
     assert agent.status_code == 200
     assert agent.json() == {

@@ -429,7 +429,10 @@ async def test_a_wrong_key_fails_the_session_at_once(
 
 
 def failures_counted() -> float:
-    return REGISTRY.get_sample_value("dispatch_failures_total", {"cause": "livekit_auth"}) or 0.0
+    return (
+        REGISTRY.get_sample_value("session_failures_total", {"cause": "livekit_auth", "agent_name": "agent"})
+        or 0.0
+    )
 
 
 async def test_a_session_that_was_ended_during_the_call_is_not_counted_as_a_failure(

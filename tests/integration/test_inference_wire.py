@@ -390,9 +390,9 @@ async def test_a_senseless_frame_is_answered_and_the_socket_closed(
 async def test_metrics_have_bounded_labels(server: Server) -> None:
     async with _http() as http:
         text = await (await http.get(f"{server.origin}/metrics")).text()
-    labels = set(re.findall(r'rollcall_inference_requests_total\{kind="(\w+)"', text))
+    labels = set(re.findall(r'inference_requests_total\{kind="(\w+)"', text))
     assert labels <= {"llm", "stt", "tts", "other"}
-    assert "rollcall_inference_load_seconds" in text
+    assert "inference_load_seconds" in text
 
 
 async def test_it_stops_with_sockets_open(tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""*Fleet*: which workers are there, and how much room have they?"""
+
+from typing import Final
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from deploy.grafana.panels import agent_name_variable, board, figure, graph, or_none, per_second, rows
+
+NAMED: Final = 'agent_name=~"$agent_name"'
+
+
+def fleet() -> Dashboard:
+    """The dashboard."""
+    return rows(
+        board(
+            "rollcall-fleet",
+            "Rollcall / Fleet",
+            "Which agent workers are there, and how much room have they?",
+            variables=(agent_name_variable(),),
+        ),
+        Now=[
+            figure(
+                "Workers",
+                "Agent workers in the registry that are registered at LiveKit and take jobs.",
+                "short",
+                f'sum(fleet_workers{{state="serving", {NAMED}}})',
+                steps=((None, "red"), (1, "green")),
+            ),
+            figure(
+                "Free slots",
+                "How many more conversations they would take.",
+                "short",
+                f'sum(fleet_slots{{state="free", {NAMED}}})',
+                steps=((None, "red"), (1, "orange"), (3, "green")),
+            ),
+            figure(
+                "Conversations",
+                "Jobs that run, also those that Rollcall did not dispatch.",
+                "short",
+                f'sum(fleet_slots{{state="busy", {NAMED}}})',
+            ),
+            figure(
+                "Load",
+                "Running jobs over the most that the workers allow.",
+                "percentunit",
+                f'sum(fleet_slots{{state="busy", {NAMED}}}) / (sum(fleet_slots{{{NAMED}}}) > 0)',
+                steps=((None, "green"), (0.8, "orange"), (1, "red")),
+                decimals=0,
+            ),
+            figure(
+                "Faulty workers",
+                "Workers that have found a fault of their own, such as an inference endpoint that is away.",
+                "short",
+                f"sum(fleet_workers_faulty{{{NAMED}}})",
+                steps=((None, "green"), (1, "red")),
+            ),
+            figure(
+                "Processes down",
+                "Processes that Prometheus can't scrape, of every service.",
+                "short",
+                "count(up == 0) or vector(0)",
+                steps=((None, "green"), (1, "red")),
+            ),
+        ],
+        Capacity=[
+            graph(
+                "Workers",
+                "By agent name and state; draining ones finish their conversations.",
+                "short",
+                (f"sum by (agent_name, state) (fleet_workers{{{NAMED}}})", "{{agent_name}}, {{state}}"),
+            ),
+            graph(
+                "Slots",
+                "What the workers have room for: conversations that run, and more that they would take.",
+                "short",
+                (f"sum by (state) (fleet_slots{{{NAMED}}})", "{{state}}"),
+                stacked=True,
+            ),
+            graph(
+                "Load",
+                "Running jobs over the most that are allowed, by agent name.",
+                "percentunit",
+                (f"max by (agent_name) (fleet_load_ratio{{{NAMED}}})", "{{agent_name}}"),
+                maximum=1,
+            ),
+        ],
+        Queue=[
+            graph(
+                "Sessions in line",
+                "Sessions that wait for a free worker or for LiveKit, by what for.",
+                "short",
+                (or_none("sum by (cause) (sessions_waiting)", "cause"), "{{cause}}"),
+                stacked=True,
+            ),
+            graph(
+                "Began to wait",
+                "Sessions that had to wait, in each interval, by what for.",
+                "short",
+                (
+                    or_none("sum by (cause) (increase(dispatch_waits_total[$interval])) > 0", "cause"),
+                    "{{cause}}",
+                ),
+            ),
+            graph(
+                "Open sessions",
+                "Sessions that are not over, by where they stand.",
+                "short",
+                (f"sum by (status) (sessions_open{{{NAMED}}})", "{{status}}"),
+                stacked=True,
+            ),
+        ],
+        Our_workers=[
+            graph(
+                "Offers",
+                "Jobs that LiveKit offered to our workers, by what became of them.",
+                "ops",
+                (or_none(f"{per_second('agent_jobs_total', by='outcome')} > 0", "outcome"), "{{outcome}}"),
+                stacked=True,
+            ),
+            graph(
+                "Jobs of each worker",
+                "Jobs that run in each process.",
+                "short",
+                ("agent_active_jobs", "{{instance}}"),
+            ),
+            graph(
+                "Inference and LiveKit, as workers see them",
+                "The least of all workers: 1 while each of them is registered, and its inference endpoint "
+                "answers; 0 while one is not so.",
+                "short",
+                ("min(agent_inference_up)", "inference"),
+                ("min(agent_registered)", "registered at LiveKit"),
+                maximum=1.2,
+            ),
+            graph(
+                "Reports",
+                "What workers report of their jobs, by step.",
+                "ops",
+                (per_second("agent_reports_total", by="step"), "{{step}}"),
+                stacked=True,
+            ),
+            graph(
+                "What workers could not do",
+                "Heartbeats that Redis did not take, fences that it did not tell, sends tried again, "
+                "and events given up.",
+                "ops",
+                ("sum(rate(agent_heartbeats_failed_total[$interval]))", "heartbeats failed"),
+                ("sum(rate(agent_fence_unreadable_total[$interval]))", "fences unread"),
+                ("sum(rate(agent_publish_retries_total[$interval]))", "sends tried again"),
+                ("sum(rate(agent_events_dropped_total[$interval]))", "events given up"),
+            ),
+            graph(
+                "Memory of the workers",
+                "Of each worker's main process; its jobs run in processes of their own.",
+                "bytes",
+                ('process_resident_memory_bytes{job="agent"}', "{{instance}}"),
+            ),
+        ],
+    )

@@ -1,0 +1,93 @@
+"""A stack that has held a conversation, and has failed, under the eyes of Prometheus and Alertmanager."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from cli.caller import Caller
+from cli.environment import clean_environment
+from cli.stack import Stack
+from tests.observability.known import RULES
+from tests.support.observatory import Observatory, observing
+from tests.support.sessions import Rollcall, until
+
+FASTER = 20
+# Every worker is ours, so a session that nobody could serve fails at once.
+ENVIRONMENT = {"WAIT_FOR_WORKERS": "false"}
+UNSERVED = "nobody"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The stack, and who looks at it."""
+
+    rollcall: Rollcall
+    observatory: Observatory
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def observed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Observed]:
+    folder = tmp_path_factory.mktemp("observed")
+    options = {"env": clean_environment(ENVIRONMENT), "restart": False, "tell": print}
+    async with Stack(folder / "stack", **options) as stack:
+        rollcall = Rollcall(stack)
+        async with observing(stack, folder / "observatory", rules=RULES, faster=FASTER) as observatory:
+            await _until_scraped(observatory)
+            await asyncio.gather(_talk(rollcall), _canary(rollcall), join_and_fail(rollcall))
+            yield Observed(rollcall, observatory)
+        await rollcall.close()
+
+
+async def _talk(rollcall: Rollcall) -> None:
+    """Two turns and more of a spoken conversation, so that each stage of a turn is measured."""
+    started = await rollcall.start()
+    async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
+        await rollcall.until_status(started["session_id"], "active")
+        await caller.wait_until_agent_quiet(60)
+        await caller.say("What are your opening hours?")
+        await caller.wait_until_agent_quiet(60)
+
+        async def answered() -> bool:
+            items = (await rollcall.transcript(started["session_id"]))["items"]
+            return any(item["latencies"]["e2e_latency"] for item in items)
+
+        await until(answered, what="the answer is stored")
+    await rollcall.until_status(started["session_id"], "ended")
+
+
+async def _canary(rollcall: Rollcall) -> None:
+    started = await rollcall.start(canary=True)
+    await rollcall.until_status(started["session_id"], "ended")
+
+
+async def join_and_fail(rollcall: Rollcall) -> None:
+    """A session whose agent joins, and one for an agent that nobody is."""
+    started = await rollcall.start()
+    await until_failed(rollcall, await rollcall.start(agent_name=UNSERVED))
+
+    async def settled() -> bool:
+        # A machine that is too busy for it is no matter: another session follows.
+        return bool((await rollcall.session(started["session_id"]))["status"] in {"active", "failed"})
+
+    await until(settled, what="the session has an agent, or failed")
+    await rollcall.end(started["session_id"])
+
+
+async def _until_scraped(observatory: Observatory) -> None:
+    """A rise is seen only from what was there before."""
+
+    async def scraped() -> bool:
+        return all(observatory.prometheus.instant(f'up{{job="{job}"}} == 1') for job in observatory.jobs)
+
+    await until(scraped, what="every process was scraped")
+
+
+async def until_failed(rollcall: Rollcall, started: dict[str, Any]) -> None:
+    async def failed() -> bool:
+        return bool((await rollcall.session(started["session_id"]))["status"] == "failed")
+
+    await until(failed, what="the session has failed")
