@@ -12,7 +12,6 @@ from rich.text import Text
 
 from cli.environment import user_environment
 from cli.screen import make_console
-from cli.services import REPOSITORY
 
 app = typer.Typer(help="API keys: make, list and revoke them.", no_args_is_help=True)
 
@@ -102,6 +101,8 @@ def revoke(
 
 def _ask(state: Path, command: str, *arguments: str) -> Any:
     """Run the API's own program for it; leaves with exit code 1 if that refuses."""
+    from cli.services import REPOSITORY  # which brings what help and completion don't need
+
     env = user_environment()
     env.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{state.resolve() / 'rollcall.db'}")
     env["PYTHONPATH"] = str(REPOSITORY)

@@ -1,6 +1,6 @@
 """What happens to every request before a route is looked for: it is named, measured, and asked who it is.
 
-A route that forgets to name a scope is shut all the same: behind `/v1/` nobody comes in without a key.
+A route that forgets to name a scope is shut all the same: behind these paths nobody comes in without a key.
 """
 
 import re
@@ -21,7 +21,7 @@ from services.api.settings import ApiSettings
 from shared.runtime.database import UNREACHABLE
 from shared.runtime.logs import bound
 
-_BEHIND_THE_DOOR: Final = "/v1/"
+_BEHIND_THE_DOOR: Final = ("/v1/", "/api/")
 OPERATIONS: Final = frozenset({"/health", "/health/agent", "/metrics"})
 # It has a signature of LiveKit's own.
 SIGNED: Final = frozenset({"/v1/livekit/webhook"})

@@ -149,8 +149,16 @@ class Collector:
             cursor = await db.get(WebhookCursorRow, _CURSOR)
         if cursor is not None and position - cursor.position < _SAVE_EVERY:
             return
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        moved = insert(WebhookCursorRow).values(name=_CURSOR, position=position)
+        moved = moved.on_conflict_do_update(
+            index_elements=[col(WebhookCursorRow.name)],
+            set_={"position": moved.excluded.position},
+            # Another replica, which held the lease meanwhile, may be further.
+            where=col(WebhookCursorRow.position) < moved.excluded.position,
+        )
         async with self._database.write() as db:
-            await db.merge(WebhookCursorRow(name=_CURSOR, position=position))
+            await db.execute(moved)
 
     async def _events(self, which: ColumnElement[bool], *, limit: int | None) -> Sequence[Any]:
         columns: list[Any] = [

@@ -70,7 +70,7 @@ async def test_without_an_interval_there_is_no_canary(database_url: str, redis_u
     names = {task.get_name() for task in asyncio.all_tasks()}
     async with in_process(api_settings(database_url, redis_url)):
         running = {task.get_name() for task in asyncio.all_tasks()} - names
-    assert {"relay", "follower", "forecast"} <= running
+    assert {"relay", "news", "forecast"} <= running
     assert "canary" not in running
 
 

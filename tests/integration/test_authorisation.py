@@ -13,7 +13,9 @@ from services.api.__main__ import create_app
 from services.api.access import Scope, all_held
 from services.api.key_format import Kind
 from shared.contracts.identifiers import new_id
+from shared.contracts.webhooks import DeliveryStatus
 from shared.runtime.database import Database
+from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns
 from tests.support.keys import ORIGIN, Route, expired_key, put_key, routes_of
@@ -33,6 +35,8 @@ OPEN = {
 ASKED_WITH: dict[str, dict[str, Any]] = {
     "POST /v1/erasures": {"json": {"participant_identity": "anna"}},
     "GET /v1/transcripts/search": {"params": {"q": "hello"}},
+    "PATCH /v1/webhook-endpoints/{endpoint_id}": {"json": {"enabled": False}},
+    "POST /v1/webhook-endpoints/{endpoint_id}/replay": {"json": {"since": "2026-01-01T00:00:00Z"}},
 }
 PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
@@ -52,6 +56,33 @@ async def ask(
     """Ask the route for the things of these ids, and for things that are not there."""
     path = PARAMETER.sub(lambda found: ids.get(found[1]) or new_id(), route.path)
     return await client.request(route.method, path, headers=headers, **ASKED_WITH.get(str(route), {}))
+
+
+async def put_webhook(database: Database, *, project: str) -> dict[str, str]:
+    """A webhook endpoint with a delivery; returns their ids by the names that routes have for them."""
+    endpoint_id, event_id = new_id(), new_id()
+    endpoint = WebhookEndpointRow(
+        id=endpoint_id,
+        project=project,
+        url="https://hooks.example.com/",
+        events=["*"],
+        secret="whsec_" + "a" * 32,
+        collects_from=T0,
+        created_at=T0,
+        updated_at=T0,
+    )
+    delivery = WebhookDeliveryRow(
+        endpoint_id=endpoint_id,
+        event_id=event_id,
+        event_type="session.failed.v1",
+        status=DeliveryStatus.DEAD,
+        created_at=T0,
+    )
+    async with database.write() as db:
+        db.add(endpoint)
+        await db.flush()
+        db.add(delivery)
+    return {"endpoint_id": endpoint_id, "event_id": event_id}
 
 
 @dataclass
@@ -149,7 +180,7 @@ async def test_what_is_another_projects_is_not_there_on_any_route(
     theirs = await put_session(database, project="theirs", participant_identity="anna")
     await store_turns(database, [a_turn(theirs.id, text="hello there", participant_identity="anna")])
     # A route with a thing of another kind in its path has to say here how one of another project is made.
-    foreign = {"session_id": theirs.id, "code": "-"}
+    foreign = {"session_id": theirs.id, "code": "-", **await put_webhook(database, project="theirs")}
     named = {name for route in behind_the_door() for name in PARAMETER.findall(route.path)}
     assert named <= set(foreign)
     ours = await put_key(database, Scope.ADMIN, project="ours")

@@ -182,7 +182,7 @@ async def test_while_the_first_waits_the_second_is_told_so_and_then_answered_ali
         assert without_token(again) == without_token(first)
         assert first.json()["agent_identity"] == "agent-AJ_1"
     else:
-        assert again.json() == first.json()
+        assert {**again.json(), "trace_id": ""} == {**first.json(), "trace_id": ""}
         assert again.json()["cause"] == "worker_died"
     assert await count(database, "session") == 1
 
