@@ -51,7 +51,13 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self._engine = _create_engine(url, pool_size)
-        self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._snapshots = async_sessionmaker(self._engine, expire_on_commit=False)
+        # PostgreSQL shows each statement the newest state in a transaction too, so that one would only cost
+        # two more messages.
+        self._autocommitting = (
+            self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
+        self._readers = async_sessionmaker(self._autocommitting, expire_on_commit=False)
         writers = self._engine.execution_options(**{_WRITE: True})
         self._writers = async_sessionmaker(writers, expire_on_commit=False)
 
@@ -67,9 +73,16 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session that sees one state and changes nothing."""
+        """A session that changes nothing; what it sees may change between two statements."""
         with _timed("read"):
             async with self._readers() as db:
+                yield db
+
+    @asynccontextmanager
+    async def read_in_transaction(self) -> AsyncIterator[AsyncSession]:
+        """The same in one transaction: for cursors, and for settings that end with it."""
+        with _timed("read"):
+            async with self._snapshots() as db:
                 yield db
 
     @asynccontextmanager
@@ -81,6 +94,16 @@ class Database:
                     yield db
                 for told in db.info.pop(_AFTER_COMMIT, ()):
                     told()
+
+    async def change(self, statement: Executable) -> int:
+        """Run one UPDATE, DELETE or INSERT as a transaction of its own; returns how many rows it touched."""
+        if self.is_sqlite:
+            async with self.write() as db:
+                return await changed(db, statement)
+        with _timed("write"):
+            # One message, where BEGIN and COMMIT would make three of it.
+            async with self._autocommitting.connect() as connection:
+                return (await connection.execute(statement)).rowcount
 
     async def close(self) -> None:
         """Close every connection."""

@@ -32,7 +32,7 @@ from shared.runtime.celery import TaskSender
 from shared.runtime.clock import utc_now
 from shared.runtime.database import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.runtime.database import Database
-from shared.runtime.hints import give_hint
+from shared.runtime.hints import give_hints
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import publish
 from shared.runtime.tables import EventRow
@@ -115,19 +115,12 @@ class Relay:
         # Tasks first: a caller waits for the agent, and nobody waits for the stream.
         await self._enqueue_follow_ups(rows)
         await publish(self._redis, EVENTS_STREAM, [row.envelope() for row in rows])
-        for session_id in dict.fromkeys(row.session_id for row in rows):
-            await give_hint(self._redis, session_id, channel=NEWS_CHANNEL)
-        async with self._database.write() as db:
-            await db.execute(
-                update(EventRow)
-                .where(
-                    tuple_(col(EventRow.session_id), col(EventRow.sequence)).in_(
-                        [(row.session_id, row.sequence) for row in rows]
-                    )
-                )
-                .values(published_at=utc_now())
-                .execution_options(synchronize_session=False)
-            )
+        told = dict.fromkeys(row.session_id for row in rows)
+        await give_hints(self._redis, told, channel=NEWS_CHANNEL)
+        these = tuple_(col(EventRow.session_id), col(EventRow.sequence)).in_(
+            [(row.session_id, row.sequence) for row in rows]
+        )
+        await self._database.change(update(EventRow).where(these).values(published_at=utc_now()))
         PUBLISHED.inc(len(rows))
         return len(rows)
 

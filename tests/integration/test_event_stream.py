@@ -188,7 +188,7 @@ async def test_the_stream_outlives_the_call_until_its_last_turns_are_here(
         database,
         status=SessionStatus.ACTIVE,
         active_at=utc_now(),
-        attempt={"active_at": utc_now(), "counted_at": utc_now(), "expected_turns": 2},
+        attempt={"number": 1, "counted_at": utc_now(), "expected_turns": 2},
     )
     await store_turns(database, [a_turn(row.id, 1)])
     async with following(client, row.id) as stream:
