@@ -66,6 +66,16 @@ async def test_a_worker_that_comes_up_late_still_gets_the_session(
         await agentless.end(started["session_id"])
 
 
+async def test_two_hundred_posts_with_one_key_bring_one_agent(rollcall: Rollcall) -> None:
+    answers = await asyncio.gather(*(rollcall.start(idempotency_key="tap-tap") for _ in range(200)))
+    [(session_id, room_name)] = {(answer["session_id"], answer["room_name"]) for answer in answers}
+    session = await rollcall.until_status(session_id, "active")
+    assert session["attempt"] == 1
+    assert await rollcall.agents_in(room_name) == [session["agent_identity"]]
+    await rollcall.end(session_id)
+    await rollcall.until_gone(room_name)
+
+
 async def test_a_room_that_exists_already_gets_its_agent_and_its_guests_stay(rollcall: Rollcall) -> None:
     async with rollcall.livekit() as livekit:
         await livekit.room.create_room(api.CreateRoomRequest(name="lobby", metadata="theirs"))

@@ -36,8 +36,9 @@ class Rollcall:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def start(self, **wish: Any) -> dict[str, Any]:
-        response = await self._http.post("/v1/sessions", json=wish)
+    async def start(self, *, idempotency_key: str | None = None, **wish: Any) -> dict[str, Any]:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        response = await self._http.post("/v1/sessions", json=wish, headers=headers)
         assert response.status_code == 202, response.text
         return response.json()
 
