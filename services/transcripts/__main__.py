@@ -1,6 +1,7 @@
 """The transcript consumer's process: `python -m services.transcripts`."""
 
 import asyncio
+import gc
 import signal
 
 from services.transcripts.bootstrap import open_consumer
@@ -32,6 +33,10 @@ def main() -> None:
     settings = load_settings(TranscriptsSettings)
     configure_logs(settings, service="transcripts")
     tell_build("transcripts")
+    # A batch makes thousands of objects that all live until it is stored: looking through them again and
+    # again for cycles took a tenth of this process's time.
+    gc.freeze()
+    gc.set_threshold(50_000)
     asyncio.run(_run(settings))
 
 
