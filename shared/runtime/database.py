@@ -1,5 +1,6 @@
 """The database: SQLite on one machine, PostgreSQL for real, behind one asynchronous engine."""
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 from prometheus_client import Counter, Histogram
 from sqlalchemy import Connection, CursorResult, Executable, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -23,11 +24,16 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import await_only
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
 
 # A connection that was in use so shortly ago is taken to live still.
 RESTED_S = 1.0
+
+# So long a connection to SQLite waits for another's write.
+BUSY_S = 10.0
 
 _WRITE = "rollcall_write"
 _RETURNED_AT = "rollcall_returned_at"
@@ -149,7 +155,7 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(
-        parsed, pool_size=pool_size, hide_parameters=True, connect_args={"timeout": 10}
+        parsed, pool_size=pool_size, hide_parameters=True, connect_args={"timeout": BUSY_S}
     )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -175,11 +181,23 @@ def _check_after_a_rest(
         raise DisconnectionError from error
 
 
+@retry(
+    retry=retry_if_exception_message(match="database is locked"),
+    wait=wait_random(0.005, 0.05),
+    stop=stop_after_delay(BUSY_S),
+    sleep=lambda seconds: await_only(asyncio.sleep(seconds)),
+    reraise=True,
+)
+def _turn_wal_on(cursor: DBAPICursor) -> None:
+    """SQLite doesn't wait for its own timeout here, if two open a new file at once."""
+    cursor.execute("PRAGMA journal_mode=WAL")
+
+
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     # The driver's own BEGIN is deferred: two writers would deadlock instead of queueing.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _turn_wal_on(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     # Erased text is overwritten with zeros, in pages that an index has given up too.
