@@ -20,6 +20,7 @@ from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.contracts.workers import Refusal
 from shared.runtime.logs import bound, get_logger
+from shared.runtime.tracing import trace_fields
 
 # LiveKit drops a job, without a word to anybody, while all workers report its `target_load` of 0.7 or
 # more; and a load is reported only every 2.5 s. So a full worker too stays below, and says no itself.
@@ -159,6 +160,7 @@ class Admission:
             "job_accepted",
             session_id=order.session_id if order else None,
             attempt=order.attempt if order else None,
+            **trace_fields(order.traceparent if order else None),
         )
 
     def _remember(self, job_id: str, order: DispatchOrder | None) -> None:

@@ -25,6 +25,7 @@ from services.agent.settings import AgentSettings
 from services.agent.spool import JobSpool, SpooledOutbox
 from services.agent.stop import WorkerStop
 from services.agent.tally import Tally
+from services.agent.traced import trace_jobs
 from services.agent.turns import TurnLog
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
@@ -32,6 +33,7 @@ from shared.contracts.keys import METADATA_KEY
 from shared.runtime.config import load_settings
 from shared.runtime.logs import get_logger
 from shared.runtime.redis import connect_redis
+from shared.runtime.tracing import trace_fields
 
 # The last turns and the final report get this long to reach Redis.
 FLUSH_S = 5.0
@@ -48,7 +50,9 @@ def set_up(process: JobProcess, *, stopping: WorkerStop, spool_failures: Tally) 
     # A SIGTERM to the whole group is for the worker, which then lets its calls finish (see preload).
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_through_parent()
-    process.userdata[_SETTINGS] = load_settings(AgentSettings)
+    settings = load_settings(AgentSettings)
+    trace_jobs(settings)
+    process.userdata[_SETTINGS] = settings
     process.userdata[_STOPPING] = stopping
     process.userdata[_FAILURES] = spool_failures
 
@@ -145,6 +149,7 @@ def _wire(ctx: JobContext) -> _Call:
     ctx.log_context_fields = {"room": facts.room_name, "job_id": facts.job_id}
     if order is not None:
         ctx.log_context_fields |= {"session_id": order.session_id, "attempt": order.attempt}
+        ctx.log_context_fields |= trace_fields(order.traceparent)
     redis = connect_redis(settings.redis_url)
     beat = JobBeat(redis=redis, order=order)
     beat.start()

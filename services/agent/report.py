@@ -10,6 +10,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentError, AgentReported, Step, wrap
 from shared.contracts.keys import REPORTS_STREAM
 from shared.runtime.clock import Clock, utc_now
+from shared.runtime.tracing import here
 
 SOURCE = "rollcall/agent"
 # One fault may repeat many times a second; the reader needs each kind once.
@@ -70,7 +71,13 @@ class Reporter:
             job_id=self._facts.job_id,
             **details,
         )
-        envelope = wrap(event, session_id=event.session_id, source=SOURCE, time=self._clock())
+        envelope = wrap(
+            event,
+            session_id=event.session_id,
+            source=SOURCE,
+            time=self._clock(),
+            traceparent=here(self._order.traceparent),
+        )
         self._outbox.offer(REPORTS_STREAM, envelope)
 
     def once(self, step: Step) -> None:

@@ -14,6 +14,7 @@ from shared.contracts.settings import (
     ProbeSettings,
     RedisSettings,
     StoredTextSettings,
+    TracingSettings,
 )
 
 Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
@@ -33,7 +34,13 @@ _INSTRUCTIONS = (
 
 
 class AgentSettings(
-    LiveKitSettings, AgentNameSettings, RedisSettings, StoredTextSettings, LogSettings, ProbeSettings
+    LiveKitSettings,
+    AgentNameSettings,
+    RedisSettings,
+    StoredTextSettings,
+    LogSettings,
+    ProbeSettings,
+    TracingSettings,
 ):
     """The worker's limits, and what an agent uses where its session asks for nothing else."""
 
@@ -81,6 +88,11 @@ class AgentSettings(
             realtime=self.agent_realtime_model,
             language=self.agent_language,
         )
+
+    @property
+    def content_may_be_traced(self) -> bool:
+        """Whether spans may hold what is said: only where it is stored as it was said."""
+        return self.trace_content and self.transcript_store == "full" and self.transcript_redactor is None
 
     @property
     def public_livekit_url(self) -> str:

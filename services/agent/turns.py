@@ -12,7 +12,9 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import TURNS_STREAM
 from shared.contracts.sessions import Role
+from shared.runtime import span_names as names
 from shared.runtime.clock import Clock, utc_now
+from shared.runtime.tracing import Kind, record
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
 _NO_LATENCIES = ("started_speaking_at", "stopped_speaking_at", "llm_node_tps")
@@ -145,5 +147,32 @@ class TurnLog:
         )
         # Counted even if there is no room for it: the hole in the sequence then shows.
         self._seen.add(turn.item_id)
-        envelope = wrap(turn, session_id=turn.session_id, source=SOURCE, time=self._clock())
+        now = self._clock()
+        envelope = wrap(
+            turn,
+            session_id=turn.session_id,
+            source=SOURCE,
+            time=now,
+            traceparent=_recorded(turn, self._order.traceparent, now),
+        )
         self._outbox.offer(TURNS_STREAM, envelope)
+
+
+def _recorded(turn: TurnFinished, of: str | None, now: datetime) -> str | None:
+    """Record the turn's span, from its beginning until it is published; returns its context."""
+    return record(
+        names.TURN,
+        of=of,
+        began=min(turn.started_at or turn.created_at, now),
+        ended=now,
+        kind=Kind.PRODUCER,
+        attributes={
+            names.SESSION_ID: turn.session_id,
+            names.ATTEMPT: turn.attempt,
+            names.TURN_SEQ: turn.seq,
+            names.TURN_ROLE: turn.role,
+            names.TURN_KIND: turn.kind,
+            names.TURN_INTERRUPTED: turn.interrupted,
+        },
+        content={names.TURN_TEXT: turn.text},
+    )

@@ -19,6 +19,7 @@ from services.api.settings import ApiSettings
 from shared.runtime.build import rollcall_version, tell_build
 from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.runtime.logs import configure_logs, get_logger
+from shared.runtime.tracing import configure_tracing
 
 log = get_logger(__name__)
 
@@ -56,6 +57,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
+    configure_tracing(settings, service="api")
     tell_build("api")
     try:
         app = create_app(settings)

@@ -13,6 +13,8 @@ from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.span_names import CANARY
+from shared.runtime.tracing import span
 
 log = get_logger(__name__)
 
@@ -49,12 +51,13 @@ class Canaries:
         """Start one if none was started for an interval; returns its session's id."""
         if not await self._lease.take_turn():
             return None
-        row = await start_session(
-            StartSession(canary=True),
-            asking=Principal(),
-            settings=self._settings,
-            database=self._database,
-            relay=self._relay,
-            now=self._now,
-        )
+        with span(CANARY, begins=True):
+            row = await start_session(
+                StartSession(canary=True),
+                asking=Principal(),
+                settings=self._settings,
+                database=self._database,
+                relay=self._relay,
+                now=self._now,
+            )
         return row.id

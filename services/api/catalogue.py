@@ -235,7 +235,7 @@ Every error of the API is a problem detail (RFC 9457, `application/problem+json`
 | `title`, `status` | the kind of error for people, and its HTTP status |
 | `detail` | what was wrong this time, and what to do; not for programs |
 | `instance` | the path that was asked for |
-| `trace_id` | the request's `X-Request-Id`, or the trace of its `traceparent`; made if there was none |
+| `trace_id` | the request's trace if it is traced; or its `X-Request-Id`; or the trace of its `traceparent` |
 | `session_id` | where the error is about a session |
 | `errors` | of `invalid_request`: each field with its problem |
 

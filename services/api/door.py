@@ -18,6 +18,8 @@ from services.api.bootstrap import services_of
 from services.api.exposure import Auth
 from services.api.problems import TRACE_HEADER, Problem, answer, database_unavailable
 from services.api.settings import ApiSettings
+from services.api.traced import TRACEPARENT_HEADER, note_answer, traced
+from shared.contracts.traceparent import trace_id_of, valid_traceparent
 from shared.runtime.database import UNREACHABLE
 from shared.runtime.logs import bound
 
@@ -27,7 +29,6 @@ OPERATIONS: Final = frozenset({"/health", "/health/agent", "/metrics"})
 SIGNED: Final = frozenset({"/v1/livekit/webhook"})
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 def install(app: FastAPI, settings: ApiSettings, auth: Auth) -> None:
@@ -50,12 +51,17 @@ class Door:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        trace_id = trace_id_of(request)
+        with traced(request) as traced_as:
+            await self._answer(request, send, trace_id=traced_as or name_of(request))
+
+    async def _answer(self, request: Request, send: Send, *, trace_id: str) -> None:
+        scope, receive = request.scope, request.receive
         request.state.trace_id = trace_id
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[TRACE_HEADER] = trace_id
+                note_answer(request, message["status"])
             await send(message)
 
         with bound(trace_id=trace_id):
@@ -104,10 +110,10 @@ def is_preflight(request: Request) -> bool:
     return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
-def trace_id_of(request: Request) -> str:
-    """The name of the request: its own, that of its trace, or a new one."""
+def name_of(request: Request) -> str:
+    """The name of a request that is not traced here: its own, that of its trace, or a new one."""
     own = request.headers.get(TRACE_HEADER, "")
     if _REQUEST_ID.fullmatch(own):
         return own
-    traced = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    return traced[1] if traced else uuid.uuid4().hex
+    context = valid_traceparent(request.headers.get(TRACEPARENT_HEADER))
+    return trace_id_of(context) if context else uuid.uuid4().hex

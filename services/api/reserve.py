@@ -16,12 +16,14 @@ from services.api.start import check_agent_name, check_metadata, invalid, new_ro
 from services.api.token_schemas import AgentWish, TokenRequest
 from shared.contracts.events import SessionReserved
 from shared.contracts.sessions import Mode, SessionStatus
+from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.sessions import add_session
 from shared.runtime.tables import SessionRow
+from shared.runtime.tracing import note
 
 log = get_logger(__name__)
 
@@ -75,6 +77,7 @@ async def reserve_session(
     async with database.write() as db:
         await check_sessions(db, asking, settings)
         await add_session(db, row, event=event)
+    note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
     log.info("session reserved", session_id=row.id, room=row.room_name, agent_name=row.agent_name)
     return row

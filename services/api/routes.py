@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.api.access import Admin, Scope, SessionsReader, SessionsWriter
 from services.api.answer import start_and_answer
@@ -30,6 +29,7 @@ from shared.contracts.sessions import SessionStatus
 from shared.runtime.build import rollcall_version
 from shared.runtime.clock import utc_now
 from shared.runtime.hints import give_hint
+from shared.runtime.probe import exposed
 from shared.runtime.registry import read_fleet
 from shared.runtime.streams import UNREACHABLE
 from shared.runtime.waiting import place_in_line
@@ -247,6 +247,7 @@ async def health_agent(request: Request, _: Admin) -> JSONResponse:
 
 
 @router.get("/metrics", tags=["operations"], include_in_schema=False)
-async def prometheus_metrics(_: Admin) -> Response:
-    """Metrics in Prometheus' text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+async def prometheus_metrics(request: Request, _: Admin) -> Response:
+    """Metrics in Prometheus' text format, or in OpenMetrics."""
+    body, content_type = exposed(request.headers.get("accept", ""))
+    return Response(body, media_type=content_type)

@@ -14,6 +14,7 @@ from shared.contracts.settings import (
     LiveKitSettings,
     LogSettings,
     StoredTextSettings,
+    TracingSettings,
     WebhookSettings,
 )
 
@@ -27,6 +28,7 @@ class ApiSettings(
     StoredTextSettings,
     LogSettings,
     WebhookSettings,
+    TracingSettings,
 ):
     """Settings of the API."""
 

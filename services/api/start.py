@@ -21,6 +21,7 @@ from shared.contracts.identifiers import SessionId, new_id, new_room_name
 from shared.contracts.keys import METADATA_KEY
 from shared.contracts.models import Models
 from shared.contracts.sessions import Level, SessionStatus
+from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, is_unique_violation
 from shared.runtime.logs import bound, get_logger
@@ -28,6 +29,7 @@ from shared.runtime.outbox import Relay
 from shared.runtime.reservations import RELAY_GRACE
 from shared.runtime.sessions import add_session
 from shared.runtime.tables import SessionRow
+from shared.runtime.tracing import begun_here, note, trace_fields
 
 log = get_logger(__name__)
 
@@ -69,8 +71,9 @@ async def start_session(
             raise
         detail = f"room {row.room_name} belongs to a session that has not ended; end it, or name another"
         raise Problem(409, "room_in_use", detail) from None
+    note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
-    with bound(session_id=row.id, room=row.room_name):
+    with bound(session_id=row.id, room=row.room_name, **trace_fields(row.traceparent)):
         log.info(f"starting agent dispatch process for room {row.room_name}", agent_name=row.agent_name)
     return row
 
@@ -99,6 +102,7 @@ def new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: C
         requested_at=requested_at,
         deadline_at=requested_at + timedelta(seconds=settings.join_budget_s),
         next_check_at=requested_at + RELAY_GRACE,
+        traceparent=begun_here(),
     )
 
 

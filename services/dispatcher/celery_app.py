@@ -15,6 +15,7 @@ process: CeleryProcess[Dispatcher] = CeleryProcess(
     service=lambda: open_dispatcher(settings),
     log_settings=settings,
     probe_settings=settings,
+    tracing_settings=settings,
 )
 
 

@@ -23,6 +23,7 @@ from shared.runtime.livekit import LiveKitError
 from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import advance, claim, fail, is_claimed, record
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.runtime.tracing import here
 from shared.runtime.waiting import FULL, wait_in_line, waits_behind
 
 # Longer than the LiveKit calls of one attempt usually take together; if the Celery worker dies, the
@@ -236,6 +237,7 @@ def _order(row: SessionRow, first_seq: int, *, takes_over: bool) -> DispatchOrde
         first_seq=first_seq,
         takes_over=takes_over,
         canary=row.canary,
+        traceparent=here(row.traceparent),
     )
 
 

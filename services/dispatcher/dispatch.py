@@ -11,6 +11,8 @@ from services.dispatcher.place import place_dispatch
 from services.dispatcher.ports import Rooms
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.keys import DISPATCH_TASK
+from shared.runtime import span_names as names
 from shared.runtime.fence import set_fence
 from shared.runtime.history import write_history
 from shared.runtime.livekit import LiveKitError
@@ -18,8 +20,10 @@ from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
 from shared.runtime.session_metrics import agent_name_seen
+from shared.runtime.session_span import task_span
 from shared.runtime.slots import release, reserve
 from shared.runtime.tables import SessionRow
+from shared.runtime.tracing import failed, note, trace_fields
 from shared.runtime.waiting import FULL
 
 log = get_logger(__name__)
@@ -52,7 +56,10 @@ class Dispatcher:
             return
         row = wanted.row
         agent_name_seen(row.agent_name)
-        with bound(session_id=row.id, room=row.room_name):
+        with (
+            bound(session_id=row.id, room=row.room_name, **trace_fields(row.traceparent)),
+            task_span(DISPATCH_TASK, row),
+        ):
             obstacle = await self._obstacle(wanted)
             if obstacle is not None:
                 await self._hold_back(row, *obstacle)
@@ -60,6 +67,7 @@ class Dispatcher:
             claim = await self._ledger.claim(row)
             if claim is None:
                 return
+            note({names.ATTEMPT: claim.order.attempt})
             with bound(attempt=claim.order.attempt):
                 await self._attempt(claim)
                 self._relay.nudge(session_id)
@@ -103,6 +111,7 @@ class Dispatcher:
                 self._relay.nudge(row.id)
         elif await self._ledger.park(row, cause, evidence):
             metrics.session_waits(cause)
+            note({names.OUTCOME: "waits", names.CAUSE: cause})
             log.warning("session waits", cause=str(cause), evidence=evidence)
             self._relay.nudge(row.id)
 
@@ -124,6 +133,7 @@ class Dispatcher:
             await self._refused(claim, error)
             return
         metrics.attempt_accepted()
+        note({names.OUTCOME: "accepted", names.DISPATCH_ID: dispatch_id})
         log.info(f"agent dispatched to room {row.room_name}: {dispatch_id}")
         if not await self._ledger.accepted(claim, dispatch_id):
             log.info("the session has moved on meanwhile; its agent is withdrawn when it is closed")
@@ -136,6 +146,7 @@ class Dispatcher:
             return
         if refusal.retry_in_s is not None:
             metrics.attempt_failed()
+            failed(error.cause, {names.OUTCOME: "refused", names.CAUSE: error.cause})
             log.warning(
                 "dispatch attempt failed",
                 error=str(error),
@@ -147,6 +158,7 @@ class Dispatcher:
 
     def _given_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
         metrics.session_given_up()
+        failed(cause, {names.OUTCOME: "given_up", names.CAUSE: cause})
         log.critical(
             f"CRITICAL: no agent could be dispatched to room {row.room_name}",
             cause=str(cause),

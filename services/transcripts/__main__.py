@@ -11,6 +11,7 @@ from shared.runtime.build import tell_build
 from shared.runtime.config import load_settings
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
+from shared.runtime.tracing import configure_tracing
 
 log = get_logger(__name__)
 
@@ -32,6 +33,7 @@ def main() -> None:
     """Store turns until told to stop."""
     settings = load_settings(TranscriptsSettings)
     configure_logs(settings, service="transcripts")
+    configure_tracing(settings, service="transcripts")
     tell_build("transcripts")
     # A batch makes thousands of objects that all live until it is stored: looking through them again and
     # again for cycles took a tenth of this process's time.

@@ -43,6 +43,7 @@ class Parsed:
     turn: TurnFinished
     published_at: datetime
     project: str | None
+    traceparent: str | None
 
 
 class _TurnEnvelope(Envelope):
@@ -71,7 +72,7 @@ def admit(entry: Entry, *, max_bytes: int) -> Parsed:
         raise NotAdmitted(Reason.SESSION_MISMATCH, f"{envelope.subject} brings session {turn.session_id}")
     if not 1 <= turn.seq <= MAX_SEQ:
         raise NotAdmitted(Reason.BAD_SEQUENCE, f"{turn.seq} is not between 1 and {MAX_SEQ}")
-    return Parsed(entry, turn, envelope.time, envelope.project)
+    return Parsed(entry, turn, envelope.time, envelope.project, envelope.traceparent)
 
 
 def _find_reason(entry: Entry, fault: ValidationError | None) -> NotAdmitted:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from services.transcripts import metrics
 from services.transcripts.admit import NotAdmitted, Parsed, Reason, admit
 from services.transcripts.ports import Archive, ArchiveRefused, ArchiveUnavailable, Group
+from services.transcripts.traced import Stored, trace_stored
 from shared.contracts.events import TurnFinished
 from shared.runtime.background import stop_all
 from shared.runtime.clock import Clock
@@ -79,12 +80,14 @@ class Consumer:
     async def _settle(
         self, batch: Sequence[Entry], admitted: list[Parsed], refused: list[tuple[Entry, NotAdmitted]]
     ) -> None:
-        started = time.monotonic()
+        started, taken_ns = time.monotonic(), time.time_ns()
         try:
             for entry, refusal in refused:
                 await self._dead_letter(entry, refusal.reason, refusal.detail)
             async with self._storing:
+                writing_ns = time.time_ns()
                 stored, new = await self._store(await self._of_their_projects(admitted))
+            written_ns = time.time_ns()
             # What was set aside is told too: its sender must not send it for ever.
             await self._tell_stored([parsed.turn for parsed in admitted])
         except Exception as error:
@@ -96,6 +99,7 @@ class Consumer:
             return
         await self._group.acknowledge(batch)
         metrics.batch_settled(len(batch), time.monotonic() - started)
+        trace_stored(stored, Stored(taken_ns, writing_ns, written_ns, time.time_ns()))
         self._count(stored, new)
         if new:
             await self._look_for_oddities([parsed.turn for parsed in stored[:ODDITIES_SOUGHT]])

@@ -8,10 +8,13 @@ from shared.contracts.settings import (
     ProbeSettings,
     RedisSettings,
     StoredTextSettings,
+    TracingSettings,
 )
 
 
-class TranscriptsSettings(RedisSettings, DatabaseSettings, StoredTextSettings, LogSettings, ProbeSettings):
+class TranscriptsSettings(
+    RedisSettings, DatabaseSettings, StoredTextSettings, LogSettings, ProbeSettings, TracingSettings
+):
     """Settings of the transcript consumer."""
 
     turn_max_bytes: int = Field(

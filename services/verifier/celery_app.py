@@ -14,6 +14,7 @@ process: CeleryProcess[Services] = CeleryProcess(
     service=lambda: open_verifier(settings),
     log_settings=settings,
     probe_settings=settings,
+    tracing_settings=settings,
 )
 
 

@@ -10,6 +10,7 @@ from shared.contracts.settings import (
     LiveKitSettings,
     LogSettings,
     ProbeSettings,
+    TracingSettings,
 )
 
 
@@ -21,6 +22,7 @@ class VerifierSettings(
     GuaranteeSettings,
     LogSettings,
     ProbeSettings,
+    TracingSettings,
 ):
     """Settings of the verifier."""
 

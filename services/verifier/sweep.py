@@ -38,6 +38,7 @@ from shared.runtime.tables import (
     SessionRow,
     WebhookReceiptRow,
 )
+from shared.runtime.tracing import trace_fields
 
 log = get_logger(__name__)
 
@@ -161,7 +162,9 @@ class Sweep:
             rows = (await db.scalars(overdue)).all()
         for row in rows:
             cause, evidence = await self._why_overdue(row)
-            with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
+            with bound(
+                session_id=row.id, room=row.room_name, attempt=row.attempt, **trace_fields(row.traceparent)
+            ):
                 await self._verifier.give_up(row, cause, evidence)
             self._relay.nudge(row.id)
 

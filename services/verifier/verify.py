@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import timedelta
+from functools import partial
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -16,7 +17,9 @@ from services.verifier.proofs import Proofs
 from services.verifier.rulings import Case, Rulings
 from services.verifier.wake import Waker
 from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.keys import VERIFY_TASK
 from shared.contracts.sessions import Level
+from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.livekit_errors import unreachable
@@ -24,8 +27,10 @@ from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
 from shared.runtime.session_metrics import agent_name_seen
+from shared.runtime.session_span import task_span
 from shared.runtime.sessions import is_claimed
 from shared.runtime.tables import SessionRow
+from shared.runtime.tracing import Attributes, event, failed, note, trace_fields
 from shared.runtime.waiting import FULL
 
 log = get_logger(__name__)
@@ -75,7 +80,12 @@ class Verifier:
         agent_name_seen(row.agent_name)
         if is_claimed(row, self._now()):
             return
-        with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
+        with (
+            bound(
+                session_id=row.id, room=row.room_name, attempt=row.attempt, **trace_fields(row.traceparent)
+            ),
+            task_span(VERIFY_TASK, row),
+        ):
             with self._waker.waiting_for(row.id) as woken:
                 if not await self._rulings.claim(row):
                     return
@@ -95,6 +105,7 @@ class Verifier:
             hinted = await _woken(woken, min(pause, max(left_s, AFTER_HINT_POLL_S)))
             pause = AFTER_HINT_POLL_S if hinted else min(pause * POLL_FACTOR, SLOWEST_POLL_S)
             await self._look(case, trail)
+            event(names.POLL, partial(_seen, trail, hinted=hinted))
             if await self._is_proven(case, trail):
                 return
             fresh = await self._rulings.read(case.session.id)
@@ -163,6 +174,7 @@ class Verifier:
             return False
         seconds = await self._proofs.joined(case, agent)
         if seconds is not None:
+            note({names.OUTCOME: "joined", names.JOIN_SECONDS: seconds})
             log.info(
                 f"agent verified in room {row.room_name}: {agent.identity} (SID: {agent.sid})",
                 join_seconds=round(seconds, 3),
@@ -189,6 +201,7 @@ class Verifier:
         cause, evidence = await self._finding(case, trail)
         if await self._rulings.caller_left(row, {"agent_missing": cause, **evidence}):
             metrics.session_abandoned()
+            note({names.OUTCOME: "caller_left"})
             log.info("the caller left before the agent came", agent_missing=str(cause))
 
     async def _rule(self, case: Case, trail: Trail) -> None:
@@ -204,6 +217,7 @@ class Verifier:
             delay = timedelta(seconds=PASSING_DELAY_S if cause in PASSING else 0)
             if await self._rulings.missing(case, cause, evidence, delay=delay):
                 metrics.agent_missing(cause)
+                failed(cause, {names.OUTCOME: "missing", names.CAUSE: cause})
                 log.warning(
                     f"agent did not join room {row.room_name}, dispatching again",
                     cause=str(cause),
@@ -216,6 +230,7 @@ class Verifier:
         """The critical event: no agent came, and none will."""
         if not await self._rulings.failed(row, cause, evidence):
             return
+        failed(cause, {names.OUTCOME: "given_up", names.CAUSE: cause})
         what = "agent dispatch succeeded but agent did not join" if row.accepted_at else "no agent came to"
         log.critical(
             f"CRITICAL: {what} room {row.room_name}",
@@ -264,3 +279,16 @@ async def _woken(woken: asyncio.Event, pause_s: float) -> bool:
         return False
     woken.clear()
     return True
+
+
+def _seen(trail: Trail, *, hinted: bool) -> Attributes:
+    """What one look at the room has shown, for the span."""
+    sighting = trail.sighting
+    agent = "active" if sighting.agent else "connecting" if sighting.connecting else "none"
+    error = trail.livekit_error.cause if trail.livekit_error else None
+    return {
+        names.POLL_HINTED: hinted,
+        names.POLL_AGENT: agent,
+        names.POLL_PARTICIPANTS: sighting.participants,
+        names.ERROR_TYPE: error,
+    }

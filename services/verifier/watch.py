@@ -12,11 +12,13 @@ from services.verifier.rulings import Case, Rulings
 from services.verifier.verify import Verifier
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
+from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.sessions import is_claimed
+from shared.runtime.tracing import span, trace_fields
 
 log = get_logger(__name__)
 
@@ -74,7 +76,9 @@ class Watch:
         row = case.session
         if is_claimed(row, self._now()):
             return
-        with bound(session_id=row.id, room=row.room_name, attempt=row.attempt):
+        with bound(
+            session_id=row.id, room=row.room_name, attempt=row.attempt, **trace_fields(row.traceparent)
+        ):
             if not await self._rulings.claim(row):
                 return
             is_ready = case.attempt.ready_at is not None
@@ -145,7 +149,9 @@ class Watch:
             metrics.agent_lost("given_up")
             await self._verifier.give_up(row, cause, {**evidence, "revivals": row.revivals})
             return
-        if await self._rulings.lost(row, cause, evidence, attempts=self._max_attempts):
+        with span(names.REPLACE, of=row.traceparent, attributes={names.CAUSE: cause}):
+            lost = await self._rulings.lost(row, cause, evidence, attempts=self._max_attempts)
+        if lost:
             metrics.agent_lost("revived")
             log.warning(
                 f"agent lost from room {row.room_name}, dispatching again",

@@ -10,6 +10,7 @@ from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, METADATA_KEY, SESSION_ATTRIBUTE
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode, Role
+from shared.contracts.traceparent import Traceparent
 
 
 class PastTurn(BaseModel):
@@ -31,7 +32,7 @@ class DispatchOrder(BaseModel):
 
     `first_seq` is the sequence number of the first turn that this attempt's agent publishes.
     `takes_over` says that there has been talk before, with an agent that is gone. The agent of a canary
-    gets ready and says nothing: nobody listens.
+    gets ready and says nothing: nobody listens. `traceparent` is the job's parent in the session's trace.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +45,7 @@ class DispatchOrder(BaseModel):
     first_seq: int = 1
     takes_over: bool = False
     canary: bool = False
+    traceparent: Traceparent = None
 
     def attributes(self) -> dict[str, str]:
         """Attributes of the dispatch, and of the agent's participant once it has accepted."""

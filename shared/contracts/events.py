@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from shared.contracts.causes import Cause
 from shared.contracts.identifiers import EventId, SessionId, new_id
 from shared.contracts.sessions import Mode, Role
+from shared.contracts.traceparent import Traceparent
 
 
 class Severity(StrEnum):
@@ -38,7 +39,10 @@ class Event(BaseModel):
 
 
 class Envelope(BaseModel):
-    """CloudEvents 1.0 in structured JSON; `sequence` counts the events of one session from 1."""
+    """CloudEvents 1.0 in structured JSON; `sequence` counts the events of one session from 1.
+
+    `traceparent` is CloudEvents' extension for traces: where in the session's trace the event belongs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -51,6 +55,7 @@ class Envelope(BaseModel):
     datacontenttype: str = "application/json"
     severity: Severity = Severity.INFO
     sequence: int | None = None
+    traceparent: Traceparent = None
     data: dict[str, Any]
 
     @field_validator("specversion")
@@ -84,6 +89,7 @@ def wrap(
     time: datetime,
     sequence: int | None = None,
     event_id: str | None = None,
+    traceparent: str | None = None,
 ) -> Envelope:
     """Put an event of a session into its envelope; `event_id` makes a resend recognisable."""
     return Envelope(
@@ -94,6 +100,7 @@ def wrap(
         time=time,
         severity=event.severity,
         sequence=sequence,
+        traceparent=traceparent,
         data=event.model_dump(mode="json"),
     )
 

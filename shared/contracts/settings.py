@@ -61,6 +61,23 @@ class ProbeSettings(Settings):
     probe_port: int = Field(0, ge=0, le=65535, description="0: do not serve")
 
 
+class TracingSettings(Settings):
+    """Where spans are sent; nowhere by default. Other OTEL_ variables are read by OpenTelemetry's SDK."""
+
+    # As OpenTelemetry has it: the first is a base URL, the second the whole. Either may hold a password.
+    otel_exporter_otlp_endpoint: Annotated[str, _url_with("http", "https")] | None = Field(None, repr=False)
+    otel_exporter_otlp_traces_endpoint: Annotated[str, _url_with("http", "https")] | None = Field(
+        None, repr=False
+    )
+    trace_content: bool = Field(False, description="what is said may be in spans")
+
+    @property
+    def traces_endpoint(self) -> str | None:
+        """The URL to send spans to, by OTLP over HTTP; None: there is no tracing."""
+        base = self.otel_exporter_otlp_endpoint
+        return self.otel_exporter_otlp_traces_endpoint or (f"{base}/v1/traces" if base else None)
+
+
 class LiveKitSettings(Settings):
     """The LiveKit server. The same variables as LiveKit's own tools read."""
 

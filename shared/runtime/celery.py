@@ -9,11 +9,11 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, TypeVar
 
-from celery import Celery, signals
+from celery import Celery, current_task, signals
 from celery.app.amqp import AMQP
 from celery.exceptions import SecurityWarning
 from kombu import Connection, Exchange, Queue
@@ -27,12 +27,13 @@ from shared.contracts.keys import (
     VERIFY_QUEUE,
     VERIFY_TASK,
 )
-from shared.contracts.settings import LogSettings, ProbeSettings
+from shared.contracts.settings import LogSettings, ProbeSettings, TracingSettings
 from shared.runtime.background import stop_all
 from shared.runtime.build import tell_build
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.task_metrics import ENQUEUED_AT, TaskMeter
+from shared.runtime.tracing import arrived, configure_tracing, stop_tracing
 
 log = get_logger(__name__)
 
@@ -41,6 +42,9 @@ TASK_QUEUES = {
     VERIFY_TASK: VERIFY_QUEUE,
     CLOSE_TASK: HOUSEKEEPING_QUEUE,
 }
+
+# A header of tasks: where in the session's trace they were asked for.
+TRACEPARENT = "traceparent"
 
 _RETRY_INTERVALS = {"interval_start": 0.2, "interval_step": 0.5, "interval_max": 2}
 
@@ -98,9 +102,14 @@ class TaskSender:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    async def send(self, task: str, session_ids: list[str]) -> None:
-        """Enqueue `task` for each session; raises a kombu or Redis error within a few seconds."""
-        await asyncio.to_thread(self._send, task, session_ids)
+    async def send(
+        self, task: str, session_ids: list[str], traceparents: Mapping[str, str] | None = None
+    ) -> None:
+        """Enqueue `task` for each session; raises a kombu or Redis error within a few seconds.
+
+        traceparents: by session, where in its trace the task is asked for.
+        """
+        await asyncio.to_thread(self._send, task, session_ids, traceparents or {})
 
     async def warm_up(self) -> None:
         """Connect now, so that the first task needn't wait for it; a broker that is away is no matter."""
@@ -124,10 +133,12 @@ class TaskSender:
 
         await asyncio.to_thread(connect)
 
-    def _send(self, task: str, session_ids: list[str]) -> None:
+    def _send(self, task: str, session_ids: list[str], traceparents: Mapping[str, str]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
-            headers = {ENQUEUED_AT: time.time()}
             for session_id in session_ids:
+                headers: dict[str, Any] = {ENQUEUED_AT: time.time()}
+                if session_id in traceparents:
+                    headers[TRACEPARENT] = traceparents[session_id]
                 self._app.send_task(task, args=[session_id], headers=headers, producer=producer, retry=False)
 
     def close(self) -> None:
@@ -150,12 +161,14 @@ class CeleryProcess(Generic[T]):
         service: Callable[[], AbstractAsyncContextManager[T]],
         log_settings: LogSettings,
         probe_settings: ProbeSettings,
+        tracing_settings: TracingSettings,
     ) -> None:
         self._app = app
         self._name = name
         self._service = service
         self._log_settings = log_settings
         self._probe_settings = probe_settings
+        self._tracing_settings = tracing_settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="asyncio", daemon=True)
         self._opened: T | None = None
@@ -175,11 +188,14 @@ class CeleryProcess(Generic[T]):
         if self._opened is None:
             raise RuntimeError(f"{self._name} has not started")
         asyncio.run_coroutine_threadsafe(
-            self._tracked(work(self._opened), interruptible), self._loop
+            self._tracked(work(self._opened), interruptible, _asked_for_at()), self._loop
         ).result()
 
-    async def _tracked(self, work: Coroutine[Any, Any, None], interruptible: bool) -> None:
-        task = asyncio.ensure_future(work)
+    async def _tracked(
+        self, work: Coroutine[Any, Any, None], interruptible: bool, traceparent: object
+    ) -> None:
+        with arrived(traceparent):
+            task = asyncio.ensure_future(work)
         if interruptible:
             self._interruptible.add(task)
             task.add_done_callback(self._interruptible.discard)
@@ -195,6 +211,7 @@ class CeleryProcess(Generic[T]):
         configure_logs(self._log_settings, service=self._name)
 
     def _start(self, **_: Any) -> None:
+        configure_tracing(self._tracing_settings, service=self._name)
         self._thread.start()
         self._opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         log.info("celery worker starting", service=self._name, pid=os.getpid())
@@ -215,6 +232,7 @@ class CeleryProcess(Generic[T]):
         asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
+        stop_tracing()
 
     def main(self, *, queues: list[str], concurrency: int) -> None:
         """Be the Celery worker of this process until it is told to stop."""
@@ -236,3 +254,8 @@ class CeleryProcess(Generic[T]):
                 f"--loglevel={self._log_settings.log_level}",
             ]
         )
+
+
+def _asked_for_at() -> object:
+    """Where in a trace the task that this thread runs was asked for, if its sender has said so."""
+    return current_task.request.get(TRACEPARENT) if current_task else None

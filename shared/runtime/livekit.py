@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiolimiter import AsyncLimiter
@@ -22,8 +23,10 @@ from shared.contracts.keys import (
     LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE,
 )
 from shared.contracts.settings import LiveKitSettings
+from shared.runtime import span_names as names
 from shared.runtime.breaker import Breaker
 from shared.runtime.livekit_errors import LiveKitError, NotFound, classed, not_asked, unreachable
+from shared.runtime.tracing import Kind, failed, span
 
 __all__ = ["NO_SUCH_ROOM", "LiveKit", "LiveKitError", "NotFound", "is_active", "is_agent"]
 
@@ -63,6 +66,7 @@ class LiveKit:
         )
         scheme, _, rest = settings.livekit_url.partition("://")
         self._clock_url = f"{scheme.replace('ws', 'http')}://{rest}"
+        self._host = urlsplit(self._clock_url).hostname
         self._limiter = make_limiter(settings.livekit_calls_per_s)
         self._breaker = Breaker()
         self._probing = asyncio.Lock()
@@ -164,6 +168,15 @@ class LiveKit:
         )
 
     async def _call(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
+        attributes = {names.RPC_METHOD: method, names.SERVER_ADDRESS: self._host}
+        with span(f"LiveKit {method}", kind=Kind.CLIENT, attributes=attributes):
+            try:
+                return await self._ask(method, call)
+            except LiveKitError as error:
+                failed(error.cause)
+                raise
+
+    async def _ask(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
         if self._breaker.is_open and not self._breaker.probe_is_due:
             raise self._not_asked(method)
         waited_from = time.perf_counter()

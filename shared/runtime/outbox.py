@@ -129,5 +129,6 @@ class Relay:
         last = {row.session_id: row for row in rows if row.type in FOLLOW_UP}
         for row in last.values():
             wanted.setdefault(FOLLOW_UP[row.type], []).append(row.session_id)
+        traceparents = {row.session_id: row.traceparent for row in last.values() if row.traceparent}
         for task, session_ids in wanted.items():
-            await self._tasks.send(task, session_ids)
+            await self._tasks.send(task, session_ids, traceparents)

@@ -3,9 +3,16 @@
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from shared.contracts.settings import ProbeSettings
+
+
+def exposed(accept: str) -> tuple[bytes, str]:
+    """The metrics and their content type, in the format that is asked for: only OpenMetrics has exemplars."""
+    encode, content_type = choose_encoder(accept)
+    return encode(REGISTRY), content_type
 
 
 async def start_probe(
@@ -21,8 +28,9 @@ async def start_probe(
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok") if alive() else web.Response(status=503, text="not alive")
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = exposed(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()
     app.router.add_get("/livez", livez)

@@ -10,8 +10,10 @@ from prometheus_client import Counter, Histogram
 
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import TERMINAL, Level, SessionStatus
+from shared.contracts.traceparent import is_sampled
 from shared.runtime.agent_names import agent_label
 from shared.runtime.tables import SessionRow
+from shared.runtime.tracing import trace_fields
 
 JOINED: Final = "joined"
 FAILED: Final = "failed"
@@ -79,5 +81,9 @@ def session_moved(row: SessionRow, *, before: str) -> None:
 
 
 def level_reached(row: SessionRow, level: Level, seconds: float) -> None:
-    """The session's first agent has reached a level, `seconds` after the request."""
-    _LEVEL_SECONDS.labels(level, agent_label(row.agent_name)).observe(seconds)
+    """The session's first agent has reached a level, `seconds` after the request.
+
+    The trace of one session for each bucket is its exemplar, where the scraper asks for such.
+    """
+    exemplar = trace_fields(row.traceparent) if is_sampled(row.traceparent) else None
+    _LEVEL_SECONDS.labels(level, agent_label(row.agent_name)).observe(seconds, exemplar)

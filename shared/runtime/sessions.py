@@ -15,10 +15,12 @@ from sqlmodel import col
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Event, SessionFailed
 from shared.contracts.identifiers import new_id
-from shared.contracts.sessions import SessionStatus, check_transition
+from shared.contracts.sessions import TERMINAL, SessionStatus, check_transition
 from shared.runtime.database import after_commit
 from shared.runtime.session_metrics import session_moved, session_requested
+from shared.runtime.session_span import session_over
 from shared.runtime.tables import EventRow, SessionRow
+from shared.runtime.tracing import here
 
 
 async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
@@ -26,7 +28,7 @@ async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> Non
     row.last_sequence = 1
     db.add(row)
     await db.flush()  # the event refers to it
-    db.add(_event_row(row.id, 1, event, row.requested_at))
+    db.add(_event_row(row.id, 1, event, row.requested_at, traceparent=row.traceparent))
     if row.status == SessionStatus.REQUESTED:
         after_commit(db, partial(session_requested, row))
 
@@ -53,8 +55,10 @@ async def advance(
     )
     if sequence is None:
         return False
-    db.add(_event_row(row.id, sequence, event, now))
+    db.add(_event_row(row.id, sequence, event, now, traceparent=row.traceparent))
     after_commit(db, partial(session_moved, row, before=before))
+    if status in TERMINAL:
+        after_commit(db, partial(session_over, row, at=now))
     return True
 
 
@@ -90,15 +94,18 @@ async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
 
 async def record(db: AsyncSession, session_id: str, event: Event, *, now: datetime, **changes: Any) -> None:
     """Add an event that moves nothing, and set columns that no transition depends on."""
-    sequence = await db.scalar(
-        update(SessionRow)
-        .where(col(SessionRow.id) == session_id)
-        .values(last_sequence=SessionRow.last_sequence + 1, **changes)
-        .returning(col(SessionRow.last_sequence))
-        .execution_options(synchronize_session=False)
-    )
-    if sequence is not None:
-        db.add(_event_row(session_id, sequence, event, now))
+    found = (
+        await db.execute(
+            update(SessionRow)
+            .where(col(SessionRow.id) == session_id)
+            .values(last_sequence=SessionRow.last_sequence + 1, **changes)
+            .returning(col(SessionRow.last_sequence), col(SessionRow.traceparent))
+            .execution_options(synchronize_session=False)
+        )
+    ).one_or_none()
+    if found is not None:
+        sequence, traceparent = found
+        db.add(_event_row(session_id, sequence, event, now, traceparent=traceparent))
 
 
 async def _compare_and_set(db: AsyncSession, row: SessionRow, **changes: Any) -> int | None:
@@ -119,7 +126,9 @@ async def _compare_and_set(db: AsyncSession, row: SessionRow, **changes: Any) ->
     return sequence
 
 
-def _event_row(session_id: str, sequence: int, event: Event, now: datetime) -> EventRow:
+def _event_row(
+    session_id: str, sequence: int, event: Event, now: datetime, *, traceparent: str | None
+) -> EventRow:
     return EventRow(
         id=new_id(),
         session_id=session_id,
@@ -128,4 +137,5 @@ def _event_row(session_id: str, sequence: int, event: Event, now: datetime) -> E
         severity=event.severity,
         data=event.model_dump(mode="json"),
         occurred_at=now,
+        traceparent=here(traceparent),
     )

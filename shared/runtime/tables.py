@@ -51,6 +51,7 @@ class SessionRow(SQLModel, table=True):
     a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
     `transcript_erased_at` on, no text of the session's turns is stored. A reservation is due never: its
     `deadline_at` is when it expires, and `requested_at` becomes the moment at which its caller joins.
+    `traceparent` is where its trace begins.
     """
 
     __tablename__ = "session"
@@ -146,6 +147,7 @@ class SessionRow(SQLModel, table=True):
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     transcript_erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     transcript_erase_again_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    traceparent: str | None = None
 
 
 class AttemptRow(SQLModel, table=True):
@@ -205,6 +207,7 @@ class EventRow(SQLModel, table=True):
     data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
     occurred_at: datetime = Field(sa_type=UtcDateTime)
     published_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    traceparent: str | None = None
 
     def envelope(self) -> Envelope:
         """The event as it goes out."""
@@ -216,6 +219,7 @@ class EventRow(SQLModel, table=True):
             time=self.occurred_at,
             severity=Severity(self.severity),
             sequence=self.sequence,
+            traceparent=self.traceparent,
             data=self.data,
         )
 
