@@ -42,6 +42,7 @@ those that you don't know.
 from 1: it tells the order, and what was seen already.
 - `severity` is `info`, `warning` or `critical`. Only a session that is given up is critical.
 - `subject` is `session/` and the session's id.
+- `traceparent` is the event's place in its session's trace, where that is traced ([tracing.md](tracing.md)).
 - Session events hold no word of what was said: only turns and captions do, and none of them goes to a \
 webhook.
 """

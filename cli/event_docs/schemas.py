@@ -33,8 +33,9 @@ def envelope_schema() -> dict[str, Any]:
     properties["specversion"] = {"const": "1.0"}
     properties["datacontenttype"] = {"const": "application/json"}
     properties["sequence"] = {"type": "integer", "minimum": 1}
+    properties["traceparent"] = {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"}
     properties["severity"] = {"enum": ["info", "warning", "critical"]}
-    schema["required"] = [name for name in properties if name != "sequence"]
+    schema["required"] = [name for name in properties if name not in ("sequence", "traceparent")]
     return dict(schema)
 
 

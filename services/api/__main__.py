@@ -41,6 +41,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         summary="Every session gets exactly one agent, or the operator knows why.",
         version=rollcall_version(),
         lifespan=lifespan,
+        # Its own would hold the query of each URL: what is searched for was said by somebody.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
     door.install(app, settings, auth)

@@ -39,9 +39,8 @@ class Event(BaseModel):
 
 
 class Envelope(BaseModel):
-    """CloudEvents 1.0 in structured JSON; `sequence` counts the events of one session from 1.
-
-    `traceparent` is CloudEvents' extension for traces: where in the session's trace the event belongs.
+    """CloudEvents 1.0 in structured JSON; `sequence` counts the events of one session from 1, and
+    `traceparent` is the event's place in the session's trace.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -142,7 +142,7 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         ("SessionHistory", "events"),
         (
             "Envelope",
-            "specversion id source type subject time datacontenttype severity sequence data",
+            "specversion id source type subject time datacontenttype severity sequence traceparent data",
         ),
         (
             "Transcript",

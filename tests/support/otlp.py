@@ -61,6 +61,7 @@ class Traces:
     """What a receiver has been sent so far."""
 
     url: str = ""
+    status: int = 200
     spans: list[ReceivedSpan] = field(default_factory=list)
     text: str = ""
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -110,15 +111,15 @@ def tree(spans: list[ReceivedSpan]) -> str:
 
 @asynccontextmanager
 async def receiving(*, status: int = 200) -> AsyncIterator[Traces]:
-    """A receiver on a free port; it answers with `status`."""
-    traces = Traces()
+    """A receiver on a free port; it answers with `status`, which may be changed."""
+    traces = Traces(status=status)
 
     async def take(request: web.Request) -> web.Response:
         assert request.content_type == "application/x-protobuf"
         traces.headers.append(dict(request.headers))
         traces.take(ExportTraceServiceRequest.FromString(await request.read()))
         answer = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=answer, status=status, content_type="application/x-protobuf")
+        return web.Response(body=answer, status=traces.status, content_type="application/x-protobuf")
 
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/v1/traces", take)
