@@ -63,6 +63,14 @@ class Prometheus:
         found = self._ask("query_range", query=expression, start=start, end=end, step=step_s)
         return list(_series(found, legend))
 
+    def exemplars(self, expression: str, *, start: float, end: float) -> list[dict[str, str]]:
+        """The labels of the exemplars of what the expression asks for, between two times."""
+        answer = self._http.get(
+            "/api/v1/query_exemplars", params={"query": expression, "start": start, "end": end}
+        )
+        found = answer.raise_for_status().json()["data"]
+        return [exemplar["labels"] for series in found for exemplar in series["exemplars"]]
+
     def names(self, selector: str) -> set[str]:
         """The names of the metrics that a selector finds."""
         answer = self._http.get("/api/v1/label/__name__/values", params={"match[]": selector})

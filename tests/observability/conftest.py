@@ -1,7 +1,10 @@
-"""A stack that has held a conversation, and has failed, under the eyes of Prometheus and Alertmanager."""
+"""A stack that has held a conversation, and has failed, under the eyes of Prometheus and Alertmanager, and
+that sends its spans to a receiver.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +16,21 @@ from cli.environment import clean_environment
 from cli.stack import Stack
 from tests.observability.known import RULES
 from tests.support.observatory import Observatory, observing
+from tests.support.otlp import Traces, receiving
 from tests.support.sessions import Rollcall, until
 
 FASTER = 20
 # Every worker is ours, so a session that nobody could serve fails at once.
 ENVIRONMENT = {"WAIT_FOR_WORKERS": "false"}
 UNSERVED = "nobody"
+QUESTION = "What are your opening hours?"
+# What a client says of the session, and is in no span.
+CONFIDENTIAL = {
+    "instructions": "Be kind to Ottilie.",
+    "metadata": {"customer": "Fridolin"},
+    "participant_identity": "Eusebius",
+    "participant_name": "Leopoldine",
+}
 
 
 @dataclass(frozen=True)
@@ -27,28 +39,36 @@ class Observed:
 
     rollcall: Rollcall
     observatory: Observatory
+    traces: Traces
+    spoken: dict[str, Any]  # as they were started: the conversation, and the canary
+    canary: dict[str, Any]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def observed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Observed]:
     folder = tmp_path_factory.mktemp("observed")
-    options = {"env": clean_environment(ENVIRONMENT), "restart": False, "tell": print}
-    async with Stack(folder / "stack", **options) as stack:
+    async with AsyncExitStack() as cleanup:
+        traces = await cleanup.enter_async_context(receiving())
+        env = clean_environment({**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url})
+        stack = Stack(folder / "stack", env=env, restart=False, tell=print)
+        await cleanup.enter_async_context(stack)
         rollcall = Rollcall(stack)
         async with observing(stack, folder / "observatory", rules=RULES, faster=FASTER) as observatory:
             await _until_scraped(observatory)
-            await asyncio.gather(_talk(rollcall), _canary(rollcall), join_and_fail(rollcall))
-            yield Observed(rollcall, observatory)
+            spoken, canary, _ = await asyncio.gather(
+                _talk(rollcall), _canary(rollcall), join_and_fail(rollcall)
+            )
+            yield Observed(rollcall, observatory, traces, spoken, canary)
         await rollcall.close()
 
 
-async def _talk(rollcall: Rollcall) -> None:
+async def _talk(rollcall: Rollcall) -> dict[str, Any]:
     """Two turns and more of a spoken conversation, so that each stage of a turn is measured."""
-    started = await rollcall.start()
+    started = await rollcall.start(**CONFIDENTIAL)
     async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
         await rollcall.until_status(started["session_id"], "active")
         await caller.wait_until_agent_quiet(60)
-        await caller.say("What are your opening hours?")
+        await caller.say(QUESTION)
         await caller.wait_until_agent_quiet(60)
 
         async def answered() -> bool:
@@ -57,11 +77,13 @@ async def _talk(rollcall: Rollcall) -> None:
 
         await until(answered, what="the answer is stored")
     await rollcall.until_status(started["session_id"], "ended")
+    return started
 
 
-async def _canary(rollcall: Rollcall) -> None:
+async def _canary(rollcall: Rollcall) -> dict[str, Any]:
     started = await rollcall.start(canary=True)
     await rollcall.until_status(started["session_id"], "ended")
+    return started
 
 
 async def join_and_fail(rollcall: Rollcall) -> None:

@@ -131,6 +131,7 @@ def _prometheus(folder: Path, ports: dict[str, int]) -> Process:
             program("prometheus"),
             "--config.file=prometheus.yml",
             "--storage.tsdb.path=data",
+            "--enable-feature=exemplar-storage",
             f"--web.listen-address={address}",
         ],
         folder,
