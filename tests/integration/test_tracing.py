@@ -296,7 +296,8 @@ async def test_a_collector_that_never_answers_holds_up_neither_work_nor_the_end(
         with tracing.span("lost", of=SAMPLED):
             pass
     await asyncio.wait_for(asked.wait(), 20)
-    await asyncio.to_thread(tracing.stop_tracing, within_s=0.05)
+    # By itself the SDK would wait for 30 s.
+    await asyncio.wait_for(asyncio.to_thread(tracing.stop_tracing, within_s=0.05), 20)
     assert not answer.is_set(), "it has ended while the collector still kept it waiting"
     assert not tracing.is_tracing()
     answer.set()
