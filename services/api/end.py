@@ -7,8 +7,9 @@ from shared.contracts.events import Event, SessionCancelled, SessionEnded
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
-from shared.runtime.logs import bound, get_logger
+from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.session_trace import bound_to
 from shared.runtime.sessions import advance
 from shared.runtime.tables import SessionRow
 
@@ -46,7 +47,7 @@ async def end_session(
             )
         if won:
             relay.nudge(row.id)
-            with bound(session_id=row.id, room=row.room_name):
+            with bound_to(row):
                 log.info("session ended by request", status=str(status))
             return row
     raise Problem(503, "busy", "the session keeps changing; try again", headers={"Retry-After": "1"})

@@ -21,6 +21,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.session_trace import bound_to
 from shared.runtime.sessions import add_session
 from shared.runtime.tables import SessionRow
 from shared.runtime.tracing import note
@@ -79,7 +80,8 @@ async def reserve_session(
         await add_session(db, row, event=event)
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
-    log.info("session reserved", session_id=row.id, room=row.room_name, agent_name=row.agent_name)
+    with bound_to(row):
+        log.info("session reserved", agent_name=row.agent_name)
     return row
 
 

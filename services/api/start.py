@@ -24,12 +24,13 @@ from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, is_unique_violation
-from shared.runtime.logs import bound, get_logger
+from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.reservations import RELAY_GRACE
+from shared.runtime.session_trace import bound_to
 from shared.runtime.sessions import add_session
 from shared.runtime.tables import SessionRow
-from shared.runtime.tracing import begun_here, note, trace_fields
+from shared.runtime.tracing import begun_here, note
 
 log = get_logger(__name__)
 
@@ -73,7 +74,7 @@ async def start_session(
         raise Problem(409, "room_in_use", detail) from None
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
-    with bound(session_id=row.id, room=row.room_name, **trace_fields(row.traceparent)):
+    with bound_to(row):
         log.info(f"starting agent dispatch process for room {row.room_name}", agent_name=row.agent_name)
     return row
 

@@ -20,10 +20,10 @@ from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
 from shared.runtime.session_metrics import agent_name_seen
-from shared.runtime.session_span import task_span
+from shared.runtime.session_trace import bound_to, task_span
 from shared.runtime.slots import release, reserve
 from shared.runtime.tables import SessionRow
-from shared.runtime.tracing import failed, note, trace_fields
+from shared.runtime.tracing import failed, note
 from shared.runtime.waiting import FULL
 
 log = get_logger(__name__)
@@ -56,10 +56,7 @@ class Dispatcher:
             return
         row = wanted.row
         agent_name_seen(row.agent_name)
-        with (
-            bound(session_id=row.id, room=row.room_name, **trace_fields(row.traceparent)),
-            task_span(DISPATCH_TASK, row),
-        ):
+        with bound_to(row), task_span(DISPATCH_TASK, row):
             obstacle = await self._obstacle(wanted)
             if obstacle is not None:
                 await self._hold_back(row, *obstacle)

@@ -13,8 +13,9 @@ from services.transcripts.traced import Stored, trace_stored
 from shared.contracts.events import TurnFinished
 from shared.runtime.background import stop_all
 from shared.runtime.clock import Clock
-from shared.runtime.logs import get_logger
+from shared.runtime.logs import bound, get_logger
 from shared.runtime.streams import UNREACHABLE, Entry
+from shared.runtime.tracing import trace_fields
 
 log = get_logger(__name__)
 
@@ -112,7 +113,7 @@ class Consumer:
             new, unknown = await self._until_stored([parsed.turn for parsed in turns])
         except ArchiveRefused as refusal:
             if len(turns) == 1:
-                await self._dead_letter(turns[0].entry, Reason.REFUSED, str(refusal))
+                await self._set_turn_aside(turns[0], Reason.REFUSED, str(refusal))
                 return [], 0
             # One spoils the batch: halve it until it is alone.
             middle = len(turns) // 2
@@ -122,7 +123,7 @@ class Consumer:
         # A session is committed before an agent is dispatched to it: no turn can come before its session.
         for parsed in turns:
             if parsed.turn.session_id in unknown:
-                await self._dead_letter(parsed.entry, Reason.UNKNOWN_SESSION, parsed.turn.session_id)
+                await self._set_turn_aside(parsed, Reason.UNKNOWN_SESSION, parsed.turn.session_id)
         return [parsed for parsed in turns if parsed.turn.session_id not in unknown], new
 
     async def _of_their_projects(self, turns: list[Parsed]) -> list[Parsed]:
@@ -137,7 +138,7 @@ class Consumer:
             if None in (parsed.project, project) or parsed.project == project:
                 ours.append(parsed)
             else:
-                await self._dead_letter(parsed.entry, Reason.FOREIGN_PROJECT, str(parsed.project))
+                await self._set_turn_aside(parsed, Reason.FOREIGN_PROJECT, str(parsed.project))
         return ours
 
     async def _until_stored(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
@@ -152,6 +153,10 @@ class Consumer:
                 metrics.database_retried()
                 log.warning("database_unavailable", error=str(error))
                 await asyncio.sleep(RETRY_DELAY_S)
+
+    async def _set_turn_aside(self, parsed: Parsed, reason: Reason, detail: str) -> None:
+        with bound(session_id=parsed.turn.session_id, **trace_fields(parsed.traceparent)):
+            await self._dead_letter(parsed.entry, reason, detail)
 
     async def _dead_letter(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("turn_set_aside", reason=reason, entry_id=entry.id)

@@ -16,10 +16,9 @@ from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.fence import set_fence
 from shared.runtime.livekit import LiveKitError, NotFound
-from shared.runtime.logs import bound, get_logger
-from shared.runtime.session_span import task_span
+from shared.runtime.logs import get_logger
+from shared.runtime.session_trace import bound_to, task_span
 from shared.runtime.tables import SessionRow
-from shared.runtime.tracing import trace_fields
 
 log = get_logger(__name__)
 
@@ -41,12 +40,7 @@ class Closer:
         """Do what is left to do for this session; nothing if it lives, or is closed."""
         if row is None or row.status not in TERMINAL or row.next_check_at is None:
             return
-        with (
-            bound(
-                session_id=row.id, room=row.room_name, attempt=row.attempt, **trace_fields(row.traceparent)
-            ),
-            task_span(CLOSE_TASK, row),
-        ):
+        with bound_to(row, attempt=row.attempt), task_span(CLOSE_TASK, row):
             await set_fence(self._redis, row.id, FENCE_CLOSED)
             # In a room of its own there may be a caller, with a token and without an agent.
             if row.attempt == 0 and not row.room_is_ours:

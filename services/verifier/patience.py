@@ -11,9 +11,11 @@ from services.verifier.find_cause import PASSED_ON, fatal_error
 from services.verifier.liveness import Liveness
 from services.verifier.observe import JobSighting, Sighting
 from services.verifier.rulings import Case
+from shared.runtime import span_names as names
 from shared.runtime.livekit import LiveKitError, is_active
 from shared.runtime.registry import HEARTBEAT_EXPIRY_S, Fleet
 from shared.runtime.tables import AttemptRow
+from shared.runtime.tracing import Attributes
 
 # LiveKit asks the next worker within milliseconds of a refusal.
 PASSING_ON = timedelta(seconds=1)
@@ -70,6 +72,16 @@ class Trail:
             self.dropped_at = None
         else:
             self.dropped_at = self.dropped_at or now
+
+    def as_attributes(self, *, hinted: bool) -> Attributes:
+        """The newest look, as the verification's span tells of it."""
+        sighting = self.sighting
+        return {
+            names.POLL_HINTED: hinted,
+            names.POLL_AGENT: "active" if sighting.agent else "connecting" if sighting.connecting else "none",
+            names.POLL_PARTICIPANTS: sighting.participants,
+            names.ERROR_TYPE: self.livekit_error.cause if self.livekit_error else None,
+        }
 
 
 class Patience:

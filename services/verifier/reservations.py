@@ -22,9 +22,10 @@ from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
 from shared.runtime.livekit import LiveKitError
-from shared.runtime.logs import bound, get_logger
+from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.reservations import is_reserved, request_reserved
+from shared.runtime.session_trace import bound_to
 from shared.runtime.sessions import advance
 from shared.runtime.tables import SessionRow, UtcDateTime
 
@@ -117,7 +118,7 @@ class Reservations:
         if won:
             metrics.reservation_over("used")
             self._relay.nudge(row.id)
-            with bound(session_id=row.id, room=row.room_name):
+            with bound_to(row):
                 log.info("the caller of a reservation was found in the room")
 
     async def _expire(self, rows: Sequence[SessionRow], there: set[str]) -> None:

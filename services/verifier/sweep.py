@@ -29,8 +29,9 @@ from shared.runtime.celery import TaskSender
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
-from shared.runtime.logs import bound, get_logger
+from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.session_trace import bound_to
 from shared.runtime.tables import (
     AttemptRow,
     EventRow,
@@ -38,7 +39,6 @@ from shared.runtime.tables import (
     SessionRow,
     WebhookReceiptRow,
 )
-from shared.runtime.tracing import trace_fields
 
 log = get_logger(__name__)
 
@@ -162,9 +162,7 @@ class Sweep:
             rows = (await db.scalars(overdue)).all()
         for row in rows:
             cause, evidence = await self._why_overdue(row)
-            with bound(
-                session_id=row.id, room=row.room_name, attempt=row.attempt, **trace_fields(row.traceparent)
-            ):
+            with bound_to(row, attempt=row.attempt):
                 await self._verifier.give_up(row, cause, evidence)
             self._relay.nudge(row.id)
 

@@ -1,7 +1,6 @@
 """Prove that the agent of a dispatched session is in the room, or find out why it isn't."""
 
 import asyncio
-import random
 from datetime import timedelta
 from functools import partial
 
@@ -15,7 +14,7 @@ from services.verifier.patience import Patience, Trail
 from services.verifier.ports import Rooms
 from services.verifier.proofs import Proofs
 from services.verifier.rulings import Case, Rulings
-from services.verifier.wake import Waker
+from services.verifier.wake import Waker, woken_within
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.keys import VERIFY_TASK
 from shared.contracts.sessions import Level
@@ -23,14 +22,14 @@ from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.livekit_errors import unreachable
-from shared.runtime.logs import bound, get_logger
+from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.registry import Fleet, read_fleet
 from shared.runtime.session_metrics import agent_name_seen
-from shared.runtime.session_span import task_span
+from shared.runtime.session_trace import bound_to, task_span
 from shared.runtime.sessions import is_claimed
 from shared.runtime.tables import SessionRow
-from shared.runtime.tracing import Attributes, event, failed, note, trace_fields
+from shared.runtime.tracing import event, failed, note
 from shared.runtime.waiting import FULL
 
 log = get_logger(__name__)
@@ -80,12 +79,7 @@ class Verifier:
         agent_name_seen(row.agent_name)
         if is_claimed(row, self._now()):
             return
-        with (
-            bound(
-                session_id=row.id, room=row.room_name, attempt=row.attempt, **trace_fields(row.traceparent)
-            ),
-            task_span(VERIFY_TASK, row),
-        ):
+        with bound_to(row, attempt=row.attempt), task_span(VERIFY_TASK, row):
             with self._waker.waiting_for(row.id) as woken:
                 if not await self._rulings.claim(row):
                     return
@@ -102,10 +96,10 @@ class Verifier:
             woken.set()
         while True:
             left_s = (case.session.deadline_at - self._now()).total_seconds()
-            hinted = await _woken(woken, min(pause, max(left_s, AFTER_HINT_POLL_S)))
+            hinted = await woken_within(woken, min(pause, max(left_s, AFTER_HINT_POLL_S)))
             pause = AFTER_HINT_POLL_S if hinted else min(pause * POLL_FACTOR, SLOWEST_POLL_S)
             await self._look(case, trail)
-            event(names.POLL, partial(_seen, trail, hinted=hinted))
+            event(names.POLL, partial(trail.as_attributes, hinted=hinted))
             if await self._is_proven(case, trail):
                 return
             fresh = await self._rulings.read(case.session.id)
@@ -268,27 +262,3 @@ class Verifier:
             return await read_fleet(self._redis)
         except (RedisError, OSError):
             return None
-
-
-async def _woken(woken: asyncio.Event, pause_s: float) -> bool:
-    """Wait for a hint, for about `pause_s`; whether one came."""
-    try:
-        async with asyncio.timeout(pause_s * random.uniform(0.9, 1.1)):  # noqa: S311
-            await woken.wait()
-    except TimeoutError:
-        return False
-    woken.clear()
-    return True
-
-
-def _seen(trail: Trail, *, hinted: bool) -> Attributes:
-    """What one look at the room has shown, for the span."""
-    sighting = trail.sighting
-    agent = "active" if sighting.agent else "connecting" if sighting.connecting else "none"
-    error = trail.livekit_error.cause if trail.livekit_error else None
-    return {
-        names.POLL_HINTED: hinted,
-        names.POLL_AGENT: agent,
-        names.POLL_PARTICIPANTS: sighting.participants,
-        names.ERROR_TYPE: error,
-    }

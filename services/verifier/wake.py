@@ -1,6 +1,7 @@
 """Wakes what waits for a session in this process when a hint names it."""
 
 import asyncio
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,3 +47,14 @@ class Waker:
 
     def _oldest_s(self) -> float:
         return time.monotonic() - min(self._since.values()) if self._since else 0.0
+
+
+async def woken_within(woken: asyncio.Event, pause_s: float) -> bool:
+    """Wait for a hint, for about `pause_s`; whether one came."""
+    try:
+        async with asyncio.timeout(pause_s * random.uniform(0.9, 1.1)):  # noqa: S311
+            await woken.wait()
+    except TimeoutError:
+        return False
+    woken.clear()
+    return True

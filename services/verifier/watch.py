@@ -15,10 +15,11 @@ from shared.contracts.sessions import SessionStatus
 from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
 from shared.runtime.livekit import LiveKitError, NotFound
-from shared.runtime.logs import bound, get_logger
+from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
+from shared.runtime.session_trace import bound_to
 from shared.runtime.sessions import is_claimed
-from shared.runtime.tracing import span, trace_fields
+from shared.runtime.tracing import span
 
 log = get_logger(__name__)
 
@@ -76,9 +77,7 @@ class Watch:
         row = case.session
         if is_claimed(row, self._now()):
             return
-        with bound(
-            session_id=row.id, room=row.room_name, attempt=row.attempt, **trace_fields(row.traceparent)
-        ):
+        with bound_to(row, attempt=row.attempt):
             if not await self._rulings.claim(row):
                 return
             is_ready = case.attempt.ready_at is not None

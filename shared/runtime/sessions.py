@@ -18,7 +18,7 @@ from shared.contracts.identifiers import new_id
 from shared.contracts.sessions import TERMINAL, SessionStatus, check_transition
 from shared.runtime.database import after_commit
 from shared.runtime.session_metrics import session_moved, session_requested
-from shared.runtime.session_span import session_over
+from shared.runtime.session_trace import session_over
 from shared.runtime.tables import EventRow, SessionRow
 from shared.runtime.tracing import here
 

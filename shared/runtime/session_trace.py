@@ -1,4 +1,4 @@
-"""The spans of sessions: of each task that works on one, and of the whole, from the request to the end.
+"""What ties work to a session: the fields of its log lines, the spans of its tasks, and that of the whole.
 
 The whole is recorded where the session's last change is made, and only once that is committed: one span for
 each session, whoever ends it.
@@ -6,15 +6,21 @@ each session, whoever ends it.
 
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime import span_names as names
 from shared.runtime.celery import TASK_QUEUES
+from shared.runtime.logs import bound
 from shared.runtime.tables import SessionRow
-from shared.runtime.tracing import Attributes, Kind, record, span
+from shared.runtime.tracing import Attributes, Kind, record, span, trace_fields
 
 _LEVELS: Final = tuple(Level)
+
+
+def bound_to(row: SessionRow, **more: Any) -> AbstractContextManager[None]:
+    """Bind the session to each line that is logged inside."""
+    return bound(session_id=row.id, room=row.room_name, **trace_fields(row.traceparent), **more)
 
 
 def session_over(row: SessionRow, *, at: datetime) -> None:
