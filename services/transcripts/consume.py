@@ -150,7 +150,7 @@ class Consumer:
                 await asyncio.sleep(RETRY_DELAY_S)
 
     async def _dead_letter(self, entry: Entry, reason: Reason, detail: str) -> None:
-        log.warning("turn_set_aside", reason=reason, entry_id=entry.id)
+        log.error("turn_set_aside", reason=reason, entry_id=entry.id)
         await self._set_aside(entry, f"{reason}: {detail}")
         metrics.dead_lettered(reason)
 
