@@ -143,8 +143,16 @@ class Admission:
         if objection is not None:
             await request.reject(terminate=objection.for_all)
             metrics.job_offered(objection.reason)
-            log.warning("job_rejected", **objection.error.model_dump(exclude_none=True))
-            reporter.step(Step.REJECTED, reason=objection.reason, error=objection.error)
+            error = objection.error
+            log.warning(
+                "job_rejected",
+                reason=objection.reason,
+                error_type=error.type,
+                error=error.message,
+                cause=error.cause,
+                descriptor=error.descriptor,
+            )
+            reporter.step(Step.REJECTED, reason=objection.reason, error=error)
             return
         await self._accept(request, order, reporter)
 

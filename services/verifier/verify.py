@@ -220,10 +220,11 @@ class Verifier:
         """The critical event: no agent came, and none will."""
         if not await self._rulings.failed(row, cause, evidence):
             return
-        what = "agent dispatch succeeded but agent did not join" if row.accepted_at else "no agent came to"
         log.critical(
             "agent_did_not_join",
-            message=f"CRITICAL: {what} room {row.room_name}",
+            message=f"CRITICAL: agent dispatch succeeded but agent did not join room {row.room_name}"
+            if row.accepted_at
+            else f"CRITICAL: no agent came to room {row.room_name}",
             cause=str(cause),
             evidence=evidence,
             advice=ADVICE[cause],

@@ -78,7 +78,7 @@ def configure_logs(settings: LogSettings, *, service: str) -> None:
                 colors=sys.stdout.isatty(),
                 pad_event_to=0,
                 exception_formatter=structlog.dev.plain_traceback,
-            )
+            ),
         ]
     )
     handler = logging.StreamHandler(sys.stdout)
