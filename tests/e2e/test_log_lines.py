@@ -61,7 +61,11 @@ async def test_a_sessions_lines_tell_how_it_got_its_agent(rollcall: Rollcall) ->
     async def all_said() -> list[dict[str, Any]] | None:
         about = lines_about(rollcall, session_id)
         events = {line["event"] for line in about}
-        return about if {"agent_verified", "job_closed", "room_closed"} <= events else None
+        return (
+            about
+            if {"job_accepted", "job_started", "agent_verified", "job_closed", "room_closed"} <= events
+            else None
+        )
 
     about = await until(all_said, what="the job and the room are closed")
     said = [line["message"] for line in about if "message" in line and line["event"] != LIBRARY_EVENT]
