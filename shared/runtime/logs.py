@@ -131,7 +131,8 @@ def _name_event(_: Any, __: str, event: structlog.types.EventDict) -> structlog.
 
 
 def _show_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    return {**event, "event": event.pop("message", event["event"])}
+    event["event"] = event.pop("message", event["event"])
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

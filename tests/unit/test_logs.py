@@ -157,6 +157,7 @@ def test_json_has_the_name_and_the_sentence_and_a_terminal_shows_the_sentence(
     assert "attempt=2" in ours
     assert "Uvicorn running" in theirs
     assert "library_logged" not in theirs
+    assert "message=" not in ours + theirs, "said twice"
 
 
 def test_what_an_agents_job_logs_keeps_its_name_and_its_sentence(lines: Lines) -> None:
