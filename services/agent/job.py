@@ -31,7 +31,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
 from shared.contracts.keys import METADATA_KEY
 from shared.runtime.config import load_settings
-from shared.runtime.logs import get_logger
+from shared.runtime.logs import carry_sentence, get_logger
 from shared.runtime.redis import connect_redis
 from shared.runtime.tracing import trace_fields
 
@@ -63,6 +63,7 @@ def _log_through_parent() -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.filter_by_level,
+            carry_sentence,
             structlog.stdlib.render_to_log_kwargs,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -89,7 +90,6 @@ async def run_job(ctx: JobContext) -> None:
     ctx.proc.userdata[_CALL] = call
     log.info(
         "job_started",
-        room_name=ctx.job.room.name,
         room_sid=ctx.job.room.sid,
         metadata=_without_order(ctx.job.metadata),
     )

@@ -81,7 +81,7 @@ async def reserve_session(
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
     with bound_to(row):
-        log.info("session reserved", agent_name=row.agent_name)
+        log.info("session_reserved", agent_name=row.agent_name)
     return row
 
 

@@ -75,7 +75,11 @@ async def start_session(
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
     with bound_to(row):
-        log.info(f"starting agent dispatch process for room {row.room_name}", agent_name=row.agent_name)
+        log.info(
+            "dispatch_requested",
+            message=f"starting agent dispatch process for room {row.room_name}",
+            agent_name=row.agent_name,
+        )
     return row
 
 
