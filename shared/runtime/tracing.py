@@ -74,7 +74,7 @@ def configure_tracing(
     options = {} if make_provider is None else {"make_provider": make_provider}
     _recorder = make_recorder(settings.traces_endpoint, service=service, content=content, **options)
     atexit.register(stop_tracing)
-    log.info("tracing_started", service=service, content=content)
+    log.info("tracing_started", content=content)
     return _recorder
 
 

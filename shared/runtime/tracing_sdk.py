@@ -139,7 +139,8 @@ class Recorder:
             _fail(begun, error)
         # A clock that was set back must not make a span that ends before it begins.
         begun.end(max(_ns(began), _ns(ended)))
-        return _written(begun.get_span_context())
+        context = begun.get_span_context()
+        return _written(context) if context.is_valid else of  # OTEL_SDK_DISABLED makes none
 
     def note(self, attributes: Attributes, *, name: str | None) -> None:
         """Add to the current span."""

@@ -132,6 +132,20 @@ async def test_a_trace_that_its_client_does_not_record_is_recorded_by_nobody(tra
     assert await sent(traces) == {}
 
 
+async def test_the_switch_of_opentelemetry_itself_is_heeded(
+    as_it_was: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    async with receiving() as traces:
+        async with tracing_to(traces.url):
+            with tracing.span("outer", of=SAMPLED, begins=True):
+                assert tracing.record("inner", of=SAMPLED, began=1, ended=2) == SAMPLED
+                assert tracing.here(SAMPLED) == SAMPLED
+            with tracing.span("first", begins=True):
+                assert tracing.begun_here() is None
+        assert traces.spans == []
+
+
 async def test_what_arrives_is_gone_on_from_and_what_is_malformed_is_not(traces: Traces) -> None:
     with tracing.arrived("00-nonsense"), tracing.span("alone"):
         assert tracing.begun_here() is None
