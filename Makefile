@@ -38,7 +38,7 @@ lint: setup ## style, types and the rules of the imports
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 
-docs: setup ## write docs/events.md and asyncapi.yaml anew from the models
+docs: setup ## write docs/events.md, asyncapi.yaml and the catalogue in docs/logs.md anew
 	@$(PY) -m cli.event_docs
 
 lock: setup ## write the locks anew; UPGRADE=1 takes the latest versions

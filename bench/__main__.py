@@ -16,7 +16,18 @@ from cli.interrupt import run_until_interrupted
 from cli.provision.server import ProvisionError
 
 FAILURES = (BenchFailed, ProvisionError, TimeoutError, ClientError, ServerError, ConnectError)
-NAMES = ("join", "burst", "causes", "revive", "throughput", "outage", "transcripts", "sse", "api")
+NAMES = (
+    "join",
+    "burst",
+    "causes",
+    "revive",
+    "throughput",
+    "outage",
+    "transcripts",
+    "sse",
+    "api",
+    "observability",
+)
 
 
 async def _run(names: list[str], wish: Wish) -> int:

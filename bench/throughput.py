@@ -53,7 +53,7 @@ class Load:
 
 
 @dataclass
-class _Window:
+class Window:
     """Counts what is proven between two moments."""
 
     begins: float
@@ -80,7 +80,7 @@ async def run(wish: Wish, results: Results) -> None:
             for in_flight in steps:
                 for side in (bare, ours):
                     await until_idle(side.stack, AGENT_NAME)
-                    load = await _load(side, in_flight, span_s)
+                    load = await measure(side, in_flight, span_s)
                     loads.append(load)
                     say(
                         f"{load.kind}, {in_flight} in flight: {load.rate:.1f} sessions/s, "
@@ -92,17 +92,17 @@ async def run(wish: Wish, results: Results) -> None:
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """One of the two: a LiveKit server with its joiner, and how a session is brought to its proof."""
 
     kind: str
     stack: Stack
     joiners: Joiners
-    session: Callable[["_Window"], One]
+    session: Callable[["Window"], One]
 
 
 @asynccontextmanager
-async def _sides(wish: Wish) -> AsyncIterator[tuple[_Side, _Side]]:
+async def _sides(wish: Wish) -> AsyncIterator[tuple[Side, Side]]:
     async with (
         bench_stack(wish) as stack,
         bare_stack(wish) as bare_server,
@@ -112,14 +112,14 @@ async def _sides(wish: Wish) -> AsyncIterator[tuple[_Side, _Side]]:
         open_bare(bare_server) as bare,
     ):
         yield (
-            _Side("rollcall", stack, joiners, partial(_our_session, client)),
-            _Side("bare", bare_server, bare_joiners, partial(_bare_session, bare)),
+            Side("rollcall", stack, joiners, partial(our_session, client)),
+            Side("bare", bare_server, bare_joiners, partial(_bare_session, bare)),
         )
 
 
-async def _load(side: _Side, in_flight: int, span_s: float) -> Load:
+async def measure(side: Side, in_flight: int, span_s: float) -> Load:
     begins = time.monotonic() + WARM_UP_S
-    window = _Window(begins, begins + span_s)
+    window = Window(begins, begins + span_s)
     one = side.session(window)
     working = [asyncio.create_task(_keep(one, window)) for _ in range(in_flight)]
     try:
@@ -140,7 +140,7 @@ async def _load(side: _Side, in_flight: int, span_s: float) -> Load:
     return Load(side.kind, in_flight, window.proven / span_s, window.failed, cpu)
 
 
-async def _keep(one: One, window: _Window) -> None:
+async def _keep(one: One, window: Window) -> None:
     while not window.is_over:
         try:
             await one()
@@ -148,7 +148,7 @@ async def _keep(one: One, window: _Window) -> None:
             window.failed += 1
 
 
-def _our_session(client: Client, window: _Window) -> One:
+def our_session(client: Client, window: Window) -> One:
     async def one() -> None:
         session_id = (await client.start(agent_name=AGENT_NAME))["session_id"]
         seen = await client.feed.until(session_id, "agent.joined.v1", *FINAL, timeout_s=TIMEOUT_S)
@@ -161,7 +161,7 @@ def _our_session(client: Client, window: _Window) -> One:
     return one
 
 
-def _bare_session(bare: Bare, window: _Window) -> One:
+def _bare_session(bare: Bare, window: Window) -> One:
     async def one() -> None:
         room = new_room()
         await bare.create_room(room, AGENT_NAME)
@@ -174,7 +174,7 @@ def _bare_session(bare: Bare, window: _Window) -> One:
 
 
 def _show(results: Results, loads: list[Load], before: dict[str, Usage], after: dict[str, Usage]) -> None:
-    _show_loads(loads)
+    show_loads(loads)
     best = {
         kind: max((load for load in loads if load.kind == kind), key=lambda load: load.rate)
         for kind in ("bare", "rollcall")
@@ -196,7 +196,7 @@ def _show(results: Results, loads: list[Load], before: dict[str, Usage], after: 
     results.show("throughput", "throughput", figures)
 
 
-def _show_loads(loads: list[Load]) -> None:
+def show_loads(loads: list[Load]) -> None:
     names = sorted({name for load in loads for name, used in load.cpu.items() if used >= 0.0005})
     table = Table(title="CPU of each process for one session, in ms", title_justify="left")
     for column in ("", "in flight", "sessions/s", "all", *names):

@@ -31,7 +31,7 @@ from cli.provision.postgres import PostgresServer, running_postgres
 from cli.servers import plan_redis
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.identifiers import SessionId, new_id
-from shared.contracts.keys import ENVELOPE_FIELD, TURNS_STREAM
+from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM
 from shared.contracts.sessions import Role
 from shared.runtime.migrate import migrate
 from shared.runtime.redis import connect_redis
@@ -46,7 +46,7 @@ ROOT = Path(__file__).parents[1]
 _GROUP = "transcripts"
 _NOTIFY = """
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
-  $$ BEGIN PERFORM pg_notify('stored', string_agg(seq::text, ',')) FROM written; RETURN NULL; END $$;
+  $$ BEGIN PERFORM pg_notify('stored', string_agg(item_id, ',')) FROM written; RETURN NULL; END $$;
 CREATE TRIGGER tell AFTER INSERT ON transcript_item REFERENCING NEW TABLE AS written
   FOR EACH STATEMENT EXECUTE FUNCTION tell();
 """
@@ -70,7 +70,7 @@ class Lab:
             yield TurnFinished(
                 session_id=SessionId(self.sessions[self.said % SESSIONS]),
                 attempt=1,
-                seq=self.said,
+                seq=self.said // SESSIONS + 1,
                 item_id=f"item_{self.said:012x}",
                 role=Role.USER,
                 text=f"This is turn {self.said}, and it goes on for about as long as people talk. " * 2,
@@ -203,6 +203,8 @@ async def _peak_memory(lab: Lab, backlog: int) -> int:
     while not await _drained(lab):
         sizes.append(process.memory_info().rss)
         await asyncio.sleep(0.05)
+    if refused := await lab.redis.xlen(DEAD_LETTERS_STREAM):
+        raise RuntimeError(f"the consumer refused {refused} turns: no backlog was worked off")
     return max(sizes)
 
 
@@ -230,13 +232,13 @@ async def _drained(lab: Lab) -> bool:
 
 
 @asynccontextmanager
-async def _commits(lab: Lab) -> AsyncIterator[dict[int, float]]:
+async def _commits(lab: Lab) -> AsyncIterator[dict[str, float]]:
     """When each turn was committed: PostgreSQL tells its listeners at that moment."""
-    at: dict[int, float] = {}
+    at: dict[str, float] = {}
 
     def told(*arguments: Any) -> None:
         now = time.perf_counter()
-        at.update((int(seq), now) for seq in arguments[3].split(","))
+        at.update((item_id, now) for item_id in arguments[3].split(","))
 
     await lab.db.add_listener("stored", told)
     yield at
@@ -244,20 +246,20 @@ async def _commits(lab: Lab) -> AsyncIterator[dict[int, float]]:
 
 
 async def _latencies(lab: Lab, number: int) -> list[float]:
-    sent: dict[int, float] = {}
+    sent: dict[str, float] = {}
     async with _commits(lab) as committed:
         for turn in _marked(list(lab.turns(number)), sent):
             await lab.redis.xadd(TURNS_STREAM, {ENVELOPE_FIELD: _event(turn)})
-            await _pause(sent[turn.seq])
+            await _pause(sent[turn.item_id])
         while len(committed) < number:
             await asyncio.sleep(0.01)
-    return [committed[seq] - sent[seq] for seq in sent]
+    return [committed[item_id] - sent[item_id] for item_id in sent]
 
 
-def _marked(turns: Sequence[TurnFinished], sent: dict[int, float]) -> Iterator[TurnFinished]:
+def _marked(turns: Sequence[TurnFinished], sent: dict[str, float]) -> Iterator[TurnFinished]:
     """Hand out turns, and write down when."""
     for turn in turns:
-        sent[turn.seq] = time.perf_counter()
+        sent[turn.item_id] = time.perf_counter()
         yield turn
 
 
@@ -267,7 +269,7 @@ async def _pause(since: float) -> None:
 
 async def _bare_latencies(lab: Lab, number: int) -> list[float]:
     stream = "bench:turns"
-    sent: dict[int, float] = {}
+    sent: dict[str, float] = {}
     await lab.redis.xgroup_create(stream, "bare", id="0", mkstream=True)
     columns = [*TurnFinished.model_fields, "stored_at"]
     places = ", ".join(f"${n + 1}" for n in range(len(columns)))
@@ -277,10 +279,10 @@ async def _bare_latencies(lab: Lab, number: int) -> list[float]:
             await lab.redis.xadd(stream, {ENVELOPE_FIELD: _event(turn)})
             await lab.redis.xreadgroup("bare", "c", {stream: ">"}, count=1)
             await lab.db.execute(insert, *_row(turn))
-            await _pause(sent[turn.seq])
+            await _pause(sent[turn.item_id])
         while len(committed) < number:
             await asyncio.sleep(0.01)
-    return [committed[seq] - sent[seq] for seq in sent]
+    return [committed[item_id] - sent[item_id] for item_id in sent]
 
 
 def _print(figures: Figures) -> None:

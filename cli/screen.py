@@ -38,7 +38,7 @@ WARNING: Final = 30
 ERROR: Final = 40
 # Told by the prefix, the time of reading, or of use to a debugger only.
 _HIDDEN: Final = frozenset(
-    {"level", "event", "msg", "timestamp", "ts", "service", "logger", "caller", "name"}
+    {"level", "event", "message", "msg", "timestamp", "ts", "service", "logger", "caller", "name"}
 )
 # What is not JSON is chatter, unless it looks like this.
 _TRACEBACK: Final = re.compile(
@@ -137,7 +137,9 @@ def _read(line: str) -> tuple[int, str]:
         return (ERROR if _TRACEBACK.match(line) else INFO), line.rstrip()
     level = _LEVELS.get(str(entry.get("level", "info")).lower(), INFO)
     fields = (f"{key}={_short(value)}" for key, value in entry.items() if key not in _HIDDEN)
-    return level, " ".join([str(entry.get("event") or entry.get("msg") or ""), *fields])
+    return level, " ".join(
+        [str(entry.get("message") or entry.get("event") or entry.get("msg") or ""), *fields]
+    )
 
 
 def _short(value: object) -> str:

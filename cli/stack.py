@@ -76,6 +76,16 @@ class Stack:
         """Every process of this stack, the migration's included."""
         return list(self._supervisor or ())
 
+    def metrics_addresses(self) -> dict[str, list[str]]:
+        """Host and port at which each service's processes answer `/metrics`."""
+        addresses: dict[str, list[str]] = {}
+        for process in self.processes():
+            variables, service = process.spec.env, process.spec.name.rstrip("-0123456789")
+            own = {"api": "API_PORT", "inference": "INFERENCE_PORT"}.get(service, "PROBE_PORT")
+            if (port := variables.get(own)) and process.spec.command[-1] == f"services.{service}":
+                addresses.setdefault(service, []).append(f"127.0.0.1:{port}")
+        return addresses
+
     @property
     def plan(self) -> Plan:
         """What runs, and where; known once the stack is being started."""

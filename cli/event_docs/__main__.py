@@ -1,10 +1,11 @@
-"""Write docs/events.md and asyncapi.yaml anew."""
+"""Write docs/events.md, asyncapi.yaml and the catalogue in docs/logs.md anew."""
 
 from cli.event_docs.asyncapi import asyncapi
 from cli.event_docs.reference import reference
+from cli.log_docs import reference as log_reference
 from cli.services import REPOSITORY
 
-WRITTEN = {"docs/events.md": reference, "asyncapi.yaml": asyncapi}
+WRITTEN = {"docs/events.md": reference, "asyncapi.yaml": asyncapi, "docs/logs.md": log_reference}
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ def main() -> None:
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
     log = get_logger(__name__)
-    log.info("all required environment variables are set")
-    log.info("agent name for dispatch", agent_name=settings.livekit_agent_name)
-    log.info("models in use", **settings.default_models.model_dump(exclude_none=True))
+    log.info("environment_checked", message="all required environment variables are set")
+    log.info("agent_named", message="agent name for dispatch", agent_name=settings.livekit_agent_name)
+    models = settings.default_models.model_dump(exclude_none=True)
+    log.info("models_chosen", message="models in use", **models)
     # Imported late: a fault in the environment is told at once, and a job's process needs none of it.
     from services.agent.bootstrap import run_worker
 

@@ -125,19 +125,34 @@ class Admission:
             metrics.job_offered("malformed")
             log.warning("job_rejected", reason="malformed_order", error=str(malformed))
             return
+        if order is None:
+            await self._weigh(request, order, facts)
+            return
+        with bound(session_id=order.session_id, attempt=order.attempt):
+            await self._weigh(request, order, facts)
+
+    async def _weigh(self, request: JobRequest, order: DispatchOrder | None, facts: JobFacts) -> None:
         reporter = self._reporter(order, facts)
         if order is not None and await is_late(order, redis=self._redis):
             await request.reject(terminate=True)
             metrics.job_offered(Refusal.LATE)
-            log.info("job_rejected", reason=Refusal.LATE, session_id=order.session_id, attempt=order.attempt)
+            log.info("job_rejected", reason=Refusal.LATE)
             reporter.step(Step.REJECTED, reason=Refusal.LATE)
             return
         objection = await self._qualification.objection(order)
         if objection is not None:
             await request.reject(terminate=objection.for_all)
             metrics.job_offered(objection.reason)
-            log.warning("job_rejected", **objection.error.model_dump(exclude_none=True))
-            reporter.step(Step.REJECTED, reason=objection.reason, error=objection.error)
+            error = objection.error
+            log.warning(
+                "job_rejected",
+                reason=objection.reason,
+                error_type=error.type,
+                error=error.message,
+                cause=error.cause,
+                descriptor=error.descriptor,
+            )
+            reporter.step(Step.REJECTED, reason=objection.reason, error=error)
             return
         await self._accept(request, order, reporter)
 
@@ -152,14 +167,10 @@ class Admission:
             cause = Cause.ASSIGNMENT_TIMEOUT if isinstance(failure, AssignmentTimeoutError) else None
             error = diagnose(failure)
             reporter.error(error.model_copy(update={"cause": cause}) if cause else error)
-            log.exception("job_not_started")
+            log.warning("job_not_started", exc_info=True)  # another attempt is made
             return
         metrics.job_offered("accepted")
-        log.info(
-            "job_accepted",
-            session_id=order.session_id if order else None,
-            attempt=order.attempt if order else None,
-        )
+        log.info("job_accepted")
 
     def _remember(self, job_id: str, order: DispatchOrder | None) -> None:
         jobs = self._jobs()

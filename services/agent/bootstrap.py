@@ -44,7 +44,7 @@ async def run_worker(settings: AgentSettings) -> None:
     time, or `OSError` if a port is taken.
     """
     check_spool(settings.spool_folder)
-    log.info("connecting to LiveKit", url=settings.public_livekit_url)
+    log.info("livekit_connecting", message="connecting to LiveKit", url=settings.public_livekit_url)
     await check_credentials(settings)
     signals = Signals()
     signals.install()
@@ -86,7 +86,7 @@ async def run_worker(settings: AgentSettings) -> None:
 
     @server.on("worker_registered")
     def _registered(worker_id: str, _: ServerInfo) -> None:
-        log.info("registered with worker id", worker_id=worker_id)
+        log.info("worker_registered", message="registered with worker id", worker_id=worker_id)
         heart.registered(worker_id)
 
     async def drain() -> None:

@@ -32,6 +32,6 @@ async def is_late(order: DispatchOrder, *, redis: Strings) -> bool:
             fence = await redis.get(fence_key(order.session_id))
     except (RedisError, OSError) as unread:  # asyncio's TimeoutError is an OSError
         metrics.fence_unreadable()
-        log.warning("fence_unreadable", session_id=order.session_id, error=repr(unread))
+        log.warning("fence_unreadable", error=repr(unread))
         return False
     return is_behind(fence, order.attempt)

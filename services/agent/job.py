@@ -30,7 +30,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
 from shared.contracts.keys import METADATA_KEY
 from shared.runtime.config import load_settings
-from shared.runtime.logs import get_logger
+from shared.runtime.logs import carry_sentence, get_logger
 from shared.runtime.redis import connect_redis
 
 # The last turns and the final report get this long to reach Redis.
@@ -59,6 +59,7 @@ def _log_through_parent() -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.filter_by_level,
+            carry_sentence,
             structlog.stdlib.render_to_log_kwargs,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -85,7 +86,6 @@ async def run_job(ctx: JobContext) -> None:
     ctx.proc.userdata[_CALL] = call
     log.info(
         "job_started",
-        room_name=ctx.job.room.name,
         room_sid=ctx.job.room.sid,
         metadata=_without_order(ctx.job.metadata),
     )

@@ -96,4 +96,4 @@ def _tell(state: RetryCallState) -> None:
     metrics.publish_retried()
     if state.attempt_number % LOG_EVERY_ATTEMPTS == 1:
         error = state.outcome.exception() if state.outcome else None
-        log.warning("publish_retried", attempt=state.attempt_number, error=repr(error))
+        log.warning("publish_retried", tries=state.attempt_number, error=repr(error))

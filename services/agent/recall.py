@@ -24,10 +24,10 @@ async def recall(order: DispatchOrder, *, redis: Redis) -> list[PastTurn]:
     try:
         turns = await read_history(redis, order.session_id)
     except (*UNREACHABLE, ValidationError) as failure:
-        log.warning("history_unreadable", session_id=order.session_id, error=repr(failure))
+        log.warning("history_unreadable", error=repr(failure))
         return []
     if turns is None:
-        log.warning("history_missing", session_id=order.session_id)
+        log.warning("history_missing")
         return []
     return turns
 

@@ -62,7 +62,7 @@ def check_spool(folder: Path | None) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise SpoolUnusable(folder, error) from error
-        log.critical("spool_full", folder=str(folder), error=repr(error), advice=ADVICE)
+        log.error("spool_full", folder=str(folder), error=repr(error), advice=ADVICE)  # noqa: TRY400
     finally:
         with suppress(OSError):
             trial.unlink()

@@ -47,7 +47,7 @@ async def end_session(
         if won:
             relay.nudge(row.id)
             with bound(session_id=row.id, room=row.room_name):
-                log.info("session ended by request", status=str(status))
+                log.info("session_ended_by_request", status=str(status))
             return row
     raise Problem(503, "busy", "the session keeps changing; try again", headers={"Retry-After": "1"})
 

@@ -52,4 +52,6 @@ def is_loopback(address: str) -> bool:
 def warn_if_open(auth: Auth, settings: ApiSettings) -> None:
     """Say loudly that no key is asked for."""
     if auth is Auth.OFF:
-        log.warning(OPEN_TO_ALL, address=f"{settings.api_host}:{settings.api_port}")
+        log.warning(
+            "authentication_off", message=OPEN_TO_ALL, address=f"{settings.api_host}:{settings.api_port}"
+        )

@@ -106,7 +106,7 @@ def unknown_session(session_id: str) -> Problem:
 
 def database_unavailable(error: Exception) -> Problem:
     """The database can't be reached."""
-    log.error("database_unavailable", error=repr(error))
+    log.error("request_without_database", error=repr(error))
     detail = "the database can't be reached; try again in a few seconds"
     return Problem(503, "database_unavailable", detail, headers={"Retry-After": "2"})
 

@@ -76,7 +76,7 @@ async def reserve_session(
         await check_sessions(db, asking, settings)
         await add_session(db, row, event=event)
     relay.nudge(row.id)
-    log.info("session reserved", session_id=row.id, room=row.room_name, agent_name=row.agent_name)
+    log.info("session_reserved", session_id=row.id, room=row.room_name, agent_name=row.agent_name)
     return row
 
 

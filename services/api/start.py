@@ -71,7 +71,11 @@ async def start_session(
         raise Problem(409, "room_in_use", detail) from None
     relay.nudge(row.id)
     with bound(session_id=row.id, room=row.room_name):
-        log.info(f"starting agent dispatch process for room {row.room_name}", agent_name=row.agent_name)
+        log.info(
+            "dispatch_requested",
+            message=f"starting agent dispatch process for room {row.room_name}",
+            agent_name=row.agent_name,
+        )
     return row
 
 

@@ -103,12 +103,15 @@ class Dispatcher:
                 self._relay.nudge(row.id)
         elif await self._ledger.park(row, cause, evidence):
             metrics.session_waits(cause)
-            log.warning("session waits", cause=str(cause), evidence=evidence)
+            log.warning("session_waiting", cause=str(cause), evidence=evidence)
             self._relay.nudge(row.id)
 
     async def _attempt(self, claim: Claim) -> None:
         row = claim.row
-        log.info(f"dispatching agent to room {row.room_name} (attempt {row.attempt}/{row.max_attempts})")
+        log.info(
+            "dispatch_started",
+            message=f"dispatching agent to room {row.room_name} (attempt {row.attempt}/{row.max_attempts})",
+        )
         # The agents of earlier attempts are late from here on.
         await set_fence(self._redis, row.id, claim.order.attempt)
         if claim.order.takes_over:
@@ -124,20 +127,27 @@ class Dispatcher:
             await self._refused(claim, error)
             return
         metrics.attempt_accepted()
-        log.info(f"agent dispatched to room {row.room_name}: {dispatch_id}")
+        log.info(
+            "agent_dispatched",
+            message=f"agent dispatched to room {row.room_name}: {dispatch_id}",
+            dispatch_id=dispatch_id,
+        )
         if not await self._ledger.accepted(claim, dispatch_id):
-            log.info("the session has moved on meanwhile; its agent is withdrawn when it is closed")
+            log.info(
+                "dispatch_outdated",
+                message="the session has moved on meanwhile; its agent is withdrawn when it is closed",
+            )
 
     async def _refused(self, claim: Claim, error: LiveKitError) -> None:
         await self._release(claim.row)
         refusal = await self._ledger.refused(claim, error)
         if not refusal.won:
-            log.info("dispatch refused for a session that has moved on", error=str(error))
+            log.info("outdated_dispatch_refused", error=str(error))
             return
         if refusal.retry_in_s is not None:
             metrics.attempt_failed()
             log.warning(
-                "dispatch attempt failed",
+                "dispatch_failed",
                 error=str(error),
                 cause=str(error.cause),
                 retry_in_s=refusal.retry_in_s,
@@ -148,7 +158,8 @@ class Dispatcher:
     def _given_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
         metrics.session_given_up()
         log.critical(
-            f"CRITICAL: no agent could be dispatched to room {row.room_name}",
+            "agent_not_dispatched",
+            message=f"CRITICAL: no agent could be dispatched to room {row.room_name}",
             cause=str(cause),
             evidence=evidence,
             advice=ADVICE[cause],

@@ -76,7 +76,7 @@ async def _withdraw_earlier(claim: Claim, dispatches: list[AgentDispatch], rooms
             return
         await asyncio.sleep(delay)
     for identity in await _present(claim, identities, rooms):
-        log.warning("removing the agent of an earlier attempt", participant_identity=identity)
+        log.warning("earlier_agent_found", participant_identity=identity)
         try:
             await rooms.remove_participant(name, identity)
         except NotFound:

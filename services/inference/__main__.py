@@ -31,10 +31,10 @@ def main() -> None:
     try:
         asyncio.run(_run(settings))
     except EngineMissing as missing:
-        _log.error("engine_missing", reason=str(missing))
+        _log.critical("engine_missing", reason=str(missing))
         sys.exit(EXIT_BAD_CONFIGURATION)
     except OSError as refused:
-        _log.error("cannot_listen", reason=str(refused))
+        _log.critical("cannot_listen", reason=str(refused))
         sys.exit(1)
 
 

@@ -22,7 +22,7 @@ async def _run(settings: TranscriptsSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_consumer(settings) as consumer, running(consumer=consumer.run):
         probe = await start_probe(settings)
-        log.info("storing transcripts")
+        log.info("transcripts_consumer_started", message="storing transcripts")
         await stop.wait()
         if probe is not None:
             await probe.cleanup()

@@ -23,6 +23,7 @@ AT_ONCE = 2
 # Of a large batch, only so many turns are looked at: working off a backlog comes first.
 ODDITIES_SOUGHT = 100
 
+Refused = tuple[Entry, Reason, str]
 SetAside = Callable[[Entry, str], Awaitable[None]]
 Answer = TypeVar("Answer")
 TellStored = Callable[[Sequence[TurnFinished]], Awaitable[None]]
@@ -67,22 +68,21 @@ class Consumer:
         finally:
             await stop_all(settling)
 
-    def _sort(self, batch: Sequence[Entry]) -> tuple[list[Parsed], list[tuple[Entry, NotAdmitted]]]:
+    def _sort(self, batch: Sequence[Entry]) -> tuple[list[Parsed], list[Refused]]:
         admitted, refused = [], []
         for entry in batch:
             try:
                 admitted.append(admit(entry, max_bytes=self._max_turn_bytes))
             except NotAdmitted as refusal:
-                refused.append((entry, refusal))
+                # Not the exception itself: its traceback would hold the whole batch.
+                refused.append((entry, refusal.reason, refusal.detail))
         return admitted, refused
 
-    async def _settle(
-        self, batch: Sequence[Entry], admitted: list[Parsed], refused: list[tuple[Entry, NotAdmitted]]
-    ) -> None:
+    async def _settle(self, batch: Sequence[Entry], admitted: list[Parsed], refused: list[Refused]) -> None:
         started = time.monotonic()
         try:
-            for entry, refusal in refused:
-                await self._dead_letter(entry, refusal.reason, refusal.detail)
+            for each in refused:
+                await self._dead_letter(*each)
             async with self._storing:
                 stored, new = await self._store(await self._of_their_projects(admitted))
             # What was set aside is told too: its sender must not send it for ever.
@@ -150,7 +150,7 @@ class Consumer:
                 await asyncio.sleep(RETRY_DELAY_S)
 
     async def _dead_letter(self, entry: Entry, reason: Reason, detail: str) -> None:
-        log.warning("turn_set_aside", reason=reason, entry_id=entry.id)
+        log.error("turn_set_aside", reason=reason, entry_id=entry.id)
         await self._set_aside(entry, f"{reason}: {detail}")
         metrics.dead_lettered(reason)
 

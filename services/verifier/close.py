@@ -48,7 +48,7 @@ class Closer:
             try:
                 await self._clear(row)
             except LiveKitError as error:
-                log.warning("session not closed yet", error=str(error))
+                log.warning("session_not_closed", error=str(error))
                 await self._rulings.look_again(row, at=self._after(row, RETRY, error=error))
                 return
             await self._rulings.look_again(row, at=self._after(row, SECOND_LOOK))
@@ -61,7 +61,7 @@ class Closer:
                 await _if_there(self._rooms.delete_dispatch(row.room_name, dispatch.id))
         if row.room_is_ours or row.status in (SessionStatus.ENDED, SessionStatus.CANCELLED):
             await _if_there(self._rooms.delete_room(row.room_name))
-            log.info("room closed")
+            log.info("room_closed")
             return
         # The room belongs to somebody else: only our agent leaves.
         for participant in await self._rooms.participants(row.room_name):

@@ -40,7 +40,7 @@ class Collector:
         try:
             names = await self._rooms.room_names()
         except LiveKitError as error:
-            log.warning("rooms not collected", error=str(error))
+            log.warning("rooms_not_collected", error=str(error))
             return 0
         found = 0
         for start in range(0, len(names), _BATCH):
@@ -69,5 +69,5 @@ class Collector:
                 )
         if ids:
             metrics.rooms_collected(len(ids))
-            log.warning("rooms of ended sessions are still there, closing them again", rooms=len(ids))
+            log.warning("left_over_rooms_found", rooms=len(ids))
         return len(ids)

@@ -25,7 +25,7 @@ from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, after_commit, is_refused
 from shared.runtime.hints import give_hint
-from shared.runtime.logs import get_logger
+from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import record
@@ -86,7 +86,8 @@ class Reports:
         # An agent in the room is what a caller waits for: wake first, write then.
         await self._wake([report for report in reports if report.step == Step.CONNECTED])
         for entry, report, at in parsed:
-            await self._store(entry, report, at)
+            with bound(session_id=report.session_id, attempt=report.attempt):
+                await self._store(entry, report, at)
         await self._tell_counted(reports)
         await self._group.acknowledge(batch)
         await self._wake([report for report in reports if report.step in _WAKING])
@@ -126,7 +127,7 @@ class Reports:
         return report, envelope.time
 
     async def _set_aside(self, entry: Entry, reason: str, detail: str) -> None:
-        log.warning("report_set_aside", reason=reason, detail=detail)
+        log.error("report_set_aside", reason=reason, detail=detail)
         metrics.report_dead_lettered(reason)
         await dead_letter(self._redis, REPORTS_STREAM, entry, f"{reason}: {detail}")
 
@@ -140,11 +141,11 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
     row = await db.get(SessionRow, report.session_id, with_for_update=True)
     attempt = await db.get(AttemptRow, (report.session_id, report.attempt))
     if row is None or attempt is None:
-        log.warning("report_of_unknown_attempt", session_id=report.session_id, attempt=report.attempt)
+        log.warning("report_of_unknown_attempt")
         return
     if _is_of_another_agent(report, row):
         # Two agents of one attempt: what becomes of the one that was removed is not our agent's end.
-        log.info("report_of_extra_agent", session_id=report.session_id, step=str(report.step))
+        log.info("report_of_extra_agent", step=str(report.step))
         return
     _count(attempt, report, at)
     first_time = _note(attempt, report, at)

@@ -84,7 +84,7 @@ class Reservations:
             there = set(await self._rooms.room_names([row.room_name for row in rows]))
             unsure = await self._request_joined([row for row in rows if row.room_name in there])
         except LiveKitError as error:
-            log.warning("reservations not looked at", error=str(error))
+            log.warning("reservations_not_seen", error=str(error))
             await self._expire([row for row in rows if row.deadline_at <= self._now() - UNSEEN_FOR], set())
             return
         over = [row for row in rows if row.deadline_at <= self._now() and row.id not in unsure]
@@ -118,7 +118,7 @@ class Reservations:
             metrics.reservation_over("used")
             self._relay.nudge(row.id)
             with bound(session_id=row.id, room=row.room_name):
-                log.info("the caller of a reservation was found in the room")
+                log.info("reservation_used")
 
     async def _expire(self, rows: Sequence[SessionRow], there: set[str]) -> None:
         """The quiet end. A room that somebody has made and left is closed."""
@@ -140,4 +140,4 @@ class Reservations:
             if won:
                 metrics.reservation_over("expired")
                 self._relay.nudge(row.id)
-                log.debug("a reservation expired", session_id=row.id, room=row.room_name)
+                log.info("reservation_expired", session_id=row.id, room=row.room_name)

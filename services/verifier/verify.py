@@ -79,7 +79,7 @@ class Verifier:
             with self._waker.waiting_for(row.id) as woken:
                 if not await self._rulings.claim(row):
                     return
-                log.info(f"verifying agent joined room {row.room_name}")
+                log.info("verification_started", message=f"verifying agent joined room {row.room_name}")
                 await self._wait_for_agent(case, woken)
             self._relay.nudge(row.id)
 
@@ -164,7 +164,10 @@ class Verifier:
         seconds = await self._proofs.joined(case, agent)
         if seconds is not None:
             log.info(
-                f"agent verified in room {row.room_name}: {agent.identity} (SID: {agent.sid})",
+                "agent_verified",
+                message=f"agent verified in room {row.room_name}: {agent.identity} (SID: {agent.sid})",
+                participant_identity=agent.identity,
+                participant_sid=agent.sid,
                 join_seconds=round(seconds, 3),
             )
             await self.remove_extra(row, trail.sighting)
@@ -173,13 +176,13 @@ class Verifier:
     async def remove_extra(self, row: SessionRow, sighting: Sighting) -> None:
         """Take agents that should not be there out of the room."""
         for extra in sighting.extra:
-            log.warning("removing an extra agent", participant_identity=extra.identity)
+            log.warning("extra_agent_found", participant_identity=extra.identity)
             try:
                 await self._rooms.remove_participant(row.room_name, extra.identity)
             except NotFound:
                 continue
             except LiveKitError as error:
-                log.warning("extra agent not removed", error=str(error))
+                log.warning("extra_agent_not_removed", error=str(error))
                 continue
             metrics.extra_agent_removed()
             await self._rulings.extra_removed(row, extra.identity)
@@ -189,7 +192,7 @@ class Verifier:
         cause, evidence = await self._finding(case, trail)
         if await self._rulings.caller_left(row, {"agent_missing": cause, **evidence}):
             metrics.session_abandoned()
-            log.info("the caller left before the agent came", agent_missing=str(cause))
+            log.info("caller_left_early", agent_missing=str(cause))
 
     async def _rule(self, case: Case, trail: Trail) -> None:
         """No agent: another attempt if one is left, else the critical event."""
@@ -205,7 +208,8 @@ class Verifier:
             if await self._rulings.missing(case, cause, evidence, delay=delay):
                 metrics.agent_missing(cause)
                 log.warning(
-                    f"agent did not join room {row.room_name}, dispatching again",
+                    "agent_missing",
+                    message=f"agent did not join room {row.room_name}, dispatching again",
                     cause=str(cause),
                     evidence=evidence,
                 )
@@ -216,9 +220,11 @@ class Verifier:
         """The critical event: no agent came, and none will."""
         if not await self._rulings.failed(row, cause, evidence):
             return
-        what = "agent dispatch succeeded but agent did not join" if row.accepted_at else "no agent came to"
         log.critical(
-            f"CRITICAL: {what} room {row.room_name}",
+            "agent_did_not_join",
+            message=f"CRITICAL: agent dispatch succeeded but agent did not join room {row.room_name}"
+            if row.accepted_at
+            else f"CRITICAL: no agent came to room {row.room_name}",
             cause=str(cause),
             evidence=evidence,
             advice=ADVICE[cause],

@@ -84,7 +84,7 @@ class Watch:
                 room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
             except LiveKitError as error:
                 # A server that can't be asked is no proof that the agent is gone.
-                log.warning("active session not checked", error=str(error))
+                log.warning("active_session_not_checked", error=str(error))
                 pause = SOON if silent else self._interval
                 await self._rulings.look_again(row, at=self._now() + pause)
                 return
@@ -126,7 +126,7 @@ class Watch:
 
     async def _end(self, case: Case, reason: str) -> None:
         if await self._rulings.ended(case.session, reason):
-            log.info("session ended", reason=reason)
+            log.info("session_ended", reason=reason)
 
     async def _remove_ghost(self, room_name: str, sighting: Sighting) -> None:
         for ghost in filter(None, (sighting.agent, sighting.connecting)):
@@ -136,7 +136,7 @@ class Watch:
                 continue
             except LiveKitError as error:
                 # The next attempt's dispatcher removes what is left of earlier ones.
-                log.warning("ghost not removed", participant_identity=ghost.identity, error=str(error))
+                log.warning("ghost_not_removed", participant_identity=ghost.identity, error=str(error))
 
     async def _replace(self, case: Case, *, silent: bool) -> None:
         row = case.session
@@ -148,7 +148,8 @@ class Watch:
         if await self._rulings.lost(row, cause, evidence, attempts=self._max_attempts):
             metrics.agent_lost("revived")
             log.warning(
-                f"agent lost from room {row.room_name}, dispatching again",
+                "agent_lost",
+                message=f"agent lost from room {row.room_name}, dispatching again",
                 cause=str(cause),
                 evidence=evidence,
             )

@@ -19,7 +19,7 @@ async def _run(settings: WebhooksSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_webhooks(settings):
         probe = await start_probe(settings)
-        log.info("sending webhooks")
+        log.info("webhook_sender_started", message="sending webhooks")
         await stop.wait()
         if probe is not None:
             await probe.cleanup()

@@ -91,7 +91,7 @@ class Recorder:
         for verdict in verdicts:
             job, reply = verdict.done.job, verdict.done.reply
             metrics.attempted(reply.outcome, reply.seconds)
-            about = {"endpoint_id": job.endpoint_id, "event_id": job.event_id, "attempt": job.attempts}
+            about = {"endpoint_id": job.endpoint_id, "event_id": job.event_id, "tries": job.attempts}
             if not verdict.ours:
                 log.info("webhook_was_taken_over", **about)
             elif reply.outcome is Outcome.DELIVERED:

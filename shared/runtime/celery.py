@@ -113,7 +113,7 @@ class TaskSender:
         try:
             await asyncio.to_thread(connect)
         except (KombuError, OSError) as error:
-            log.info("broker_not_ready", error=repr(error))
+            log.warning("broker_not_ready", error=repr(error))
 
     async def ping(self) -> None:
         """Connect to the broker anew; raises a kombu or Redis error within a few seconds."""
@@ -197,7 +197,7 @@ class CeleryProcess(Generic[T]):
     def _start(self, **_: Any) -> None:
         self._thread.start()
         self._opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
-        log.info("celery worker starting", service=self._name, pid=os.getpid())
+        log.info("celery_worker_started", message="celery worker starting", pid=os.getpid())
 
     async def _open(self) -> T:
         opened = await self._stack.enter_async_context(self._service())

@@ -1,7 +1,8 @@
 """Structured logs: JSON for machines, colours for people, one event a line.
 
 Every process calls `configure_logs` once. What belongs to every line of a piece of work is bound with
-`bound(session_id=…, room=…, attempt=…)`.
+`bound(session_id=…, room=…, attempt=…)`. An event's name is a literal; a sentence for people goes into
+`message=`, and is shown in the name's place on a terminal (docs/logs.md).
 """
 
 import logging
@@ -9,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -39,6 +40,12 @@ _SECRETS = re.compile(
     r"|(?<=://)[^\s/@\"']+(?=@)"
 )
 
+# What a library writes is a text. It gets this for its event's name, so that a name is always a name.
+LIBRARY_EVENT: Final = "library_logged"
+_OURS: Final = ("services.", "shared.")
+# The standard library's records can't take a field named `message` with them.
+_CARRIED: Final = "carried_message"
+
 # Without local variables: a secret is always in one of them.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -66,17 +73,18 @@ def configure_logs(settings: LogSettings, *, service: str) -> None:
         [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if as_json
         else [
+            _show_sentence,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
                 pad_event_to=0,
                 exception_formatter=structlog.dev.plain_traceback,
-            )
+            ),
         ]
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _name_event],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final, _hide_secrets],
         )
     )
@@ -103,6 +111,27 @@ def _drop_repetitions(_: Any, __: str, event: structlog.types.EventDict) -> stru
     # uvicorn and Celery attach their message once more, in another dress.
     for key in ("color_message", "data"):
         event.pop(key, None)
+    return event
+
+
+def carry_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Let a line's `message` travel on a record of the standard library, from a process to its parent."""
+    if "message" in event:
+        event[_CARRIED] = event.pop("message")
+    return event
+
+
+def _name_event(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    logger = event["_record"].name
+    if logger.startswith(_OURS):  # of an agent's job, which logs through its worker
+        if _CARRIED in event:
+            event["message"] = event.pop(_CARRIED)
+        return event
+    return {**event, "event": LIBRARY_EVENT, "logger": logger, "message": event["event"]}
+
+
+def _show_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    event["event"] = event.pop("message", event["event"])
     return event
 
 

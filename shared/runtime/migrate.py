@@ -65,7 +65,7 @@ def main() -> None:
     settings = load_settings(MigrationSettings)
     configure_logs(settings, service="migrate")
     asyncio.run(migrate(settings.database_url))
-    log.info("database schema is up to date")
+    log.info("schema_migrated", message="database schema is up to date")
 
 
 if __name__ == "__main__":

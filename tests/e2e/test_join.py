@@ -1,6 +1,7 @@
 """The join is proven on a real LiveKit server, or its absence explained."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,15 @@ async def test_without_any_worker_the_session_fails_with_the_cause_and_what_to_d
     assert (last["type"], last["severity"]) == ("session.failed.v1", "critical")
     waited = await _seconds_until_failed(agentless, started["session_id"])
     assert waited < 20, "the client SDKs give up after 20 s"
-    verifier = agentless.stack.process("verifier").log()
-    assert f"agent did not join room {started['room_name']}" in verifier
+    verifier = [json.loads(line) for line in agentless.stack.process("verifier").log().splitlines()]
+    told = [line for line in verifier if line.get("session_id") == started["session_id"]]
+    assert "agent_missing" in [line["event"] for line in told]
+    [critical] = [line for line in told if line["level"] == "critical"]
+    assert critical["message"] == (
+        f"CRITICAL: agent dispatch succeeded but agent did not join room {started['room_name']}"
+    )
+    assert (critical["room"], critical["attempt"]) == (started["room_name"], failed["attempt"])
+    assert (critical["cause"], critical["advice"]) == ("no_worker_registered", failed["failure"]["advice"])
     await agentless.until_gone(started["room_name"])
 
 

@@ -1,6 +1,7 @@
 """The transcript consumer on a real stream and a real database: stored, then acknowledged, once."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -101,6 +102,26 @@ async def test_what_cannot_be_stored_is_set_aside_and_holds_up_nothing(
         "malformed",
         "unknown_session",
     ]
+
+
+async def test_what_is_refused_does_not_stay_in_memory(
+    database_url: str, redis: Redis, redis_url: str
+) -> None:
+    async def are_gone() -> bool:
+        return sum(isinstance(each, Entry) for each in gc.get_objects()) <= 1
+
+    gc.collect()
+    gc.disable()  # a cycle would stay until it is looked for, which the consumer does seldom
+    try:
+        async with consuming(database_url, redis_url) as task:
+            for _ in range(100):
+                await redis.xadd(TURNS_STREAM, {ENVELOPE_FIELD: "not json"})
+            await until_acknowledged(redis, 100, task)
+            await say(redis, a_turn("no-such-session", 1))
+            await until_acknowledged(redis, 101, task)
+            await until(are_gone, what="what was refused is forgotten", timeout_s=20)
+    finally:
+        gc.enable()
 
 
 async def test_a_dead_letter_keeps_what_was_published(

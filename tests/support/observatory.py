@@ -46,7 +46,7 @@ async def observing(
     folder.mkdir(parents=True, exist_ok=True)
     ports = {"prometheus": free_port(), "alertmanager": free_port(), "receiver": free_port()}
     url = f"http://127.0.0.1:{ports['prometheus']}"
-    observatory = Observatory(Prometheus(url), url, set(_targets(stack)))
+    observatory = Observatory(Prometheus(url), url, set(stack.metrics_addresses()))
     _write_configurations(stack, folder, ports, rules, faster)
     async with AsyncExitStack() as cleanup:
         await _receive(observatory, ports["receiver"], cleanup)
@@ -80,7 +80,7 @@ def _write_configurations(
         },
         "scrape_configs": [
             {"job_name": service, "static_configs": [{"targets": targets}]}
-            for service, targets in _targets(stack).items()
+            for service, targets in stack.metrics_addresses().items()
         ],
     }
     hook = {"url": f"http://127.0.0.1:{ports['receiver']}/", "send_resolved": True}
@@ -95,19 +95,6 @@ def _write_configurations(
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(prometheus))
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(alertmanager))
-
-
-def _targets(stack: Stack) -> dict[str, list[str]]:
-    targets: dict[str, list[str]] = {}
-    for process in stack.processes():
-        variables = process.spec.env
-        service = process.spec.name.rstrip("-0123456789")
-        port = {"api": variables.get("API_PORT"), "inference": variables.get("INFERENCE_PORT")}.get(
-            service, variables.get("PROBE_PORT")
-        )
-        if port and process.spec.command[-1] == f"services.{service}":
-            targets.setdefault(service, []).append(f"127.0.0.1:{port}")
-    return targets
 
 
 async def _receive(observatory: Observatory, port: int, cleanup: AsyncExitStack) -> None:

@@ -21,11 +21,13 @@ def test_a_json_line_becomes_a_readable_one() -> None:
         "api",
         '{"event": "session_started", "level": "info", "timestamp": "x", "room": "r1", "models": {"a": 1}}',
     )
+    screen.log_line("api", '{"event": "agent_dispatched", "message": "agent dispatched", "attempt": 1}')
     screen.log_line(
         "livekit", '{"level":"info","ts":1,"logger":"livekit","caller":"x.go:1","msg":"starting"}'
     )
     assert output.getvalue().splitlines() == [
         '         api │ session_started room=r1 models={"a": 1}',
+        "         api │ agent dispatched attempt=1",
         "     livekit │ starting",
     ]
 

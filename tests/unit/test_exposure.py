@@ -44,4 +44,5 @@ def test_that_no_key_is_asked_for_is_said_loudly() -> None:
         warn_if_open(Auth.KEYS, settings())
     [line] = logged
     assert line["log_level"] == "warning"
-    assert "authentication is OFF" in line["event"]
+    assert line["event"] == "authentication_off"
+    assert "authentication is OFF" in line["message"]

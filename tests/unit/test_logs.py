@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from shared.contracts.settings import LogSettings
-from shared.runtime.logs import bound, configure_logs, get_logger
+from shared.runtime.logs import bound, carry_sentence, configure_logs, get_logger
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -61,7 +61,8 @@ def test_the_standard_librarys_logging_comes_out_the_same(lines: Lines) -> None:
     configure(log_format="json")
     logging.getLogger("some.library").warning("hello %s", "world", extra={"color_message": "x"})
     [line] = lines()
-    assert (line["event"], line["level"], line["service"]) == ("hello world", "warning", "api")
+    assert (line["event"], line["level"], line["service"]) == ("library_logged", "warning", "api")
+    assert (line["logger"], line["message"]) == ("some.library", "hello world")
     assert "color_message" not in line
 
 
@@ -121,7 +122,7 @@ def test_noisy_libraries_are_heard_only_when_they_warn(lines: Lines) -> None:
     configure(log_format="json")
     logging.getLogger("httpx").info("HTTP Request: POST http://example.com/token?secret=1")
     logging.getLogger("httpx").warning("trouble")
-    assert [line["event"] for line in lines()] == ["trouble"]
+    assert [line["message"] for line in lines()] == ["trouble"]
 
 
 def test_without_a_terminal_the_format_is_json(as_before: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +138,42 @@ def test_the_console_format_is_for_people(as_before: None, capsys: pytest.Captur
     assert "hello" in out
     assert "attempt=2" in out
     assert not out.startswith("{")
+
+
+def test_json_has_the_name_and_the_sentence_and_a_terminal_shows_the_sentence(
+    as_before: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"message": "agent dispatched to room room-1: AD_1", "attempt": 2}
+    configure(log_format="json")
+    get_logger("services.dispatcher.dispatch").info("agent_dispatched", **said)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["event"], line["message"]) == ("agent_dispatched", said["message"])
+    configure(log_format="console")
+    get_logger("services.dispatcher.dispatch").info("agent_dispatched", **said)
+    logging.getLogger("uvicorn.error").info("Uvicorn running")
+    ours, theirs = capsys.readouterr().out.splitlines()
+    assert "agent dispatched to room room-1: AD_1" in ours
+    assert "agent_dispatched" not in ours
+    assert "attempt=2" in ours
+    assert "Uvicorn running" in theirs
+    assert "library_logged" not in theirs
+    assert "message=" not in ours + theirs, "said twice"
+
+
+def test_what_an_agents_job_logs_keeps_its_name_and_its_sentence(lines: Lines) -> None:
+    # As in a job's process, whose records the SDK carries to the worker.
+    structlog.configure(
+        processors=[carry_sentence, structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    job = structlog.stdlib.get_logger("services.agent.job").bind()
+    configure(log_format="json")
+    job.info("job_started", message="the job has started", pid=7)
+    logging.getLogger("some.library").warning("job_started")
+    ours, theirs = lines()
+    assert (ours["event"], ours["message"], ours["pid"]) == ("job_started", "the job has started", 7)
+    assert (theirs["event"], theirs["message"]) == ("library_logged", "job_started")
 
 
 def test_configuring_twice_does_not_write_twice(lines: Lines) -> None:
