@@ -1,10 +1,11 @@
 """Keep a job's turns on this host's disk until the database has them.
 
 A file for each job, and a line for each event: first the report that the job started, then its turns, at
-the end the report that says how many there were. A line is with the operating system before Redis is
-offered the turn, so it outlives this process, however that dies. What a crash of the whole host may cost is
-kept small by a sync that no call waits for. The job holds a lock on its file for as long as it lives; who
-reads these files is in `resend`.
+the end the report that says how many there were. Before them all stands a number: how many turns there had
+been when one could last not be written. A line is with the operating system before Redis is offered the
+turn, so it outlives this process, however that dies. What a crash of the whole host may cost is kept small by
+a sync that no call waits for. The job holds a lock on its file for as long as it lives; who reads these files
+is in `resend`.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from shared.runtime.logs import get_logger
 SUFFIX: Final = ".jsonl"
 # Not locked yet, so not to be mistaken for that of a dead job.
 NASCENT: Final = ".new"
+# Of one width, so that it can be written over: for that, a full disk has room.
+MARK_BYTES: Final = 11
 # What the consumer takes, by its default: a longer one would only be set aside again and again.
 MAX_LINE_BYTES: Final = 1 << 20
 _sync_data = getattr(os, "fdatasync", os.fsync)  # which not every system has
@@ -74,6 +77,7 @@ class JobSpool:
         self._head: tuple[str, bytes] | None = None
         self._file: int | None = None
         self._size = 0
+        self._turns = 0
         self._failing = False
         self._closed = False
         self._unsynced = False
@@ -83,6 +87,7 @@ class JobSpool:
         """Write an event; whether it is on disk. A failure is told and counted, and the call goes on."""
         if self._closed:
             return False
+        self._turns += envelope.type == TurnFinished.type
         line = envelope.model_dump_json(exclude_none=True).encode() + b"\n"
         if self._head is None:
             self._head = (_name(envelope), line)
@@ -91,6 +96,7 @@ class JobSpool:
             self._write(line)
         except OSError as error:
             self._failed(error)
+            self._mark_lost()
             return False
         if self._failing:
             self._failing = False
@@ -111,8 +117,10 @@ class JobSpool:
         if len(line) > MAX_LINE_BYTES:
             raise OSError(errno.EMSGSIZE, "the turn is too long to be stored")
         if self._file is None and self._head is not None:
-            self._file = self._made(*self._head)
-            self._size = len(self._head[1])
+            name, head = self._head
+            head = _mark(0) + head
+            self._file = self._made(name, head)
+            self._size = len(head)
         if self._file is None:
             return
         self._size = _append(self._file, line, self._size)
@@ -121,7 +129,7 @@ class JobSpool:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / name
         nascent = path.with_name(f"{name}{NASCENT}")
-        file = os.open(nascent, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        file = os.open(nascent, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _append(file, head, 0)
@@ -138,6 +146,12 @@ class JobSpool:
         if not self._failing:
             self._failing = True
             log.error("spool_failed", folder=str(self._folder), error=repr(error), advice=ADVICE)
+
+    def _mark_lost(self) -> None:
+        """Leave word of how many turns there are, lest the last ones be missed by nobody."""
+        if self._file is not None:
+            with suppress(OSError):  # which is told already
+                os.pwrite(self._file, _mark(self._turns), 0)
 
     def _sync_soon(self) -> None:
         self._unsynced = True
@@ -167,9 +181,19 @@ class SpooledOutbox:
         return self._outbox.offer(stream, envelope)
 
 
+def read_mark(beginning: bytes) -> int | None:
+    """How many turns there had been when one could last not be written; None where nothing says so."""
+    number = beginning[: MARK_BYTES - 1]
+    return int(number) if len(beginning) == MARK_BYTES and number.isdigit() else None
+
+
+def _mark(turns: int) -> bytes:
+    return b"%010d\n" % turns
+
+
 def _append(file: int, line: bytes, size: int) -> int:
     """Write a line at the end of a file of this size, whole or not at all; returns the new size."""
-    written = os.write(file, line)
+    written = os.pwrite(file, line, size)
     if written < len(line):
         os.ftruncate(file, size)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

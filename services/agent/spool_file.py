@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from services.agent import metrics
 from services.agent.report import SOURCE
+from services.agent.spool import MARK_BYTES, read_mark
 from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished, wrap
 from shared.runtime.clock import Clock
 from shared.runtime.erasure import without_text
@@ -40,6 +41,7 @@ class SpoolFile:
     waiting: dict[int, Line] = field(default_factory=dict)
     first_seq: int | None = None
     last_seq: int = 0
+    turns_marked: int = 0
     _read_to: int = 0
     _blank_to: int = 0
     _newest: TurnFinished | None = None
@@ -59,7 +61,8 @@ class SpoolFile:
     @property
     def turns(self) -> int:
         """How many turns the job has finished, as far as the file tells."""
-        return 0 if self.first_seq is None else self.last_seq - self.first_seq + 1
+        written = 0 if self.first_seq is None else self.last_seq - self.first_seq + 1
+        return max(written, self.turns_marked)
 
     def read(self) -> None:
         """Take in what is new. Raises `OSError`, `FileNotFoundError` among them."""
@@ -68,6 +71,7 @@ class SpoolFile:
             self.is_dead = self.is_dead or _has_no_owner(file.fileno())
             status = os.fstat(file.fileno())
             self.size, self.changed_at = status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
+            self._take_mark(file.read(MARK_BYTES))
             file.seek(self._read_to)
             new = file.read(self.size - self._read_to)
         for line in new.splitlines(keepends=True):
@@ -111,6 +115,14 @@ class SpoolFile:
             return self.closing
         report = self.head.model_copy(update={"step": Step.SETTLED, "turns": self.turns})
         return wrap(report, session_id=report.session_id, source=SOURCE, time=now())
+
+    def _take_mark(self, beginning: bytes) -> None:
+        turns = read_mark(beginning)
+        if turns is not None:
+            self.turns_marked = turns
+            # Never written over from here: the job that lives may be doing so.
+            self._read_to = max(self._read_to, MARK_BYTES)
+            self._blank_to = max(self._blank_to, MARK_BYTES)
 
     def _take(self, line: bytes) -> None:
         try:

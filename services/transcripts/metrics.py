@@ -13,7 +13,10 @@ _DUPLICATES = Counter("transcript_duplicates_total", "Turns that were stored alr
 _CONFLICTS = Counter(
     "transcript_conflicts_total", "Turns whose number another turn of the session bears too; all are kept."
 )
-_GAPS = Counter("transcript_gaps_total", "Turns that were stored before the turn in front of them.")
+_GAPS = Counter(
+    "transcript_gaps_total",
+    "Turns that were stored before the turn in front of them; the first of an attempt has none there.",
+)
 _DEAD_LETTERS = Counter("transcript_dead_lettered_total", "Entries set aside.", ["reason"])
 _UNAVAILABLE = Counter("transcript_database_retries_total", "Batches that the database had no answer to.")
 _LAG = Histogram(

@@ -21,7 +21,8 @@ class Group(Protocol):
 @dataclass(frozen=True)
 class Oddities:
     """What doesn't fit among the stored turns: how many bear a number that another turn bears too, and
-    how many came before the turn in front of them.
+    how many came before the turn in front of them. An attempt's first turn has none there: numbers are left
+    free between attempts.
     """
 
     conflicts: int = 0

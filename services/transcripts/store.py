@@ -21,7 +21,7 @@ from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, is_refused
 from shared.runtime.erasure import without_text
-from shared.runtime.tables import SessionRow, TranscriptItemRow
+from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 
 # A server that was cut off without a word would hold the batch for ever.
 STORE_TIMEOUT_S = 30.0
@@ -111,10 +111,25 @@ class DatabaseArchive:
                     answer = (await connection.execute(_NEIGHBOURS_POSTGRES, asked)).all()
         found = {(session_id, seq): count for session_id, seq, count in answer}
         places = {(turn.session_id, turn.seq) for turn in turns}
+        early = {
+            (turn.session_id, turn.attempt, turn.seq)
+            for turn in turns
+            if turn.seq > 1 and (turn.session_id, turn.seq - 1) not in found
+        }
         return Oddities(
             conflicts=sum(found.get(place, 1) > 1 for place in places),
-            gaps=sum(seq > 1 and (session_id, seq - 1) not in found for session_id, seq in places),
+            gaps=len(early - await self._beginnings({session_id for session_id, _, _ in early})),
         )
+
+    async def _beginnings(self, session_ids: Collection[str]) -> set[tuple[str, int, int]]:
+        """Session, attempt and number of the first turn of each attempt: in front of it there is none."""
+        if not session_ids:
+            return set()
+        query = select(col(AttemptRow.session_id), col(AttemptRow.number), col(AttemptRow.first_seq)).where(
+            col(AttemptRow.session_id).in_(session_ids)
+        )
+        async with _failures_classed(), self._database.read() as db:
+            return {(session_id, number, seq) for session_id, number, seq in await db.execute(query)}
 
     async def aclose(self) -> None:
         """Give back the connections that are kept."""

@@ -136,6 +136,19 @@ class Line:
     async def start(self, *names: str) -> None:
         await asyncio.gather(*(self.stack.process(name).start() for name in names))
 
+    async def restore_wire(self) -> None:
+        """Mend it, in such a way that what was in it does not arrive after all."""
+        await self.wire.drop()
+        self.wire.mend()
+
+    def on_disk(self, turn: Turn) -> bool:
+        """Whether a turn is in the worker's spool."""
+        return any(turn[0] in file.read_text() for file in self.spool.glob("*.jsonl"))
+
+    def log(self) -> str:
+        """What the workers have logged."""
+        return "".join(file.read_text() for file in self.folder.glob("worker-*.log"))
+
     async def metric(self, name: str) -> float:
         async with httpx.AsyncClient() as http:
             text = (await http.get(f"http://127.0.0.1:{self.probe_port}/metrics")).text
@@ -263,6 +276,8 @@ async def line(folder: Path) -> AsyncIterator[Line]:
                     "JOIN_BUDGET_S": "300",
                     "DISPATCH_MAX_ATTEMPTS": "10",
                     "AGENT_SILENCE_S": "6",
+                    # One talk goes through the loss of several agents.
+                    "MAX_REVIVALS": "10",
                 }
             ),
             services=SERVICES,
@@ -402,7 +417,7 @@ async def test_the_disk_of_the_spool_is_full(talk: Talk, transcript_board: Trans
 
         await until(told, what="the metric counts the turns that are not on disk")
     await talk.exchange(QUESTIONS[1])
-    log = "".join(file.read_text() for file in line.folder.glob("worker-*.log"))
+    log = line.log()
     assert "spool_failed" in log
     assert log.count('"spool_failed"') == 1
     assert "AGENT_SPOOL_DIR" in log
@@ -432,14 +447,21 @@ async def disk_full(line: Line, pid: int) -> AsyncIterator[None]:
 
 
 async def test_redis_does_not_answer_and_does_not_refuse(
-    talk: Talk, transcript_board: TranscriptBoard, away_s: float
+    talk: Talk, transcript_board: TranscriptBoard, away_s: float, full: bool
 ) -> None:
+    attempt = await talk.attempt()
     talk.line.wire.cut()
     try:
         await talk.exchange(QUESTIONS[2])
+        if full:
+            # An agent of which nothing is heard for so long is replaced; now two have unsent turns.
+            await talk.until_another_agent(after=attempt)
+            await talk.exchange(QUESTIONS[0])
         await asyncio.sleep(away_s)
     finally:
-        talk.line.wire.mend()
+        await talk.line.restore_wire()
+    if full:
+        await talk.exchange(QUESTIONS[1])
     await talk.reckon(transcript_board, f"the worker cut off from Redis for {away_s:g} s, without a word")
 
 
@@ -447,7 +469,7 @@ async def test_the_job_is_killed_before_redis_has_its_turns(
     talk: Talk, transcript_board: TranscriptBoard
 ) -> None:
     line, attempt = talk.line, await talk.attempt()
-    stored = len(await line.rows(talk.session_id))
+    stored = len(await talk.until_stored())
     await line.until_beating(talk.session_id, attempt)
     line.wire.cut()
     try:
@@ -455,7 +477,7 @@ async def test_the_job_is_killed_before_redis_has_its_turns(
         os.kill(talk.jobs[-1].pid, signal.SIGKILL)
         assert len(await line.rows(talk.session_id)) == stored, "killed too late"
     finally:
-        line.wire.mend()
+        await line.restore_wire()
     await talk.until_another_agent(after=attempt)
     await talk.exchange(QUESTIONS[1])
     await talk.reckon(transcript_board, "SIGKILL of the job, with turns that Redis has not taken")
@@ -465,7 +487,7 @@ async def test_the_worker_is_killed_and_the_next_one_of_the_host_sends_what_it_l
     talk: Talk, worker: OurWorker, transcript_board: TranscriptBoard
 ) -> None:
     line, attempt = talk.line, await talk.attempt()
-    stored = len(await line.rows(talk.session_id))
+    stored = len(await talk.until_stored())
     line.wire.cut()
     try:
         await talk.exchange(QUESTIONS[2])
@@ -473,7 +495,7 @@ async def test_the_worker_is_killed_and_the_next_one_of_the_host_sends_what_it_l
         await worker.process.wait()
         assert len(await line.rows(talk.session_id)) == stored, "killed too late"
     finally:
-        line.wire.mend()
+        await line.restore_wire()
     await line.start_worker()
     await talk.until_another_agent(after=attempt)
     await talk.exchange(QUESTIONS[0])
@@ -503,9 +525,115 @@ async def test_redis_is_away_when_the_call_ends(
     try:
         await until(_is_over(short_talk), what="the job's process is gone")
     finally:
-        line.wire.mend()
+        await line.restore_wire()
     await short_talk.reckon_at_the_end(transcript_board, "Redis cut off when the call ends")
     await no_spool_is_left(line)
+
+
+async def test_the_caller_leaves_while_redis_is_cut_off(
+    line: Line, talk: Talk, transcript_board: TranscriptBoard, full: bool
+) -> None:
+    async with talking(line) as short_talk:
+        await short_talk.exchange(QUESTIONS[0])
+        line.wire.cut()
+        await short_talk.exchange(QUESTIONS[1])
+    try:
+        await until(_has_closed(short_talk), what="the agent has had its last word")
+        if full:
+            # Whatever else is tried for this session, its room is closed some time after its caller.
+            await until(
+                _is_unclosed(short_talk), what="nobody knows how many turns there were", timeout_s=120
+            )
+            transcript = await line.rollcall.transcript(short_talk.session_id)
+            assert (transcript["complete"], transcript["missing"]) == (None, [])
+    finally:
+        await line.restore_wire()
+    await short_talk.reckon_at_the_end(transcript_board, "the caller leaves while Redis is cut off")
+    await no_spool_is_left(line)
+
+
+def _has_closed(talk: Talk) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return talk.jobs[-1].history is not None
+
+    return check
+
+
+def _is_unclosed(talk: Talk) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return bool((await talk.line.rollcall.transcript(talk.session_id))["state"] == "unclosed")
+
+    return check
+
+
+async def test_turns_that_neither_the_disk_nor_redis_took_are_named(
+    line: Line, talk: Talk, transcript_board: TranscriptBoard, full: bool
+) -> None:
+    for is_killed in (True, False) if full else (True,):
+        async with talking(line) as short_talk:
+            await short_talk.exchange(QUESTIONS[0])
+            await short_talk.until_stored()
+            missing = await lose_turns(short_talk, is_killed=is_killed)
+            if is_killed:
+                await short_talk.until_another_agent(after=1)
+                await short_talk.exchange(QUESTIONS[1])
+                await line.rollcall.end(short_talk.session_id)
+        await line.rollcall.until_status(short_talk.session_id, "ended")
+
+        async def counted(talk: Talk = short_talk) -> bool:
+            return bool((await line.rollcall.transcript(talk.session_id))["state"] == "closed")
+
+        await until(counted, what="it is known how many turns there were")
+        transcript = await line.rollcall.transcript(short_talk.session_id)
+        assert transcript["missing"] == missing
+        assert transcript["missing_since"] is not None
+        death = "SIGKILL of the job" if is_killed else "the end of the call"
+        row = Reckoning.of(
+            f"disk full and Redis cut off until {death}",
+            spoken_in(short_talk.jobs),
+            await line.rows(short_talk.session_id),
+            complete=transcript["complete"],
+            expected=False,
+            missing=len(missing),
+        )
+        transcript_board.add(row)
+    await no_spool_is_left(line)
+
+
+async def lose_turns(talk: Talk, *, is_killed: bool) -> list[int]:
+    """Let the last turns of the job be where nothing can survive it; returns their numbers."""
+    line, job = talk.line, talk.jobs[-1]
+    failures, errors = await line.metric("agent_spool_failures_total"), line.log().count("spool_failed")
+    line.wire.cut()
+    try:
+        async with disk_full(line, job.pid):
+            await talk.exchange(LONG_QUESTION)
+            # There may be room for a few short turns.
+            while any(line.on_disk(turn) for turn in spoken_in(talk.jobs)[-2:]):
+                await talk.exchange(QUESTIONS[2])
+            said = spoken_in(talk.jobs)
+            missing = [seq for seq, turn in enumerate(said, start=1) if not line.on_disk(turn)]
+
+            async def told() -> bool:
+                counted = await line.metric("agent_spool_failures_total") >= failures + len(missing)
+                return counted and line.log().count("spool_failed") > errors
+
+            await until(told, what="metric and log tell of the turns that are not on disk")
+            if is_killed:
+                os.kill(job.pid, signal.SIGKILL)
+            else:
+                await line.rollcall.end(talk.session_id)
+            await until(_is_gone(job), what="the job's process is gone")
+    finally:
+        await line.restore_wire()
+    return missing
+
+
+def _is_gone(job: Job) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return not psutil.pid_exists(job.pid)
+
+    return check
 
 
 def _is_over(talk: Talk) -> Callable[[], Awaitable[bool]]:

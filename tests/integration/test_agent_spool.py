@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from cli.process import Process
@@ -138,7 +139,9 @@ async def test_only_what_must_not_be_lost_is_on_disk_and_only_for_its_owner(fold
     job.say("Hello")
     await job.close()
     [file] = folder.iterdir()
-    kinds = [Envelope.model_validate_json(line) for line in file.read_bytes().splitlines()]
+    mark, *lines = file.read_bytes().splitlines()
+    assert mark == b"0000000000", "every turn could be written"
+    kinds = [Envelope.model_validate_json(line) for line in lines]
     assert [kind.data.get("step", "turn") for kind in kinds] == ["entrypoint_started", "turn", "closed"]
     assert file.name.startswith(f"{SESSION}.1.AJ_1.")
     assert [oct(path.stat().st_mode & 0o777) for path in (folder, file)] == ["0o700", "0o600"]
@@ -194,6 +197,7 @@ async def test_what_a_dead_job_left_is_sent_and_counted_until_both_are_in_the_da
 
 
 async def test_a_job_that_closed_in_order_is_forgotten_without_a_word(host: Host) -> None:
+    torn = REGISTRY.get_sample_value("agent_spool_torn_lines_total")
     job = Job(host.folder)
     job.say("one")
     await job.close()
@@ -202,6 +206,7 @@ async def test_a_job_that_closed_in_order_is_forgotten_without_a_word(host: Host
     await publish_counted(host.redis, reports[-1:])
     await host.after()
     assert (host.files(), await counts_sent(host.redis)) == ([], [])
+    assert REGISTRY.get_sample_value("agent_spool_torn_lines_total") == torn
 
 
 async def test_a_closing_report_that_redis_did_not_take_comes_from_the_disk(host: Host) -> None:
@@ -416,11 +421,49 @@ async def test_on_a_full_disk_the_call_goes_on_and_the_failure_is_told_and_count
     [file] = small_disk.glob("*.jsonl")
     whole = file.read_bytes()
     assert whole.endswith(b"\n"), "no half of a turn is left"
-    assert whole.count(b"\n") == 1 + 40 - failed
+    assert whole.count(b"\n") == 2 + 40 - failed
     await job.close()
     host = Host(small_disk, redis)
     await host.after()
     assert [seq for seq, _ in await turns_sent(redis)] == list(range(1, 41 - failed))
+
+
+async def test_the_turns_that_a_full_disk_did_not_take_are_counted_if_the_job_dies(
+    small_disk: Path, redis: Redis
+) -> None:
+    host = Host(small_disk, redis)
+    job = Job(small_disk, failures=host.failures)
+    job.say("one", "two")
+    await host.after()
+    await mark_erased(redis, [SESSION])
+    await host.after()
+    while not host.failures.take():
+        job.say("x" * 4000)
+    last = len(job.said)
+    job.say(*["x" * 4000] * 2)
+    await host.after()
+    await job.die()
+    await host.after()
+    await host.after(DEAD_S)
+    assert max(seq for seq, _ in await turns_sent(redis)) == last - 1
+    assert await counts_sent(redis) == [(Step.SETTLED, last + 2)]
+    # And so it is for the next worker, which blanks the file anew before it sends it.
+    for _ in range(2):
+        host.resender = host.worker()
+        await host.after()
+    assert await counts_sent(redis) == [(Step.SETTLED, last + 2)] * 3
+
+
+async def test_a_spool_of_an_earlier_version_begins_with_its_first_event(host: Host) -> None:
+    job = Job(host.folder)
+    job.say("one", "two")
+    await job.die()
+    [file] = host.files()
+    file.write_bytes(file.read_bytes().partition(b"\n")[2])
+    await host.after()
+    await host.after(DEAD_S)
+    assert await turns_sent(host.redis) == [(1, "one"), (2, "two")]
+    assert await counts_sent(host.redis) == [(Step.SETTLED, 2)]
 
 
 async def test_a_disk_that_was_full_from_the_beginning_is_used_once_it_has_room(

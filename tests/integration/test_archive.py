@@ -11,7 +11,7 @@ from sqlmodel import col
 from services.transcripts.ports import ArchiveUnavailable, Oddities
 from services.transcripts.store import DatabaseArchive
 from shared.runtime.database import Database
-from shared.runtime.tables import TranscriptItemRow
+from shared.runtime.tables import AttemptRow, TranscriptItemRow
 from tests.integration.rows import a_turn, put_session
 from tests.unit.making import T0, FakeClock
 
@@ -140,6 +140,22 @@ async def test_what_does_not_fit_among_the_stored_turns_is_told(
     await archive.store(late)
     assert await archive.oddities(late) == Oddities(conflicts=1, gaps=1)
     assert await archive.oddities([a_turn(other.id, 1), a_turn(other.id, 2)]) == Oddities()
+
+
+async def test_the_numbers_left_free_between_two_attempts_are_no_gap(
+    database: Database, archive: DatabaseArchive
+) -> None:
+    row = await put_session(database)
+    async with database.write() as db:
+        for number, first_seq in ((1, 1), (2, 1003)):
+            db.add(AttemptRow(session_id=row.id, number=number, first_seq=first_seq, started_at=T0))
+    first = [a_turn(row.id, 1), a_turn(row.id, 2)]
+    second = [a_turn(row.id, 1003, attempt=2), a_turn(row.id, 1004, attempt=2)]
+    await archive.store([*first, *second])
+    assert await archive.oddities([*first, *second]) == Oddities()
+    late = [a_turn(row.id, 1003, item_id="late"), a_turn(row.id, 1006, attempt=2)]
+    await archive.store(late)
+    assert await archive.oddities(late) == Oddities(conflicts=1, gaps=2), "it is another attempt's beginning"
 
 
 async def test_the_projects_of_sessions_are_known(database: Database, archive: DatabaseArchive) -> None:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -55,7 +54,9 @@ def spoken_in(jobs: list[Job]) -> list[Turn]:
 
 @dataclass(frozen=True)
 class Reckoning:
-    """One scenario; every difference must be 0."""
+    """One scenario; every difference must be 0. `missing`: turns that the transcript names as missing, where
+    nothing could have saved them.
+    """
 
     scenario: str
     spoken: int
@@ -65,6 +66,7 @@ class Reckoning:
     out_of_order: int
     complete: bool | None
     expected: bool | None
+    missing: int = 0
 
     @classmethod
     def of(
@@ -75,6 +77,7 @@ class Reckoning:
         *,
         complete: bool | None,
         expected: bool | None,
+        missing: int = 0,
     ) -> "Reckoning":
         """Compare; `rows` are item id, text and sequence number, in order."""
         stored = [(item_id, text) for item_id, text, _ in rows]
@@ -89,12 +92,14 @@ class Reckoning:
             out_of_order=sum(a != b for a, b in zip(in_common, stored, strict=False)),
             complete=complete,
             expected=expected,
+            missing=missing,
         )
 
     @property
     def differs(self) -> bool:
         """Whether anything is not as it was spoken."""
-        differences = (self.spoken - self.stored, self.lost, self.twice, self.out_of_order)
+        unsaid = (self.spoken - self.stored - self.missing, self.lost - self.missing)
+        differences = (*unsaid, self.twice, self.out_of_order)
         return any(differences) or self.complete is not self.expected
 
 
@@ -113,12 +118,12 @@ class TranscriptBoard:
         """The table."""
         table = Table(title="Transcripts: turns spoken, by the SDK's own history, against turns stored")
         table.add_column("scenario", overflow="fold")
-        for heading in ("spoken", "stored", "twice", "out of order"):
+        for heading in ("spoken", "stored", "named missing", "twice", "out of order"):
             table.add_column(heading, justify="right")
         table.add_column("complete")
         for row in self.rows:
             style = "bold red" if row.differs else None
-            numbers: tuple[Any, ...] = (row.spoken, row.stored, row.twice, row.out_of_order)
+            numbers = (row.spoken, row.stored, row.missing, row.twice, row.out_of_order)
             complete = "so far" if row.complete is None else str(row.complete).lower()
             table.add_row(row.scenario, *map(str, numbers), complete, style=style)
         console.print(table)

@@ -29,15 +29,20 @@ class Wire:
         """What waited arrives, if both ends are still there."""
         self._whole.set()
 
+    async def drop(self) -> None:
+        """Break every connection off; what waited is lost with it."""
+        dropped = list(self._pumps)
+        for pump in dropped:
+            pump.cancel()
+        await asyncio.gather(*dropped, return_exceptions=True)
+
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
 
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for pump in list(self._pumps):
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await self.drop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
