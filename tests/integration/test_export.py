@@ -17,12 +17,14 @@ TURNS = 1203  # more than are read from the database at once
 @pytest.fixture
 async def session_id(database: Database) -> str:
     row = await put_session(database)
-    await DatabaseArchive(database, now=FakeClock()).store(
+    archive = DatabaseArchive(database, now=FakeClock())
+    await archive.store(
         [
             a_turn(row.id, seq, text=f"Turn {seq} <ü> &", role=[Role.USER, Role.ASSISTANT][seq % 2])
             for seq in range(1, TURNS + 1)
         ]
     )
+    await archive.aclose()
     return row.id
 
 

@@ -126,8 +126,9 @@ async def test_a_registry_that_is_down_raises_and_does_not_say_no_worker(
     own_redis: tuple[str, Process],
 ) -> None:
     url, server = own_redis
-    redis = connect_redis(url, timeout_s=0.2)
-    await write_heartbeat(redis, make_heartbeat())
+    patient, redis = connect_redis(url), connect_redis(url, timeout_s=0.2)
+    await write_heartbeat(patient, make_heartbeat())
+    await patient.aclose()
     server.freeze()
     with pytest.raises(UNREACHABLE):
         await read_fleet(redis)
