@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -27,13 +28,15 @@ log = get_logger(__name__)
 
 # An unreachable collector is told at once, and then about this often.
 TELL_EVERY_S: Final = 60.0
+ADVICE: Final = "see that it runs and takes OTLP over HTTP; OTEL_EXPORTER_OTLP_ENDPOINT names it"
 
 
 class QuietExporter(SpanExporter):
     """Hands spans on. It says seldom that it can't, and leaves out what an exception's message may hold."""
 
-    def __init__(self, inner: SpanExporter, *, content: bool) -> None:
+    def __init__(self, inner: SpanExporter, *, collector: str, content: bool) -> None:
         self._inner = inner
+        self._collector = collector
         self._content = content
         self._lost = 0
         self._told_at = float("-inf")
@@ -49,7 +52,7 @@ class QuietExporter(SpanExporter):
         self._lost += len(spans)
         if time.monotonic() - self._told_at >= TELL_EVERY_S:
             self._told_at = time.monotonic()
-            log.warning("spans_not_sent", lost=self._lost)
+            log.warning("spans_not_sent", lost=self._lost, collector=self._collector, advice=ADVICE)
         return result
 
     def shutdown(self) -> None:
@@ -190,7 +193,10 @@ def make_recorder(
     # What it has to say of a collector that is away, it says for every batch; QuietExporter says it once.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     provider = make_provider(resource=_resource(service), shutdown_on_exit=False)
-    exporter = QuietExporter(OTLPSpanExporter(endpoint=endpoint), content=content)
+    # Without user, password and query, which may be secrets.
+    at = urlsplit(endpoint)
+    collector = f"{at.hostname}:{at.port}{at.path}" if at.port else f"{at.hostname}{at.path}"
+    exporter = QuietExporter(OTLPSpanExporter(endpoint=endpoint), collector=collector, content=content)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Recorder(provider, content=content)
 

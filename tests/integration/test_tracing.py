@@ -283,13 +283,15 @@ async def test_a_collector_that_is_away_harms_nobody_and_is_told_of_once(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")  # it need not try again for 10 s
     with capture_logs() as logged:
-        async with tracing_to(f"http://127.0.0.1:{free_port}"):
+        async with tracing_to(f"http://user:password@127.0.0.1:{free_port}"):
             for _ in range(3):
                 with tracing.span("lost", of=SAMPLED):
                     pass
                 await sent(Traces())
     told = [line for line in logged if line["event"] == "spans_not_sent"]
-    assert [line["log_level"] for line in told] == ["warning"]
+    assert [(line["log_level"], line["collector"]) for line in told] == [
+        ("warning", f"127.0.0.1:{free_port}/v1/traces")
+    ]
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
