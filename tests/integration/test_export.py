@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from services.transcripts.store import DatabaseArchive
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
 from tests.integration.api_client import api_settings, in_process
-from tests.integration.rows import a_turn, put_session
+from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import FakeClock
 
 TURNS = 1203  # more than are read from the database at once
@@ -17,14 +16,11 @@ TURNS = 1203  # more than are read from the database at once
 @pytest.fixture
 async def session_id(database: Database) -> str:
     row = await put_session(database)
-    archive = DatabaseArchive(database, now=FakeClock())
-    await archive.store(
-        [
-            a_turn(row.id, seq, text=f"Turn {seq} <ü> &", role=[Role.USER, Role.ASSISTANT][seq % 2])
-            for seq in range(1, TURNS + 1)
-        ]
-    )
-    await archive.aclose()
+    turns = [
+        a_turn(row.id, seq, text=f"Turn {seq} <ü> &", role=[Role.USER, Role.ASSISTANT][seq % 2])
+        for seq in range(1, TURNS + 1)
+    ]
+    await store_turns(database, turns, now=FakeClock())
     return row.id
 
 

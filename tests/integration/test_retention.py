@@ -12,13 +12,12 @@ from sqlmodel import col
 from services.api import retention
 from services.api.conversation import read_conversation
 from services.api.retention import Housekeeping
-from services.transcripts.store import DatabaseArchive
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
 from shared.runtime.tables import LeaseRow
 from tests.integration.api_client import api_settings
 from tests.integration.background import in_background
-from tests.integration.rows import a_turn, count, get_session, put_session
+from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.making import T0, FakeClock
 
@@ -35,8 +34,7 @@ async def put_call(database: Database, *, age: timedelta | None, turns: int = 3,
     """A call that ended so long before T0, or goes on."""
     over = {} if age is None else {"status": SessionStatus.ENDED, "ended_at": T0 - age}
     session = await put_session(database, **{"status": SessionStatus.ACTIVE, **over, **row})
-    archive = DatabaseArchive(database, now=FakeClock())
-    await archive.store([a_turn(session.id, seq) for seq in range(1, turns + 1)])
+    await store_turns(database, [a_turn(session.id, seq) for seq in range(1, turns + 1)], now=FakeClock())
     return session.id
 
 
