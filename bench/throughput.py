@@ -118,6 +118,7 @@ async def _sides(wish: Wish) -> AsyncIterator[tuple[Side, Side]]:
 
 
 async def measure(side: Side, in_flight: int, span_s: float) -> Load:
+    """Keep so many sessions in flight for so long; raises `BenchFailed` if none was proven."""
     begins = time.monotonic() + WARM_UP_S
     window = Window(begins, begins + span_s)
     one = side.session(window)
@@ -149,6 +150,8 @@ async def _keep(one: One, window: Window) -> None:
 
 
 def our_session(client: Client, window: Window) -> One:
+    """From POST /v1/sessions until the verifier has seen the agent, then DELETE."""
+
     async def one() -> None:
         session_id = (await client.start(agent_name=AGENT_NAME))["session_id"]
         seen = await client.feed.until(session_id, "agent.joined.v1", *FINAL, timeout_s=TIMEOUT_S)
@@ -197,6 +200,7 @@ def _show(results: Results, loads: list[Load], before: dict[str, Usage], after: 
 
 
 def show_loads(loads: list[Load]) -> None:
+    """Print what each process used for a session, a row for each load."""
     names = sorted({name for load in loads for name, used in load.cpu.items() if used >= 0.0005})
     table = Table(title="CPU of each process for one session, in ms", title_justify="left")
     for column in ("", "in flight", "sessions/s", "all", *names):
