@@ -26,6 +26,9 @@ SERVICE_PORTS: Final = {
     "webhooks": 8095,
 }
 
+# Those with an HTTP server of their own.
+_SERVES_HTTP: Final = ("api", "inference")
+
 # How long a service may take over its last work when the stack is stopped.
 STOP_GRACE_S: Final = 4.0
 # The agent ends its running calls first.
@@ -51,6 +54,11 @@ class ServiceContext:
     def api_url(self) -> str | None:
         """Where the API listens; None if this stack has none."""
         return f"http://127.0.0.1:{self.api_port}" if self.api_port else None
+
+
+def port_variable(service: str) -> str:
+    """The variable that tells a service at which port it answers, its metrics too."""
+    return f"{service.upper()}_PORT" if service in _SERVES_HTTP else "PROBE_PORT"
 
 
 def replica_names(service: str, replicas: int) -> list[str]:
@@ -100,14 +108,13 @@ def service_spec(
 
 def _address(service: str, name: str, context: ServiceContext) -> tuple[dict[str, str], Probe]:
     """The variables that say where this replica listens, and the probe that sees it ready."""
-    if service in ("api", "inference"):
+    if service in _SERVES_HTTP:
         first = {"api": context.api_port, "inference": context.inference_port}
         port = first.get(name) or context.ports.take(SERVICE_PORTS[service], what=name)
-        prefix = service.upper()
-        env = {f"{prefix}_HOST": "127.0.0.1", f"{prefix}_PORT": str(port)}
+        env = {f"{service.upper()}_HOST": "127.0.0.1", port_variable(service): str(port)}
         return env, http_ready(f"http://127.0.0.1:{port}/readyz")
     port = context.ports.take(SERVICE_PORTS[service], what=name)
-    env = {"PROBE_HOST": "127.0.0.1", "PROBE_PORT": str(port)}
+    env = {"PROBE_HOST": "127.0.0.1", port_variable(service): str(port)}
     alive = http_ready(f"http://127.0.0.1:{port}/livez")
     if service != "agent":
         return env, alive

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from cli.plan import Plan, StackOptions, plan_stack
 from cli.process import Notify, Process
 from cli.provision.server import ProvisionError, Tell
+from cli.services import port_variable
 from cli.state import STACK_FILE, write_stack_file
 from cli.supervise import Supervisor
 
@@ -81,8 +82,9 @@ class Stack:
         addresses: dict[str, list[str]] = {}
         for process in self.processes():
             variables, service = process.spec.env, process.spec.name.rstrip("-0123456789")
-            own = {"api": "API_PORT", "inference": "INFERENCE_PORT"}.get(service, "PROBE_PORT")
-            if (port := variables.get(own)) and process.spec.command[-1] == f"services.{service}":
+            if (port := variables.get(port_variable(service))) and process.spec.command[
+                -1
+            ] == f"services.{service}":
                 addresses.setdefault(service, []).append(f"127.0.0.1:{port}")
         return addresses
 
