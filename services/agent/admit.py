@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from livekit.agents import AssignmentTimeoutError
 from livekit.agents.job import JobRequest
@@ -42,6 +43,13 @@ def read_order(job: Job) -> DispatchOrder | None:
         return DispatchOrder.from_metadata(job.metadata) or _order_in(job.attributes)
     except ValueError as invalid:
         raise MalformedOrder(str(invalid)) from invalid
+
+
+def log_fields(order: DispatchOrder | None) -> dict[str, Any]:
+    """What is bound to each line logged for a job: nothing if it isn't Rollcall's."""
+    if order is None:
+        return {}
+    return {"session_id": order.session_id, "attempt": order.attempt, **trace_fields(order.traceparent)}
 
 
 def _order_in(attributes: Mapping[str, str]) -> DispatchOrder | None:
@@ -126,10 +134,7 @@ class Admission:
             metrics.job_offered("malformed")
             log.warning("job_rejected", reason="malformed_order", error=str(malformed))
             return
-        if order is None:
-            await self._weigh(request, order, facts)
-            return
-        with bound(session_id=order.session_id, attempt=order.attempt, **trace_fields(order.traceparent)):
+        with bound(**log_fields(order)):
             await self._weigh(request, order, facts)
 
     async def _weigh(self, request: JobRequest, order: DispatchOrder | None, facts: JobFacts) -> None:

@@ -13,7 +13,7 @@ import structlog
 from livekit.agents.job import JobContext, JobProcess
 from redis.asyncio import Redis
 
-from services.agent.admit import read_order
+from services.agent.admit import log_fields, read_order
 from services.agent.converse import Conversation
 from services.agent.diagnose import diagnose
 from services.agent.fence import is_late
@@ -33,7 +33,6 @@ from shared.contracts.keys import METADATA_KEY
 from shared.runtime.config import load_settings
 from shared.runtime.logs import carry_sentence, get_logger
 from shared.runtime.redis import connect_redis
-from shared.runtime.tracing import trace_fields
 
 # The last turns and the final report get this long to reach Redis.
 FLUSH_S = 5.0
@@ -146,10 +145,7 @@ def _wire(ctx: JobContext) -> _Call:
     settings: AgentSettings = ctx.proc.userdata[_SETTINGS]
     order = read_order(ctx.job)
     facts = JobFacts.of_context(ctx)
-    ctx.log_context_fields = {"room": facts.room_name, "job_id": facts.job_id}
-    if order is not None:
-        ctx.log_context_fields |= {"session_id": order.session_id, "attempt": order.attempt}
-        ctx.log_context_fields |= trace_fields(order.traceparent)
+    ctx.log_context_fields = {"room": facts.room_name, "job_id": facts.job_id, **log_fields(order)}
     redis = connect_redis(settings.redis_url)
     beat = JobBeat(redis=redis, order=order)
     beat.start()

@@ -50,29 +50,29 @@ class _JoinedTracer(Tracer):
         self._tracer = tracer
 
     def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
-        joined = _joined(context)
-        begun = self._tracer.start_span(name, joined or context, *args, **kwargs)
-        if joined is not None:
-            begun.set_attributes(_of_order())
+        parent, attributes = _joined(context)
+        begun = self._tracer.start_span(name, parent, *args, **kwargs)
+        begun.set_attributes(attributes)
         return begun
 
     def start_as_current_span(
         self, name: str, context: Context | None = None, *args: Any, **kwargs: Any
     ) -> Any:
-        return self._tracer.start_as_current_span(name, _joined(context) or context, *args, **kwargs)
+        parent, _ = _joined(context)
+        return self._tracer.start_as_current_span(name, parent, *args, **kwargs)
 
 
-def _joined(context: Context | None) -> Context | None:
-    """The parent for a span that has none; None where it has one, or the job is of no traced session."""
+def _joined(context: Context | None) -> tuple[Context | None, dict[str, str | int]]:
+    """The context for a new span, and what it tells of the order, if that is what gives it a parent."""
     if trace.get_current_span(context).get_span_context().is_valid:
-        return None
+        return context, {}
     order = _order()
     if order is None or order.traceparent is None:
-        return None
+        return context, {}
     # Imported late, as all that needs the SDK is: without an endpoint, this is never reached.
     from shared.runtime.tracing_sdk import remote
 
-    return remote(order.traceparent)
+    return remote(order.traceparent), {names.SESSION_ID: order.session_id, names.ATTEMPT: order.attempt}
 
 
 def _order() -> DispatchOrder | None:
@@ -81,8 +81,3 @@ def _order() -> DispatchOrder | None:
         return read_order(job.job) if job is not None else None
     except MalformedOrder:
         return None
-
-
-def _of_order() -> dict[str, str | int]:
-    order = _order()
-    return {names.SESSION_ID: order.session_id, names.ATTEMPT: order.attempt} if order is not None else {}
