@@ -10,11 +10,9 @@ from shared.contracts.models import DESCRIPTOR_PATTERN, Models
 from shared.contracts.settings import (
     AgentNameSettings,
     LiveKitSettings,
-    LogSettings,
-    ProbeSettings,
+    ProcessSettings,
     RedisSettings,
     StoredTextSettings,
-    TracingSettings,
 )
 
 Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
@@ -33,15 +31,7 @@ _INSTRUCTIONS = (
 )
 
 
-class AgentSettings(
-    LiveKitSettings,
-    AgentNameSettings,
-    RedisSettings,
-    StoredTextSettings,
-    LogSettings,
-    ProbeSettings,
-    TracingSettings,
-):
+class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTextSettings, ProcessSettings):
     """The worker's limits, and what an agent uses where its session asks for nothing else."""
 
     livekit_agent_deployment: str = Field("", max_length=64, description="LiveKit's deployment name")

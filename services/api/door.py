@@ -18,10 +18,11 @@ from services.api.bootstrap import services_of
 from services.api.exposure import Auth
 from services.api.problems import TRACE_HEADER, Problem, answer, database_unavailable
 from services.api.settings import ApiSettings
-from services.api.traced import TRACEPARENT_HEADER, note_answer, traced
-from shared.contracts.traceparent import trace_id_of, valid_traceparent
+from services.api.traced import note_answer, traced
+from shared.contracts.traceparent import trace_id_of
 from shared.runtime.database import UNREACHABLE
 from shared.runtime.logs import bound
+from shared.runtime.tracing import begun_here
 
 _BEHIND_THE_DOOR: Final = ("/v1/", "/api/")
 OPERATIONS: Final = frozenset({"/health", "/health/agent", "/metrics"})
@@ -115,5 +116,5 @@ def name_of(request: Request) -> str:
     own = request.headers.get(TRACE_HEADER, "")
     if _REQUEST_ID.fullmatch(own):
         return own
-    context = valid_traceparent(request.headers.get(TRACEPARENT_HEADER))
+    context = begun_here()
     return trace_id_of(context) if context else uuid.uuid4().hex

@@ -6,11 +6,11 @@ from typing import Final
 
 from fastapi import Request
 
-from shared.contracts.traceparent import trace_id_of
+from services.api.problems import TRACE_HEADER
+from shared.contracts.traceparent import TRACEPARENT, trace_id_of
 from shared.runtime import span_names as names
 from shared.runtime.tracing import Kind, arrived, begun_here, failed, is_tracing, note, span
 
-TRACEPARENT_HEADER: Final = "traceparent"
 # What may make a session. Of all other requests there are spans where the client traces them: a session is
 # read much more often than it is made.
 _BEGIN: Final = frozenset({"/v1/sessions", "/v1/token", "/api/v2/sandbox/connection-details"})
@@ -19,7 +19,7 @@ _BEGIN: Final = frozenset({"/v1/sessions", "/v1/token", "/api/v2/sandbox/connect
 @contextmanager
 def traced(request: Request) -> Iterator[str | None]:
     """Yields the request's trace, if this process traces it."""
-    with arrived(request.headers.get(TRACEPARENT_HEADER)):
+    with arrived(request.headers.get(TRACEPARENT)):
         if not is_tracing():
             yield None
             return
@@ -27,7 +27,7 @@ def traced(request: Request) -> Iterator[str | None]:
             names.HTTP_METHOD: request.method,
             names.URL_PATH: request.url.path,
             names.URL_SCHEME: request.url.scheme,
-            names.REQUEST_ID: request.headers.get("x-request-id"),
+            names.REQUEST_ID: request.headers.get(TRACE_HEADER),
         }
         begins = request.method == "POST" and request.url.path in _BEGIN
         with span(request.method, kind=Kind.SERVER, attributes=attributes, begins=begins):

@@ -13,9 +13,7 @@ process: CeleryProcess[Dispatcher] = CeleryProcess(
     app,
     name="dispatcher",
     service=lambda: open_dispatcher(settings),
-    log_settings=settings,
-    probe_settings=settings,
-    tracing_settings=settings,
+    settings=settings,
 )
 
 

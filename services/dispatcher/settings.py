@@ -8,9 +8,7 @@ from shared.contracts.settings import (
     DatabaseSettings,
     GuaranteeSettings,
     LiveKitSettings,
-    LogSettings,
-    ProbeSettings,
-    TracingSettings,
+    ProcessSettings,
 )
 
 
@@ -20,9 +18,7 @@ class DispatcherSettings(
     BrokerSettings,
     DatabaseSettings,
     GuaranteeSettings,
-    LogSettings,
-    ProbeSettings,
-    TracingSettings,
+    ProcessSettings,
 ):
     """Settings of the dispatcher."""
 

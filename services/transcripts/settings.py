@@ -4,17 +4,13 @@ from pydantic import Field
 
 from shared.contracts.settings import (
     DatabaseSettings,
-    LogSettings,
-    ProbeSettings,
+    ProcessSettings,
     RedisSettings,
     StoredTextSettings,
-    TracingSettings,
 )
 
 
-class TranscriptsSettings(
-    RedisSettings, DatabaseSettings, StoredTextSettings, LogSettings, ProbeSettings, TracingSettings
-):
+class TranscriptsSettings(RedisSettings, DatabaseSettings, StoredTextSettings, ProcessSettings):
     """Settings of the transcript consumer."""
 
     turn_max_bytes: int = Field(

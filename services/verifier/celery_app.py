@@ -12,9 +12,7 @@ process: CeleryProcess[Services] = CeleryProcess(
     app,
     name="verifier",
     service=lambda: open_verifier(settings),
-    log_settings=settings,
-    probe_settings=settings,
-    tracing_settings=settings,
+    settings=settings,
 )
 
 

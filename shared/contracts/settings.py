@@ -78,6 +78,10 @@ class TracingSettings(Settings):
         return self.otel_exporter_otlp_traces_endpoint or (f"{base}/v1/traces" if base else None)
 
 
+class ProcessSettings(LogSettings, ProbeSettings, TracingSettings):
+    """What every process of a session's way reads that has no HTTP server of its own."""
+
+
 class LiveKitSettings(Settings):
     """The LiveKit server. The same variables as LiveKit's own tools read."""
 

@@ -4,6 +4,9 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator
 
+# Its name wherever it travels: HTTP's header, a task's, and the attribute of an event.
+TRACEPARENT: Final = "traceparent"
+
 _HEX: Final = frozenset("0123456789abcdef")
 _LENGTHS: Final = (2, 32, 16, 2)
 _SAMPLED: Final = 1

@@ -27,7 +27,8 @@ from shared.contracts.keys import (
     VERIFY_QUEUE,
     VERIFY_TASK,
 )
-from shared.contracts.settings import LogSettings, ProbeSettings, TracingSettings
+from shared.contracts.settings import ProcessSettings
+from shared.contracts.traceparent import TRACEPARENT
 from shared.runtime.background import stop_all
 from shared.runtime.build import tell_build
 from shared.runtime.logs import configure_logs, get_logger
@@ -42,9 +43,6 @@ TASK_QUEUES = {
     VERIFY_TASK: VERIFY_QUEUE,
     CLOSE_TASK: HOUSEKEEPING_QUEUE,
 }
-
-# A header of tasks: where in the session's trace they were asked for.
-TRACEPARENT = "traceparent"
 
 _RETRY_INTERVALS = {"interval_start": 0.2, "interval_step": 0.5, "interval_max": 2}
 
@@ -159,16 +157,12 @@ class CeleryProcess(Generic[T]):
         *,
         name: str,
         service: Callable[[], AbstractAsyncContextManager[T]],
-        log_settings: LogSettings,
-        probe_settings: ProbeSettings,
-        tracing_settings: TracingSettings,
+        settings: ProcessSettings,
     ) -> None:
         self._app = app
         self._name = name
         self._service = service
-        self._log_settings = log_settings
-        self._probe_settings = probe_settings
-        self._tracing_settings = tracing_settings
+        self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="asyncio", daemon=True)
         self._opened: T | None = None
@@ -208,17 +202,17 @@ class CeleryProcess(Generic[T]):
                 raise
 
     def _configure_logs(self, **_: Any) -> None:
-        configure_logs(self._log_settings, service=self._name)
+        configure_logs(self._settings, service=self._name)
 
     def _start(self, **_: Any) -> None:
-        configure_tracing(self._tracing_settings, service=self._name)
+        configure_tracing(self._settings, service=self._name)
         self._thread.start()
         self._opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         log.info("celery_worker_started", message="celery worker starting", pid=os.getpid())
 
     async def _open(self) -> T:
         opened = await self._stack.enter_async_context(self._service())
-        runner = await start_probe(self._probe_settings)
+        runner = await start_probe(self._settings)
         if runner is not None:
             self._stack.push_async_callback(runner.cleanup)
         return opened
@@ -251,7 +245,7 @@ class CeleryProcess(Generic[T]):
                 f"--hostname={self._name}-{os.getpid()}@%h",
                 "--without-gossip",
                 "--without-mingle",
-                f"--loglevel={self._log_settings.log_level}",
+                f"--loglevel={self._settings.log_level}",
             ]
         )
 

@@ -6,7 +6,7 @@ each session, whoever ends it.
 
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime import span_names as names
@@ -14,8 +14,6 @@ from shared.runtime.celery import TASK_QUEUES
 from shared.runtime.logs import bound
 from shared.runtime.tables import SessionRow
 from shared.runtime.tracing import Attributes, Kind, record, span, trace_fields
-
-_LEVELS: Final = tuple(Level)
 
 
 def bound_to(row: SessionRow, **more: Any) -> AbstractContextManager[None]:
@@ -40,7 +38,7 @@ def session_over(row: SessionRow, *, at: datetime) -> None:
             names.ATTEMPT: row.attempt,
             names.REVIVALS: row.revivals,
         },
-        events={str(level): getattr(row, f"{level}_at") for level in _LEVELS},
+        events={str(level): getattr(row, f"{level}_at") for level in Level},
         error=row.cause if row.status == SessionStatus.FAILED else None,
     )
 

@@ -10,11 +10,9 @@ from typing import Final
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 
-# Spans. A request is called by its method and route, a call to LiveKit `LiveKit CreateRoom`.
+# Spans. A request is called by its method and route, a call to LiveKit `LiveKit CreateRoom`, a task by its
+# function.
 SESSION: Final = "session"
-DISPATCH: Final = "dispatch_session"
-VERIFY: Final = "verify_session"
-CLOSE: Final = "close_session"
 REPLACE: Final = "replace_agent"
 CANARY: Final = "canary"
 TURN: Final = "turn"
