@@ -9,7 +9,7 @@ pytestmark = pytest.mark.e2e
 
 async def test_delete_while_requested_means_that_nothing_is_ever_dispatched(rollcall: Rollcall) -> None:
     dispatcher = rollcall.stack.process("dispatcher")
-    dispatcher.freeze()
+    await rollcall.freeze("dispatcher")
     try:
         started = await rollcall.start()
         ended = await rollcall.end(started["session_id"])
@@ -46,7 +46,7 @@ async def test_delete_while_dispatching_withdraws_what_the_dispatcher_was_making
 
 async def test_delete_while_dispatched_leaves_no_agent_and_no_room(rollcall: Rollcall) -> None:
     verifier = rollcall.stack.process("verifier")
-    verifier.freeze()
+    await rollcall.freeze("verifier")
     try:
         started = await rollcall.start()
         await rollcall.until_event(started["session_id"], "dispatch.accepted.v1")

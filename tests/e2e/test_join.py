@@ -98,7 +98,7 @@ async def test_a_room_that_exists_already_gets_its_agent_and_its_guests_stay(rol
 
 async def test_a_caller_who_is_quicker_than_the_dispatch_makes_no_second_agent(rollcall: Rollcall) -> None:
     dispatcher = rollcall.stack.process("dispatcher")
-    dispatcher.freeze()
+    await rollcall.freeze("dispatcher")
     try:
         started = await rollcall.start()
         caller = Caller(server_url=started["server_url"], token=started["participant_token"])

@@ -87,7 +87,7 @@ async def test_a_queue_that_is_emptied_costs_no_session(
         foreign_worker(rollcall.stack, agent_name="joiner", log=tmp_path / "worker.log"),
         Redis.from_url(rollcall.stack.redis_url) as redis,
     ):
-        dispatcher.freeze()
+        await rollcall.freeze("dispatcher")
         try:
             started = [await rollcall.start(agent_name="joiner") for _ in range(3)]
 

@@ -50,7 +50,7 @@ async def test_a_room_made_by_a_dispatcher_that_died_for_a_session_that_is_over_
     await gate.held("CreateRoom").arrived.wait()
     assert await rollcall.room_exists(started["room_name"])
     dispatcher = rollcall.stack.process("dispatcher")
-    dispatcher.freeze()
+    await rollcall.freeze("dispatcher")
     await rollcall.end(started["session_id"])
     dispatcher.kill(signal.SIGKILL)
     gate.heal()

@@ -124,9 +124,9 @@ async def test_a_careless_client_whose_token_dispatches_too(rollcall: Rollcall, 
 async def test_a_careless_client_who_is_quicker_than_the_dispatch(
     rollcall: Rollcall, board: Scoreboard
 ) -> None:
-    dispatchers = [rollcall.stack.process(name) for name in ("dispatcher", "dispatcher-2")]
-    for dispatcher in dispatchers:
-        dispatcher.freeze()
+    names = ("dispatcher", "dispatcher-2")
+    dispatchers = [rollcall.stack.process(name) for name in names]
+    await rollcall.freeze(*names)
     try:
         started = await rollcall.start(agent_name="joiner")
         own_token = _token_that_dispatches(rollcall.stack, started["room_name"])

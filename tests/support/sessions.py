@@ -3,12 +3,16 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from livekit import api
 
 from cli.stack import Stack
+from shared.runtime.database import Database
 
 # Far above what anything takes on a loaded machine; no test is about speed.
 PATIENCE_S = 60.0
@@ -84,6 +88,20 @@ class Rollcall:
         found: dict[str, Any] = await until(check, what=f"{event_type} of session {session_id}")
         return found
 
+    async def freeze(self, *services: str) -> None:
+        """Stop services of the stack in their tracks, none of them within a transaction that writes.
+
+        SQLite has one such transaction at a time: frozen in it, a service would lock out all others.
+        """
+        database = Database(self.stack.database_url)
+        try:
+            async with database.write():
+                for process in map(self.stack.process, services):
+                    process.freeze()
+                    await until(partial(_stands_still, process.pid), what=f"{process.spec.name} is frozen")
+        finally:
+            await database.close()
+
     def livekit(self) -> api.LiveKitAPI:
         return api.LiveKitAPI(
             self.stack.livekit_url, self.stack.livekit_api_key, self.stack.livekit_api_secret
@@ -106,3 +124,9 @@ class Rollcall:
             return not await self.room_exists(room_name)
 
         await until(gone, what=f"room {room_name} is closed", timeout_s=timeout_s)
+
+
+async def _stands_still(pid: int) -> bool:
+    group = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    threads = [thread for member in group for thread in Path(f"/proc/{member}/task").glob("*/stat")]
+    return all(thread.read_text().rpartition(") ")[2].startswith("T") for thread in threads)
