@@ -8,7 +8,7 @@ from typing import ParamSpec
 from livekit import rtc
 from livekit.agents import Agent, AgentSession
 from livekit.agents.job import JobContext
-from livekit.agents.llm import AgentHandoff, ChatMessage
+from livekit.agents.llm import AgentConfigUpdate, AgentHandoff, ChatMessage
 from livekit.agents.voice.events import (
     AgentStateChangedEvent,
     CloseEvent,
@@ -106,6 +106,7 @@ class Conversation:
         past = await self._past_turns()
         agent = Agent(instructions=instructions, chat_ctx=as_context(past))
         await session.start(agent, room=self._ctx.room, room_options=self._room_options())
+        self._note_instructions()
         log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
         self._open(session, past)
 
@@ -165,6 +166,7 @@ class Conversation:
     @_guarded
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
         self._note_caller()
+        self._note_instructions()
         if isinstance(event.item, ChatMessage):
             self._turns.message(event.item, caller=self._caller, language=self._language)
         elif isinstance(event.item, AgentHandoff):
@@ -203,6 +205,14 @@ class Conversation:
     @_guarded
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         self.ended(rtc.DisconnectReason.Name(reason).lower())
+
+    def _note_instructions(self) -> None:
+        # The SDK tells of no change of them: it only writes it into the history.
+        if not self._settings.transcript_instructions or (self._order is not None and self._order.canary):
+            return
+        for item in self._session.history.items:
+            if isinstance(item, AgentConfigUpdate):
+                self._turns.instructions(item)
 
     def _note_caller(self) -> None:
         # Asked each time, since a caller that has left is not linked any more.

@@ -61,6 +61,9 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTex
     agent_turn_detection: Literal["vad", "v1-mini"] = "vad"
 
     agent_instructions: str = _INSTRUCTIONS
+    transcript_instructions: bool = Field(
+        False, description="an agent's instructions are a turn of its transcript"
+    )
     agent_greeting: str = "Hello! How can I help you today?"
 
     @property

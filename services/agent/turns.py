@@ -4,7 +4,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from livekit.agents.llm import AgentHandoff, ChatMessage, FunctionCall, FunctionCallOutput
+from livekit.agents.llm import (
+    AgentConfigUpdate,
+    AgentHandoff,
+    ChatMessage,
+    FunctionCall,
+    FunctionCallOutput,
+)
 
 from services.agent.ports import Outbox
 from services.agent.report import SOURCE, JobFacts
@@ -81,6 +87,19 @@ def handoff_fields(item: AgentHandoff) -> dict[str, Any] | None:
     }
 
 
+def instructions_fields(item: AgentConfigUpdate) -> dict[str, Any] | None:
+    """The turn in what the agent is told to be; None for a change of its tools alone."""
+    if not item.instructions:
+        return None
+    return {
+        "item_id": item.id,
+        "kind": "instructions",
+        "role": Role.SYSTEM,
+        "text": item.instructions,
+        "created_at": _time(item.created_at),
+    }
+
+
 def _time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
@@ -131,6 +150,10 @@ class TurnLog:
     def handoff(self, item: AgentHandoff) -> None:
         """Publish that another agent took over."""
         self._publish(handoff_fields(item))
+
+    def instructions(self, item: AgentConfigUpdate) -> None:
+        """Publish what the agent is told to be, from here on."""
+        self._publish(instructions_fields(item))
 
     def _publish(self, fields: dict[str, Any] | None) -> None:
         if self._order is None or fields is None:

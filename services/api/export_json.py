@@ -11,6 +11,7 @@ from shared.runtime.tables import SessionRow
 
 # A call that is never answered doesn't hold back a whole conversation.
 _MOST_HELD_BACK: Final = 200
+_MESSAGES: Final = ("message", "instructions")
 
 
 async def to_jsonl(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
@@ -22,9 +23,9 @@ async def to_jsonl(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[s
 async def to_openai(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
     """`{"messages": […]}` as the chat completions API takes them.
 
-    It wants each tool call answered before anything else is said. So what was said meanwhile comes after
-    the answer; a call without an answer is given an empty one; an answer without a call is left out, as
-    are handoffs.
+    Instructions are its system messages. It wants each tool call answered before anything else is said. So
+    what was said meanwhile comes after the answer; a call without an answer is given an empty one; an
+    answer without a call is left out, as are handoffs.
     """
     yield '{"messages":['
     separator = ""
@@ -40,7 +41,7 @@ async def _messages(turns: AsyncIterator[Turn]) -> AsyncIterator[dict[str, Any]]
     async for turn in turns:
         if turn.kind == "function_call_output":
             answers[_call_id(turn)] = turn.text
-        elif turn.kind in ("function_call", "message"):
+        elif turn.kind in ("function_call", *_MESSAGES):
             held.append(turn)
         while held and (_is_answered(held[0], answers) or len(held) > _MOST_HELD_BACK):
             for message in _spelled_out(held.popleft(), answers):
@@ -55,11 +56,11 @@ def _call_id(turn: Turn) -> str:
 
 
 def _is_answered(turn: Turn, answers: dict[str, str]) -> bool:
-    return turn.kind == "message" or _call_id(turn) in answers
+    return turn.kind in _MESSAGES or _call_id(turn) in answers
 
 
 def _spelled_out(turn: Turn, answers: dict[str, str]) -> list[dict[str, Any]]:
-    if turn.kind == "message":
+    if turn.kind in _MESSAGES:
         return [{"role": turn.role, "content": turn.text}]
     function = {
         "name": str(turn.extra.get("name", "unknown")),

@@ -71,8 +71,9 @@ class Mode(StrEnum):
 
 
 class Role(StrEnum):
-    """Who speaks in a turn."""
+    """Who speaks in a turn; `system` is nobody: what the agent was told to be."""
 
     USER = "user"
     ASSISTANT = "assistant"
     TOOL = "tool"
+    SYSTEM = "system"

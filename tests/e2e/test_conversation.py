@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ from shared.contracts.sessions import Role
 from tests.integration.background import in_background
 from tests.support.event_streams import Stream, following
 from tests.support.sessions import Rollcall, until
+from tests.support.workers import our_worker
 
 pytestmark = pytest.mark.e2e
 
@@ -205,6 +207,28 @@ async def test_the_models_of_a_session_are_its_own_and_a_wrong_one_is_named(roll
         failed = await until(told, what="the session has failed")
     assert failed["failure"]["cause"] == "model_misconfigured"
     assert failed["failure"]["evidence"]["descriptor"] == "cartesia/no-such-voice-model"
+
+
+async def test_instructions_are_the_first_turn_where_they_are_asked_for(
+    rollcall: Rollcall, worker_log: Path
+) -> None:
+    asked_for = {"TRANSCRIPT_INSTRUCTIONS": "true"}
+    async with our_worker(rollcall, agent_name="told", log=worker_log, env=asked_for):
+        started = await rollcall.start(agent_name="told", instructions="Speak of nothing but ships.")
+        path = f"/v1/sessions/{started['session_id']}/transcript"
+
+        async def greeted() -> list[Any] | None:
+            items = (await rollcall.get(path))["items"]
+            return items if any(item["kind"] == "message" for item in items) else None
+
+        async with Caller(server_url=started["server_url"], token=started["participant_token"]):
+            told, *spoken = await until(greeted, what="the greeting is stored")
+        await rollcall.until_status(started["session_id"], "ended")
+    assert (told["seq"], told["role"], told["kind"]) == (1, "system", "instructions")
+    assert told["text"] == "Speak of nothing but ships."
+    assert [item["kind"] for item in spoken] == ["message"]
+    messages = (await rollcall.get(f"{path}?format=openai"))["messages"]
+    assert [message["role"] for message in messages[:2]] == ["system", "assistant"]
 
 
 async def test_the_agent_of_a_canary_says_nothing_of_its_own(rollcall: Rollcall) -> None:

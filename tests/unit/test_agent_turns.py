@@ -3,7 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from livekit.agents.llm import AgentHandoff, ChatMessage, FunctionCall, FunctionCallOutput
+from livekit.agents.llm import (
+    AgentConfigUpdate,
+    AgentHandoff,
+    ChatMessage,
+    FunctionCall,
+    FunctionCallOutput,
+)
 
 from services.agent.turns import TurnLog
 from shared.contracts.dispatching import DispatchOrder
@@ -73,6 +79,16 @@ def test_instructions_and_empty_messages_are_nobodys_turn() -> None:
         log.message(item, caller=None, language=None)
     assert outbox.offered == []
     assert log.count == 0
+
+
+def test_instructions_that_are_asked_for_are_one_turn_and_a_change_of_tools_is_none() -> None:
+    log, outbox = a_log()
+    told = AgentConfigUpdate(instructions="Speak of ships.", tools_added=["sail"], created_at=100.0)
+    for item in (told, AgentConfigUpdate(tools_removed=["sail"]), told):
+        log.instructions(item)
+    [turn] = turns(outbox)
+    assert (turn.kind, turn.role, turn.text) == ("instructions", Role.SYSTEM, "Speak of ships.")
+    assert (turn.item_id, turn.created_at) == (told.id, datetime.fromtimestamp(100, UTC))
 
 
 def test_numbers_go_on_from_the_orders_first_and_an_item_counts_once() -> None:

@@ -38,6 +38,14 @@ async def test_openai_messages_are_the_conversation() -> None:
     ]
 
 
+async def test_instructions_are_openais_system_message() -> None:
+    told = turn(1, kind="instructions", role="system", text="Speak of ships.")
+    assert await messages(told, turn(2, text="Hi")) == [
+        {"role": "system", "content": "Speak of ships."},
+        {"role": "user", "content": "Hi"},
+    ]
+
+
 async def test_openai_messages_hold_calls_of_tools_and_their_answers() -> None:
     assert await messages(call(1, "c1", "look_up", '{"order": 4711}'), output(2, "c1", "sent")) == [
         {
