@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request
 from livekit import api
@@ -29,6 +29,9 @@ from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 from shared.runtime.webhook_secrets import SecretBox
 from shared.runtime.webhook_targets import TargetPolicy
+
+# An export keeps one for as long as its reader takes.
+MOST_DATABASE_CONNECTIONS: Final = 20
 
 
 @dataclass
@@ -66,7 +69,7 @@ def services_of(request: Request) -> Services:
 async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     """Build everything, run the background tasks, and take it all down again."""
     webhook_secrets = SecretBox(settings.webhook_secrets_key)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, pool_size=MOST_DATABASE_CONNECTIONS)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("api", settings.celery_broker_url))

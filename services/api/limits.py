@@ -2,7 +2,7 @@
 
 Requests are counted in Redis, so all replicas count together. A Redis that is away limits nobody: a limit
 protects the purse, and sessions are accepted without Redis. Sessions are counted in the transaction that
-writes the next one, and so exactly.
+writes the next one, one after the other, and so exactly; far below a limit nobody waits for that.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from services.api.problems import Problem
 from services.api.settings import ApiSettings
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.runtime.breaker import Breaker
+from shared.runtime.database import Database
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE
 from shared.runtime.tables import SessionRow
@@ -39,6 +40,8 @@ _WINDOW_S: Final = 60
 _WITH_AN_AGENT: Final = LIVE - {SessionStatus.RESERVED}
 # Nobody knows when a session will end.
 SESSIONS_RETRY_AFTER_S: Final = 10
+# More sessions than all replicas write at the same moment: five have a hundred connections.
+MOST_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -117,25 +120,28 @@ def _too_many(exceeded: _Limit, limits: list[_Limit], wait_s: int) -> Problem:
     return Problem(429, "too_many_requests", detail, headers=headers, retry_after=wait_s)
 
 
+async def may_surely_start(database: Database, asking: Principal, settings: ApiSettings) -> bool:
+    """True if there is room for `MOST_AT_ONCE` more sessions, so that nobody needs to wait for a count."""
+    if not _session_limits(asking, settings):
+        return True
+    if database.is_sqlite:
+        return False  # the exact count is no dearer
+    async with database.read() as db:
+        return all(most - live >= MOST_AT_ONCE for _, most, live in await _count_live(db, asking, settings))
+
+
 async def check_sessions(db: AsyncSession, asking: Principal, settings: ApiSettings) -> None:
     """Raise `Problem` if the project, or the key, has as many live sessions as it may have.
 
     To be called in the transaction that writes one more: until that ends, no other of the project is
-    written.
+    written that needs a count.
     """
-    if asking.key_id is None:
-        return
-    of_key = col(SessionRow.api_key_id) == asking.key_id
-    limits = (("project", settings.max_sessions_project, None), ("key", settings.max_sessions_key, of_key))
-    if not any(most for _, most, _ in limits):
+    if not _session_limits(asking, settings):
         return
     if db.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
         await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{_PREFIX}:{asking.project}"))))
-    for name, most, condition in limits:
-        live = select(func.count()).where(
-            col(SessionRow.project) == asking.project, col(SessionRow.status).in_(_WITH_AN_AGENT)
-        )
-        if most and (await db.scalar(live if condition is None else live.where(condition)) or 0) >= most:
+    for name, most, live in await _count_live(db, asking, settings):
+        if live >= most:
             raise Problem(
                 429,
                 "too_many_sessions",
@@ -143,3 +149,22 @@ async def check_sessions(db: AsyncSession, asking: Principal, settings: ApiSetti
                 headers={"Retry-After": str(SESSIONS_RETRY_AFTER_S)},
                 retry_after=SESSIONS_RETRY_AFTER_S,
             )
+
+
+def _session_limits(asking: Principal, settings: ApiSettings) -> dict[str, int]:
+    if asking.key_id is None:
+        return {}
+    limits = {"project": settings.max_sessions_project, "key": settings.max_sessions_key}
+    return {of: most for of, most in limits.items() if most}
+
+
+async def _count_live(
+    db: AsyncSession, asking: Principal, settings: ApiSettings
+) -> list[tuple[str, int, int]]:
+    """Of each limit: whose it is, how many there may be, and how many there are."""
+    of_key = func.count().filter(col(SessionRow.api_key_id) == asking.key_id)
+    query = select(func.count().label("project"), of_key.label("key")).where(
+        col(SessionRow.project) == asking.project, col(SessionRow.status).in_(_WITH_AN_AGENT)
+    )
+    live = (await db.execute(query)).one()
+    return [(of, most, getattr(live, of)) for of, most in _session_limits(asking, settings).items()]

@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.api.access import Principal
-from services.api.limits import check_sessions
 from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
-from services.api.start import check_agent_name, check_metadata, invalid, new_row
+from services.api.start import check_agent_name, check_metadata, invalid, new_row, write_session
 from services.api.token_schemas import AgentWish, TokenRequest
 from shared.contracts.events import SessionReserved
 from shared.contracts.sessions import Mode, SessionStatus
@@ -22,7 +21,6 @@ from shared.runtime.database import Database
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.session_trace import bound_to
-from shared.runtime.sessions import add_session
 from shared.runtime.tables import SessionRow
 from shared.runtime.tracing import note
 
@@ -75,9 +73,7 @@ async def reserve_session(
         mode=Mode(row.mode),
         expires_at=expires_at(row, settings),
     )
-    async with database.write() as db:
-        await check_sessions(db, asking, settings)
-        await add_session(db, row, event=event)
+    await write_session(row, event, asking=asking, settings=settings, database=database)
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
     with bound_to(row):

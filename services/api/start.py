@@ -11,12 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import Principal
-from services.api.limits import check_sessions
+from services.api.limits import check_sessions, may_surely_start
 from services.api.problems import Problem
 from services.api.rooms import room_of
 from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
-from shared.contracts.events import SessionRequested
+from shared.contracts.events import Event, SessionRequested
 from shared.contracts.identifiers import SessionId, new_id, new_room_name
 from shared.contracts.keys import METADATA_KEY
 from shared.contracts.models import Models
@@ -28,7 +28,7 @@ from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.reservations import RELAY_GRACE
 from shared.runtime.session_trace import bound_to
-from shared.runtime.sessions import add_session
+from shared.runtime.sessions import add_session, insert_session
 from shared.runtime.tables import SessionRow
 from shared.runtime.tracing import begun_here, note
 
@@ -62,11 +62,7 @@ async def start_session(
     row = new_row(wish, asking, settings, now)
     event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=wish.mode)
     try:
-        async with database.write() as db:
-            if first is not None:
-                await first(db, row)
-            await check_sessions(db, asking, settings)
-            await add_session(db, row, event=event)
+        await write_session(row, event, asking=asking, settings=settings, database=database, first=first)
     except IntegrityError as error:
         if not is_unique_violation(error):
             raise
@@ -81,6 +77,29 @@ async def start_session(
             agent_name=row.agent_name,
         )
     return row
+
+
+async def write_session(
+    row: SessionRow,
+    event: Event,
+    *,
+    asking: Principal,
+    settings: ApiSettings,
+    database: Database,
+    first: First | None = None,
+) -> None:
+    """Write a session with its first event; raises `Problem` if there may be no more of them.
+
+    first: as in `start_session`.
+    """
+    if first is None and await may_surely_start(database, asking, settings):
+        await insert_session(database, row, event=event)
+        return
+    async with database.write() as db:
+        if first is not None:
+            await first(db, row)
+        await check_sessions(db, asking, settings)
+        await add_session(db, row, event=event)
 
 
 def new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: Clock) -> SessionRow:

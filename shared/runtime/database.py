@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,7 @@ class Database:
     """Sessions for reading and for writing. Build it inside the loop that uses it; `close()` it."""
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """`pool_size`: connections at most; opened when they are needed, and then kept."""
         self._engine = _create_engine(url, pool_size)
         self._snapshots = async_sessionmaker(self._engine, expire_on_commit=False)
         # PostgreSQL shows each statement the newest state in a transaction too, so that one would only cost
@@ -101,15 +102,15 @@ class Database:
                 for told in db.info.pop(_AFTER_COMMIT, ()):
                     told()
 
-    async def change(self, statement: Executable) -> int:
+    async def change(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
         """Run one UPDATE, DELETE or INSERT as a transaction of its own; returns how many rows it touched."""
         if self.is_sqlite:
             async with self.write() as db:
-                return await changed(db, statement)
+                return await changed(db, statement, values)
         with _timed("write"):
             # One message, where BEGIN and COMMIT would make three of it.
             async with self._autocommitting.connect() as connection:
-                return (await connection.execute(statement)).rowcount
+                return (await connection.execute(statement, values)).rowcount
 
     async def close(self) -> None:
         """Close every connection."""
@@ -121,9 +122,9 @@ def after_commit(db: AsyncSession, told: Callable[[], None]) -> None:
     db.info.setdefault(_AFTER_COMMIT, []).append(told)
 
 
-async def changed(db: AsyncSession, statement: Executable) -> int:
+async def changed(db: AsyncSession, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
     """Run an UPDATE, DELETE or INSERT and return how many rows it touched."""
-    result = cast("CursorResult[Any]", await db.execute(statement))
+    result = cast("CursorResult[Any]", await db.execute(statement, values))
     return result.rowcount
 
 
@@ -145,7 +146,7 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
         engine = create_async_engine(
             parsed,
             pool_size=pool_size,
-            max_overflow=pool_size,
+            max_overflow=0,  # to open a connection costs more than what is done with it
             pool_timeout=5,
             hide_parameters=True,  # an error is logged, and what people said is none of the log's business
         )

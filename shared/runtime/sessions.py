@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, insert, inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
@@ -16,7 +16,7 @@ from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Event, SessionFailed
 from shared.contracts.identifiers import new_id
 from shared.contracts.sessions import TERMINAL, SessionStatus, check_transition
-from shared.runtime.database import after_commit
+from shared.runtime.database import Database, after_commit
 from shared.runtime.session_metrics import session_moved, session_requested
 from shared.runtime.session_trace import session_over
 from shared.runtime.tables import EventRow, SessionRow
@@ -25,12 +25,22 @@ from shared.runtime.tracing import here
 
 async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
     """Insert a new session together with its first event."""
-    row.last_sequence = 1
+    first = _begin(row, event)
     db.add(row)
     await db.flush()  # the event refers to it
-    db.add(_event_row(row.id, 1, event, row.requested_at, traceparent=row.traceparent))
-    if row.status == SessionStatus.REQUESTED:
-        after_commit(db, partial(session_requested, row))
+    db.add(first)
+    after_commit(db, partial(_session_added, row))
+
+
+async def insert_session(database: Database, row: SessionRow, *, event: Event) -> None:
+    """The same as a transaction of its own: on PostgreSQL one statement, which costs half as much."""
+    if database.is_sqlite:
+        async with database.write() as db:
+            await add_session(db, row, event=event)
+    else:
+        first = _begin(row, event)
+        await database.change(_INSERT_BOTH, _values(row) | _values(first))
+        _session_added(row)
 
 
 async def advance(
@@ -108,6 +118,16 @@ async def record(db: AsyncSession, session_id: str, event: Event, *, now: dateti
         db.add(_event_row(session_id, sequence, event, now, traceparent=traceparent))
 
 
+def _begin(row: SessionRow, event: Event) -> EventRow:
+    row.last_sequence = 1
+    return _event_row(row.id, 1, event, row.requested_at, traceparent=row.traceparent)
+
+
+def _session_added(row: SessionRow) -> None:
+    if row.status == SessionStatus.REQUESTED:
+        session_requested(row)
+
+
 async def _compare_and_set(db: AsyncSession, row: SessionRow, **changes: Any) -> int | None:
     """Return the last event's sequence number if the row still had the version that was read."""
     changes["version"] = row.version + 1
@@ -139,3 +159,24 @@ def _event_row(
         occurred_at=now,
         traceparent=here(traceparent),
     )
+
+
+def _bound(table: Any) -> dict[str, Any]:
+    """What stands for each column in a statement that has rows of several tables."""
+    return {column.name: bindparam(_name_of(column), type_=column.type) for column in table.columns}
+
+
+def _values(row: SessionRow | EventRow) -> dict[str, Any]:
+    attributes = inspect(type(row)).column_attrs
+    return {_name_of(attribute.columns[0]): getattr(row, attribute.key) for attribute in attributes}
+
+
+def _name_of(column: Any) -> str:
+    return f"{column.table.name}__{column.name}"
+
+
+_SESSIONS: Any = inspect(SessionRow).local_table
+_EVENTS: Any = inspect(EventRow).local_table
+_INSERT_BOTH = (
+    insert(_EVENTS).values(_bound(_EVENTS)).add_cte(insert(_SESSIONS).values(_bound(_SESSIONS)).cte("new"))
+)

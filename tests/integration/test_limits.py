@@ -1,6 +1,7 @@
 """Limits of keys and projects: requests in a minute, sessions at the same time, the length of a body."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from cli.process import Process
 from services.api.access import Scope
 from services.api.key_format import Kind
+from services.api.limits import MOST_AT_ONCE
 from shared.runtime.database import Database
 from tests.integration.api_client import api_settings, in_process
 from tests.support.keys import ORIGIN, put_key
@@ -110,6 +112,17 @@ async def test_as_many_sessions_as_are_allowed_live_at_once_and_not_one_more(
         ended = accepted[0].json()["session_id"]
         await client.delete(f"/v1/sessions/{ended}", headers=headers)
         assert (await start(headers)).status_code == 202
+
+
+async def test_whoever_starts_far_below_the_limit_does_not_get_past_it(
+    database_url: str, redis_url: str, database: Database
+) -> None:
+    headers = await put_key(database, Scope.SESSIONS_WRITE)
+    most = MOST_AT_ONCE + 20
+    async with api(database_url, redis_url, max_sessions_key=most) as client:
+        starts = [client.post("/v1/sessions", json={}, headers=headers) for _ in range(most + 20)]
+        answers = await asyncio.gather(*starts)
+    assert Counter(answer.status_code for answer in answers) == {202: most, 429: 20}
 
 
 async def test_a_body_that_is_too_long_is_refused_with_or_without_saying_so(

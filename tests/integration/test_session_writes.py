@@ -21,10 +21,10 @@ from shared.contracts.events import (
 )
 from shared.contracts.sessions import InvalidTransition, SessionStatus
 from shared.runtime.database import Database, is_unique_violation
-from shared.runtime.sessions import advance, claim, fail, record
+from shared.runtime.sessions import add_session, advance, claim, fail, insert_session, record
 from shared.runtime.tables import SessionRow
-from tests.integration.rows import event_types, get_events, get_session, put_session
-from tests.unit.making import T0
+from tests.integration.rows import REQUESTED, event_types, get_events, get_session, put_session
+from tests.unit.making import T0, make_session
 
 S = SessionStatus
 STARTED = DispatchStarted(attempt=1, max_attempts=3)
@@ -46,6 +46,37 @@ async def test_a_transition_writes_the_row_and_its_event_together(database: Data
     assert (first.sequence, second.sequence) == (1, 2)
     assert (second.type, second.data) == ("dispatch.started.v1", {"attempt": 1, "max_attempts": 3})
     assert second.published_at is None
+
+
+async def test_a_session_is_the_same_whichever_way_it_was_written(database: Database) -> None:
+    told = {"project": "ours", "client_metadata": {"a": [1]}, "next_check_at": T0, "traceparent": "00-a-b-01"}
+    within, alone = (make_session(**told) for _ in range(2))
+    async with database.write() as db:
+        await add_session(db, within, event=REQUESTED)
+    await insert_session(database, alone, event=REQUESTED)
+    assert await as_stored(database, alone) == await as_stored(database, within)
+
+
+async def as_stored(database: Database, row: SessionRow) -> list[dict[str, Any]]:
+    """The rows as the database has them, not as we read them, but for what tells one from another."""
+    async with database.read() as db:
+        about = {"id": row.id}
+        [session] = (await db.execute(text("SELECT * FROM session WHERE id = :id"), about)).mappings()
+        [event] = (
+            await db.execute(text("SELECT * FROM session_event WHERE session_id = :id"), about)
+        ).mappings()
+    own = {"id", "room_name", "session_id"}
+    return [{name: found[name] for name in found if name not in own} for found in (session, event)]
+
+
+async def test_a_session_whose_room_is_taken_leaves_no_trace(database: Database) -> None:
+    first, second = (make_session(room_name="lobby") for _ in range(2))
+    await insert_session(database, first, event=REQUESTED)
+    with pytest.raises(IntegrityError) as refused:
+        await insert_session(database, second, event=REQUESTED)
+    assert is_unique_violation(refused.value)
+    assert await event_types(database, first.id) == ["session.requested.v1"]
+    assert await event_types(database, second.id) == []
 
 
 async def test_the_winners_copy_is_brought_up_to_date(database: Database) -> None:
