@@ -18,6 +18,7 @@ from services.api.routes import router
 from services.api.settings import ApiSettings
 from shared.runtime.build import rollcall_version, tell_build
 from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
+from shared.runtime.garbage import spare_collections
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.tracing import configure_tracing
 
@@ -74,6 +75,7 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=3,
     )
+    spare_collections()
     listening = config.bind_socket()
     give_up_unread(listening)
     server = uvicorn.Server(config)

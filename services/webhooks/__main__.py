@@ -6,6 +6,7 @@ import signal
 from services.webhooks.bootstrap import open_webhooks
 from services.webhooks.settings import WebhooksSettings
 from shared.runtime.config import load_settings
+from shared.runtime.garbage import spare_collections
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
 
@@ -29,6 +30,7 @@ def main() -> None:
     """Send webhooks until told to stop."""
     settings = load_settings(WebhooksSettings)
     configure_logs(settings, service="webhooks")
+    spare_collections()
     asyncio.run(_run(settings))
 
 

@@ -31,6 +31,7 @@ from shared.contracts.settings import ProcessSettings
 from shared.contracts.traceparent import TRACEPARENT
 from shared.runtime.background import stop_all
 from shared.runtime.build import tell_build
+from shared.runtime.garbage import spare_collections
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.task_metrics import ENQUEUED_AT, TaskMeter
@@ -208,6 +209,7 @@ class CeleryProcess(Generic[T]):
         configure_tracing(self._settings, service=self._name)
         self._thread.start()
         self._opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        spare_collections()
         log.info("celery_worker_started", message="celery worker starting", pid=os.getpid())
 
     async def _open(self) -> T:
