@@ -25,7 +25,6 @@ from services.api.problems import Problem
 from services.api.settings import ApiSettings
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.runtime.breaker import Breaker
-from shared.runtime.database import Database
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE
 from shared.runtime.tables import SessionRow
@@ -40,7 +39,7 @@ _WINDOW_S: Final = 60
 _WITH_AN_AGENT: Final = LIVE - {SessionStatus.RESERVED}
 # Nobody knows when a session will end.
 SESSIONS_RETRY_AFTER_S: Final = 10
-# More sessions than all replicas write at the same moment: five have a hundred connections.
+# As many sessions as five replicas have connections to write them with.
 MOST_AT_ONCE: Final = 100
 
 
@@ -120,14 +119,14 @@ def _too_many(exceeded: _Limit, limits: list[_Limit], wait_s: int) -> Problem:
     return Problem(429, "too_many_requests", detail, headers=headers, retry_after=wait_s)
 
 
-async def may_surely_start(database: Database, asking: Principal, settings: ApiSettings) -> bool:
-    """True if there is room for `MOST_AT_ONCE` more sessions, so that nobody needs to wait for a count."""
+async def may_surely_start(db: AsyncSession, asking: Principal, settings: ApiSettings) -> bool:
+    """True if there is room for one more session, and for all that are written at the same moment.
+
+    To be called on the connection that writes it then: there are few of those.
+    """
     if not _session_limits(asking, settings):
         return True
-    if database.is_sqlite:
-        return False  # the exact count is no dearer
-    async with database.read() as db:
-        return all(most - live >= MOST_AT_ONCE for _, most, live in await _count_live(db, asking, settings))
+    return all(most - live >= MOST_AT_ONCE for _, most, live in await _count_live(db, asking, settings))
 
 
 async def check_sessions(db: AsyncSession, asking: Principal, settings: ApiSettings) -> None:

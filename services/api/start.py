@@ -92,9 +92,11 @@ async def write_session(
 
     first: as in `start_session`.
     """
-    if first is None and await may_surely_start(database, asking, settings):
-        await insert_session(database, row, event=event)
-        return
+    if first is None and not database.is_sqlite:
+        async with database.autocommit() as db:
+            if await may_surely_start(db, asking, settings):
+                await insert_session(db, row, event=event)
+                return
     async with database.write() as db:
         if first is not None:
             await first(db, row)

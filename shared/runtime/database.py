@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -102,15 +102,22 @@ class Database:
                 for told in db.info.pop(_AFTER_COMMIT, ()):
                     told()
 
-    async def change(self, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncSession]:
+        """A session, on PostgreSQL, each statement of which is a transaction of its own."""
+        with _timed("write"):
+            async with self._readers() as db:
+                yield db
+
+    async def change(self, statement: Executable) -> int:
         """Run one UPDATE, DELETE or INSERT as a transaction of its own; returns how many rows it touched."""
         if self.is_sqlite:
             async with self.write() as db:
-                return await changed(db, statement, values)
+                return await changed(db, statement)
         with _timed("write"):
             # One message, where BEGIN and COMMIT would make three of it.
             async with self._autocommitting.connect() as connection:
-                return (await connection.execute(statement, values)).rowcount
+                return (await connection.execute(statement)).rowcount
 
     async def close(self) -> None:
         """Close every connection."""
@@ -122,9 +129,9 @@ def after_commit(db: AsyncSession, told: Callable[[], None]) -> None:
     db.info.setdefault(_AFTER_COMMIT, []).append(told)
 
 
-async def changed(db: AsyncSession, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+async def changed(db: AsyncSession, statement: Executable) -> int:
     """Run an UPDATE, DELETE or INSERT and return how many rows it touched."""
-    result = cast("CursorResult[Any]", await db.execute(statement, values))
+    result = cast("CursorResult[Any]", await db.execute(statement))
     return result.rowcount
 
 

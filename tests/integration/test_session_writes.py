@@ -48,12 +48,14 @@ async def test_a_transition_writes_the_row_and_its_event_together(database: Data
     assert second.published_at is None
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_a_session_is_the_same_whichever_way_it_was_written(database: Database) -> None:
     told = {"project": "ours", "client_metadata": {"a": [1]}, "next_check_at": T0, "traceparent": "00-a-b-01"}
     within, alone = (make_session(**told) for _ in range(2))
     async with database.write() as db:
         await add_session(db, within, event=REQUESTED)
-    await insert_session(database, alone, event=REQUESTED)
+    async with database.autocommit() as db:
+        await insert_session(db, alone, event=REQUESTED)
     assert await as_stored(database, alone) == await as_stored(database, within)
 
 
@@ -69,11 +71,14 @@ async def as_stored(database: Database, row: SessionRow) -> list[dict[str, Any]]
     return [{name: found[name] for name in found if name not in own} for found in (session, event)]
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_a_session_whose_room_is_taken_leaves_no_trace(database: Database) -> None:
     first, second = (make_session(room_name="lobby") for _ in range(2))
-    await insert_session(database, first, event=REQUESTED)
+    async with database.autocommit() as db:
+        await insert_session(db, first, event=REQUESTED)
     with pytest.raises(IntegrityError) as refused:
-        await insert_session(database, second, event=REQUESTED)
+        async with database.autocommit() as db:
+            await insert_session(db, second, event=REQUESTED)
     assert is_unique_violation(refused.value)
     assert await event_types(database, first.id) == ["session.requested.v1"]
     assert await event_types(database, second.id) == []
