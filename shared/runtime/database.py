@@ -56,7 +56,7 @@ class Database:
     """Sessions for reading and for writing. Build it inside the loop that uses it; `close()` it."""
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """`pool_size`: connections at most; opened when they are needed, and then kept."""
+        """`pool_size`: connections at most, on PostgreSQL; opened when they are needed, and then kept."""
         self._engine = _create_engine(url, pool_size)
         self._snapshots = async_sessionmaker(self._engine, expire_on_commit=False)
         # PostgreSQL shows each statement the newest state in a transaction too, so that one would only cost
