@@ -39,7 +39,8 @@ said | live: [transcripts.md](transcripts.md#live) |
 - A type ends in its version. A new shape gets a new type; a later minor version may add keys, so ignore \
 those that you don't know.
 - `id` is unique, and the same whenever the event is sent again. `sequence` counts the events of a session \
-from 1: it tells the order, and what was seen already.
+from 1: it tells the order, and what was seen already. What an agent tells late is an event after its \
+session's end.
 - `severity` is `info`, `warning` or `critical`. Only a session that is given up is critical.
 - `subject` is `session/` and the session's id.
 - `traceparent` is the event's place in its session's trace, where that is traced ([tracing.md](tracing.md)).

@@ -9,6 +9,7 @@ from tests.support.sessions import TERMINAL, Rollcall, until
 
 # LiveKit's client SDKs give up after this long.
 CALLERS_PATIENCE_S = 20.0
+_ENDS = {f"session.{end}.v1" for end in ("failed", "ended", "cancelled", "expired")}
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,19 @@ class Verdict:
     events: list[dict[str, Any]]
 
     @property
+    def end(self) -> dict[str, Any]:
+        """The event with which it was over; what its agent had reported before may come after it."""
+        return next(event for event in reversed(self.events) if event["type"] in _ENDS)
+
+    @property
     def cause(self) -> str | None:
-        """The cause of the last event; what a cancelled session knows of why, too."""
-        return self.events[-1]["data"].get("cause")
+        """The cause of its end; what a cancelled session knows of why, too."""
+        return self.end["data"].get("cause")
 
     @property
     def evidence(self) -> dict[str, Any]:
         """The evidence for it."""
-        return self.events[-1]["data"].get("evidence", {})
+        return self.end["data"].get("evidence", {})
 
     def seconds_to(self, event_type: str, *, since: str = "session.requested.v1") -> float | None:
         """Seconds from the first event of one type to the first of another; None if it never came."""
@@ -65,8 +71,7 @@ def judge(board: Scoreboard, verdict: Verdict, scenario: str, *expected: str, no
     """Write a failed session down; its cause must be true and its critical event in time."""
     seconds = verdict.seconds_to("session.failed.v1")
     board.add(Finding(scenario, expected, verdict.cause, critical_s=seconds, note=note))
-    critical = verdict.events[-1]
-    assert (critical["type"], critical["severity"]) == ("session.failed.v1", "critical"), critical
+    assert (verdict.end["type"], verdict.end["severity"]) == ("session.failed.v1", "critical"), verdict.end
     assert verdict.session["failure"]["advice"]
     if "agent.joined.v1" not in {event["type"] for event in verdict.events}:
         assert seconds is not None
