@@ -4,7 +4,7 @@ A race that is lost is a normal return value (`False`); a forbidden edge raises 
 """
 
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import bindparam, insert, inspect, update
@@ -163,8 +163,12 @@ def _bound(table: Any) -> dict[str, Any]:
 
 
 def _values(row: SessionRow | EventRow) -> dict[str, Any]:
-    attributes = inspect(type(row)).column_attrs
-    return {_name_of(attribute.columns[0]): getattr(row, attribute.key) for attribute in attributes}
+    return {name: getattr(row, attribute) for name, attribute in _names_and_attributes(type(row))}
+
+
+@cache
+def _names_and_attributes(kind: type[SessionRow | EventRow]) -> list[tuple[str, str]]:
+    return [(_name_of(attribute.columns[0]), attribute.key) for attribute in inspect(kind).column_attrs]
 
 
 def _name_of(column: Any) -> str:

@@ -78,7 +78,7 @@ async def test_delete_after_the_end_changes_nothing(rollcall: Rollcall) -> None:
     assert first["status"] in TERMINAL
     again = await rollcall.end(started["session_id"])
     # An agent that was on its way may tell of itself still.
-    assert [again[name] for name in ("status", "end_reason")] == [first["status"], first["end_reason"]]
+    assert {**again, "timings": {}} == {**first, "timings": {}}
     assert again["timings"]["ended_at"] == first["timings"]["ended_at"]
     events = await rollcall.event_types(started["session_id"])
     assert [name for name in events if name.startswith("session.")] == [
