@@ -1,6 +1,7 @@
 """Bring the database's schema up to date: `python -m shared.runtime.migrate`."""
 
 import asyncio
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -56,8 +57,13 @@ async def pending_migration(database: Database) -> str | None:
 
     async with database.engine.connect() as connection:
         revision = await connection.run_sync(current)
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    return None if revision == head else head
+    return None if revision == _head() else _head()
+
+
+@cache
+def _head() -> str | None:
+    """The newest revision; to find it, every migration is imported."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def main() -> None:
