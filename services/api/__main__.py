@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +24,10 @@ from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.tracing import configure_tracing
 
 log = get_logger(__name__)
+
+# Longer than proxies keep a connection that rests (60 s is usual), or one of them sends a request into
+# a connection that is being closed here, and its client is told of a bad gateway.
+KEEP_ALIVE_S: Final = 75
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -74,6 +79,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=3,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     spare_collections()
     listening = config.bind_socket()

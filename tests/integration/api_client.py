@@ -11,7 +11,7 @@ import uvicorn
 from asgi_lifespan import LifespanManager
 from redis.asyncio import Redis
 
-from services.api.__main__ import create_app
+from services.api.__main__ import KEEP_ALIVE_S, create_app
 from services.api.event_stream import give_up_unread
 from services.api.settings import ApiSettings
 from shared.contracts.keys import worker_key
@@ -60,7 +60,11 @@ class _Server(uvicorn.Server):
 async def served(settings: ApiSettings, *, unread_timeout_s: float = 20) -> AsyncIterator[httpx.AsyncClient]:
     """Over real sockets, for what streams."""
     config = uvicorn.Config(
-        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=1
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -1,7 +1,6 @@
 """The API while something it depends on is away: sessions are accepted, and the reports say what is wrong."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
 from shared.runtime.database import Database
+from shared.runtime.redis import connect_redis
 from tests.integration.api_client import api_settings, beat_for_ever, in_process
 from tests.integration.rows import get_session, put_session
 from tests.support.sessions import until
@@ -38,14 +38,15 @@ async def healthy(
 
 
 async def test_with_a_frozen_redis_a_session_is_accepted_without_waiting(
-    database: Database, database_url: str, own_redis: tuple[str, Process]
+    database: Database, database_url: str, own_redis: tuple[str, Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, server = own_redis
+    # Whoever waits for Redis waits longer than this test does.
+    monkeypatch.setitem(connect_redis.__kwdefaults__, "timeout_s", 300.0)
     async with in_process(api_settings(database_url, url)) as client:
         server.freeze()
-        started = time.monotonic()
-        answers = await asyncio.gather(*(client.post("/v1/sessions") for _ in range(5)))
-        assert time.monotonic() - started < 4
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(*(client.post("/v1/sessions") for _ in range(5)))
         assert [answer.status_code for answer in answers] == [202] * 5
         for answer in answers:
             stored = await get_session(database, answer.json()["session_id"])
