@@ -26,13 +26,15 @@ from services.api.settings import ApiSettings
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.runtime.breaker import Breaker
 from shared.runtime.logs import get_logger
+from shared.runtime.redis import CALL_TIMEOUT_S
 from shared.runtime.streams import UNREACHABLE
 from shared.runtime.tables import SessionRow
 
 log = get_logger(__name__)
 
-# A Redis that takes longer is as good as away: the request has waited enough.
-PATIENCE_S: Final = 0.25
+# A Redis that takes longer is as good as away. Not less: a crowd that keeps this process busy must not be
+# taken for that, and get past.
+PATIENCE_S: Final = CALL_TIMEOUT_S
 _PREFIX: Final = "rollcall:limit"
 _WINDOW_S: Final = 60
 # A reservation costs nothing, and most of those that pages make are never used.
