@@ -110,6 +110,12 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[tuple[str, Process]]:
 
 
 @pytest.fixture
+def unhurried_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of Redis take as long as they need: whoever waits for a frozen one waits longer than a test."""
+    monkeypatch.setitem(connect_redis.__kwdefaults__, "timeout_s", 300.0)
+
+
+@pytest.fixture
 async def tasks(redis_url: str) -> AsyncIterator[TaskSender]:
     sender = TaskSender(make_celery("tests", redis_url))
     yield sender

@@ -15,7 +15,6 @@ from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
 from shared.runtime.database import Database
-from shared.runtime.redis import connect_redis
 from tests.integration.api_client import api_settings, beat_for_ever, in_process
 from tests.integration.rows import get_session, put_session
 from tests.support.sessions import until
@@ -38,11 +37,9 @@ async def healthy(
 
 
 async def test_with_a_frozen_redis_a_session_is_accepted_without_waiting(
-    database: Database, database_url: str, own_redis: tuple[str, Process], monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, own_redis: tuple[str, Process], unhurried_redis: None
 ) -> None:
     url, server = own_redis
-    # Whoever waits for Redis waits longer than this test does.
-    monkeypatch.setitem(connect_redis.__kwdefaults__, "timeout_s", 300.0)
     async with in_process(api_settings(database_url, url)) as client:
         server.freeze()
         async with asyncio.timeout(60):

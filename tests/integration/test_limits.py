@@ -15,15 +15,13 @@ from services.api.access import Scope
 from services.api.key_format import Kind
 from services.api.limits import MOST_AT_ONCE
 from shared.runtime.database import Database
-from shared.runtime.redis import connect_redis
 from tests.integration.api_client import api_settings, in_process
 from tests.support.keys import ORIGIN, put_key
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def patience(unhurried_redis: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine answers late, and a request that was not counted is not refused."""
-    monkeypatch.setitem(connect_redis.__kwdefaults__, "timeout_s", 300.0)
     monkeypatch.setattr(limits, "PATIENCE_S", 30.0)
 
 

@@ -9,7 +9,7 @@ from tests.support.sessions import TERMINAL, Rollcall, until
 
 # LiveKit's client SDKs give up after this long.
 CALLERS_PATIENCE_S = 20.0
-_ENDS = {f"session.{end}.v1" for end in ("failed", "ended", "cancelled", "expired")}
+_ENDS = {f"session.{status}.v1" for status in TERMINAL}
 
 
 @dataclass(frozen=True)
