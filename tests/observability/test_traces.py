@@ -15,6 +15,8 @@ OF_AN_AGENT = ["POST /v1/sessions", "dispatch_session", "job_entrypoint"]
 IN_ITS_SESSION = [*OF_AN_AGENT, "agent_session"]
 # The last spans of a session, each of another process; spans are sent every five seconds.
 LAST = {"session", "close_session", "job_entrypoint", "agent_session"}
+# The SDK calls half a second in which its event loop didn't turn an error: here it tells of a busy machine.
+STALL = "event_loop_blocked"
 
 
 async def spans_of(observed: Observed, session_id: str, last: set[str]) -> list[ReceivedSpan]:
@@ -62,7 +64,7 @@ async def test_a_conversation_is_one_trace_from_the_request_to_the_row(observed:
     assert services == {"api", "dispatcher", "verifier", "agent", "transcripts"}
     stored = [span for span in spans if span.name == "store_turn"]
     assert {span.attributes["rollcall.turn.seq"] for span in stored} == {item["seq"] for item in turns}
-    assert not [span for span in spans if span.is_error]
+    assert not [span for span in spans if span.is_error and span.name != STALL]
 
 
 async def test_the_spans_say_what_became_of_the_session(observed: Observed) -> None:
