@@ -22,6 +22,7 @@ from livekit.agents.voice.room_io import RoomOptions, TextOutputOptions
 from redis.asyncio import Redis
 
 from services.agent.captions import Captions
+from services.agent.chat import Chat
 from services.agent.diagnose import diagnose_event
 from services.agent.models import build_session, choose
 from services.agent.recall import as_context, awaits_reply, recall
@@ -81,6 +82,7 @@ class Conversation:
         self._end: str | None = None
         shown = order is not None and not order.canary and settings.captions_allowed
         self._captions = Captions(order=order, redis=redis) if order is not None and shown else None
+        self._chat = Chat(ctx.room)
 
     @property
     def end(self) -> str:
@@ -90,6 +92,11 @@ class Conversation:
     def ended(self, reason: str) -> None:
         """Remember why the conversation ends; what follows from it does not count."""
         self._end = self._end or reason
+
+    def open(self) -> None:
+        """Keep what is written to the agent from now on; it is answered after `start`."""
+        self._chat.open()
+        self._ctx.add_shutdown_callback(self._chat.aclose)
 
     async def start(self) -> None:
         """Start to listen, and greet or go on. Returns while the conversation goes on.
@@ -108,14 +115,16 @@ class Conversation:
         await session.start(agent, room=self._ctx.room, room_options=self._room_options())
         self._note_instructions()
         log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
-        self._open(session, past)
+        self._begin(session, past)
+        self._chat.start(session)
 
     def _room_options(self) -> RoomOptions:
         if self._captions is None:
-            return RoomOptions()
+            return RoomOptions(text_input=False)  # see chat
         self._captions.start()
         self._ctx.add_shutdown_callback(self._captions.aclose)
-        return RoomOptions(text_output=TextOutputOptions(next_in_chain=self._captions.spoken))
+        spoken = TextOutputOptions(next_in_chain=self._captions.spoken)
+        return RoomOptions(text_input=False, text_output=spoken)
 
     async def _past_turns(self) -> list[PastTurn]:
         if self._order is None or not self._order.takes_over:
@@ -125,7 +134,7 @@ class Conversation:
         log.info("conversation_taken_over", turns=len(past))
         return past
 
-    def _open(self, session: AgentSession[None], past: list[PastTurn]) -> None:
+    def _begin(self, session: AgentSession[None], past: list[PastTurn]) -> None:
         """Say the first word, where it is the agent's."""
         if self._order is not None and self._order.canary:
             return  # nobody listens

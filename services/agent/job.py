@@ -115,6 +115,7 @@ async def _is_late(call: _Call) -> bool:
 
 async def _join(ctx: JobContext, call: _Call) -> None:
     started = time.perf_counter()
+    call.conversation.open()
     await ctx.connect()
     agent = ctx.room.local_participant
     call.reporter.step(Step.CONNECTED, participant_identity=agent.identity, participant_sid=agent.sid)

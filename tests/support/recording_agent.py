@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from livekit.agents.llm import (
     FunctionToolCall,
 )
 from livekit.agents.voice.events import ConversationItemAddedEvent, FunctionToolsExecutedEvent
-from livekit.agents.voice.room_io import RoomOptions
 
 from services.agent import bootstrap, converse
 from services.agent.converse import Conversation
@@ -123,7 +123,8 @@ async def run_recorded_job(ctx: JobContext) -> None:
 
     async def start(self: AgentSession[None], agent: Agent, **options: Any) -> Any:
         if is_text:
-            options["room_options"] = RoomOptions(audio_input=False, audio_output=False)
+            ours = options["room_options"]
+            options["room_options"] = replace(ours, audio_input=False, audio_output=False)
         return await _start(self, agent, **options)
 
     Conversation._listen = listen  # type: ignore[method-assign]

@@ -1,0 +1,90 @@
+"""Take what callers write, from the moment the agent joins.
+
+The SDK's own handler drops what is written before the session has started, and by somebody whom the agent
+doesn't see yet. The latter is common: LiveKit passes a text on at once, but tells of a participant who
+publishes no track only every 3 s (`subscriberUpdateInterval` in pkg/rtc/room.go of livekit-server 1.13.5).
+"""
+
+import asyncio
+from typing import Final
+
+from livekit import rtc
+from livekit.agents import AgentSession
+from livekit.agents.types import TOPIC_CHAT
+from livekit.agents.voice.room_io import TextInputEvent, TextInputOptions
+
+from shared.runtime.background import stop_all
+from shared.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+# Three of LiveKit's updates: somebody of whom none tells has left.
+UNSEEN_S: Final = 10.0
+_answer_as_the_sdk_does = TextInputOptions().text_input_cb
+
+
+class Chat:
+    """The texts that are sent to one agent. Each is answered once there is a session and a sender."""
+
+    def __init__(self, room: rtc.Room) -> None:
+        self._room = room
+        self._session: AgentSession[None] | None = None
+        self._started = asyncio.Event()
+        self._texts: set[asyncio.Task[None]] = set()
+        self._in_turn = asyncio.Lock()
+
+    def open(self) -> None:
+        """Keep what is written from now on."""
+        self._room.register_text_stream_handler(TOPIC_CHAT, self._on_text)
+
+    def start(self, session: AgentSession[None]) -> None:
+        """Answer, in this session, what has been written and what will be."""
+        self._session = session
+        self._started.set()
+
+    async def aclose(self) -> None:
+        """Take no more; what is not answered yet is given up."""
+        self._room.unregister_text_stream_handler(TOPIC_CHAT)
+        await stop_all(self._texts)
+
+    def _on_text(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        task = asyncio.create_task(self._take(reader, identity), name="chat")
+        self._texts.add(task)
+        task.add_done_callback(self._texts.discard)
+
+    async def _take(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        try:
+            text = await reader.read_all()
+            await self._started.wait()
+            await self._answer(text, reader.info, identity)
+        except Exception:
+            log.exception("text_failed", participant_identity=identity)
+
+    async def _answer(self, text: str, info: rtc.TextStreamInfo, identity: str) -> None:
+        assert self._session is not None
+        sender = await self._seen(identity)
+        linked = self._session.room_io.linked_participant
+        if sender is None or (linked is not None and linked.identity != identity):
+            log.warning("text_ignored", participant_identity=identity, is_seen=sender is not None)
+            return
+        async with self._in_turn:  # or the answer to the second of two may overtake the first
+            answering = _answer_as_the_sdk_does(self._session, TextInputEvent(text, info, sender))
+            if answering is not None:
+                await answering
+
+    async def _seen(self, identity: str) -> rtc.RemoteParticipant | None:
+        found: asyncio.Future[rtc.RemoteParticipant] = asyncio.get_running_loop().create_future()
+
+        def look() -> None:
+            participant = self._room.remote_participants.get(identity)
+            if participant is not None and not found.done():
+                found.set_result(participant)
+
+        self._room.on("participant_connected", look)
+        look()
+        try:
+            return await asyncio.wait_for(found, UNSEEN_S)
+        except TimeoutError:
+            return None
+        finally:
+            self._room.off("participant_connected", look)

@@ -1,0 +1,29 @@
+"""A conversation in writing: what a caller types is taken from the first moment."""
+
+import pytest
+from livekit.agents.types import TOPIC_CHAT
+
+from tests.support.guests import guest
+from tests.support.sessions import Rollcall, until
+
+pytestmark = pytest.mark.e2e
+
+QUESTIONS = ["What is two plus three?", "What are your opening hours?"]
+
+
+async def test_somebody_who_writes_as_they_join_is_answered(rollcall: Rollcall) -> None:
+    started = await rollcall.start()
+    session_id = started["session_id"]
+    await rollcall.until_event(session_id, "agent.ready.v1")
+
+    async def answered() -> list[str] | None:
+        items = (await rollcall.transcript(session_id))["items"]
+        asked = [item["text"] for item in items if item["role"] == "user"]
+        return asked if QUESTIONS[-1] in asked and items[-1]["role"] == "assistant" else None
+
+    async with guest(started) as room:
+        # A guest publishes nothing: these are with the agent up to 3 s before it sees who sent them.
+        for question in QUESTIONS:
+            await room.local_participant.send_text(question, topic=TOPIC_CHAT)
+        assert await until(answered, what="the last question is answered") == QUESTIONS
+    await rollcall.until_status(session_id, "ended")
