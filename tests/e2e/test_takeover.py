@@ -6,10 +6,12 @@ import signal
 from typing import Any
 
 import pytest
+from livekit.agents.types import TOPIC_CHAT
 
 from cli.caller import Caller
 from shared.runtime.redis import connect_redis
 from shared.runtime.registry import read_fleet
+from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until
 
 pytestmark = pytest.mark.e2e
@@ -91,10 +93,10 @@ async def test_a_question_that_the_killed_agent_left_open_is_answered_by_the_nex
 ) -> None:
     started = await rollcall.start()
     session_id = started["session_id"]
-    async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
-        await rollcall.until_status(session_id, "active")
-        await caller.wait_until_agent_quiet(60)
-        await caller.say("What are your opening hours?")
+    async with guest(started) as room:
+        await stored(rollcall, session_id, "assistant", 1)
+        # In writing, since the answer depends on every word of it.
+        await room.local_participant.send_text("What are your opening hours?", topic=TOPIC_CHAT)
         asked = await stored(rollcall, session_id, "user", 1)
         os.kill(job_process(rollcall, session_id, 1), signal.SIGKILL)
         assert asked[-1]["role"] == "user", "killed too late: the agent has answered"
