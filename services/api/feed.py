@@ -67,7 +67,8 @@ class Feed:
     async def look(self) -> None:
         """Read what is new; raises `Problem`, or what the database raises."""
         async with self._looking:
-            async with self._reading, self._database.read() as db:
+            # Of one state: a turn that is stored meanwhile would make it complete, and not be found.
+            async with self._reading, self._database.snapshot() as db:
                 row = await get_session(db, self.session_id)
                 ids = await self._find_turns(db)
                 if self._looked:

@@ -151,7 +151,7 @@ async def search_turns(
 
 async def _run(database: Database, statement: Select[Any]) -> Sequence[Any]:
     try:
-        async with database.read_in_transaction() as db:
+        async with database.snapshot() as db:
             if not database.is_sqlite:
                 await db.execute(sql(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
             rows: Sequence[Any] = (await db.execute(statement)).all()

@@ -59,7 +59,7 @@ async def transcript(
     """Read the conversation so far, in order, and whether it is complete; or export all of it."""
     database = services_of(request).database
     wanted = wanted_format(format, accept)
-    async with database.read_in_transaction() as db:
+    async with database.snapshot() as db:
         if wanted is Format.JSON:
             return await read_conversation(
                 db, session_id, project=asking.project, limit=limit, after_seq=after_seq, now=utc_now()

@@ -58,12 +58,9 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         """`pool_size`: connections at most, on PostgreSQL; opened when they are needed, and then kept."""
         self._engine = _create_engine(url, pool_size)
-        self._snapshots = async_sessionmaker(self._engine, expire_on_commit=False)
-        # PostgreSQL shows each statement the newest state in a transaction too, so that one would only cost
-        # two more messages.
-        self._autocommitting = (
-            self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        )
+        # A transaction costs PostgreSQL two more messages, and is of use to a snapshot only.
+        self._autocommitting = self._isolated("AUTOCOMMIT")
+        self._snapshots = async_sessionmaker(self._isolated("REPEATABLE READ"), expire_on_commit=False)
         self._readers = async_sessionmaker(self._autocommitting, expire_on_commit=False)
         writers = self._engine.execution_options(**{_WRITE: True})
         self._writers = async_sessionmaker(writers, expire_on_commit=False)
@@ -86,8 +83,11 @@ class Database:
                 yield db
 
     @asynccontextmanager
-    async def read_in_transaction(self) -> AsyncIterator[AsyncSession]:
-        """The same in one transaction: for cursors, and for settings that end with it."""
+    async def snapshot(self) -> AsyncIterator[AsyncSession]:
+        """A session that changes nothing and sees one state, that of its first statement.
+
+        It is one transaction, and what is set with SET LOCAL ends with it.
+        """
         with _timed("read"):
             async with self._snapshots() as db:
                 yield db
@@ -122,6 +122,10 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+    def _isolated(self, level: str) -> AsyncEngine:
+        # What SQLite reads in a transaction is a snapshot always.
+        return self._engine if self.is_sqlite else self._engine.execution_options(isolation_level=level)
 
 
 def after_commit(db: AsyncSession, told: Callable[[], None]) -> None:

@@ -56,7 +56,7 @@ async def test_turns_go_when_their_time_is_over_and_not_before(
     assert await count(database, "transcript_item") == 9
     for session_id, gone in ((old, True), (young, False), (running, False), (other, False)):
         assert ((await get_session(database, session_id)).transcript_erased_at is not None) == gone
-    async with database.read_in_transaction() as db:
+    async with database.snapshot() as db:
         found = await read_conversation(db, old, project="default", limit=10, after_seq=0, now=T0)
     assert (found.items, found.complete, found.missing, found.erased_at) == ([], None, [], T0)
 
@@ -104,6 +104,6 @@ async def test_one_process_keeps_house_and_goes_on_by_itself(
 
     async with in_background(housekeeping(database, redis, clock).run()):
         await eventually(gone)
-    async with database.read_in_transaction() as db:
+    async with database.snapshot() as db:
         leases = (await db.scalars(select(col(LeaseRow.name)))).all()
     assert list(leases) == [retention.LEASE]

@@ -31,7 +31,7 @@ async def read(
     limit: int = 5000,
     after_seq: int = 0,
 ) -> Transcript:
-    async with database.read_in_transaction() as db:
+    async with database.snapshot() as db:
         return await read_conversation(
             db, session_id, project="default", limit=limit, after_seq=after_seq, now=now
         )
