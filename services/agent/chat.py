@@ -11,6 +11,7 @@ from typing import Final
 from livekit import rtc
 from livekit.agents import AgentSession
 from livekit.agents.types import TOPIC_CHAT
+from livekit.agents.utils import wait_for_participant
 from livekit.agents.voice.room_io import TextInputEvent, TextInputOptions
 
 from shared.runtime.background import stop_all
@@ -73,18 +74,7 @@ class Chat:
                 await answering
 
     async def _seen(self, identity: str) -> rtc.RemoteParticipant | None:
-        found: asyncio.Future[rtc.RemoteParticipant] = asyncio.get_running_loop().create_future()
-
-        def look() -> None:
-            participant = self._room.remote_participants.get(identity)
-            if participant is not None and not found.done():
-                found.set_result(participant)
-
-        self._room.on("participant_connected", look)
-        look()
         try:
-            return await asyncio.wait_for(found, UNSEEN_S)
-        except TimeoutError:
+            return await asyncio.wait_for(wait_for_participant(self._room, identity=identity), UNSEEN_S)
+        except (TimeoutError, RuntimeError):  # the latter: the agent itself has left
             return None
-        finally:
-            self._room.off("participant_connected", look)

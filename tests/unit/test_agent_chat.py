@@ -22,6 +22,7 @@ class FakeParticipant:
     """Somebody in the room."""
 
     identity: str
+    state: rtc.ParticipantState.ValueType = rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE
 
 
 class FakeRoom(rtc.EventEmitter[str]):
@@ -38,9 +39,12 @@ class FakeRoom(rtc.EventEmitter[str]):
     def unregister_text_stream_handler(self, topic: str) -> None:
         del self.handlers[topic]
 
+    def isconnected(self) -> bool:
+        return True
+
     def see(self, identity: str) -> None:
         participant = self.remote_participants[identity] = FakeParticipant(identity)
-        self.emit("participant_connected", participant)
+        self.emit("participant_active", participant)
 
     def receive(self, text: str, *, sender: str = CALLER) -> None:
         self.handlers[TOPIC_CHAT](FakeText(text), sender)
@@ -63,6 +67,7 @@ class FakeSession:
 
     linked_participant: FakeParticipant | None = None
     answered: list[str] = field(default_factory=list)
+    is_quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def room_io(self) -> "FakeSession":
@@ -80,12 +85,14 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
         assert cast(Any, event.participant) == FakeParticipant(CALLER)
         if event.text == "fail":
             raise RuntimeError("AgentSession isn't running")
-        # As it is: the first text interrupts the greeting, the second has nothing to wait for.
-        await asyncio.sleep(0.01 if not session.answered else 0)
+        if event.text == "one":  # as it is: the first text interrupts the greeting, the second nothing
+            await session.is_quiet.wait()
         session.answered.append(event.text)
 
     monkeypatch.setattr(chat, "_answer_as_the_sdk_does", answer)
-    return FakeSession()
+    session = FakeSession()
+    session.is_quiet.set()
+    return session
 
 
 @pytest.fixture
@@ -93,6 +100,12 @@ def opened(room: FakeRoom) -> Chat:
     opened = Chat(cast(rtc.Room, room))
     opened.open()
     return opened
+
+
+async def waiting() -> None:
+    """Let each text get as far as it can."""
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 async def settled(opened: Chat) -> None:
@@ -103,12 +116,15 @@ async def settled(opened: Chat) -> None:
 async def test_what_is_written_before_the_session_starts_is_answered_in_order(
     room: FakeRoom, session: FakeSession, opened: Chat
 ) -> None:
+    session.is_quiet.clear()
     room.see(CALLER)
     room.receive("one")
     room.receive("two")
-    await asyncio.sleep(0)
+    await waiting()
     assert session.answered == []
     opened.start(cast(Any, session))
+    await waiting()
+    session.is_quiet.set()
     await settled(opened)
     assert session.answered == ["one", "two"]
 
@@ -116,14 +132,16 @@ async def test_what_is_written_before_the_session_starts_is_answered_in_order(
 async def test_a_text_waits_until_its_sender_is_seen(
     room: FakeRoom, session: FakeSession, opened: Chat
 ) -> None:
+    session.is_quiet.clear()
     opened.start(cast(Any, session))
     room.receive("one")
     room.receive("two")
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await waiting()
     assert session.answered == []
     room.see(STRANGER)
     room.see(CALLER)
+    await waiting()
+    session.is_quiet.set()
     await settled(opened)
     assert session.answered == ["one", "two"]
 
@@ -139,6 +157,18 @@ async def test_a_text_whose_sender_is_never_seen_is_ignored_with_a_word(
     assert session.answered == []
     [line] = logs
     assert (line["event"], line["participant_identity"], line["is_seen"]) == ("text_ignored", CALLER, False)
+
+
+async def test_an_agent_that_leaves_waits_for_nobody(
+    room: FakeRoom, session: FakeSession, opened: Chat
+) -> None:
+    opened.start(cast(Any, session))
+    room.receive("one")
+    await waiting()
+    with capture_logs() as logs:
+        room.emit("connection_state_changed", rtc.ConnectionState.CONN_DISCONNECTED)
+        await settled(opened)
+    assert [(line["event"], line["is_seen"]) for line in logs] == [("text_ignored", False)]
 
 
 async def test_an_agent_that_talks_with_somebody_answers_nobody_else(
