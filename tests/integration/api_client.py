@@ -20,6 +20,7 @@ from shared.runtime.registry import write_heartbeat
 from tests.integration.background import stop
 
 KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
+PROBLEM = "application/problem+json"
 NOWHERE = "ws://127.0.0.1:9"  # the port of the discard service; nothing listens there
 
 
@@ -79,3 +80,20 @@ async def served(settings: ApiSettings, *, unread_timeout_s: float = 20) -> Asyn
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(serving), 10)
             await stop(serving)
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM
+    body: dict[str, Any] = response.json()
+    assert (body["status"], body["code"], body["type"]) == (status, code, f"/problems/{code}")
+    assert body["title"]
+    assert body["detail"]
+    return body
+
+
+async def start(client: httpx.AsyncClient, **wish: Any) -> dict[str, Any]:
+    response = await client.post("/v1/sessions", json=wish)
+    assert response.status_code == 202, response.text
+    body: dict[str, Any] = response.json()
+    return body

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from redis.asyncio import Redis
 from sqlmodel import SQLModel
@@ -15,13 +16,21 @@ from cli.ports import Ports
 from cli.process import Process
 from cli.provision.postgres import PostgresServer
 from cli.servers import RedisServer, plan_redis
+from services.agent.spool import check_spool
+from services.dispatcher.claim import Ledger
+from services.dispatcher.dispatch import Dispatcher
+from services.verifier.line import Line
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 from shared.runtime.celery import TASK_QUEUES, TaskSender, make_celery
 from shared.runtime.database import Database
 from shared.runtime.outbox import Relay
 from shared.runtime.redis import connect_redis
+from tests.integration.api_client import api_settings, in_process
+from tests.integration.dispatching import make_dispatcher
+from tests.integration.spooling import Host
 from tests.integration.verifier_bench import Bench
 from tests.stack_fixtures.databases import DatabaseFactory
+from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import FakeClock
 
 # The streams and queues have fixed names, so these tests keep to a database of their own.
@@ -147,3 +156,45 @@ def queued(redis: Redis) -> Queued:
 @pytest.fixture
 def bench(database: Database, redis: Redis, relay: Relay, clock: FakeClock) -> Bench:
     return Bench(database, redis, relay, clock)
+
+
+@pytest.fixture
+def ledger(database: Database, clock: FakeClock) -> Ledger:
+    return Ledger(database, retry_delay_s=1.0, now=clock)
+
+
+@pytest.fixture
+def rooms() -> FakeRooms:
+    return FakeRooms()
+
+
+@pytest.fixture
+def dispatcher(
+    database: Database, redis: Redis, relay: Relay, rooms: FakeRooms, clock: FakeClock
+) -> Dispatcher:
+    return make_dispatcher(database, redis, relay, rooms, clock)
+
+
+@pytest.fixture
+def line(database: Database, redis: Redis, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock) -> Line:
+    return Line(database=database, redis=redis, tasks=tasks, rooms=rooms, now=clock)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of an agent's spools."""
+    made = tmp_path / "spool"
+    check_spool(made)
+    return made
+
+
+@pytest.fixture
+def host(folder: Path, redis: Redis) -> Host:
+    return Host(folder, redis)
+
+
+@pytest.fixture
+async def client(database_url: str, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The API, with its defaults."""
+    async with in_process(api_settings(database_url, redis_url)) as opened:
+        yield opened

@@ -2,119 +2,26 @@
 
 import asyncio
 import os
-import resource
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import pytest
 from prometheus_client import REGISTRY
-from redis.asyncio import Redis
 
 from cli.process import Process
 from services.agent.report import Reporter
-from services.agent.resend import BACKOFF_MAX_S, DEAD_S, RESEND_S, Resender
-from services.agent.spool import JobSpool, SpooledOutbox, SpoolUnusable, check_spool
+from services.agent.resend import BACKOFF_MAX_S, DEAD_S, RESEND_S
+from services.agent.spool import JobSpool, SpooledOutbox
 from services.agent.tally import Tally
 from services.agent.turns import TurnLog
-from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
-from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
-from shared.runtime.clock import utc_now
+from shared.contracts.events import AgentReported, Envelope, Step
+from shared.contracts.keys import REPORTS_STREAM, TURNS_STREAM
 from shared.runtime.erasure import MARKER_TTL, mark_erased
 from shared.runtime.redis import connect_redis
 from shared.runtime.watermark import publish_counted, publish_stored
+from tests.integration.spooling import Host, Job, counts_sent, sent, turns_sent
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.agent_fakes import FACTS, SESSION, ListedOutbox, an_order
 from tests.unit.test_agent_turns import a_message
-
-ROOT = Path(__file__).parents[2]
-
-
-class Job:
-    """A job with its spool, which says something now and then."""
-
-    def __init__(self, folder: Path, *, failures: Tally | None = None, first_seq: int = 1) -> None:
-        self.outbox = ListedOutbox()
-        self.spool = JobSpool(folder, failures=failures or Tally())
-        both = SpooledOutbox(self.outbox, self.spool)
-        order = an_order(first_seq=first_seq)
-        self.reporter = Reporter(order=order, facts=FACTS, outbox=both)
-        self.turns = TurnLog(order=order, facts=FACTS, outbox=both)
-        self.reporter.step(Step.ENTRYPOINT_STARTED)
-
-    def say(self, *texts: str) -> None:
-        for text in texts:
-            self.turns.message(a_message(text), caller=None, language=None)
-
-    async def close(self) -> None:
-        self.reporter.step(Step.CLOSED, reason="user_initiated", turns=self.turns.count)
-        await self.spool.aclose()
-
-    async def die(self) -> None:
-        """What is left of it is its file, without a lock."""
-        await self.spool.aclose()
-
-    @property
-    def said(self) -> list[TurnFinished]:
-        return [event for event in self.outbox.events if isinstance(event, TurnFinished)]
-
-
-class Host:
-    """A folder, and the worker that looks after it; time passes when the test says so."""
-
-    def __init__(self, folder: Path, redis: Redis) -> None:
-        self.folder = folder
-        self.redis = redis
-        self.time = 1000.0
-        self.later = timedelta()
-        self.failures = Tally()
-        self.resender = self.worker()
-
-    def worker(self) -> Resender:
-        return Resender(
-            self.folder,
-            redis=self.redis,
-            failures=self.failures,
-            now=lambda: utc_now() + self.later,
-            monotonic=lambda: self.time,
-        )
-
-    async def after(self, seconds: float = 0.0) -> bool:
-        self.time += seconds
-        return await self.resender.round(hurry=True)
-
-    def files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.jsonl"))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "spool"
-    check_spool(made)
-    return made
-
-
-@pytest.fixture
-def host(folder: Path, redis: Redis) -> Host:
-    return Host(folder, redis)
-
-
-async def sent(redis: Redis, stream: str) -> list[Any]:
-    entries = await redis.xrange(stream)
-    return [Envelope.model_validate_json(fields[ENVELOPE_FIELD]).event() for _, fields in entries]
-
-
-async def turns_sent(redis: Redis) -> list[tuple[int, str]]:
-    return [(turn.seq, turn.text) for turn in await sent(redis, TURNS_STREAM)]
-
-
-async def counts_sent(redis: Redis) -> list[tuple[Step, int | None]]:
-    return [(report.step, report.turns) for report in await sent(redis, REPORTS_STREAM)]
 
 
 async def test_a_turn_is_on_disk_before_it_is_offered_to_redis(folder: Path) -> None:
@@ -342,156 +249,3 @@ async def test_a_worker_that_stops_sees_off_its_last_jobs_and_does_not_wait_for_
     await finishing
     clock.cancel()
     assert host.files() == []
-
-
-# --- A process of its own, killed, and a disk of its own, full ---------------------------------
-
-_TALK = """
-import asyncio, sys
-from pathlib import Path
-from tests.integration.test_agent_spool import Job
-
-async def main():
-    job = Job(Path(sys.argv[1]))
-    job.say("one", "two")
-    print("said", flush=True)
-    await asyncio.sleep(3600)
-
-asyncio.run(main())
-"""
-
-
-async def test_turns_outlive_a_process_that_is_killed_and_its_lock_does_not(host: Host) -> None:
-    talking = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _TALK, host.folder, cwd=ROOT, stdout=subprocess.PIPE
-    )
-    try:
-        assert talking.stdout is not None
-        assert await talking.stdout.readline() == b"said\n"
-        await host.after()
-        await host.after(DEAD_S + 0.1)
-        assert await counts_sent(host.redis) == [], "it lives"
-    finally:
-        talking.send_signal(signal.SIGKILL)
-        await talking.wait()
-    await host.after()
-    await host.after(DEAD_S)
-    assert await turns_sent(host.redis) == [(1, "one"), (2, "two")]
-    assert await counts_sent(host.redis) == [(Step.SETTLED, 2)]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 64 kB; where none may be mounted, one that refuses files over 64 kB."""
-    made = tmp_path / "disk"
-    made.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", made], capture_output=True, check=False
-    )
-    with ExitStack() as undo:
-        if mounted.returncode == 0:
-            undo.callback(subprocess.run, ["umount", "--lazy", made], check=True)
-        else:
-            undo.enter_context(_files_up_to(65_536))
-        yield made
-
-
-@contextmanager
-def _files_up_to(size: int) -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
-
-
-async def test_on_a_full_disk_the_call_goes_on_and_the_failure_is_told_and_counted(
-    small_disk: Path, redis: Redis
-) -> None:
-    tally = Tally()
-    job = Job(small_disk, failures=tally)
-    for number in range(40):
-        job.say(f"{number} " + "x" * 4000)
-    assert len(job.said) == 40, "every turn was offered to Redis"
-    failed = tally.take()
-    assert 20 < failed < 40
-    [file] = small_disk.glob("*.jsonl")
-    whole = file.read_bytes()
-    assert whole.endswith(b"\n"), "no half of a turn is left"
-    assert whole.count(b"\n") == 2 + 40 - failed
-    await job.close()
-    host = Host(small_disk, redis)
-    await host.after()
-    assert [seq for seq, _ in await turns_sent(redis)] == list(range(1, 41 - failed))
-
-
-async def test_the_turns_that_a_full_disk_did_not_take_are_counted_if_the_job_dies(
-    small_disk: Path, redis: Redis
-) -> None:
-    host = Host(small_disk, redis)
-    job = Job(small_disk, failures=host.failures)
-    job.say("one", "two")
-    await host.after()
-    await mark_erased(redis, [SESSION])
-    await host.after()
-    while not host.failures.take():
-        job.say("x" * 4000)
-    last = len(job.said)
-    job.say(*["x" * 4000] * 2)
-    await host.after()
-    await job.die()
-    await host.after()
-    await host.after(DEAD_S)
-    assert max(seq for seq, _ in await turns_sent(redis)) == last - 1
-    assert await counts_sent(redis) == [(Step.SETTLED, last + 2)]
-    # And so it is for the next worker, which blanks the file anew before it sends it.
-    for _ in range(2):
-        host.resender = host.worker()
-        await host.after()
-    assert await counts_sent(redis) == [(Step.SETTLED, last + 2)] * 3
-
-
-async def test_a_spool_of_an_earlier_version_begins_with_its_first_event(host: Host) -> None:
-    job = Job(host.folder)
-    job.say("one", "two")
-    await job.die()
-    [file] = host.files()
-    file.write_bytes(file.read_bytes().partition(b"\n")[2])
-    await host.after()
-    await host.after(DEAD_S)
-    assert await turns_sent(host.redis) == [(1, "one"), (2, "two")]
-    assert await counts_sent(host.redis) == [(Step.SETTLED, 2)]
-
-
-async def test_a_disk_that_was_full_from_the_beginning_is_used_once_it_has_room(
-    tmp_path: Path, host: Host
-) -> None:
-    host.folder.rmdir()
-    host.folder.write_text("in the way")
-    tally = Tally()
-    job = Job(host.folder, failures=tally)
-    job.say("one")
-    assert tally.take() == 2
-    host.folder.unlink()
-    job.say("two")
-    await job.die()
-    await host.after()
-    assert await turns_sent(host.redis) == [(2, "two")]
-    assert job.spool._failing is False
-
-
-def test_a_folder_that_cannot_be_used_is_named_before_the_first_call(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SpoolUnusable, match=r"AGENT_SPOOL_DIR=.*/file/spool .*none"):
-        check_spool(tmp_path / "file" / "spool")
-
-
-def test_a_full_disk_stops_no_worker(small_disk: Path) -> None:
-    with (small_disk / "filling").open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"\0" * 4096)
-    check_spool(small_disk)
-    assert [path.name for path in small_disk.iterdir()] == ["filling"]

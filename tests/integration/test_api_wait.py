@@ -1,7 +1,7 @@
 """`Prefer: wait=N`: the answer to a start comes when the agent has joined, or won't."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -19,19 +19,12 @@ from shared.runtime.database import Database
 from shared.runtime.hints import give_hint
 from shared.runtime.sessions import advance, fail
 from shared.runtime.tables import SessionRow
-from tests.integration.api_client import api_settings, in_process
 from tests.integration.background import stop
 from tests.integration.rows import get_session
 from tests.support.sessions import until
 
 S = SessionStatus
 Fate = Callable[[Database, SessionRow], Awaitable[None]]
-
-
-@pytest.fixture
-async def client(database_url: str, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with in_process(api_settings(database_url, redis_url)) as client:
-        yield client
 
 
 async def joins(database: Database, row: SessionRow) -> None:

@@ -16,11 +16,6 @@ LONG_AGO = T0 - SETTLED
 
 
 @pytest.fixture
-def rooms() -> FakeRooms:
-    return FakeRooms()
-
-
-@pytest.fixture
 def collector(database: Database, rooms: FakeRooms, clock: FakeClock) -> Collector:
     return Collector(database=database, rooms=rooms, now=clock)
 

@@ -16,11 +16,10 @@ from shared.contracts.keys import DISPATCH_TASK
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.tables import IdempotencyKeyRow
-from tests.integration.api_client import SECRET, api_settings, in_process, served
+from tests.integration.api_client import SECRET, api_settings, assert_problem, in_process, served
 from tests.integration.background import stop
 from tests.integration.conftest import Queued
 from tests.integration.rows import count, get_session
-from tests.integration.test_api import assert_problem
 from tests.integration.test_api_wait import fails, joins
 from tests.support.sessions import until
 

@@ -2,45 +2,29 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from services.dispatcher.claim import CLAIM_LEASE, HISTORY_TURNS, Claim, Ledger
+from services.dispatcher.claim import CLAIM_LEASE, Ledger
 from shared.contracts.causes import Cause
-from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import SessionCancelled
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.sessions import advance
-from shared.runtime.tables import AttemptRow, SessionRow
+from shared.runtime.tables import SessionRow
+from tests.integration.dispatching import take
 from tests.integration.rows import (
-    a_turn,
     event_types,
     get_attempts,
     get_session,
     last_event,
     put_session,
-    store_turns,
 )
 from tests.unit.fake_rooms import refused_key, unreachable
 from tests.unit.making import T0, FakeClock
 
 S = SessionStatus
-
-
-@pytest.fixture
-def ledger(database: Database, clock: FakeClock) -> Ledger:
-    return Ledger(database, retry_delay_s=1.0, now=clock)
-
-
-async def take(ledger: Ledger, row: SessionRow) -> Claim:
-    found = await ledger.find(row.id)
-    assert found is not None
-    claim = await ledger.claim(found.row)
-    assert claim is not None
-    return claim
 
 
 async def cancel(database: Database, session_id: str) -> None:
@@ -370,91 +354,3 @@ async def test_an_attempt_that_met_full_workers_does_not_count(
     assert (claim.order.attempt, claim.row.max_attempts) == (2, most)
     assert (await get_session(database, row.id)).max_attempts == most
     assert (await last_event(database, row.id))["max_attempts"] == most
-
-
-async def test_the_newest_turns_are_handed_over_in_their_order(database: Database, ledger: Ledger) -> None:
-    row, other = await put_session(database), await put_session(database)
-    turns = [a_turn(row.id, seq) for seq in range(HISTORY_TURNS + 5, 0, -1)]
-    await store_turns(database, [*turns, a_turn(other.id)])
-    history = await ledger.history(row.id)
-    assert [turn.item_id for turn in history] == [f"item_{seq}" for seq in range(6, HISTORY_TURNS + 6)]
-
-
-async def test_a_turn_is_handed_over_as_it_was_stored(database: Database, ledger: Ledger) -> None:
-    row = await put_session(database)
-    turn = a_turn(row.id, kind="function_call", role="tool", interrupted=True, extra={"name": "search"})
-    await store_turns(database, [turn])
-    [past] = await ledger.history(row.id)
-    assert past == PastTurn.model_validate(turn.model_dump(include=set(PastTurn.model_fields)))
-
-
-async def test_the_next_agent_counts_on_from_the_turns_that_are_stored(
-    database: Database, ledger: Ledger, clock: FakeClock
-) -> None:
-    row = await put_session(database)
-    claim = await take(ledger, row)
-    assert claim.order.first_seq == 1
-    await store_turns(database, [a_turn(row.id, seq) for seq in (1, 2, 3)], now=clock)
-    await ledger.refused(claim, unreachable())
-    clock.forward(seconds=2)
-    assert (await take(ledger, row)).order.first_seq == 4
-
-
-@pytest.mark.parametrize(
-    ("fields", "first_seq", "takes_over"),
-    [
-        ({}, 4, True),
-        ({"entrypoint_at": T0}, 1004, True),
-        ({"active_at": T0}, 1004, True),
-        ({"active_at": T0, "expected_turns": 3}, 4, True),
-        ({"active_at": T0, "expected_turns": 5}, 6, True),
-    ],
-    ids=["nobody came", "the job ran", "an agent was seen", "all stored", "two on their way"],
-)
-async def test_numbers_are_left_free_for_what_a_dead_agent_may_not_have_sent_yet(
-    database: Database,
-    ledger: Ledger,
-    clock: FakeClock,
-    fields: dict[str, Any],
-    first_seq: int,
-    takes_over: bool,
-) -> None:
-    row = await put_session(database)
-    claim = await take(ledger, row)
-    await store_turns(database, [a_turn(row.id, seq) for seq in (1, 2, 3)], now=clock)
-    await ledger.refused(claim, unreachable())
-    async with database.write() as db:
-        attempt = await db.get_one(AttemptRow, (row.id, 1))
-        for name, value in fields.items():
-            setattr(attempt, name, value)
-    clock.forward(seconds=2)
-    order = (await take(ledger, row)).order
-    assert (order.first_seq, order.takes_over) == (first_seq, takes_over)
-
-
-async def test_an_agent_after_one_that_never_said_anything_greets(
-    database: Database, ledger: Ledger, clock: FakeClock
-) -> None:
-    row = await put_session(database)
-    claim = await take(ledger, row)
-    assert not claim.order.takes_over
-    async with database.write() as db:
-        (await db.get_one(AttemptRow, (row.id, 1))).active_at = T0
-    await ledger.refused(claim, unreachable())
-    clock.forward(seconds=2)
-    order = (await take(ledger, row)).order
-    assert (order.first_seq, order.takes_over) == (1001, False)
-
-
-async def test_the_order_carries_what_the_client_asked_for(database: Database, ledger: Ledger) -> None:
-    row = await put_session(
-        database,
-        mode="realtime",
-        models={"realtime": "openai/gpt-realtime"},
-        instructions="Be brief.",
-        canary=True,
-    )
-    order = (await take(ledger, row)).order
-    assert order.canary
-    assert (order.session_id, str(order.mode), order.instructions) == (row.id, "realtime", "Be brief.")
-    assert order.models.realtime == "openai/gpt-realtime"

@@ -31,16 +31,6 @@ S = SessionStatus
 
 
 @pytest.fixture
-def rooms() -> FakeRooms:
-    return FakeRooms()
-
-
-@pytest.fixture
-def line(database: Database, redis: Redis, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock) -> Line:
-    return Line(database=database, redis=redis, tasks=tasks, rooms=rooms, now=clock)
-
-
-@pytest.fixture
 async def cut_off(
     database: Database, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock, free_port: int
 ) -> AsyncIterator[Line]:

@@ -25,11 +25,6 @@ AGENT = {"identity": "agent-AJ_1", "kind": "AGENT"}
 
 
 @pytest.fixture
-def rooms() -> FakeRooms:
-    return FakeRooms()
-
-
-@pytest.fixture
 def reservations(database: Database, rooms: FakeRooms, relay: Relay, clock: FakeClock) -> Reservations:
     return Reservations(
         database=database, rooms=rooms, relay=relay, join_budget_s=BUDGET_S, holder="me", now=clock

@@ -12,10 +12,9 @@ from services.api.reserve import MAX_PARTICIPANT_BYTES, USABLE_AFTER_ITS_END
 from services.api.start import MAX_METADATA_BYTES
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
-from tests.integration.api_client import NOWHERE, SECRET, api_settings, in_process
+from tests.integration.api_client import NOWHERE, SECRET, api_settings, assert_problem, in_process
 from tests.integration.conftest import Queued
 from tests.integration.rows import count, event_types, get_session, last_event
-from tests.integration.test_api import assert_problem
 from tests.support.sessions import until
 
 PAGE = "https://app.example.com"
