@@ -4,7 +4,7 @@ A webhook is never proof. LiveKit waits for the answer before it sends the room'
 answer goes out as soon as the receipt is committed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
+from shared.runtime.livekit import is_caller
 from shared.runtime.logs import get_logger
 from shared.runtime.reservations import request_reserved
 from shared.runtime.tables import AttemptRow, SessionRow, WebhookReceiptRow
@@ -30,8 +31,6 @@ log = get_logger(__name__)
 
 # What may mean that an active session's agent or caller is gone.
 DEPARTURES = frozenset({"participant_left", "participant_connection_aborted", "room_finished"})
-_AGENTS = frozenset({ParticipantInfo.Kind.AGENT})
-_PEOPLE = frozenset({ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP})
 # What a session that is over should see no more of in its room.
 ARRIVALS = frozenset({"room_started", "participant_joined"})
 _OF_INTEREST = DEPARTURES | ARRIVALS
@@ -81,28 +80,32 @@ async def receive_webhook(
         sessions = [session_id for session_id, _ in live]
         reserved = [session_id for session_id, status in live if status == SessionStatus.RESERVED]
         requested = await _request(db, reserved, event, join_budget_s, now()) if reserved else []
-        if sessions and _is_arrival_of(event, _PEOPLE):
+        if sessions and _is_arrival_of(event, is_caller):
             await _caller_joined(db, sessions, now())
         due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
         if due is not None:
             await db.execute(update(SessionRow).where(due).values(next_check_at=now()))
-        if sessions and _is_arrival_of(event, _AGENTS):
+        if sessions and _is_arrival_of(event, _is_any_agent):
             await _agent_joined(db, sessions, event.participant)
     metrics.webhook_received("accepted")
     # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
-    looks = event.event in DEPARTURES or _is_arrival_of(event, _AGENTS)
+    looks = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
     return Received(to_look_at=sessions if looks else (), requested=requested)
 
 
-def _is_arrival_of(event: WebhookEvent, kinds: Collection[int]) -> bool:
-    return event.event == "participant_joined" and event.participant.kind in kinds
+def _is_arrival_of(event: WebhookEvent, whom: Callable[[ParticipantInfo], bool]) -> bool:
+    return event.event == "participant_joined" and whom(event.participant)
+
+
+def _is_any_agent(participant: ParticipantInfo) -> bool:
+    return participant.kind == ParticipantInfo.Kind.AGENT
 
 
 async def _request(
     db: AsyncSession, reserved: Sequence[str], event: WebhookEvent, join_budget_s: float, now: datetime
 ) -> list[str]:
     """The caller of these reservations is in the room, or on his way: nobody else makes it."""
-    joined = _is_arrival_of(event, _PEOPLE)
+    joined = _is_arrival_of(event, is_caller)
     if not joined and event.event != "room_started":
         return []
     rows = (await db.scalars(select(SessionRow).where(col(SessionRow.id).in_(reserved)))).all()
@@ -155,7 +158,7 @@ def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:
     )
     if event.event in DEPARTURES:
         return active
-    if _is_arrival_of(event, _AGENTS):
+    if _is_arrival_of(event, _is_any_agent):
         return and_(active, col(SessionRow.agent_identity).is_distinct_from(event.participant.identity))
     return None
 

@@ -7,7 +7,7 @@ from livekit.protocol.models import ParticipantInfo, TrackType
 
 from services.verifier.ports import Rooms
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, LIVEKIT_AGENT_STATE_ATTRIBUTE, SESSION_ATTRIBUTE
-from shared.runtime.livekit import is_active, is_agent
+from shared.runtime.livekit import is_active, is_agent, is_caller
 from shared.runtime.tables import SessionRow
 
 
@@ -58,9 +58,7 @@ async def look(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
         connecting=next((agent for agent in ours if not is_active(agent)), None),
         extra=[*extra, *active[1:], *(unbound if active else [])],
         unbound=[] if active else unbound,
-        callers=sum(
-            p.kind in (ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP) for p in participants
-        ),
+        callers=sum(map(is_caller, participants)),
         participants=len(participants),
     )
 

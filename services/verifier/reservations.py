@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from livekit.protocol.models import ParticipantInfo
 from sqlalchemy import literal, select, tuple_
 from sqlmodel import col
 
@@ -21,7 +20,7 @@ from shared.contracts.sessions import SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
-from shared.runtime.livekit import LiveKitError
+from shared.runtime.livekit import LiveKitError, is_caller
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.reservations import is_reserved, request_reserved
@@ -40,7 +39,6 @@ MOST_LOOKS: Final = 20
 # A LiveKit that is away for so long keeps no reservation alive any more.
 UNSEEN_FOR: Final = timedelta(minutes=10)
 NOBODY_JOINED: Final = "nobody joined"
-_PEOPLE: Final = frozenset({ParticipantInfo.Kind.STANDARD, ParticipantInfo.Kind.SIP})
 
 
 class Reservations:
@@ -105,8 +103,7 @@ class Reservations:
     async def _request_joined(self, rows: Sequence[SessionRow]) -> set[str]:
         """Request those in whose room there is somebody; return of which sessions it is not known."""
         for row in rows[:MOST_LOOKS]:
-            people = [p for p in await self._rooms.participants(row.room_name) if p.kind in _PEOPLE]
-            if people:
+            if any(map(is_caller, await self._rooms.participants(row.room_name))):
                 await self._request(row)
         return {row.id for row in rows[MOST_LOOKS:]}
 

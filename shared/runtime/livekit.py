@@ -22,13 +22,14 @@ from shared.contracts.keys import (
     LIVEKIT_AGENT_NAME_ATTRIBUTE,
     LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE,
 )
+from shared.contracts.participants import stands_for_person
 from shared.contracts.settings import LiveKitSettings
 from shared.runtime import span_names as names
 from shared.runtime.breaker import Breaker
 from shared.runtime.livekit_errors import LiveKitError, NotFound, classed, not_asked, unreachable
 from shared.runtime.tracing import Kind, failed, span
 
-__all__ = ["NO_SUCH_ROOM", "LiveKit", "LiveKitError", "NotFound", "is_active", "is_agent"]
+__all__ = ["NO_SUCH_ROOM", "LiveKit", "LiveKitError", "NotFound", "is_active", "is_agent", "is_caller"]
 
 T = TypeVar("T")
 
@@ -258,6 +259,12 @@ def is_agent(participant: models.ParticipantInfo, agent_name: str) -> bool:
         and attributes.get(LIVEKIT_AGENT_NAME_ATTRIBUTE) == agent_name
         and LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE not in attributes
     )
+
+
+def is_caller(participant: models.ParticipantInfo) -> bool:
+    """True for a participant that stands for a person; see `stands_for_person`."""
+    permission = participant.permission
+    return stands_for_person(participant.kind, hidden=permission.hidden, recorder=permission.recorder)
 
 
 def is_active(participant: models.ParticipantInfo) -> bool:
