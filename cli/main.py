@@ -11,6 +11,7 @@ from cli.commands.read import search, transcript, watch
 from cli.commands.sessions import end, session, sessions, start, workers
 from cli.commands.talk import call, canary
 from cli.doctor.command import doctor
+from shared.runtime.output import never_refuse_text
 
 app = typer.Typer(
     help="Rollcall: every LiveKit session gets exactly one agent, or the operator knows why.",
@@ -20,7 +21,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def _quiet() -> None:
+def _prepare() -> None:
+    never_refuse_text()
     # The RTC library logs each connection; what matters is shown by the commands themselves.
     logging.getLogger("livekit").setLevel(logging.ERROR)
 

@@ -15,6 +15,7 @@ from services.api.bootstrap import open_services
 from services.api.cors import allow_origins
 from services.api.event_stream import give_up_unread
 from services.api.exposure import Exposed, decide_auth, warn_if_open
+from services.api.head import AnswerHead
 from services.api.routes import router
 from services.api.settings import ApiSettings
 from shared.runtime.build import rollcall_version, tell_build
@@ -52,6 +53,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     problems.install(app)
     door.install(app, settings, auth)
+    app.add_middleware(AnswerHead)
     allow_origins(app, settings.cors_allowed_origins)  # the last is the first to see a request
     app.include_router(router)
     app.include_router(token_source.router)

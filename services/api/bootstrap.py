@@ -19,6 +19,7 @@ from services.api.limits import RateLimits
 from services.api.live import Follower
 from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
+from shared.runtime.agent_names import agent_name_proven
 from shared.runtime.background import Loop, running
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.clock import utc_now
@@ -68,6 +69,8 @@ def services_of(request: Request) -> Services:
 @asynccontextmanager
 async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     """Build everything, run the background tasks, and take it all down again."""
+    for name in {settings.livekit_agent_name, *settings.allowed_agent_names}:
+        agent_name_proven(name)
     webhook_secrets = SecretBox(settings.webhook_secrets_key)
     database = Database(settings.database_url, pool_size=MOST_DATABASE_CONNECTIONS)
     redis = connect_redis(settings.redis_url)

@@ -5,13 +5,28 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-ACCEPTED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Last-Event-ID")
+from services.api.problems import TRACE_HEADER
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+ACCEPTED_HEADERS: Final = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Prefer",
+    "Last-Event-ID",
+    "X-Sandbox-ID",  # LiveKit's SDKs send it to a development token server
+    # Of who traces their page: W3C Trace Context and Baggage, and a name of one's own for a request.
+    "traceparent",
+    "tracestate",
+    "baggage",
+    TRACE_HEADER,
+)
 EXPOSED_HEADERS: Final = (
     "Location",
     "Retry-After",
     "Idempotency-Replayed",
     "Preference-Applied",
+    TRACE_HEADER,
 )
 # What browsers take at most.
 MAX_AGE_S: Final = 7200

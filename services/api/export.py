@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from services.api.accept import preferred
 from services.api.export_json import to_jsonl, to_openai, to_vcon
 from services.api.export_text import to_csv, to_text, to_vtt
 from services.api.transcript_schemas import Turn
@@ -66,10 +67,7 @@ def wanted_format(asked: Format | None, accept: str) -> Format:
     """The format that was asked for by name, or the first that the Accept header prefers; else JSON."""
     if asked is not None:
         return asked
-    preferences = sorted((_quality(part) for part in accept.split(",")), key=lambda pair: -pair[1])
-    for media_type, quality in preferences:
-        if quality <= 0:
-            continue
+    for media_type in preferred(accept):
         if media_type in ("*/*", "application/*"):
             return Format.JSON
         if media_type == "text/*":
@@ -77,17 +75,6 @@ def wanted_format(asked: Format | None, accept: str) -> Format:
         if media_type in _BY_MEDIA_TYPE:
             return _BY_MEDIA_TYPE[media_type]
     return Format.JSON
-
-
-def _quality(part: str) -> tuple[str, float]:
-    media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                return media_type, float(parameter[2:])
-            except ValueError:
-                return media_type, 0.0
-    return media_type, 1.0
 
 
 def file_name(session: SessionRow, suffix: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from services.api.accept import preferred
 from services.api.catalogue import CATALOGUE, TYPE_PREFIX, Entry
 from services.api.problems import PROBLEMS, Problem
 
@@ -24,7 +25,7 @@ async def explain(code: str, accept: Annotated[str, Header()] = "*/*") -> Respon
     entry = CATALOGUE.get(code)
     if entry is None:
         raise Problem(404, "not_found", "there is no error of this name; docs/errors.md has them all")
-    if "text/html" in accept:
+    if "text/html" in preferred(accept):
         return HTMLResponse(_page(code, entry))
     return JSONResponse({"type": f"{TYPE_PREFIX}{code}", "code": code, **vars(entry)})
 

@@ -175,7 +175,7 @@ def _methods_of(app: FastAPI, path: str) -> list[str]:
     for route in iter_route_contexts(app.routes):
         if route.path and compile_path(route.path)[0].fullmatch(path):
             found |= set(route.methods or ())
-    return sorted(found)
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def _field(fault: dict[str, Any]) -> str:

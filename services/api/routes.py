@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from services.api.accept import preferred
 from services.api.access import Admin, Scope, SessionsReader, SessionsWriter
 from services.api.answer import start_and_answer
 from services.api.bootstrap import services_of
@@ -141,7 +142,7 @@ async def events(
     The stream has each finished turn too, once it is stored, and captions while somebody speaks.
     """
     services = services_of(request)
-    if EVENT_STREAM not in accept:
+    if EVENT_STREAM not in preferred(accept):
         async with services.database.read() as db:
             await session_of(db, session_id, asking.project)
             return SessionHistory(events=await read_events(db, session_id))

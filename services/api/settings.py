@@ -1,8 +1,9 @@
 """What the API reads from the environment."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
 from shared.contracts.settings import (
@@ -17,6 +18,18 @@ from shared.contracts.settings import (
     TracingSettings,
     WebhookSettings,
 )
+
+
+def _as_browsers_send_it(origin: str) -> str:
+    """An origin without the slash that people add, in lower case. Raises `ValueError` for more than one."""
+    plain = origin.rstrip("/").lower()
+    parts = urlsplit(plain)
+    if plain not in ("*", "null") and (not parts.netloc or plain != f"{parts.scheme}://{parts.netloc}"):
+        raise ValueError(f"{origin!r} is no origin: scheme, host and port, such as https://app.example.com")
+    return plain
+
+
+Origin = Annotated[str, AfterValidator(_as_browsers_send_it)]
 
 
 class ApiSettings(
@@ -68,7 +81,7 @@ class ApiSettings(
     allowed_voices: Annotated[list[str], NoDecode, CommaSeparated] = Field(
         ["*"], description="voices a client may ask for, as shell patterns"
     )
-    cors_allowed_origins: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+    cors_allowed_origins: Annotated[list[Origin], NoDecode, CommaSeparated] = Field(
         [], description="origins whose pages may call the API from a browser; *: any; empty: none"
     )
     idempotency_key_ttl_s: int = Field(

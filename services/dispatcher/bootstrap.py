@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from services.dispatcher.claim import Ledger
 from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.settings import DispatcherSettings
+from shared.runtime.agent_names import agent_name_proven
 from shared.runtime.background import running
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.clock import utc_now
@@ -19,6 +20,7 @@ from shared.runtime.session_metrics import agent_name_seen
 @asynccontextmanager
 async def open_dispatcher(settings: DispatcherSettings) -> AsyncIterator[Dispatcher]:
     """Build the dispatcher in the running loop, and take it down again."""
+    agent_name_proven(settings.livekit_agent_name)
     agent_name_seen(settings.livekit_agent_name)
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)

@@ -20,6 +20,7 @@ from services.verifier.verify import Verifier
 from services.verifier.wake import Waker
 from services.verifier.watch import Watch
 from shared.contracts.sessions import SessionStatus
+from shared.runtime.agent_names import agent_name_proven
 from shared.runtime.background import running
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.clock import utc_now
@@ -58,6 +59,7 @@ class Services:
 @asynccontextmanager
 async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     """Build the verifier in the running loop, run its background tasks, and take it down again."""
+    agent_name_proven(settings.livekit_agent_name)
     agent_name_seen(settings.livekit_agent_name)
     me = process_name()
     database = Database(settings.database_url)

@@ -6,6 +6,7 @@ from typing import NoReturn, TypeVar
 from pydantic import ValidationError
 
 from shared.contracts.settings import Settings
+from shared.runtime.output import never_refuse_text
 
 S = TypeVar("S", bound=Settings)
 
@@ -15,8 +16,10 @@ EXIT_BAD_CONFIGURATION = 2
 def load_settings(settings: type[S]) -> S:
     """Read `settings` from the environment and `.env`.
 
-    Leaves the process with exit code 2 after naming each variable that is missing or malformed.
+    The first thing that each process does. Leaves it with exit code 2, after naming each variable that is
+    missing or malformed.
     """
+    never_refuse_text()
     try:
         return settings()
     except ValidationError as invalid:

@@ -27,7 +27,8 @@ class MigrationSettings(DatabaseSettings, LogSettings):
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))  # a % begins a variable there
     return config
 
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from shared.contracts.causes import Cause
 from shared.contracts.keys import WORKER_INDEX, worker_key
 from shared.contracts.workers import WorkerHeartbeat
+from shared.runtime.agent_names import agent_name_proven
 from shared.runtime.logs import get_logger
 
 HEARTBEAT_INTERVAL_S = 1.0
@@ -108,4 +109,6 @@ async def read_fleet(redis: Redis) -> Fleet:
             workers.append(WorkerHeartbeat.model_validate_json(str(value)))
         except ValidationError as invalid:
             log.warning("heartbeat_unreadable", error=str(invalid))
+    for worker in workers:
+        agent_name_proven(worker.agent_name)
     return Fleet(sorted(workers, key=lambda w: w.worker_id))

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Histogram
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import TERMINAL, Level, SessionStatus
 from shared.contracts.traceparent import is_sampled
-from shared.runtime.agent_names import agent_label
+from shared.runtime.agent_names import agent_label, agent_name_proven
 from shared.runtime.tables import SessionRow
 from shared.runtime.tracing import trace_fields
 
@@ -67,6 +67,8 @@ def session_requested(row: SessionRow) -> None:
 
 def session_moved(row: SessionRow, *, before: str) -> None:
     """The session has another status than `before`."""
+    if row.active_at is not None:
+        agent_name_proven(row.agent_name)
     name, canary = agent_label(row.agent_name), _CANARY[row.canary]
     if row.status == SessionStatus.REQUESTED:
         session_requested(row)

@@ -37,7 +37,7 @@ async def test_what_the_framework_refuses_is_a_problem_too(client: httpx.AsyncCl
     assert_is_problem(await client.get("/nowhere"), 404, "not_found")
     refused = await client.put(f"/v1/sessions/{new_id()}")
     assert_is_problem(refused, 405, "method_not_allowed")
-    assert refused.headers["allow"] == "DELETE, GET", "all methods of the path, whatever route they are of"
+    assert refused.headers["allow"] == "DELETE, GET, HEAD", "all of the path, whatever route they are of"
     assert_is_problem(await client.get("/v1/sessions?limit=0"), 422, "invalid_request")
 
 

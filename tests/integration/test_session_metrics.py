@@ -5,17 +5,19 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from redis.asyncio import Redis
 
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentJoined, AgentLost, DispatchStarted
 from shared.contracts.sessions import SessionStatus
 from shared.runtime import agent_names
 from shared.runtime.database import Database
+from shared.runtime.registry import read_fleet, write_heartbeat
 from shared.runtime.session_metrics import agent_name_seen
 from shared.runtime.sessions import advance, fail
 from shared.runtime.tables import SessionRow
 from tests.integration.rows import put_session
-from tests.unit.making import T0
+from tests.unit.making import T0, make_heartbeat
 
 S = SessionStatus
 JOINED = AgentJoined(attempt=1, participant_identity="agent-1", participant_sid="PA_1", join_seconds=1)
@@ -25,7 +27,8 @@ LOST = AgentLost(attempt=1, cause=Cause.WORKER_DIED, evidence={}, revival=1)
 @pytest.fixture
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """An agent name that no other test counts."""
-    monkeypatch.setattr(agent_names, "_known", set())
+    monkeypatch.setattr(agent_names, "_unproven", set())
+    monkeypatch.setattr(agent_names, "_proven", set())
     return str(request.node.name)
 
 
@@ -92,6 +95,23 @@ def test_the_counts_of_a_name_begin_at_zero(name: str) -> None:
 
 def test_only_so_many_names_are_told_apart(name: str) -> None:
     labels = {agent_names.agent_label(f"{name}-{number}") for number in range(100)}
-    assert len(labels) == agent_names.MOST_NAMES + 1
+    assert len(labels) == agent_names.MOST_UNPROVEN + 1
     assert agent_names.OTHERS in labels
     assert agent_names.agent_label(f"{name}-0") == f"{name}-0"
+
+
+async def test_names_that_clients_make_up_push_no_worker_out_of_the_metrics(redis: Redis, name: str) -> None:
+    for number in range(100):
+        agent_names.agent_label(f"junk-{number}")
+    await write_heartbeat(redis, make_heartbeat(agent_name=name))
+    await read_fleet(redis)
+    assert agent_names.agent_label(name) == name
+
+
+async def test_nor_an_agent_whose_worker_does_not_report(database: Database, name: str) -> None:
+    for number in range(100):
+        agent_names.agent_label(f"junk-{number}")
+    row = await put_session(database, agent_name=name)
+    await move(database, row, S.DISPATCHING, DispatchStarted(attempt=1, max_attempts=3))
+    await move(database, row, S.ACTIVE, JOINED, active_at=T0)
+    assert joins(name, "joined") == 1
