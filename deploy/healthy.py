@@ -1,5 +1,7 @@
 """Health check of the images: `python3 -IS healthy.py PORT_VARIABLE PATH`; exit code 0 after a 200.
 
+The port is that of the variable, or else of PORT.
+
 It runs every few seconds in every container, so it imports next to nothing.
 """
 
@@ -22,7 +24,7 @@ def main() -> int:
     """Return the exit code."""
     variable, path = sys.argv[1:]
     try:
-        line = status_line(int(os.environ[variable]), path)  # noqa: TID251
+        line = status_line(int(os.environ.get(variable) or os.environ["PORT"]), path)  # noqa: TID251
     except OSError as failure:
         sys.stderr.write(f"{path}: {failure}\n")
         return 1

@@ -24,6 +24,7 @@ from services.agent.stop import Signals, WorkerStop, serve
 from services.agent.tally import Tally
 from shared.runtime.background import running
 from shared.runtime.build import tell_build
+from shared.runtime.listen import ALL_ADDRESSES
 from shared.runtime.logs import get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.redis import connect_redis
@@ -133,7 +134,7 @@ def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: 
         drain_timeout=settings.agent_drain_timeout_s,
         session_end_timeout=SESSION_END_TIMEOUT_S,
         max_retry=settings.agent_max_retry,
-        host=settings.probe_host,
+        host="" if settings.probe_host == ALL_ADDRESSES else settings.probe_host,
         port=settings.agent_http_port,
         preload_modules=["services.agent.preload"],
     )

@@ -21,6 +21,7 @@ from services.api.settings import ApiSettings
 from shared.runtime.build import rollcall_version, tell_build
 from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.runtime.garbage import spare_collections
+from shared.runtime.listen import listening_socket
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.tracing import configure_tracing
 
@@ -76,15 +77,22 @@ def main() -> None:
         raise SystemExit(EXIT_BAD_CONFIGURATION) from None
     config = uvicorn.Config(
         app,
-        host=settings.api_host,
-        port=settings.api_port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=3,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     spare_collections()
-    listening = config.bind_socket()
+    try:
+        listening = listening_socket(settings.api_host, settings.api_port)
+    except OSError as taken:
+        log.critical(
+            "api_not_listening", message=f"{taken.strerror}; API_HOST and API_PORT (or PORT) say where"
+        )
+        sys.exit(STARTUP_FAILURE)
+    log.info(
+        "api_listening", message="the API listens", host=settings.api_host, port=listening.getsockname()[1]
+    )
     give_up_unread(listening)
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):

@@ -12,11 +12,13 @@ from shared.contracts.settings import (
     CommaSeparated,
     DatabaseSettings,
     GuaranteeSettings,
+    Host,
     LiveKitSettings,
     LogSettings,
     StoredTextSettings,
     TracingSettings,
     WebhookSettings,
+    or_port,
 )
 
 
@@ -45,8 +47,8 @@ class ApiSettings(
 ):
     """Settings of the API."""
 
-    api_host: str = "127.0.0.1"
-    api_port: int = Field(8080, ge=0, le=65535)
+    api_host: Host = "127.0.0.1"
+    api_port: int = Field(8080, ge=0, le=65535, validation_alias=or_port("api_port"))
     api_auth: Literal["off", "keys"] | None = Field(
         None, description="whether a key is asked for; default: off, and no start where others can reach it"
     )

@@ -19,6 +19,7 @@ from services.inference.silero import SileroDetector
 from services.inference.speak import Speak
 from services.inference.whisper import WhisperTranscriber
 from shared.runtime.clock import utc_now
+from shared.runtime.listen import listening_socket
 from shared.runtime.logs import get_logger
 
 GRACE_S = 1.0  # for requests under way when the process is told to stop
@@ -37,7 +38,8 @@ async def serve(settings: InferenceSettings, *, stop: asyncio.Event) -> None:
     await runner.setup()
     loading = asyncio.create_task(_load(transcriber))
     try:
-        await web.TCPSite(runner, settings.inference_host, settings.inference_port).start()
+        listening = listening_socket(settings.inference_host, settings.inference_port)
+        await web.SockSite(runner, listening).start()
         _log.info("inference_listening", addresses=[f"{a[0]}:{a[1]}" for a in runner.addresses])
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from shared.contracts.settings import LogSettings
+from shared.contracts.settings import Host, LogSettings, or_port
 
 
 class InferenceSettings(LogSettings):
@@ -12,8 +12,8 @@ class InferenceSettings(LogSettings):
 
     livekit_api_key: str = Field(min_length=1)
     livekit_api_secret: SecretStr = Field(min_length=1)
-    inference_host: str = "127.0.0.1"
-    inference_port: int = Field(8090, ge=0, le=65535)
+    inference_host: Host = "127.0.0.1"
+    inference_port: int = Field(8090, ge=0, le=65535, validation_alias=or_port("inference_port"))
     inference_silence_s: float = Field(
         0.4, ge=0.1, le=3.0, description="silence after which an utterance is over"
     )

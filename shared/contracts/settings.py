@@ -6,7 +6,7 @@ variable's name. Values come from the environment, then from a `.env` file.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -30,6 +30,19 @@ def _not_padded(value: str) -> str:
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+
+def _without_brackets(value: str) -> str:
+    # As it stands in a URL; where nothing but an address may stand, it has none.
+    return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+
+
+def or_port(field: str) -> AliasChoices:
+    """The names of a field's variable: its own, or else PORT, which platforms set to where they look."""
+    return AliasChoices(field, "port")
+
+
+Host = Annotated[str, AfterValidator(_without_brackets)]
+"""An address to listen on, of either family; `::` is every address of both."""
 
 CommaSeparated = BeforeValidator(_split)
 """A list written as one variable, its parts separated by commas."""
@@ -57,8 +70,10 @@ class LogSettings(Settings):
 class ProbeSettings(Settings):
     """Where a process without an HTTP server of its own serves /livez and /metrics."""
 
-    probe_host: str = "127.0.0.1"
-    probe_port: int = Field(0, ge=0, le=65535, description="0: do not serve")
+    probe_host: Host = "127.0.0.1"
+    probe_port: int = Field(
+        0, ge=0, le=65535, validation_alias=or_port("probe_port"), description="0: do not serve"
+    )
 
 
 class TracingSettings(Settings):

@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from shared.contracts.settings import ProbeSettings
+from shared.runtime.listen import listening_socket
 
 
 def exposed(accept: str) -> tuple[bytes, str]:
@@ -37,5 +38,5 @@ async def start_probe(
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, settings.probe_host, settings.probe_port).start()
+    await web.SockSite(runner, listening_socket(settings.probe_host, settings.probe_port)).start()
     return runner

@@ -36,6 +36,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     for settings in ALL:
         for field in settings.model_fields:
             monkeypatch.delenv(field.upper(), raising=False)
+    monkeypatch.delenv("PORT", raising=False)
     for name, value in ENOUGH.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
