@@ -112,7 +112,9 @@ class Conversation:
         ) or self._settings.agent_instructions
         past = await self._past_turns()
         agent = Agent(instructions=instructions, chat_ctx=as_context(past))
-        await session.start(agent, room=self._ctx.room, room_options=self._room_options())
+        # The SDK's session host, on by default, shows the instructions, the tools and their results to
+        # whoever is in the room, and lets them speak to the agent in the caller's place.
+        await session.start(agent, room=self._ctx.room, room_options=self._room_options(), session_host=False)
         self._note_instructions()
         log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
         self._begin(session, past)

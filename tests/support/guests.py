@@ -8,9 +8,9 @@ from livekit import rtc
 
 
 @asynccontextmanager
-async def guest(started: Mapping[str, Any]) -> AsyncIterator[rtc.Room]:
+async def guest(started: Mapping[str, Any], room: rtc.Room | None = None) -> AsyncIterator[rtc.Room]:
     """Join the room of a session that was started, with its own token; leave at the end."""
-    room = rtc.Room()
+    room = room or rtc.Room()
     await room.connect(started["server_url"], started["participant_token"])
     try:
         yield room
