@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr
 
 from shared.contracts.models import DESCRIPTOR_PATTERN, Models
+from shared.contracts.names import Deployment
 from shared.contracts.settings import (
     AgentNameSettings,
     LiveKitSettings,
@@ -34,7 +35,7 @@ _INSTRUCTIONS = (
 class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTextSettings, ProcessSettings):
     """The worker's limits, and what an agent uses where its session asks for nothing else."""
 
-    livekit_agent_deployment: str = Field("", max_length=64, description="LiveKit's deployment name")
+    livekit_agent_deployment: Deployment = Field("", description="LiveKit's deployment name")
 
     livekit_inference_url: str | None = Field(
         None, pattern=r"^(http|ws)s?://.+", description="default: LiveKit's own gateway"

@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.config import STARTUP_FAILURE
 
-from services.api import door, problem_pages, problems, token_source, transcripts, webhook_endpoints
+from services.api import door, problem_pages, problems, routes, token_source, transcripts, webhook_endpoints
 from services.api.bootstrap import open_services
 from services.api.cors import allow_origins
 from services.api.event_stream import give_up_unread
 from services.api.exposure import Exposed, decide_auth, warn_if_open
 from services.api.head import AnswerHead
-from services.api.routes import router
+from services.api.parameters import OnlyDeclared
 from services.api.settings import ApiSettings
 from shared.runtime.build import rollcall_version, tell_build
 from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
@@ -56,11 +56,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     door.install(app, settings, auth)
     app.add_middleware(AnswerHead)
     allow_origins(app, settings.cors_allowed_origins)  # the last is the first to see a request
-    app.include_router(router)
-    app.include_router(token_source.router)
-    app.include_router(transcripts.router)
-    app.include_router(webhook_endpoints.router)
-    app.include_router(problem_pages.router)
+    for each in (routes, token_source, transcripts, webhook_endpoints, problem_pages):
+        app.include_router(each.router, dependencies=[OnlyDeclared])
     return app
 
 

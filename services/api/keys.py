@@ -22,6 +22,7 @@ from sqlmodel import col
 
 from services.api.access import DEFAULT_PROJECT, Scope
 from services.api.key_format import Kind, id_of, make_key
+from shared.contracts.names import check_name
 from shared.contracts.settings import DatabaseSettings
 from shared.runtime.clock import Clock, utc_now
 from shared.runtime.config import load_settings
@@ -31,7 +32,6 @@ from shared.runtime.tables import ApiKeyRow
 USUAL_SCOPES: Final = (Scope.SESSIONS_WRITE, Scope.SESSIONS_READ, Scope.TRANSCRIPTS_READ)
 # It becomes part of room names.
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_LONGEST_NAME: Final = 100
 EXIT_REFUSED: Final = 1
 
 
@@ -57,8 +57,10 @@ async def create_key(database: Database, wish: KeyWish, *, now: Clock) -> tuple[
     origins = _origins(wish)
     if not _PROJECT.fullmatch(wish.project):
         raise Refused("a project's name has small letters, digits and hyphens, and at most 40 of them")
-    if not 1 <= len(wish.name) <= _LONGEST_NAME or not wish.name.isprintable():
-        raise Refused(f"a key's name has 1 to {_LONGEST_NAME} printable characters")
+    try:
+        check_name(wish.name)
+    except ValueError as fault:
+        raise Refused(f"a key's name {fault}") from None
     if wish.expires_in is not None and wish.expires_in <= timedelta():
         raise Refused("a key must be good for a while")
     made, created_at = make_key(wish.kind), now()

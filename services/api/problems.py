@@ -13,6 +13,7 @@ from starlette.routing import compile_path
 
 from services.api import metrics
 from services.api.catalogue import CATALOGUE, TYPE_PREFIX
+from services.api.suggest import problem_of
 from shared.runtime.database import UNREACHABLE
 from shared.runtime.logs import get_logger
 
@@ -142,7 +143,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, invalid: RequestValidationError) -> JSONResponse:
-        errors = [{"field": _field(fault), "problem": fault["msg"]} for fault in invalid.errors()]
+        body = _body_of(request)
+        errors = [{"field": _field(fault), "problem": problem_of(fault, body)} for fault in invalid.errors()]
         summary = "; ".join(f"{e['field']}: {e['problem']}" for e in errors)
         return answer(request, Problem(422, "invalid_request", summary, errors=errors))
 
@@ -178,7 +180,16 @@ def _methods_of(app: FastAPI, path: str) -> list[str]:
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
+def _body_of(request: Request) -> Any:
+    """The type of the body that the request's route takes; None if it takes none."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    return None if field is None else field.field_info.annotation
+
+
 def _field(fault: dict[str, Any]) -> str:
     if fault["type"] == "json_invalid":  # its location is a position in the text
         return "body"
-    return ".".join(str(part) for part in fault["loc"][1:]) or "body"
+    where, *parts = fault["loc"]
+    if where == "query":  # of several values of a parameter, which one is wrong is in the problem
+        return str(parts[0])
+    return ".".join(map(str, parts)) or "body"

@@ -1,15 +1,53 @@
 """Read sessions and their history."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.problems import unknown_session
+from shared.contracts.causes import Cause
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.tables import AttemptRow, EventRow, SessionRow
+
+
+@dataclass(frozen=True)
+class SessionFilters:
+    """Which sessions are listed; what is None, or empty, doesn't matter.
+
+    `causes` are those of a failure, or of an agent that was still missing when the session was cancelled.
+    Times are those of the request: from `since` on, and before `until`.
+    """
+
+    agent_name: str | None = None
+    room_name: str | None = None
+    participant_identity: str | None = None
+    causes: Collection[Cause] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same as conditions of a query."""
+        conditions = [
+            col(column) == wanted
+            for column, wanted in (
+                (SessionRow.agent_name, self.agent_name),
+                (SessionRow.room_name, self.room_name),
+                (SessionRow.participant_identity, self.participant_identity),
+            )
+            if wanted is not None
+        ]
+        if self.causes:
+            conditions.append(col(SessionRow.cause).in_(list(self.causes)))
+        if self.since is not None:
+            conditions.append(col(SessionRow.requested_at) >= self.since)
+        if self.until is not None:
+            conditions.append(col(SessionRow.requested_at) < self.until)
+        return conditions
 
 
 async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
@@ -41,22 +79,25 @@ async def list_sessions(
     project: str,
     limit: int,
     cursor: str | None = None,
-    status: SessionStatus | None = None,
+    status: SessionStatus | Collection[SessionStatus] | None = None,
     canary: bool | None = None,
+    filters: SessionFilters | None = None,
 ) -> tuple[Sequence[SessionRow], str | None]:
     """Return up to `limit` sessions of a project older than the cursor, and the next cursor.
 
     The newest come first. The cursor is a session id: ids are UUIDv7, so their order is that of their
-    making.
+    making. No filter changes it, so a cursor of one list is good for any other.
     """
     of_project = select(SessionRow).where(col(SessionRow.project) == project)
     query = of_project.order_by(col(SessionRow.id).desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(col(SessionRow.id) < cursor)
-    if status is not None:
-        query = query.where(col(SessionRow.status) == status)
+    if status:
+        wanted = [status] if isinstance(status, SessionStatus) else list(status)
+        query = query.where(col(SessionRow.status).in_(wanted))
     if canary is not None:
         query = query.where(col(SessionRow.canary).is_(canary))
+    query = query.where(*(filters or SessionFilters()).conditions())
     rows = (await db.scalars(query)).all()
     page = rows[:limit]
     return page, page[-1].id if len(rows) > limit else None

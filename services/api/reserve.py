@@ -107,7 +107,7 @@ def _check_participant(wish: TokenRequest) -> None:
     size = len((wish.participant_metadata or "").encode()) + len(attributes.encode())
     if size > MAX_PARTICIPANT_BYTES:
         limit = f"at most {MAX_PARTICIPANT_BYTES} bytes together with participant_attributes"
-        raise invalid("participant_metadata", f"must be {limit}: it is carried in the token")
+        raise invalid("participant_metadata", f"must be {limit}, for the token carries it; it has {size}")
 
 
 def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:

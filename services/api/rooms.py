@@ -9,6 +9,7 @@ from typing import Final
 
 from services.api.access import DEFAULT_PROJECT
 from services.api.problems import Problem
+from shared.contracts.names import check_size
 
 _MARK: Final = "@"
 
@@ -20,9 +21,16 @@ def room_of(project: str, name: str) -> str:
     """
     if project == DEFAULT_PROJECT:
         if name.startswith(_MARK):
-            detail = f"room_name: must not begin with {_MARK}: such rooms belong to other projects"
-            problem = detail.removeprefix("room_name: ")
-            raise Problem(422, "invalid_request", detail, errors=[{"field": "room_name", "problem": problem}])
+            raise _not_a_name(f"must not begin with {_MARK}: such rooms belong to other projects")
         return name
     prefix = f"{_MARK}{project}/"
-    return name if name.startswith(prefix) else prefix + name
+    whole = name if name.startswith(prefix) else prefix + name
+    try:
+        return check_size(whole)
+    except ValueError as fault:
+        raise _not_a_name(f"{fault}, with {prefix} before it") from None
+
+
+def _not_a_name(problem: str) -> Problem:
+    errors = [{"field": "room_name", "problem": problem}]
+    return Problem(422, "invalid_request", f"room_name: {problem}", errors=errors)

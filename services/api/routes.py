@@ -13,9 +13,10 @@ from services.api.end import end_session
 from services.api.event_stream import EventStream
 from services.api.fleet import without_strangers
 from services.api.idempotency import read_key
+from services.api.parameters import Cursor, Several, Time
 from services.api.position import MAX_LENGTH, PATTERN, Position
 from services.api.problems import NO_AGENT, PROBLEM_CONTENT, PROBLEMS, Problem
-from services.api.read import get_attempts, list_sessions, read_events, session_of
+from services.api.read import SessionFilters, get_attempts, list_sessions, read_events, session_of
 from services.api.schemas import (
     Session,
     SessionHistory,
@@ -26,6 +27,8 @@ from services.api.schemas import (
 )
 from services.api.wait import LONGEST_WAIT_S, preferred_wait
 from services.api.webhook import receive_webhook, verify_webhook
+from shared.contracts.causes import Cause
+from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.build import rollcall_version
 from shared.runtime.clock import utc_now
@@ -89,14 +92,27 @@ async def list_(
     request: Request,
     asking: SessionsReader,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$")] = None,
-    status: SessionStatus | None = None,
+    cursor: Cursor | None = None,
+    status: Annotated[list[SessionStatus], Query(description="one or several"), Several] = [],  # noqa: B006
     canary: bool | None = None,
+    agent_name: Sought | None = None,
+    room_name: Sought | None = None,
+    participant_identity: Sought | None = None,
+    cause: Annotated[list[Cause], Query(description="why no agent came; one or several"), Several] = [],  # noqa: B006
+    since: Annotated[Time | None, Query(description="requested then or later")] = None,
+    until: Annotated[Time | None, Query(description="requested before")] = None,
 ) -> SessionPage:
-    """List sessions, the newest first."""
+    """List sessions, the newest first. Of several filters, all have to fit."""
+    filters = SessionFilters(agent_name, room_name, participant_identity, cause, since, until)
     async with services_of(request).database.read() as db:
         rows, next_cursor = await list_sessions(
-            db, project=asking.project, limit=limit, cursor=cursor, status=status, canary=canary
+            db,
+            project=asking.project,
+            limit=limit,
+            cursor=cursor,
+            status=status,
+            canary=canary,
+            filters=filters,
         )
     return SessionPage(sessions=[Session.of(row) for row in rows], next_cursor=next_cursor)
 

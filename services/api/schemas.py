@@ -3,36 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Envelope
 from shared.contracts.models import Models
+from shared.contracts.names import AgentName, Name, Text
 from shared.contracts.sessions import Level, Mode, SessionStatus
-from shared.contracts.settings import AgentName
 from shared.contracts.workers import WorkerHeartbeat
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
-
-
-def _storable(value: str) -> str:
-    # PostgreSQL stores no NUL in a text, and a name with control characters is a mistake anyway.
-    if not value.isprintable():
-        raise ValueError("must not contain control characters or lone surrogates")
-    if value != value.strip():
-        raise ValueError("must not begin or end with white space")
-    return value
-
-
-Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_storable)]
-
-
-def _text(value: str) -> str:
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("must not contain NUL or lone surrogates")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_text)]
 
 
 class StartSession(BaseModel):
@@ -40,15 +19,13 @@ class StartSession(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    agent_name: Annotated[AgentName, AfterValidator(_storable)] | None = Field(
-        None, description="default: LIVEKIT_AGENT_NAME"
-    )
+    agent_name: AgentName | None = Field(None, description="default: LIVEKIT_AGENT_NAME")
     room_name: Name | None = Field(None, description="default: a new room")
     participant_identity: Name | None = None
     participant_name: Name | None = None
     mode: Mode = Mode.PIPELINE
     models: Models = Models()
-    instructions: Annotated[str, Field(max_length=16_384), AfterValidator(_text)] | None = None
+    instructions: Annotated[Text, Field(max_length=16_384)] | None = None
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="handed to the agent with the job; at most 32 KiB"
     )

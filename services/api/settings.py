@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
+from shared.contracts.names import AgentName, Deployment
 from shared.contracts.settings import (
     AgentNameSettings,
     BrokerSettings,
@@ -71,10 +72,10 @@ class ApiSettings(
         None, description="the address that clients are told to join at; default: LIVEKIT_URL"
     )
     participant_token_ttl_s: int = Field(900, ge=60, le=86_400)
-    allowed_agent_names: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+    allowed_agent_names: Annotated[list[AgentName], NoDecode, CommaSeparated] = Field(
         [], description="agent names a client may ask for; empty: any"
     )
-    allowed_deployments: Annotated[list[str], NoDecode, CommaSeparated] = Field(
+    allowed_deployments: Annotated[list[Deployment], NoDecode, CommaSeparated] = Field(
         [], description="LiveKit deployments a client may ask for; empty: none but the default one"
     )
     allowed_models: Annotated[list[str], NoDecode, CommaSeparated] = Field(

@@ -34,7 +34,8 @@ from shared.runtime.tracing import begun_here, note
 
 log = get_logger(__name__)
 
-# LiveKit takes 64 KiB of metadata with a dispatch; the instructions and our own keys need room too.
+# LiveKit takes 512 KiB of metadata with a dispatch (`max_metadata_size` of 1.13.5). The instructions and our
+# own keys need room too, and what is not ASCII may take three times as much there.
 MAX_METADATA_BYTES = 32 * 1024
 MAX_METADATA_DEPTH = 32
 # A NUL as JSON writes it, and not a backslash that somebody wrote before "u0000".
@@ -158,7 +159,7 @@ def check_metadata(metadata: dict[str, Any], *, field: str = "metadata") -> None
     except ValueError:
         raise invalid(field, "must be JSON that can be stored: no NaN, no lone surrogate") from None
     if size > MAX_METADATA_BYTES:
-        raise invalid(field, f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
+        raise invalid(field, f"must be at most {MAX_METADATA_BYTES} bytes of JSON in UTF-8; it has {size}")
     if _NUL.search(text):
         raise invalid(field, "must not contain NUL")
     if METADATA_KEY in metadata:

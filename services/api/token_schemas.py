@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from services.api.schemas import Name, Text
+from shared.contracts.names import AgentName, Deployment, Name, Text
 
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 
@@ -41,11 +41,11 @@ class AgentWish(ProtoJson):
 
     model_config = ConfigDict(extra="allow")
 
-    agent_name: Name | None = None
+    agent_name: AgentName | None = None
     metadata: Text | None = Field(
         None, description="the session's metadata, if it is a JSON object; else its `agent_metadata`"
     )
-    deployment: Name | None = None
+    deployment: Deployment | None = None
 
 
 class RoomConfig(ProtoJson):

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.latency import Latencies, Summary
-from services.api.schemas import Name, TranscriptItem
+from services.api.schemas import TranscriptItem
+from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.tables import TranscriptItemRow
 
@@ -103,7 +104,7 @@ class ErasureRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    participant_identity: Name
+    participant_identity: Sought = Field(min_length=1)
 
 
 class Erasure(BaseModel):

@@ -1,43 +1,27 @@
 """The routes of transcripts: each reads the request, calls one function, and shapes the answer."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, AwareDatetime
 
 from services.api.access import Admin, TranscriptsReader
 from services.api.bootstrap import services_of
 from services.api.conversation import call_started_at, each_turn, read_conversation
 from services.api.erase import erase_participant, erase_session
 from services.api.export import EXPORTS, MEDIA_TYPES, Export, Format, file_name, wanted_format
+from services.api.parameters import Time
 from services.api.problems import PROBLEMS
 from services.api.read import session_of
 from services.api.search import Filters, Order, search_turns
 from services.api.transcript_schemas import Erasure, ErasureRequest, Messages, SearchPage, Transcript
+from shared.contracts.names import Sought
 from shared.contracts.sessions import Role
 from shared.runtime.clock import utc_now
 
 router = APIRouter(responses=PROBLEMS, tags=["transcripts"])
 
 _MAX_INT = 2**31 - 1
-
-
-def _storable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must not contain control characters or lone surrogates")
-    return value
-
-
-def _of_our_time(value: datetime) -> datetime:
-    if not 1970 <= value.year <= 9000:
-        raise ValueError("must be between the years 1970 and 9000")
-    return value
-
-
-Text = Annotated[str, Query(max_length=128), AfterValidator(_storable)]
-Time = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
 
 
 @router.get(
@@ -109,10 +93,10 @@ async def search(
     q: Annotated[str, Query(max_length=500, description='words, "phrases", -not, OR')],
     since: Time | None = None,
     until: Time | None = None,
-    agent_name: Text | None = None,
+    agent_name: Sought | None = None,
     role: Role | None = None,
-    session_id: Text | None = None,
-    language: Text | None = None,
+    session_id: Sought | None = None,
+    language: Sought | None = None,
     order: Order = Order.NEWEST,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,

@@ -16,6 +16,7 @@ from services.api.manage_webhooks import (
     list_endpoints,
     rotate_secret,
 )
+from services.api.parameters import Cursor
 from services.api.problems import PROBLEMS
 from services.api.webhook_deliveries import add_test, list_deliveries, replay_dead, replay_one
 from services.api.webhook_schemas import (
@@ -124,7 +125,7 @@ async def deliveries(
     principal: Admin,
     endpoint_id: str,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$")] = None,
+    cursor: Cursor | None = None,
     status: DeliveryStatus | None = None,
 ) -> DeliveryPage:
     """List deliveries, the newest event first; `status=dead` lists the dead letters."""

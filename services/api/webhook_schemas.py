@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from services.api.schemas import Name
+from services.api.parameters import Time
 from shared.contracts.events import Severity
+from shared.contracts.names import Name
 from shared.contracts.webhooks import EVERYTHING, DeliveryStatus, is_known
 from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
 
@@ -15,12 +16,6 @@ def _known(pattern: str) -> str:
     if not is_known(pattern):
         raise ValueError("is no event type, nor the beginning of one as in agent.*; see docs/events.md")
     return pattern
-
-
-def _of_our_time(value: datetime) -> datetime:
-    if not 1970 <= value.year <= 9000:
-        raise ValueError("must be between the years 1970 and 9000")
-    return value
 
 
 EventPattern = Annotated[str, Field(max_length=64), AfterValidator(_known)]
@@ -137,7 +132,7 @@ class Replay(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Annotated[AwareDatetime, AfterValidator(_of_our_time)]
+    since: Time
 
 
 class Replayed(BaseModel):

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.contracts.names import AgentName
+
 
 def _url_with(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
@@ -18,13 +20,6 @@ def _url_with(*schemes: str) -> AfterValidator:
         return value.rstrip("/")
 
     return AfterValidator(check)
-
-
-def _not_padded(value: str) -> str:
-    # LiveKit compares agent names byte for byte: a stray blank is a worker that is never found.
-    if value != value.strip() or not value:
-        raise ValueError("must not be empty, nor begin or end with white space")
-    return value
 
 
 def _split(value: object) -> object:
@@ -46,8 +41,6 @@ Host = Annotated[str, AfterValidator(_without_brackets)]
 
 CommaSeparated = BeforeValidator(_split)
 """A list written as one variable, its parts separated by commas."""
-
-AgentName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_not_padded)]
 
 
 class Settings(BaseSettings):

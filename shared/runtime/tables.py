@@ -17,6 +17,7 @@ EVENT_SOURCE = "rollcall"
 
 _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in sorted(LIVE))})")
 _WAITING = text("waiting_for IS NOT NULL")
+_CAUSED = text("cause IS NOT NULL")
 # As SQLAlchemy writes `is_(True)`: SQLite uses the index only for the very same words.
 _CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
 _RESERVED = text("status = 'reserved'")
@@ -57,6 +58,16 @@ class SessionRow(SQLModel, table=True):
     __tablename__ = "session"
     __table_args__ = (
         Index("ix_session_project_id", "project", "id"),
+        Index("ix_session_project_requested", "project", "requested_at"),
+        Index(
+            "ix_session_project_cause",
+            "project",
+            "cause",
+            "id",
+            postgresql_where=_CAUSED,
+            sqlite_where=_CAUSED,
+        ),
+        Index("ix_session_agent", "agent_name", "id"),
         Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
         Index(
             "ix_session_waiting",

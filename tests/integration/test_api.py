@@ -102,7 +102,7 @@ async def test_what_is_to_be_proven_of_the_agent_can_be_chosen(
         ({"room_name": "lobby "}, "room_name"),
         ({"room_name": "lob\nby"}, "room_name"),
         ({"room_name": "lob\x00by"}, "room_name"),
-        ({"room_name": "r" * 129}, "room_name"),
+        ({"room_name": "r" * 257}, "room_name"),
         ({"participant_identity": "\t"}, "participant_identity"),
         ({"participant_name": ""}, "participant_name"),
         ({"mode": "telepathy"}, "mode"),

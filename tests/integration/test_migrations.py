@@ -17,7 +17,7 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0008"
+HEAD = "0009"
 TABLES = {
     "api_key",
     "dispatch_attempt",
@@ -32,6 +32,7 @@ TABLES = {
     "webhook_endpoint",
 }
 PARTIAL_INDEXES = {
+    "ix_session_project_cause",
     "ix_session_canary",
     "ix_session_due",
     "ix_session_erase_again",

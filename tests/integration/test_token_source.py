@@ -177,7 +177,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (agent(metadata='{"a":' * 6000 + "1" + "}" * 6000), "room_config.agents.0.metadata"),
     (agent(metadata="\x00"), "room_config.agents.0.metadata"),
     ({"participant_identity": "agent-AJ_1"}, "participant_identity"),
-    ({"participant_identity": "x" * 129}, "participant_identity"),
+    ({"participant_identity": "x" * 257}, "participant_identity"),
     ({"participant_attributes": {"lk.agent.state": "speaking"}}, "participant_attributes"),
     ({"participant_attributes": {"rollcall.session": "1"}}, "participant_attributes"),
     ({"participant_attributes": {"a": 1}}, "participant_attributes.a"),
