@@ -1,5 +1,6 @@
 """Say what would have been right: the names that are allowed, and the one that was probably meant."""
 
+import re
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from typing import Any, Final, get_args
@@ -9,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 _CUTOFF: Final = 0.6
 _SHOWN: Final = 60
+_QUOTED: Final = re.compile(r"'([^']*)'")
 
 
 def nearest(given: str, allowed: Collection[str]) -> str | None:
@@ -41,8 +43,8 @@ def problem_of(fault: dict[str, Any], body: Any) -> str:
         case "string_unicode":
             return "must not contain lone surrogates"
         case "enum" | "literal_error":
-            expected = str(fault["ctx"]["expected"]).replace(" or ", ", ")
-            return message + did_you_mean(given, [word.strip(" '") for word in expected.split(",")])
+            allowed = _QUOTED.findall(str(fault["ctx"]["expected"]))
+            return f"must be one of {', '.join(allowed)}{did_you_mean(given, allowed)}"
         case "string_pattern_mismatch":
             examples = _examples_at(body, loc[1:])
             shown = f", as in {examples[0]}" if examples else ""
