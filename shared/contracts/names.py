@@ -6,7 +6,6 @@ reads it: control characters, lone surrogates, and what turns the direction of t
 of one person is one word: letters of any script, joined emoji, and spaces of any width inside of it.
 """
 
-import unicodedata
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -19,17 +18,20 @@ MAX_AGENT_NAME_BYTES: Final = 128
 # `ValidateDeployment` in the protocol's package `agent`: no `_` either, which separates it in a topic.
 MAX_DEPLOYMENT_BYTES: Final = 64
 
-# UAX #9's explicit embeddings, overrides and isolates: they change how the text after the name is shown.
-_DIRECTIONS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_REFUSED: Final = {"Cc": "a control character", "Cs": "a lone surrogate"}
+_REFUSED: Final = (
+    ("\x00", "\x1f", "a control character"),
+    ("\x7f", "\x9f", "a control character"),
+    ("\ud800", "\udfff", "a lone surrogate"),
+    # UAX #9's explicit embeddings, overrides and isolates: they change how the text after a name is shown.
+    ("\u202a", "\u202e", "a direction override"),
+    ("\u2066", "\u2069", "a direction override"),
+)
 
 
 def check_characters(value: str) -> str:
     """Return `value`; raises `ValueError` that names the first character which no name may have."""
     for position, character in enumerate(value):
-        kind = _REFUSED.get(unicodedata.category(character))
-        if character in _DIRECTIONS:
-            kind = "a direction override"
+        kind = next((kind for first, last, kind in _REFUSED if first <= character <= last), None)
         if kind is not None:
             raise ValueError(f"must not contain {kind} (U+{ord(character):04X} at character {position + 1})")
     return value
