@@ -31,6 +31,10 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "agent.missing.v1": lambda d: f"no agent came: {d['cause']}; another attempt follows",
     "agent.lost.v1": lambda d: f"the agent is gone: {d['cause']}; {_revival(d)} is called",
     "agent.extra_removed.v1": lambda d: f"a second agent was removed: {d['participant_identity']}",
+    "agent.foreign_seen.v1": lambda d: (
+        f"an agent of a worker without a name was {'removed' if d['removed'] else 'there'}: "
+        f"{d['participant_identity']}"
+    ),
     "session.failed.v1": lambda d: f"no agent: {d['cause']}. {d['advice']}",
     "session.ended.v1": lambda d: f"session ended: {d['reason']}",
     "session.expired.v1": lambda d: f"reservation expired: {d['reason']}",

@@ -61,6 +61,9 @@ def _outlook(answer: httpx.Response) -> list[Finding]:
         tell = failed if root.get("fatal", True) else warned
         facts = ", ".join(f"{name} {value}" for name, value in root["evidence"].items())
         found.append(tell(OUTLOOK, f"{root['code']}: {facts}", root["fix"]))
+    for one in body.get("findings", ()):
+        facts = ", ".join(f"{name} {value}" for name, value in one["evidence"].items())
+        found.append(warned(OUTLOOK, f"{one['code']}: {facts}", one["fix"]))
     last = body.get("last_proven_join")
     return found or [passed(OUTLOOK, f"would get its agent; last proven join: {local(last) or 'none yet'}")]
 

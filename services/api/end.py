@@ -4,7 +4,7 @@ from services.api.problems import Problem
 from services.api.read import session_of
 from shared.contracts.causes import Cause
 from shared.contracts.events import Event, SessionCancelled, SessionEnded
-from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.contracts.sessions import ENDED_BY_REQUEST, TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.logs import get_logger
@@ -15,7 +15,6 @@ from shared.runtime.tables import SessionRow
 
 log = get_logger(__name__)
 
-REASON = "ended by request"
 _RACES = 20
 
 
@@ -40,7 +39,7 @@ async def end_session(
                 event=event,
                 now=moment,
                 ended_at=moment,
-                end_reason=REASON,
+                end_reason=ENDED_BY_REQUEST,
                 waiting_for=None,
                 claimed_until=None,
                 next_check_at=moment,
@@ -55,6 +54,6 @@ async def end_session(
 
 def _end_of(row: SessionRow) -> tuple[SessionStatus, Event]:
     if row.status == SessionStatus.ACTIVE:
-        return SessionStatus.ENDED, SessionEnded(reason=REASON)
+        return SessionStatus.ENDED, SessionEnded(reason=ENDED_BY_REQUEST)
     cause = Cause(row.waiting_for) if row.waiting_for else None
-    return SessionStatus.CANCELLED, SessionCancelled(reason=REASON, cause=cause)
+    return SessionStatus.CANCELLED, SessionCancelled(reason=ENDED_BY_REQUEST, cause=cause)

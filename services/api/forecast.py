@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from services.api.findings import Finding, read_findings
 from services.api.health import Check, ask_livekit, check
 from services.api.records import Records, read_records
 from shared.contracts.causes import ADVICE, Cause
@@ -55,6 +56,7 @@ class Outlook:
     fleet: Fleet | None
     records: Records
     root_causes: list[RootCause] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -74,6 +76,7 @@ class Outlook:
             "last_proven_join": joined and joined.isoformat(),
             "last_canary": canary and canary.as_json(),
             "root_cause": [found.as_json() for found in self.root_causes],
+            "findings": [found.as_json() for found in self.findings],
         }
 
 
@@ -108,10 +111,11 @@ class Forecast:
             fleet = await read_fleet(self._redis)
 
         now = self._now()
-        livekit, redis, records = await asyncio.gather(
+        livekit, redis, records, findings = await asyncio.gather(
             check(lambda: ask_livekit(self._livekit)),
             check(registry),
             read_records(self._database, agent_name=self._agent_name, now=now),
+            read_findings(self._database, now=now),
         )
         found = [
             *_livekit_causes(livekit),
@@ -119,7 +123,7 @@ class Forecast:
             *_fault_causes(fleet.named(self._agent_name) if fleet else []),
             *_record_causes(records),
         ]
-        return Outlook(self._agent_name, livekit, fleet, records, self._dated(found, now))
+        return Outlook(self._agent_name, livekit, fleet, records, self._dated(found, now), findings)
 
     def _dated(self, found: Iterable[RootCause], now: datetime) -> list[RootCause]:
         """Each cause once, with the time since when it is seen without a break."""

@@ -128,7 +128,11 @@ async def read(request: Request, asking: SessionsReader, session_id: str) -> Ses
 
 @router.delete("/v1/sessions/{session_id}", tags=["sessions"], summary="End a session")
 async def end(request: Request, asking: SessionsWriter, session_id: str) -> Session:
-    """End a session: its agent is sent away and its room closed."""
+    """End a session: its agent leaves and its room is closed.
+
+    Other people are not put out. While anybody but the session's caller is in the room, only the agent
+    leaves. The same is true if another session has the room's name by then.
+    """
     services = services_of(request)
     row = await end_session(
         session_id, project=asking.project, database=services.database, relay=services.relay, now=utc_now

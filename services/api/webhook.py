@@ -18,8 +18,8 @@ from sqlmodel import col
 
 from services.api import metrics
 from services.api.problems import Problem
-from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE
-from shared.contracts.sessions import LIVE, SessionStatus
+from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.contracts.sessions import LIVE, TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.livekit import is_caller
@@ -85,8 +85,10 @@ async def receive_webhook(
         due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
         if due is not None:
             await db.execute(update(SessionRow).where(due).values(next_check_at=now()))
-        if sessions and _is_arrival_of(event, _is_any_agent):
-            await _agent_joined(db, sessions, event.participant)
+        if _is_arrival_of(event, _is_any_agent):
+            await _agent_is_late(db, event.participant, now())
+            if sessions:
+                await _agent_joined(db, sessions, event.participant)
     metrics.webhook_received("accepted")
     # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
     looks = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
@@ -122,6 +124,15 @@ async def _caller_joined(db: AsyncSession, sessions: list[str], now: datetime) -
         col(SessionRow.id).in_(sessions), col(SessionRow.caller_joined_at).is_(None)
     )
     await db.execute(first.values(caller_joined_at=now))
+
+
+async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime) -> None:
+    """Have an agent taken out whose session is over, whoever else is in its room by now."""
+    session_id = agent.attributes.get(SESSION_ATTRIBUTE)
+    if session_id is None:
+        return
+    over = update(SessionRow).where(col(SessionRow.id) == session_id, col(SessionRow.status).in_(TERMINAL))
+    await db.execute(over.values(next_check_at=now))
 
 
 async def _agent_joined(db: AsyncSession, sessions: list[str], agent: ParticipantInfo) -> None:

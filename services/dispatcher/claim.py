@@ -19,6 +19,7 @@ from shared.contracts.models import Models
 from shared.contracts.sessions import TERMINAL, Level, Mode, Role, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, after_commit
+from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import advance, claim, fail, is_claimed, record
@@ -142,8 +143,8 @@ class Ledger:
             order = _order(row, first_seq, takes_over=await takes_over(db, row.id))
         return Claim(row, order, unsure=False)
 
-    async def accepted(self, claimed: Claim, dispatch_id: str) -> bool:
-        """LiveKit took the dispatch. False if the session has moved on meanwhile."""
+    async def accepted(self, claimed: Claim, dispatch_id: str, *, room_sid: str) -> bool:
+        """LiveKit took the dispatch, in the room of this sid. False if the session has moved on meanwhile."""
         now = self._now()
         row = claimed.row
         first = row.accepted_at is None
@@ -155,6 +156,7 @@ class Ledger:
                 event=DispatchAccepted(attempt=row.attempt, dispatch_id=dispatch_id),
                 now=now,
                 accepted_at=row.accepted_at or now,
+                room_sid=room_sid,
                 claimed_until=None,
                 next_check_at=now + VERIFIER_GRACE,
             )
@@ -170,9 +172,13 @@ class Ledger:
                 await db.execute(
                     update(SessionRow)
                     .where(col(SessionRow.id) == row.id, col(SessionRow.status).in_(TERMINAL))
-                    .values(next_check_at=now)
+                    .values(next_check_at=now, room_sid=room_sid)
                 )
             return won
+
+    async def foreign_agent_seen(self, row: SessionRow, identity: str) -> None:
+        """Tell of an agent that nobody dispatched, and which was sent out of the room."""
+        await foreign_agent_seen(self._database, row, identity, removed=True, now=self._now())
 
     async def refused(self, claimed: Claim, error: LiveKitError) -> "Refusal":
         """LiveKit did not take it: another attempt later, or the end."""

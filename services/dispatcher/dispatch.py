@@ -123,7 +123,7 @@ class Dispatcher:
         if claim.order.takes_over:
             await self._hand_over(row.id)
         try:
-            dispatch_id = await place_dispatch(
+            placed = await place_dispatch(
                 claim,
                 rooms=self._rooms,
                 empty_timeout_s=self._settings.room_empty_timeout_s,
@@ -133,13 +133,15 @@ class Dispatcher:
             await self._refused(claim, error)
             return
         metrics.attempt_accepted()
-        note({names.OUTCOME: "accepted", names.DISPATCH_ID: dispatch_id})
+        note({names.OUTCOME: "accepted", names.DISPATCH_ID: placed.dispatch_id})
         log.info(
             "agent_dispatched",
-            message=f"agent dispatched to room {row.room_name}: {dispatch_id}",
-            dispatch_id=dispatch_id,
+            message=f"agent dispatched to room {row.room_name}: {placed.dispatch_id}",
+            dispatch_id=placed.dispatch_id,
         )
-        if not await self._ledger.accepted(claim, dispatch_id):
+        for identity in placed.foreign:
+            await self._ledger.foreign_agent_seen(row, identity)
+        if not await self._ledger.accepted(claim, placed.dispatch_id, room_sid=placed.room_sid):
             log.info(
                 "dispatch_outdated",
                 message="the session has moved on meanwhile; its agent is withdrawn when it is closed",

@@ -6,13 +6,16 @@ for before it is made again.
 """
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from livekit.protocol.agent_dispatch import AgentDispatch, RoomAgentDispatch
 
 from services.dispatcher.claim import Claim
 from services.dispatcher.ports import Rooms
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
-from shared.runtime.livekit import NotFound
+from shared.runtime.foreign_agents import is_automatic, is_unnamed_agent
+from shared.runtime.livekit import LiveKitError, NotFound
 from shared.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -22,14 +25,27 @@ log = get_logger(__name__)
 _DEPARTURE_CHECKS_S = (0.05, 0.1, 0.15)
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A dispatch, and the sid of the very room that it is in: its name may come to be another room's.
+
+    foreign: identities of agents that nobody dispatched, and which were sent out of the room.
+    """
+
+    dispatch_id: str
+    room_sid: str
+    foreign: Sequence[str] = ()
+
+
 async def place_dispatch(
     claim: Claim, *, rooms: Rooms, empty_timeout_s: int, departure_timeout_s: int
-) -> str:
-    """Return the id of this attempt's dispatch, made now or found. Raises `LiveKitError`."""
+) -> Placed:
+    """Return this attempt's dispatch, made now or found. Raises `LiveKitError`."""
     name = claim.row.room_name
     order = claim.order
     metadata = order.to_metadata(claim.row.client_metadata)
-    if claim.fresh_room or not await rooms.room_exists(name):
+    room = None if claim.fresh_room else await rooms.room(name)
+    if room is None:
         # Creating the room with its agent is one call, and keeps unnamed workers out of it.
         ours = RoomAgentDispatch(
             agent_name=claim.row.agent_name,
@@ -37,7 +53,7 @@ async def place_dispatch(
             attributes=order.attributes(),
             deployment=claim.row.deployment or "",
         )
-        await rooms.create_room(
+        room = await rooms.create_room(
             name,
             agents=[ours],
             empty_timeout_s=empty_timeout_s,
@@ -47,16 +63,40 @@ async def place_dispatch(
     await _withdraw_earlier(claim, dispatches, rooms)
     for dispatch in dispatches:
         if dict(dispatch.attributes) == order.attributes():
-            return dispatch.id
+            return Placed(dispatch.id, room.sid)
     # The room was there already (the caller was quicker), or LiveKit lost the agents of the request.
-    created = await rooms.create_dispatch(
-        name,
-        agent_name=claim.row.agent_name,
-        metadata=metadata,
-        attributes=order.attributes(),
-        deployment=claim.row.deployment or "",
+    created, foreign = await asyncio.gather(
+        rooms.create_dispatch(
+            name,
+            agent_name=claim.row.agent_name,
+            metadata=metadata,
+            attributes=order.attributes(),
+            deployment=claim.row.deployment or "",
+        ),
+        _withdraw_automatic(claim, dispatches, rooms),
     )
-    return created.id
+    return Placed(created.id, room.sid, foreign)
+
+
+async def _withdraw_automatic(claim: Claim, dispatches: list[AgentDispatch], rooms: Rooms) -> list[str]:
+    """Keep workers without a name out of a room of ours, as `CreateRoom` would have done; return who was in.
+
+    LiveKit waits for a job that is just being given out, and takes its agent away then.
+    """
+    automatic = [dispatch for dispatch in dispatches if is_automatic(dispatch)]
+    if not claim.row.room_is_ours or not automatic:
+        return []
+    name = claim.row.room_name
+    try:
+        foreign = list(filter(is_unnamed_agent, await rooms.participants(name)))
+        for dispatch in automatic:
+            await rooms.delete_dispatch(name, dispatch.id)
+    except LiveKitError as error:
+        # The session's own agent is what matters; the verifier sees who is there beside it.
+        log.warning("automatic_dispatch_not_withdrawn", error=str(error))
+        return []
+    jobs = {job.state.participant_identity for one in automatic for job in one.state.jobs}
+    return sorted(({agent.identity for agent in foreign} | jobs) - {""})
 
 
 async def _withdraw_earlier(claim: Claim, dispatches: list[AgentDispatch], rooms: Rooms) -> None:

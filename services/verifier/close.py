@@ -1,4 +1,4 @@
-"""Close a session that is over: its dispatches withdrawn, its agent gone, its room closed.
+"""Close a session that is over: its dispatches withdrawn, its agents gone, its room closed if it may be.
 
 Done twice, a few seconds apart: an agent that had taken the job but not yet connected when the room was
 deleted would make the room anew.
@@ -7,12 +7,14 @@ deleted would make the room anew.
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
+from livekit.protocol.models import Room
 from redis.asyncio import Redis
 
 from services.verifier.ports import Rooms
+from services.verifier.remains import Remains, identities_of_jobs, remains_of
 from services.verifier.rulings import Rulings
 from shared.contracts.keys import CLOSE_TASK, FENCE_CLOSED, SESSION_ATTRIBUTE
-from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.contracts.sessions import TERMINAL
 from shared.runtime.clock import Clock
 from shared.runtime.fence import set_fence
 from shared.runtime.livekit import LiveKitError, NotFound
@@ -55,19 +57,26 @@ class Closer:
             await self._rulings.look_again(row, at=self._after(row, SECOND_LOOK))
 
     async def _clear(self, row: SessionRow) -> None:
-        if not await self._rooms.room_exists(row.room_name):
+        room = await self._rooms.room(row.room_name)
+        if room is None:
             return
-        for dispatch in await self._rooms.dispatches(row.room_name):
-            if dispatch.attributes.get(SESSION_ATTRIBUTE) == row.id:
-                await _if_there(self._rooms.delete_dispatch(row.room_name, dispatch.id))
-        if row.room_is_ours or row.status in (SessionStatus.ENDED, SessionStatus.CANCELLED):
-            await _if_there(self._rooms.delete_room(row.room_name))
+        dispatches = await self._rooms.dispatches(room.name)
+        mine = [one for one in dispatches if one.attributes.get(SESSION_ATTRIBUTE) == row.id]
+        for dispatch in mine:
+            await _if_there(self._rooms.delete_dispatch(room.name, dispatch.id))
+        left = await self._look(row, room, identities_of_jobs(dispatches, row.id))
+        # Nothing comes in between: somebody else may be on his way in.
+        if left.may_close:
+            await _if_there(self._rooms.delete_room(room.name))
             log.info("room_closed")
             return
-        # The room belongs to somebody else: only our agent leaves.
-        for participant in await self._rooms.participants(row.room_name):
-            if participant.attributes.get(SESSION_ATTRIBUTE) == row.id:
-                await _if_there(self._rooms.remove_participant(row.room_name, participant.identity))
+        for agent in left.agents:
+            await _if_there(self._rooms.remove_participant(room.name, agent.identity))
+
+    async def _look(self, row: SessionRow, room: Room, jobs: set[str]) -> Remains:
+        present = await self._rooms.participants(room.name)
+        superseded = await self._rulings.is_superseded(row)
+        return remains_of(row, room, present, jobs=jobs, superseded=superseded, now=self._now())
 
     def _after(
         self, row: SessionRow, delay: timedelta, *, error: LiveKitError | None = None

@@ -4,15 +4,17 @@ A crash between two calls, or a late agent whose token makes its room anew, leav
 and nobody to close it. LiveKit's list of rooms against our sessions shows them all, whatever the reason.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 
+from livekit.protocol.models import Room
 from sqlalchemy import select, update
-from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from services.verifier import metrics
 from services.verifier.ports import Rooms
-from shared.contracts.sessions import LIVE, TERMINAL
+from services.verifier.remains import is_superseded, remains_of
+from shared.contracts.sessions import TERMINAL
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKitError
@@ -37,37 +39,39 @@ class Collector:
 
     async def collect(self) -> int:
         """Compare LiveKit's rooms with our sessions; return how many are to be closed."""
+        found = 0
         try:
-            names = await self._rooms.room_names()
+            rooms = await self._rooms.rooms()
+            for start in range(0, len(rooms), _BATCH):
+                found += await self._close_left_over({one.name: one for one in rooms[start : start + _BATCH]})
         except LiveKitError as error:
             log.warning("rooms_not_collected", error=str(error))
-            return 0
-        found = 0
-        for start in range(0, len(names), _BATCH):
-            found += await self._close_left_over(names[start : start + _BATCH])
         return found
 
-    async def _close_left_over(self, names: list[str]) -> int:
+    async def _close_left_over(self, rooms: Mapping[str, Room]) -> int:
         now = self._now()
-        other = aliased(SessionRow)
-        lives = select(col(other.id)).where(
-            col(other.room_name) == col(SessionRow.room_name), col(other.status).in_(LIVE)
-        )
-        left_over = select(col(SessionRow.id)).where(
-            col(SessionRow.room_name).in_(names),
+        over = select(SessionRow).where(
+            col(SessionRow.room_name).in_(rooms),
             col(SessionRow.room_is_ours).is_(True),
             col(SessionRow.status).in_(TERMINAL),
             col(SessionRow.ended_at) <= now - SETTLED,
             col(SessionRow.next_check_at).is_(None),
-            ~lives.exists(),
+            ~is_superseded(),
         )
+        async with self._database.read() as db:
+            rows = (await db.scalars(over)).all()
+        ids = [row.id for row in rows if await self._is_left_over(row, rooms[row.room_name])]
+        if not ids:
+            return 0
+        due = update(SessionRow).where(col(SessionRow.id).in_(ids), col(SessionRow.next_check_at).is_(None))
         async with self._database.write() as db:
-            ids = (await db.scalars(left_over)).all()
-            if ids:
-                await db.execute(
-                    update(SessionRow).where(col(SessionRow.id).in_(ids)).values(next_check_at=now)
-                )
-        if ids:
-            metrics.rooms_collected(len(ids))
-            log.warning("left_over_rooms_found", rooms=len(ids))
+            await db.execute(due.values(next_check_at=now))
+        metrics.rooms_collected(len(ids))
+        log.warning("left_over_rooms_found", rooms=len(ids))
         return len(ids)
+
+    async def _is_left_over(self, row: SessionRow, room: Room) -> bool:
+        """Is there anything for the closer to do? People may meet in the room for long after a session."""
+        present = await self._rooms.participants(room.name)
+        left = remains_of(row, room, present, jobs=(), superseded=False, now=self._now())
+        return left.may_close or bool(left.agents)

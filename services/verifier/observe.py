@@ -7,6 +7,7 @@ from livekit.protocol.models import ParticipantInfo, TrackType
 
 from services.verifier.ports import Rooms
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, LIVEKIT_AGENT_STATE_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.runtime.foreign_agents import is_unnamed_agent
 from shared.runtime.livekit import is_active, is_agent, is_caller
 from shared.runtime.tables import SessionRow
 
@@ -19,6 +20,7 @@ class Sighting:
     connecting: ParticipantInfo | None = None  # the agent of this attempt, not yet ACTIVE
     extra: list[ParticipantInfo] = field(default_factory=list)  # agents that should not be there
     unbound: list[ParticipantInfo] = field(default_factory=list)  # agents of the name that say nothing
+    foreign: list[ParticipantInfo] = field(default_factory=list)  # agents of workers without a name
     callers: int = 0
     participants: int = 0
 
@@ -58,6 +60,7 @@ async def look(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
         connecting=next((agent for agent in ours if not is_active(agent)), None),
         extra=[*extra, *active[1:], *(unbound if active else [])],
         unbound=[] if active else unbound,
+        foreign=list(filter(is_unnamed_agent, participants)),
         callers=sum(map(is_caller, participants)),
         participants=len(participants),
     )

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from livekit.protocol.agent_dispatch import AgentDispatch
-from livekit.protocol.models import ParticipantInfo
+from livekit.protocol.models import ParticipantInfo, Room
 
 
 class Rooms(Protocol):
     """LiveKit's rooms and dispatches; every call raises `LiveKitError`."""
 
-    async def room_names(self, among: Sequence[str] = ()) -> list[str]: ...
+    async def rooms(self, names: Sequence[str] = ()) -> list[Room]: ...
+
+    async def room(self, name: str) -> Room | None: ...
 
     async def room_exists(self, name: str) -> bool: ...
 

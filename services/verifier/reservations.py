@@ -80,7 +80,7 @@ class Reservations:
         if not rows:
             return
         try:
-            there = set(await self._rooms.room_names([row.room_name for row in rows]))
+            there = {room.name for room in await self._rooms.rooms([row.room_name for row in rows])}
             unsure = await self._request_joined([row for row in rows if row.room_name in there])
         except LiveKitError as error:
             log.warning("reservations_not_seen", error=str(error))

@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlmodel import col
 
 from services.verifier.find_cause import Finding
+from services.verifier.remains import is_superseded
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, SessionCancelled, SessionEnded
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
+from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.sessions import advance, claim, fail, record
 from shared.runtime.tables import AttemptRow, SessionRow
 
@@ -54,6 +56,12 @@ class Rulings:
         """Return the session, whatever state it is in."""
         async with self._database.read() as db:
             return await db.get(SessionRow, session_id)
+
+    async def is_superseded(self, row: SessionRow) -> bool:
+        """True if the name of its room has gone over to another session."""
+        async with self._database.read() as db:
+            other = select(col(SessionRow.id)).where(col(SessionRow.id) == row.id, is_superseded())
+            return await db.scalar(other) is not None
 
     async def claim(self, row: SessionRow) -> bool:
         """Take or keep the session for one lease; False if another verifier has it or it moved on."""
@@ -176,11 +184,23 @@ class Rulings:
                 next_check_at=now,
             )
 
+    async def caller_seen(self, row: SessionRow) -> None:
+        """Date the caller's coming, where no webhook has said so."""
+        first = update(SessionRow).where(
+            col(SessionRow.id) == row.id, col(SessionRow.caller_joined_at).is_(None)
+        )
+        async with self._database.write() as db:
+            await db.execute(first.values(caller_joined_at=self._now()))
+
     async def extra_removed(self, row: SessionRow, identity: str) -> None:
         """Record that an extra agent was taken out."""
         event = ExtraAgentRemoved(participant_identity=identity, attempt=row.attempt)
         async with self._database.write() as db:
             await record(db, row.id, event, now=self._now())
+
+    async def foreign_agent_seen(self, row: SessionRow, identity: str, *, removed: bool) -> None:
+        """Tell of an agent that nobody dispatched."""
+        await foreign_agent_seen(self._database, row, identity, removed=removed, now=self._now())
 
     async def look_again(self, row: SessionRow, *, at: datetime | None) -> None:
         """Say when the session is to be looked at next; None: never."""

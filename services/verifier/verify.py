@@ -181,6 +181,7 @@ class Verifier:
 
     async def remove_extra(self, row: SessionRow, sighting: Sighting) -> None:
         """Take agents that should not be there out of the room."""
+        await self._tell_of_foreign(row, sighting)
         for extra in sighting.extra:
             log.warning("extra_agent_found", participant_identity=extra.identity)
             try:
@@ -192,6 +193,18 @@ class Verifier:
                 continue
             metrics.extra_agent_removed()
             await self._rulings.extra_removed(row, extra.identity)
+
+    async def _tell_of_foreign(self, row: SessionRow, sighting: Sighting) -> None:
+        """Agents that nobody dispatched: out of a room that we have named, and told of in any."""
+        for agent in sighting.foreign:
+            removed = row.room_is_ours
+            try:
+                if removed:
+                    await self._rooms.remove_participant(row.room_name, agent.identity)
+            except LiveKitError as error:
+                removed = False
+                log.warning("foreign_agent_not_removed", error=str(error))
+            await self._rulings.foreign_agent_seen(row, agent.identity, removed=removed)
 
     async def _caller_left(self, case: Case, trail: Trail) -> None:
         row = case.session

@@ -8,7 +8,7 @@ from services.verifier.liveness import Liveness
 from services.verifier.observe import JobSighting, Sighting, is_ready, look
 from services.verifier.ports import Rooms
 from services.verifier.proofs import Proofs
-from services.verifier.rulings import Case, Rulings
+from services.verifier.rulings import CALLER_LEFT, Case, Rulings
 from services.verifier.verify import Verifier
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
@@ -91,6 +91,8 @@ class Watch:
                 pause = SOON if silent else self._interval
                 await self._rulings.look_again(row, at=self._now() + pause)
                 return
+            if sighting.callers and row.caller_joined_at is None:
+                await self._rulings.caller_seen(row)
             await self._decide(case, sighting, room_exists=room_exists, silent=silent)
             self._relay.nudge(row.id)
 
@@ -107,18 +109,26 @@ class Watch:
             await self._end(case, attempt.close_reason or "room closed")
         elif silent and attempt.closed_at is None:
             await self._remove_ghost(row.room_name, sighting)
-            await self._replace(case, silent=True)
+            await self._replace_or_end(case, sighting, silent=True)
         elif sighting.agent is not None:
             await self._stays(case, sighting)
         elif sighting.connecting is not None:
             await self._rulings.look_again(row, at=self._now() + SOON)
         elif attempt.close_reason in NORMAL_ENDS:
             await self._end(case, attempt.close_reason)
-        elif not sighting.callers and attempt.assigned_at is None:
-            # A worker that doesn't report to us leaves after its caller without a word.
-            await self._end(case, "caller left")
         else:
-            await self._replace(case, silent=False)
+            await self._replace_or_end(case, sighting, silent=False)
+
+    async def _replace_or_end(self, case: Case, sighting: Sighting, *, silent: bool) -> None:
+        """A lost agent is replaced for a caller who is there, or who hasn't come yet; not for nobody.
+
+        A worker that doesn't report to us leaves after its caller without a word.
+        """
+        had_caller = case.session.caller_joined_at is not None or case.attempt.assigned_at is None
+        if had_caller and not sighting.callers:
+            await self._end(case, CALLER_LEFT)
+            return
+        await self._replace(case, silent=silent)
 
     async def _stays(self, case: Case, sighting: Sighting) -> None:
         row, attempt = case.session, case.attempt

@@ -230,6 +230,21 @@ class ExtraAgentRemoved(Event):
     attempt: int | None = None
 
 
+class ForeignAgentSeen(Event):
+    """An agent that nobody dispatched was beside the session's own: its worker has no `agent_name`.
+
+    LiveKit sends such a worker into every room that somebody makes by joining it. `removed` says that the
+    agent was taken out, which is done in rooms that Rollcall has named. Somebody has to act: see `advice`.
+    """
+
+    type: ClassVar[str] = "agent.foreign_seen.v1"
+    severity: ClassVar[Severity] = Severity.WARNING
+    participant_identity: str
+    attempt: int | None = None
+    removed: bool
+    advice: str
+
+
 class SessionFailed(Event):
     """No agent came, and no attempt is left. Somebody has to act."""
 
@@ -392,6 +407,7 @@ SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     AgentMissing,
     AgentLost,
     ExtraAgentRemoved,
+    ForeignAgentSeen,
     SessionFailed,
     SessionEnded,
     SessionCancelled,

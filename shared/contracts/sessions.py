@@ -20,6 +20,9 @@ class SessionStatus(StrEnum):
 
 _S = SessionStatus
 
+# The reason of an end that a client asked for.
+ENDED_BY_REQUEST: Final = "ended by request"
+
 TERMINAL: Final = frozenset({_S.ENDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED})
 LIVE: Final = frozenset(_S) - TERMINAL
 

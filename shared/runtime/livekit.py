@@ -116,18 +116,20 @@ class LiveKit:
         """Close a room and remove everyone from it; `NotFound` if there is none."""
         await self._call("DeleteRoom", lambda: self._api.room.delete_room(room.DeleteRoomRequest(room=name)))
 
-    async def room_names(self, among: Sequence[str] = ()) -> list[str]:
-        """The names of the rooms that the server has; `among`: only of these, and not of all."""
-        request = room.ListRoomsRequest(names=among)
+    async def room(self, name: str) -> models.Room | None:
+        """The room of this name that the server has now; another one of the same name has another sid."""
+        found = await self.rooms([name])
+        return found[0] if found else None
+
+    async def rooms(self, names: Sequence[str] = ()) -> list[models.Room]:
+        """The rooms that the server has; `names`: only those of these names, and not all."""
+        request = room.ListRoomsRequest(names=names)
         found = await self._call("ListRooms", lambda: self._api.room.list_rooms(request))
-        return [one.name for one in found.rooms]
+        return list(found.rooms)
 
     async def room_exists(self, name: str) -> bool:
         """True if the server has such a room. Proves address and key as well."""
-        found = await self._call(
-            "ListRooms", lambda: self._api.room.list_rooms(room.ListRoomsRequest(names=[name]))
-        )
-        return bool(found.rooms)
+        return await self.room(name) is not None
 
     async def participants(self, name: str) -> list[models.ParticipantInfo]:
         """Everyone in the room; empty where there is no such room."""

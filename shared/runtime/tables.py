@@ -23,6 +23,7 @@ _CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
 _RESERVED = text("status = 'reserved'")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
+_OF_FOREIGN_AGENT = text("type = 'agent.foreign_seen.v1'")
 _TRANSCRIPT_KEPT = text("transcript_erased_at IS NULL AND ended_at IS NOT NULL")
 _TO_ERASE_AGAIN = text("transcript_erase_again_at IS NOT NULL")
 
@@ -207,6 +208,12 @@ class EventRow(SQLModel, table=True):
             "id",
             postgresql_where=_UNPUBLISHED,
             sqlite_where=_UNPUBLISHED,
+        ),
+        Index(
+            "ix_session_event_foreign_agent",
+            "id",
+            postgresql_where=_OF_FOREIGN_AGENT,
+            sqlite_where=_OF_FOREIGN_AGENT,
         ),
     )
 

@@ -26,6 +26,7 @@ from shared.contracts.events import (
     Envelope,
     Event,
     ExtraAgentRemoved,
+    ForeignAgentSeen,
     SessionCancelled,
     SessionEnded,
     SessionExpired,
@@ -91,6 +92,9 @@ MEANING: dict[str, Event] = {
         revival=1,
     ),
     "agent.extra_removed.v1": ExtraAgentRemoved(participant_identity=AGENT, attempt=2),
+    "agent.foreign_seen.v1": ForeignAgentSeen(
+        participant_identity=AGENT, attempt=1, removed=True, advice="Give the worker a name."
+    ),
     "session.failed.v1": SessionFailed(
         attempt=3,
         cause=Cause.AGENT_NAME_MISMATCH,

@@ -2,6 +2,8 @@
 
 import pytest
 
+from shared.contracts.identifiers import new_id
+from tests.support.guests import guest
 from tests.support.sessions import TERMINAL, Rollcall, until
 
 pytestmark = pytest.mark.e2e
@@ -85,3 +87,35 @@ async def test_delete_after_the_end_changes_nothing(rollcall: Rollcall) -> None:
         "session.requested.v1",
         f"session.{first['status']}.v1",
     ]
+
+
+@pytest.mark.parametrize("how", ["hang-up", "delete"])
+async def test_a_name_that_is_started_again_at_once_is_the_second_calls(rollcall: Rollcall, how: str) -> None:
+    wish = {"room_name": f"again-{new_id()}", "participant_identity": "customer"}
+    first = await rollcall.start(**wish)
+    async with guest(first):
+        await rollcall.until_status(first["session_id"], "active")
+        if how == "delete":
+            await rollcall.end(first["session_id"])
+    await rollcall.until_status(first["session_id"], "ended")
+    second = await rollcall.start(**wish)
+    async with guest(second) as room:
+        session = await rollcall.until_status(second["session_id"], "active")
+        await rollcall.until_cleared(first["session_id"])
+        assert room.isconnected()
+        assert (await rollcall.session(second["session_id"]))["status"] == "active"
+        assert await rollcall.agents_in(wish["room_name"]) == [session["agent_identity"]]
+    await rollcall.until_status(second["session_id"], "ended")
+
+
+async def test_delete_leaves_the_other_people_of_a_room_in_their_conversation(rollcall: Rollcall) -> None:
+    started = await rollcall.start(room_name=f"shared-{new_id()}")
+    async with (
+        guest(started) as caller,
+        guest({**started, **rollcall.token_for(started, "another")}) as other,
+    ):
+        await rollcall.until_status(started["session_id"], "active")
+        await rollcall.end(started["session_id"])
+        await rollcall.until_cleared(started["session_id"])
+        assert [room.isconnected() for room in (caller, other)] == [True, True]
+        assert await rollcall.agents_in(started["room_name"]) == []

@@ -10,12 +10,10 @@ from livekit import api
 
 from cli.environment import clean_environment
 from cli.stack import Stack
-from shared.runtime.database import Database
-from shared.runtime.tables import SessionRow
 from tests.faults.conftest import CONTROL_PLANE
 from tests.support.gate import Gate, open_gate
 from tests.support.scoreboard import Scoreboard
-from tests.support.sessions import Rollcall, until
+from tests.support.sessions import Rollcall
 from tests.support.workers import foreign_worker
 
 pytestmark = pytest.mark.faults
@@ -66,7 +64,7 @@ async def test_a_room_that_a_late_agent_makes_anew_is_closed(
     await rollcall.end(started["session_id"])
     await rollcall.until_gone(started["room_name"])
     if full:  # the closer looks twice; what comes after that is the collector's, once a minute
-        await until(lambda: _closed(rollcall, started["session_id"]), what="the closer is done")
+        await rollcall.until_cleared(started["session_id"])
     anew = api.CreateRoomRequest(
         name=started["room_name"], agents=[api.RoomAgentDispatch(agent_name="joiner")]
     )
@@ -74,13 +72,3 @@ async def test_a_room_that_a_late_agent_makes_anew_is_closed(
         await livekit.room.create_room(anew)
     await rollcall.until_gone(started["room_name"], timeout_s=120)
     board.sessions += 1
-
-
-async def _closed(rollcall: Rollcall, session_id: str) -> bool:
-    database = Database(rollcall.stack.database_url)
-    try:
-        async with database.read() as db:
-            row = await db.get(SessionRow, session_id)
-            return row is not None and row.next_check_at is None
-    finally:
-        await database.close()

@@ -15,6 +15,7 @@ from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
 from shared.runtime.database import Database
+from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.livekit import LiveKit
 from shared.runtime.registry import remove_worker
 from tests.integration.api_client import api_settings, beat_for_ever
@@ -252,3 +253,17 @@ async def test_a_cause_that_is_still_there_is_told_once_and_not_once_more_by_the
     await a_canary(database, S.FAILED, minutes_ago=5, cause=Cause.NO_WORKER_REGISTERED)
     [root] = (await forecast.look()).root_causes
     assert (root.cause, root.evidence) == (Cause.NO_WORKER_REGISTERED, {"agent_name": "agent"})
+
+
+async def test_an_agent_that_nobody_dispatched_is_a_finding_for_a_while(
+    forecast: Forecast, database: Database, clock: FakeClock
+) -> None:
+    row = await put_session(database, status=S.ACTIVE)
+    assert (await forecast.look()).findings == []
+    await foreign_agent_seen(database, row, "agent-AJ_9", removed=True, now=clock())
+    [finding] = (await forecast.look()).as_json()["findings"]
+    assert (finding["code"], finding["seen_at"]) == ("unnamed_worker", T0.isoformat())
+    assert finding["evidence"]["participant_identity"] == "agent-AJ_9"
+    assert "agent_name" in finding["fix"]
+    clock.forward(minutes=16)
+    assert (await forecast.look()).findings == []

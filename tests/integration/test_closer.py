@@ -24,13 +24,13 @@ async def test_an_ended_session_is_cleared_away_twice_and_then_left(bench: Bench
     row = await bench.put(S.ENDED, next_check_at=T0, ended_at=T0, room_is_ours=True)
     bench.rooms.add_dispatch("lobby", {"rollcall.session": row.id})
     stored = await close(bench, row)
-    assert "lobby" not in bench.rooms.rooms
+    assert "lobby" not in bench.rooms.sids
     assert await bench.redis.get(fence_key(SessionId(row.id))) == FENCE_CLOSED
     assert stored.next_check_at == T0 + SECOND_LOOK
     bench.rooms.open_room("lobby", make_agent(session_id=row.id, attempt=1))  # a late agent made it anew
     bench.clock.time = T0 + SECOND_LOOK
     stored = await close(bench, row)
-    assert "lobby" not in bench.rooms.rooms
+    assert "lobby" not in bench.rooms.sids
     assert stored.next_check_at is None
 
 
@@ -56,4 +56,4 @@ async def test_a_livekit_that_is_away_is_asked_again_to_clear_up(bench: Bench) -
     assert (await close(bench, row)).next_check_at == T0 + RETRY
     bench.rooms.down = None
     await close(bench, row)
-    assert "lobby" not in bench.rooms.rooms
+    assert "lobby" not in bench.rooms.sids

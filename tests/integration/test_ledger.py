@@ -107,7 +107,7 @@ async def test_an_accepted_dispatch_is_stored_and_the_verifier_called(
 ) -> None:
     claim = await take(ledger, await put_session(database))
     clock.forward(seconds=1)
-    assert await ledger.accepted(claim, "AD_1")
+    assert await ledger.accepted(claim, "AD_1", room_sid="RM_1")
     stored = await get_session(database, claim.row.id)
     assert (stored.status, stored.claimed_until, stored.accepted_at) == (S.DISPATCHED, None, clock())
     assert stored.next_check_at == clock() + timedelta(seconds=1)
@@ -122,7 +122,7 @@ async def test_a_dispatch_that_came_too_late_has_the_ended_session_closed_once_m
 ) -> None:
     claim = await take(ledger, await put_session(database))
     await cancel(database, claim.row.id)
-    assert not await ledger.accepted(claim, "AD_1")
+    assert not await ledger.accepted(claim, "AD_1", room_sid="RM_1")
     stored = await get_session(database, claim.row.id)
     assert (stored.status, stored.next_check_at) == (S.CANCELLED, clock())
     [attempt] = await get_attempts(database, claim.row.id)
@@ -221,7 +221,7 @@ async def test_a_dispatcher_that_was_overtaken_does_not_judge_the_attempt_of_its
     await ledger.refused(slow, error)
     [attempt] = await get_attempts(database, row.id)
     assert (attempt.outcome, attempt.cause) == (None, None)
-    assert await ledger.accepted(successor, "AD_1")
+    assert await ledger.accepted(successor, "AD_1", room_sid="RM_1")
 
 
 @pytest.mark.parametrize("status", sorted(set(S) - {S.REQUESTED, S.DISPATCHING}))

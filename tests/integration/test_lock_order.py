@@ -39,7 +39,7 @@ async def report_ready(database: Database, row: SessionRow) -> None:
 async def accept_dispatch(database: Database, row: SessionRow) -> None:
     order = DispatchOrder(session_id=SessionId(row.id), attempt=1)
     ledger = Ledger(database, retry_delay_s=1, now=utc_now)
-    await ledger.accepted(Claim(row, order, unsure=False), "AD_1")
+    await ledger.accepted(Claim(row, order, unsure=False), "AD_1", room_sid="RM_1")
 
 
 @pytest.mark.parametrize("change", [report_ready, accept_dispatch])

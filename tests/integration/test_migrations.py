@@ -17,7 +17,7 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0009"
+HEAD = "0010"
 TABLES = {
     "api_key",
     "dispatch_attempt",
@@ -36,6 +36,7 @@ PARTIAL_INDEXES = {
     "ix_session_canary",
     "ix_session_due",
     "ix_session_erase_again",
+    "ix_session_event_foreign_agent",
     "ix_session_event_unpublished",
     "ix_session_reserved",
     "ix_session_transcript_kept",
@@ -172,5 +173,6 @@ async def test_the_indexes_that_keep_the_sweep_and_the_relay_cheap_are_partial(d
     async with database.engine.connect() as connection:
         found = await connection.run_sync(partial)
     assert set(found) == PARTIAL_INDEXES
+    assert found["ix_session_event_foreign_agent"].startswith("type")
     assert found["ix_session_event_unpublished"].startswith("published_at IS NULL")
     assert found["ix_session_waiting"].startswith("waiting_for IS NOT NULL")

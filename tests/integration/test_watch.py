@@ -2,16 +2,21 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
+
+import pytest
+from livekit.protocol.models import ParticipantInfo, ParticipantPermission
 
 from shared.contracts.sessions import SessionStatus
 from tests.integration.rows import (
     event_types,
+    get_events,
     get_session,
     last_event,
 )
 from tests.integration.verifier_bench import Bench
 from tests.unit.fake_rooms import unreachable
-from tests.unit.making import T0, make_agent
+from tests.unit.making import T0, make_agent, make_caller
 
 S = SessionStatus
 
@@ -123,3 +128,51 @@ async def test_that_an_unreporting_agent_listens_is_noted_once(bench: Bench) -> 
     assert stored.ready_at == T0
     await bench.check(stored)
     assert (await event_types(bench.database, row.id)).count("agent.ready.v1") == 1
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("attempt", [{"assigned_at": T0, "ready_at": T0}, {}], ids=["ours", "unreporting"])
+async def test_a_lost_agent_is_not_replaced_for_recorders_and_listeners(
+    bench: Bench, silent: bool, attempt: dict[str, Any]
+) -> None:
+    row = await bench.put(S.ACTIVE, attempt=attempt)
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    await bench.check(row)
+    hidden, recorder = ParticipantPermission(hidden=True), ParticipantPermission(recorder=True)
+    bench.rooms.people["lobby"] = [
+        make_caller("listener", permission=hidden),
+        make_caller("recorder", permission=recorder),
+        make_caller("egress", kind=ParticipantInfo.Kind.EGRESS),
+    ]
+    if silent:
+        await bench.beat(row)
+        await bench.watch_silence(seconds=3)
+    stored = await bench.check(await get_session(bench.database, row.id))
+    assert (stored.status, stored.end_reason, stored.revivals) == (S.ENDED, "caller left", 0)
+
+
+async def test_an_agent_that_is_lost_before_its_caller_came_is_replaced_for_him(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0})
+    bench.rooms.people["lobby"] = [make_agent("agent-of-others", name="another")]
+    assert (await bench.check(row)).status == S.DISPATCHING
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_an_agent_that_nobody_dispatched_is_told_of_once_and_taken_out_of_a_room_of_ours(
+    bench: Bench, ours: bool
+) -> None:
+    row = await bench.put(S.ACTIVE, room_is_ours=ours)
+    mine = make_agent(session_id=row.id, attempt=1)
+    bench.rooms.people["lobby"] += [
+        mine,
+        make_agent("agent-unnamed", name=""),
+        make_agent("avatar", name="", **{"lk.publish_on_behalf": mine.identity}),
+        make_agent("translator", name="translator"),
+    ]
+    for _ in range(2):
+        await bench.check(await get_session(bench.database, row.id))
+    stays = [] if ours else ["agent-unnamed"]
+    assert bench.rooms.identities("lobby") == ["caller-1", "agent-AJ_1", *stays, "avatar", "translator"]
+    told = [e for e in await get_events(bench.database, row.id) if e.type == "agent.foreign_seen.v1"]
+    assert [(e.data["participant_identity"], e.data["removed"]) for e in told] == [("agent-unnamed", ours)]
+    assert "agent_name" in told[0].data["advice"]

@@ -64,11 +64,11 @@ class Bench:
     ) -> SessionRow:
         """A session in its first attempt, and its room with the caller in it."""
         how = {"dispatch_id": "AD_1", "accepted_at": T0, "outcome": "accepted", **(attempt or {})}
-        values = {"room_name": "lobby", **row}
+        self.rooms.open_room("lobby", make_caller())
+        values = {"room_name": "lobby", "room_sid": self.rooms.sids["lobby"], **row}
         made = await put_session(self.database, status=status, attempt={"number": 1, **how}, **values)
         async with self.database.write() as db:
             (await db.get_one(SessionRow, made.id)).attempt = 1
-        self.rooms.open_room("lobby", make_caller())
         return await get_session(self.database, made.id)
 
     async def beat(self, row: SessionRow, count: int = 1, *, attempt: int = 1) -> None:

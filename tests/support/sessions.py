@@ -13,6 +13,7 @@ from livekit import api
 
 from cli.stack import Stack
 from shared.runtime.database import Database
+from shared.runtime.tables import SessionRow
 
 # Far above what anything takes on a loaded machine; no test is about speed.
 PATIENCE_S = 60.0
@@ -107,6 +108,12 @@ class Rollcall:
             self.stack.livekit_url, self.stack.livekit_api_key, self.stack.livekit_api_secret
         )
 
+    def token_for(self, started: dict[str, Any], identity: str) -> dict[str, str]:
+        """What somebody else needs to join a session's room."""
+        token = api.AccessToken(self.stack.livekit_api_key, self.stack.livekit_api_secret)
+        grants = api.VideoGrants(room_join=True, room=started["room_name"])
+        return {"participant_token": token.with_identity(identity).with_grants(grants).to_jwt()}
+
     async def agents_in(self, room_name: str) -> list[str]:
         """The identities of the agents that LiveKit lists in a room."""
         async with self.livekit() as livekit:
@@ -124,6 +131,20 @@ class Rollcall:
             return not await self.room_exists(room_name)
 
         await until(gone, what=f"room {room_name} is closed", timeout_s=timeout_s)
+
+    async def until_cleared(self, session_id: str) -> None:
+        """Wait until the session is over, and the last look at what it left in LiveKit is done."""
+        database = Database(self.stack.database_url)
+
+        async def cleared() -> bool:
+            async with database.read() as db:
+                row = await db.get(SessionRow, session_id)
+            return row is not None and row.status in TERMINAL and row.next_check_at is None
+
+        try:
+            await until(cleared, what=f"session {session_id} is cleared away")
+        finally:
+            await database.close()
 
 
 async def _stands_still(pid: int) -> bool:

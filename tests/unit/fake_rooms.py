@@ -36,7 +36,7 @@ class FakeRooms:
     """
 
     def __init__(self) -> None:
-        self.rooms: set[str] = set()
+        self.sids: dict[str, str] = {}  # name to sid
         self.people: dict[str, list[ParticipantInfo]] = {}
         self.in_force: dict[str, list[AgentDispatch]] = {}
         self.calls: list[str] = []
@@ -48,9 +48,12 @@ class FakeRooms:
         self.drops_agents_of_rooms = False
         self.meanwhile: dict[str, Callable[[], Awaitable[None]]] = {}  # happens once, before the answer
         self._made = 0
+        self._rooms_made = 0
 
     def open_room(self, name: str, *people: ParticipantInfo) -> None:
-        self.rooms.add(name)
+        if name not in self.sids:
+            self._rooms_made += 1
+            self.sids[name] = f"RM_{self._rooms_made}"
         self.people.setdefault(name, []).extend(people)
 
     def add_dispatch(
@@ -111,7 +114,7 @@ class FakeRooms:
         departure_timeout_s: int,
     ) -> Room:
         await self._begin("create_room")
-        if name not in self.rooms:
+        if name not in self.sids:
             self.open_room(name)
             if not self.drops_agents_of_rooms:
                 for agent in agents:
@@ -123,21 +126,28 @@ class FakeRooms:
                         deployment=agent.deployment,
                     )
         self._end("create_room")
-        return Room(name=name, empty_timeout=empty_timeout_s, departure_timeout=departure_timeout_s)
+        return self._room(name)
 
-    async def room_names(self, among: Sequence[str] = ()) -> list[str]:
-        await self._begin("room_names")
-        return sorted(self.rooms & set(among) if among else self.rooms)
+    def _room(self, name: str) -> Room:
+        return Room(name=name, sid=self.sids[name])
+
+    async def rooms(self, names: Sequence[str] = ()) -> list[Room]:
+        await self._begin("rooms")
+        return [self._room(name) for name in sorted(self.sids) if not names or name in names]
+
+    async def room(self, name: str) -> Room | None:
+        await self._begin("room")
+        return self._room(name) if name in self.sids else None
 
     async def room_exists(self, name: str) -> bool:
         await self._begin("room_exists")
-        return name in self.rooms
+        return name in self.sids
 
     async def delete_room(self, name: str) -> None:
         await self._begin("delete_room")
-        if name not in self.rooms:
+        if name not in self.sids:
             raise not_found()
-        self.rooms.discard(name)
+        del self.sids[name]
         self.people.pop(name, None)
         self.in_force.pop(name, None)
 
@@ -153,7 +163,7 @@ class FakeRooms:
 
     async def dispatches(self, name: str) -> list[AgentDispatch]:
         await self._begin("dispatches")
-        if name not in self.rooms:
+        if name not in self.sids:
             raise unreachable(uncertain=True)
         return list(self.in_force.get(name, []))
 
@@ -161,7 +171,7 @@ class FakeRooms:
         self, name: str, *, agent_name: str, metadata: str, attributes: dict[str, str], deployment: str = ""
     ) -> AgentDispatch:
         await self._begin("create_dispatch")
-        if name not in self.rooms:
+        if name not in self.sids:
             raise unreachable(uncertain=True)
         dispatch = self.add_dispatch(
             name, attributes, agent_name=agent_name, metadata=metadata, deployment=deployment

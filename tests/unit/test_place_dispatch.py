@@ -28,7 +28,9 @@ def a_claim(
 
 
 async def place(claim: Claim, rooms: FakeRooms) -> str:
-    return await place_dispatch(claim, rooms=rooms, empty_timeout_s=120, departure_timeout_s=20)
+    placed = await place_dispatch(claim, rooms=rooms, empty_timeout_s=120, departure_timeout_s=20)
+    assert placed.room_sid == rooms.sids[claim.row.room_name]
+    return placed.dispatch_id
 
 
 def of_attempt(claim: Claim, attempt: int) -> dict[str, str]:
@@ -186,12 +188,36 @@ async def test_a_room_that_loses_the_agents_it_was_made_with_gets_a_dispatch(roo
     assert [d.id for d in rooms.in_force[claim.row.room_name]] == [dispatch_id]
 
 
-@pytest.mark.parametrize("method", ["create_room", "dispatches", "room_exists", "create_dispatch"])
+@pytest.mark.parametrize("method", ["create_room", "dispatches", "room", "create_dispatch"])
 async def test_a_failure_of_livekit_comes_through_as_it_was_classed(rooms: FakeRooms, method: str) -> None:
-    claim = a_claim(unsure=method == "room_exists")
+    claim = a_claim(unsure=method == "room")
     if method == "create_dispatch":
         rooms.open_room(claim.row.room_name)
     rooms.fails_next[method] = refused_key()
     with pytest.raises(LiveKitError) as raised:
         await place(claim, rooms)
     assert not raised.value.retryable
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_dispatch_that_livekit_made_by_itself_is_withdrawn_from_a_room_of_ours(
+    rooms: FakeRooms, ours: bool
+) -> None:
+    claim = a_claim(ours=ours)
+    name = claim.row.room_name
+    rooms.open_room(name, make_caller(), make_agent("agent-unnamed", name=""))
+    automatic = rooms.give_job(rooms.add_dispatch(name, {}, agent_name=""), "agent-unnamed")
+    theirs = rooms.add_dispatch(name, {}, agent_name="", metadata="asked for")
+    placed = await place_dispatch(claim, rooms=rooms, empty_timeout_s=120, departure_timeout_s=20)
+    left = [dispatch.id for dispatch in rooms.in_force[name]]
+    assert left == ([] if ours else [automatic.id]) + [theirs.id, placed.dispatch_id]
+    assert list(placed.foreign) == (["agent-unnamed"] if ours else [])
+
+
+async def test_that_a_dispatch_can_not_be_withdrawn_keeps_no_agent_from_its_caller(rooms: FakeRooms) -> None:
+    claim = a_claim()
+    rooms.open_room(claim.row.room_name, make_caller())
+    rooms.add_dispatch(claim.row.room_name, {}, agent_name="")
+    rooms.fails_next["participants"] = unreachable()
+    dispatch_id = await place(claim, rooms)
+    assert dispatch_id in [dispatch.id for dispatch in rooms.in_force[claim.row.room_name]]
