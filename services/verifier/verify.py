@@ -201,6 +201,8 @@ class Verifier:
             try:
                 if removed:
                     await self._rooms.remove_participant(row.room_name, agent.identity)
+            except NotFound:
+                pass  # the dispatcher has withdrawn it
             except LiveKitError as error:
                 removed = False
                 log.warning("foreign_agent_not_removed", error=str(error))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from livekit import api
 
 from cli.caller import Caller
 from cli.process import Process
+from shared.contracts.identifiers import new_id
+from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until
 from tests.support.workers import foreign_worker
 
@@ -112,6 +115,47 @@ async def test_a_caller_who_is_quicker_than_the_dispatch_makes_no_second_agent(r
     finally:
         await caller.leave()
     await rollcall.until_status(started["session_id"], "ended")
+
+
+async def test_a_worker_without_a_name_is_kept_out_of_our_rooms_and_told_of_in_others(
+    agentless: Rollcall, tmp_path: Path
+) -> None:
+    dispatcher = agentless.stack.process("dispatcher")
+    async with (
+        AsyncExitStack() as callers,
+        foreign_worker(agentless.stack, agent_name="", log=tmp_path / "unnamed.log"),
+        foreign_worker(agentless.stack, agent_name="joiner", log=tmp_path / "joiner.log"),
+    ):
+        await agentless.freeze("dispatcher")
+        try:
+            ours = await agentless.start(agent_name="joiner")
+            theirs = await agentless.start(agent_name="joiner", room_name=f"theirs-{new_id()}")
+            for started in (ours, theirs):
+                await callers.enter_async_context(guest(started))  # and so makes the room
+
+                async def sent(room: str = started["room_name"]) -> bool:
+                    return bool(await agentless.agents_in(room))
+
+                await until(sent, what="LiveKit has sent the worker without a name")
+        finally:
+            dispatcher.thaw()
+        told = {}
+        for started in (ours, theirs):
+            await agentless.until_status(started["session_id"], "active")
+            event = await agentless.until_event(started["session_id"], "agent.foreign_seen.v1")
+            told[started["session_id"]] = event["data"]["removed"]
+        assert told == {ours["session_id"]: True, theirs["session_id"]: False}
+
+        async def alone() -> bool:
+            session = await agentless.session(ours["session_id"])
+            return await agentless.agents_in(ours["room_name"]) == [session["agent_identity"]]
+
+        await until(alone, what="the session's agent is the only one")
+        assert len(await agentless.agents_in(theirs["room_name"])) == 2
+        answer = await agentless.health("/health/agent")
+        assert [finding["code"] for finding in answer["findings"]] == ["unnamed_worker"]
+        for started in (ours, theirs):
+            await agentless.end(started["session_id"])
 
 
 async def test_livekit_down_is_waited_for_and_then_named(agentless: Rollcall) -> None:

@@ -8,19 +8,24 @@ from typing import Any
 
 import pytest
 from livekit import api, rtc
+from livekit.protocol.models import ParticipantInfo
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from cli.servers import LiveKitServer
 from services.verifier.close import Closer
+from services.verifier.observe import JobSighting, look
+from services.verifier.reservations import Reservations
 from services.verifier.rulings import Rulings
 from shared.contracts.identifiers import new_id
 from shared.contracts.keys import SESSION_ATTRIBUTE
-from shared.contracts.sessions import ENDED_BY_REQUEST, SessionStatus
+from shared.contracts.sessions import ENDED_BY_REQUEST, LIVE, SessionStatus
 from shared.contracts.settings import LiveKitSettings
+from shared.runtime.celery import TaskSender
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.livekit import LiveKit
+from shared.runtime.outbox import Relay
 from shared.runtime.tables import SessionRow
 from tests.integration.rows import get_session, put_session
 from tests.support.sessions import until
@@ -74,7 +79,7 @@ class Premises:
         """A session that had the room which is there now, if one is, with `caller` as its caller."""
         room = await self.livekit.room(self.name)
         now = utc_now()
-        over = {} if status == S.ACTIVE else {"ended_at": now - timedelta(seconds=ended_s_ago)}
+        over = {} if status in LIVE else {"ended_at": now - timedelta(seconds=ended_s_ago)}
         return await put_session(
             self.database,
             status=status,
@@ -90,6 +95,23 @@ class Premises:
                 **changes,
             },
         )
+
+    async def uses_reservation(self, relay: Relay) -> bool:
+        """Whether a look at the room makes a request of its reservation."""
+        project = f"project-{new_id()}"
+        row = await self.session(
+            S.RESERVED, project=project, next_check_at=None, deadline_at=utc_now() + timedelta(minutes=5)
+        )
+        reservations = Reservations(
+            database=self.database,
+            rooms=self.livekit,
+            relay=relay,
+            join_budget_s=15,
+            holder="test",
+            now=utc_now,
+        )
+        await reservations.look()
+        return (await get_session(self.database, row.id)).status == S.REQUESTED
 
     async def close(self, row: SessionRow) -> None:
         async with self.database.write() as db:
@@ -135,6 +157,11 @@ async def premises(
     yield made
     await made.leave_all()
     await database.close()
+
+
+@pytest.fixture
+def relay(premises: Premises, redis: Redis, tasks: TaskSender) -> Relay:
+    return Relay(database=premises.database, redis=redis, tasks=tasks)
 
 
 ENDS = pytest.mark.parametrize(
@@ -271,3 +298,35 @@ async def test_a_call_that_livekit_made_in_another_room_after_a_restart_is_still
         (await db.get_one(SessionRow, row.id)).ended_at = utc_now() + timedelta(seconds=1)
     await premises.close(row)
     await premises.until_there()
+
+
+@pytest.mark.parametrize("kind", ["standard", "sip", "connector", "bridge"])
+async def test_a_caller_of_any_kind_is_one(premises: Premises, kind: str, relay: Relay) -> None:
+    await premises.join("caller", kind=kind)
+    [listed] = await premises.livekit.participants(premises.name)
+    assert ParticipantInfo.Kind.Name(listed.kind) == kind.upper(), "the server takes this kind"
+    row = await premises.session(S.ACTIVE)
+    assert (await look(row, rooms=premises.livekit, job=JobSighting())).callers == 1
+    assert await premises.uses_reservation(relay)
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        {"kind": "egress"},
+        {"kind": "ingress"},
+        {"kind": "agent"},
+        {"recorder": True},
+        {"hidden": True},
+        {"kind": "sip", "hidden": True},
+    ],
+    ids=str,
+)
+async def test_whoever_stands_for_no_person_is_no_caller(
+    premises: Premises, join: dict[str, Any], relay: Relay
+) -> None:
+    await premises.join("somebody", **join)
+    row = await premises.session(S.ACTIVE)
+    sighting = await look(row, rooms=premises.livekit, job=JobSighting())
+    assert (sighting.callers, sighting.participants) == (0, 1)
+    assert not await premises.uses_reservation(relay)

@@ -227,6 +227,19 @@ async def test_a_session_that_is_over_is_left_in_peace_by_anything_else(
     assert await get_session(database, row.id) == row
 
 
+@pytest.mark.parametrize("successor", [None, SessionStatus.ACTIVE])
+async def test_a_late_agent_makes_its_own_session_due_whoever_has_the_room_by_now(
+    database: Database, clock: FakeClock, successor: SessionStatus | None
+) -> None:
+    row = await put_session(database, room_name="lobby", status=SessionStatus.ENDED, room_is_ours=False)
+    if successor is not None:
+        await put_session(database, room_name="lobby", status=successor)
+    late = {"identity": "agent-AJ_9", "kind": "AGENT", "attributes": {"rollcall.session": row.id}}
+    event = received(an_event("lobby", kind="participant_joined", participant=late))
+    await looked_at(event, database=database, now=clock)
+    assert (await get_session(database, row.id)).next_check_at == T0
+
+
 async def test_a_repeated_event_makes_nothing_due_a_second_time(database: Database, clock: FakeClock) -> None:
     row = await put_session(database, room_name="lobby", status=SessionStatus.ENDED)
     event = received(an_event("lobby", kind="room_started"))

@@ -52,6 +52,11 @@ class Rollcall:
         assert response.status_code == 200, response.text
         return response.json()
 
+    async def health(self, path: str) -> dict[str, Any]:
+        """What a health page says, whatever its status is."""
+        body: dict[str, Any] = (await self._http.get(path)).json()
+        return body
+
     async def session(self, session_id: str) -> dict[str, Any]:
         return await self.get(f"/v1/sessions/{session_id}")
 
