@@ -11,10 +11,13 @@ from sqlmodel import col
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
-from shared.runtime.tables import SessionRow
+from shared.runtime.tables import AttemptRow, SessionRow
 
 # A dispatcher takes a session up within milliseconds, and the sweep gives it a second chance by then.
 STALLED_AFTER = timedelta(seconds=3)
+
+# What clients may ask for is any name, where ALLOWED_AGENT_NAMES is empty.
+MOST_NAMES = 50
 
 _VERDICTS = (SessionStatus.ACTIVE, SessionStatus.ENDED, SessionStatus.FAILED)
 
@@ -39,12 +42,35 @@ class CanaryVerdict:
 
 
 @dataclass(frozen=True)
+class ProvenJoin:
+    """The newest join of an agent. `reported`: its worker told us of the job, so it is one of ours."""
+
+    session_id: str
+    at: datetime
+    reported: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A session that got no agent, or lost it for good."""
+
+    session_id: str
+    at: datetime
+    cause: Cause
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Records:
-    """The last proven join of any agent; of one agent's name, its newest canary with a verdict, and
-    whether an agent has joined since. `stalled` sessions wait for a dispatcher since `stalled_since`.
+    """The last proven join of any agent; of one agent's name, its last one, the newest failure after it,
+    its newest canary with a verdict, and whether an agent has joined since. `wanted`: there has been a
+    session of the name. `stalled` sessions wait for a dispatcher since `stalled_since`.
     """
 
     last_join: datetime | None = None
+    join: ProvenJoin | None = None
+    failure_since: Failure | None = None
+    wanted: bool = False
     canary: CanaryVerdict | None = None
     joined_since_canary: bool = False
     stalled: int = 0
@@ -55,9 +81,13 @@ async def read_records(database: Database, *, agent_name: str, now: datetime) ->
     """Read everything; each query has an index to itself, or stops at the first row."""
     async with database.read() as db:
         canary = await _newest_canary(db, agent_name)
+        join = await _newest_join(db, agent_name)
         stalled, since = await _stalled(db, now)
         return Records(
             last_join=await _last_join(db),
+            join=join,
+            failure_since=await _failure_since(db, agent_name, join),
+            wanted=await _wanted(db, agent_name),
             canary=canary,
             joined_since_canary=canary is not None and await _joined_since(db, agent_name, canary),
             stalled=stalled,
@@ -73,6 +103,66 @@ async def _last_join(db: AsyncSession) -> datetime | None:
         .limit(1)
     )
     return await db.scalar(newest)
+
+
+async def _newest_join(db: AsyncSession, agent_name: str) -> ProvenJoin | None:
+    newest = (
+        select(SessionRow)
+        .where(col(SessionRow.agent_name) == agent_name, col(SessionRow.active_at).is_not(None))
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    row = await db.scalar(newest)
+    if row is None or row.active_at is None:
+        return None
+    # Dated by nothing but a report of the job itself.
+    reported = select(col(AttemptRow.number)).where(
+        col(AttemptRow.session_id) == row.id, col(AttemptRow.entrypoint_at).is_not(None)
+    )
+    return ProvenJoin(row.id, row.active_at, await db.scalar(reported.limit(1)) is not None)
+
+
+async def _failure_since(db: AsyncSession, agent_name: str, join: ProvenJoin | None) -> Failure | None:
+    newest = (
+        select(SessionRow)
+        .where(col(SessionRow.agent_name) == agent_name, col(SessionRow.status) == SessionStatus.FAILED)
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    if join is not None:
+        newest = newest.where(col(SessionRow.id) >= join.session_id)
+    row = await db.scalar(newest)
+    if row is None:
+        return None
+    at = row.ended_at or row.requested_at
+    return Failure(row.id, at, Cause(row.cause or Cause.UNKNOWN), row.evidence or {})
+
+
+async def _wanted(db: AsyncSession, agent_name: str) -> bool:
+    any_of_it = select(col(SessionRow.id)).where(col(SessionRow.agent_name) == agent_name).limit(1)
+    return await db.scalar(any_of_it) is not None
+
+
+async def read_names(database: Database, *, since: datetime) -> list[str]:
+    """The agent names that sessions have been requested for since then, in order; at most `MOST_NAMES`."""
+    # One jump of the index from each name to the next: there may be millions of sessions of each.
+    names = select(func.min(col(SessionRow.agent_name)).label("name")).cte("names", recursive=True)
+    later = (
+        select(func.min(col(SessionRow.agent_name)))
+        .where(col(SessionRow.agent_name) > names.c.name)
+        .scalar_subquery()
+    )
+    names = names.union_all(select(later).where(names.c.name.is_not(None)))
+    newest = (
+        select(col(SessionRow.requested_at))
+        .where(col(SessionRow.agent_name) == names.c.name)
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = select(names.c.name).where(names.c.name.is_not(None), newest >= since).limit(MOST_NAMES)
+    async with database.read() as db:
+        return list((await db.scalars(found)).all())
 
 
 async def _newest_canary(db: AsyncSession, agent_name: str) -> CanaryVerdict | None:

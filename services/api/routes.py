@@ -12,6 +12,7 @@ from services.api.bootstrap import services_of
 from services.api.end import end_session
 from services.api.event_stream import EventStream
 from services.api.fleet import without_strangers
+from services.api.health_schemas import AgentHealth
 from services.api.idempotency import read_key
 from services.api.parameters import Cursor, Several, Time
 from services.api.position import MAX_LENGTH, PATTERN, Position
@@ -259,11 +260,19 @@ async def health(request: Request, _: Admin) -> HealthResponse:
     "/health/agent",
     tags=["operations"],
     summary="Would the next session get its agent?",
-    responses=_READY,
+    response_model=AgentHealth,
+    responses={503: {"model": AgentHealth, "description": "Not now", "content": PROBLEM_CONTENT}},
 )
-async def health_agent(request: Request, _: Admin) -> JSONResponse:
-    """Would the next session get its agent, and if not, why?"""
-    outlook = await services_of(request).forecast.look()
+async def health_agent(
+    request: Request,
+    _: Admin,
+    agent_name: Annotated[
+        Sought | None, Query(min_length=1, description="default: LIVEKIT_AGENT_NAME, and the others in short")
+    ] = None,
+) -> JSONResponse:
+    """Would the next session of an agent's name get its agent, and if not, why? 503: it would not."""
+    forecast = services_of(request).forecast
+    outlook = await (forecast.survey() if agent_name is None else forecast.look(agent_name))
     return JSONResponse(outlook.as_json(), 200 if outlook.ok else 503)
 
 
