@@ -123,6 +123,7 @@ class Turn(Answer):
     role: str
     text: str
     created_at: datetime
+    ended_at: datetime | None = None
     kind: str = "message"
     interrupted: bool = False
 

@@ -10,20 +10,32 @@ from rich.text import Text
 from cli.answers import Session
 from cli.client import Client
 from cli.timeline import Timeline
-from shared.contracts.sessions import SessionStatus
+from shared.contracts.sessions import Level, SessionStatus
 
 # A proven canary is `active` for a moment and then ended.
 _PROVEN: Final = frozenset({SessionStatus.ACTIVE, SessionStatus.ENDED})
 
 
+# The strongest first. The agent of a canary says nothing, since nobody listens; others may.
+_WORDS: Final = {Level.FIRST_SPEECH: "spoke", Level.READY: "ready", Level.ACTIVE: "joined"}
+_NOT_SPOKEN_TO: Final = (
+    "It joined and listens; it was not spoken to, so its models may still fail:"
+    ' rollcall call "Hello" speaks to it.'
+)
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a canary. `levels_ms` are the times since the request at which each was reached."""
+    """What came of a canary. `levels_ms` are the times since the request at which each was reached.
+
+    `proven` is how much of the agent was: `joined`, `ready` (it listens) or `spoke`; None: nothing.
+    """
 
     ok: bool
     session_id: str
     status: str
     levels_ms: dict[str, int]
+    proven: str | None = None
     cause: str | None = None
     advice: str | None = None
     evidence: dict[str, Any] | None = None
@@ -41,6 +53,7 @@ class Verdict:
             session_id=session.session_id,
             status=session.status.value,
             levels_ms=session.levels_ms,
+            proven=next((word for level, word in _WORDS.items() if level in session.levels_ms), None),
             cause=failure.cause if failure else None if ok else session.waiting_for,
             advice=advice,
             evidence=failure.evidence if failure else None,
@@ -54,7 +67,8 @@ class Verdict:
         """For a person to read."""
         levels = ", ".join(f"{level} {ms} ms" for level, ms in self.levels_ms.items()) or "none"
         if self.ok:
-            return Text(f"An agent would come. Levels of proof: {levels}.", style="green")
+            said = "It spoke." if self.proven == "spoke" else _NOT_SPOKEN_TO
+            return Text(f"An agent would come. {said} Levels of proof: {levels}.", style="green")
         lines = [
             f"No agent: {self.cause or self.status}. {self.advice}",
             *(f"  {name}: {value}" for name, value in (self.evidence or {}).items()),

@@ -6,12 +6,13 @@ async with open_client("http://127.0.0.1:8080", key="…") as rollcall:
         print(news)
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any, Final, TypeVar
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
 from cli.answers import Session, SessionPage, StartedSession, Transcript, Turn
 from cli.errors import ApiError, Unreachable
@@ -37,6 +38,16 @@ TIMEOUT_S: Final = 10.0
 # The API takes this long over an answer that was asked to wait, and then some.
 WAIT_SLACK_S: Final = 10.0
 _PAGE: Final = 200
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+A = TypeVar("A", bound=BaseModel)
+
+
+class _History(BaseModel):
+    events: list[Envelope]
+
+
+class _Workers(BaseModel):
+    workers: list[WorkerHeartbeat]
 
 
 class Client:
@@ -57,23 +68,23 @@ class Client:
         timeout = TIMEOUT_S if wait_s is None else wait_s + WAIT_SLACK_S
         said = {name: value for name, value in wish.items() if value is not None}
         answer = await self._call("POST", "/v1/sessions", json=said, headers=headers, timeout=timeout)
-        return StartedSession.model_validate(answer)
+        return read_as(StartedSession, answer)
 
     async def session(self, session_id: str) -> Session:
         """Read a session with its attempts."""
-        return Session.model_validate(await self.read(session_path(session_id)))
+        return read_as(Session, await self.read(session_path(session_id)))
 
     async def sessions(self, *, limit: int | None = None, **filters: Any) -> list[Session]:
         """Read sessions, the newest first, over as many pages as `limit` takes (None: all).
 
-        `filters` are those of the API: status, canary.
+        `filters` are those of the API: status, canary, agent_name, cause and others; a list is several.
         """
         found: list[Session] = []
         cursor: str | None = None
         while limit is None or len(found) < limit:
             size = _PAGE if limit is None else min(_PAGE, limit - len(found))
             answer = await self.read("/v1/sessions", limit=size, cursor=cursor, **filters)
-            page = SessionPage.model_validate(answer)
+            page = read_as(SessionPage, answer)
             found += page.sessions
             cursor = page.next_cursor
             if cursor is None:
@@ -82,12 +93,12 @@ class Client:
 
     async def end_session(self, session_id: str) -> Session:
         """End a session and return how it stands; ending an ended one is no error."""
-        return Session.model_validate(await self._call("DELETE", session_path(session_id)))
+        return read_as(Session, await self._call("DELETE", session_path(session_id)))
 
     async def events(self, session_id: str) -> list[Envelope]:
         """Read everything that happened to a session so far, in order."""
         answer = await self.read(f"{session_path(session_id)}/events")
-        return [Envelope.model_validate(event) for event in answer["events"]]
+        return read_as(_History, answer).events
 
     def live(self, session_id: str, *, after: str | None = None) -> AsyncIterator[News]:
         """Yield what happened to a session, what happens, and what is said, until the session is over.
@@ -100,12 +111,12 @@ class Client:
     async def transcript(self, session_id: str, *, after_seq: int = 0) -> Transcript:
         """Read the conversation so far: the turns above `after_seq`, in pages of the API's size."""
         path = f"{session_path(session_id)}/transcript"
-        return Transcript.model_validate(await self.read(path, after_seq=after_seq or None))
+        return read_as(Transcript, await self.read(path, after_seq=after_seq or None))
 
     async def workers(self) -> list[WorkerHeartbeat]:
         """Read which agent workers live now."""
         answer = await self.read("/v1/workers")
-        return [WorkerHeartbeat.model_validate(worker) for worker in answer["workers"]]
+        return read_as(_Workers, answer).workers
 
     async def read(self, path: str, **params: Any) -> Any:
         """GET `path` and return its JSON; a parameter that is None is left out."""
@@ -128,6 +139,8 @@ class Client:
             )
         except httpx.HTTPError as error:
             raise unreachable(self._http, error) from None
+        except UnicodeEncodeError:
+            raise ApiError("an argument has bytes that are no text in UTF-8") from None
         if response.is_error:
             raise error_of(method, path, response)
         try:
@@ -137,8 +150,24 @@ class Client:
 
 
 def session_path(session_id: str) -> str:
-    """Where a session is found."""
-    return f"/v1/sessions/{quote(session_id, safe='')}"
+    """Where a session is found; raises `ApiError` for what can't be an id, and would be another path."""
+    if not _ID.fullmatch(session_id):
+        shown = session_id.encode("ascii", "backslashreplace").decode()
+        raise ApiError(
+            f"{shown!r} is no session's id\nrollcall sessions lists them", code="session_not_found"
+        )
+    return f"/v1/sessions/{session_id}"
+
+
+def read_as(model: type[A], answer: Any) -> A:
+    """Read an answer; raises `ApiError` for one that the API would not give."""
+    try:
+        return model.model_validate(answer)
+    except ValidationError as invalid:
+        what = f"the answer is no {model.__name__}; is this Rollcall's API, and of this version?"
+        raise ApiError(
+            f"{what}\n{invalid.error_count()} faults, the first: {invalid.errors()[0]['msg']}"
+        ) from None
 
 
 @asynccontextmanager

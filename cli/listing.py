@@ -10,7 +10,17 @@ from rich.text import Text
 from cli.answers import Attempt, Session
 from cli.client import Client
 from cli.screen import make_console
-from cli.show import evidence_lines, fields, local, local_short, plain_table, printable, status_text, zone
+from cli.show import (
+    evidence_lines,
+    fields,
+    local,
+    local_short,
+    plain_table,
+    printable,
+    reason_text,
+    status_text,
+    zone,
+)
 from cli.target import Target, print_json
 from shared.contracts.sessions import LIVE
 
@@ -43,11 +53,7 @@ async def find_sessions(
     """The sessions that match, the newest first; raises `ApiError`."""
     if not live:
         return await client.sessions(limit=limit, **filters)
-    found: list[Session] = []
-    for status in LIVE:
-        found += await client.sessions(limit=limit, **{**filters, "status": status.value})
-    newest = sorted({one.session_id: one for one in found}.values(), key=lambda one: one.session_id)[::-1]
-    return newest[:limit]
+    return await client.sessions(limit=limit, **{**filters, "status": [status.value for status in LIVE]})
 
 
 def sessions_table(found: Iterable[Session], *, wide: bool) -> Table:
@@ -76,7 +82,7 @@ async def run_session(target: Target, session_id: str, *, as_json: bool) -> int:
 def show_session(session: Session, console: Console) -> None:
     """Print everything that a person would ask."""
     status = status_text(session.status)
-    status.append(f": {session.end_reason}" if session.end_reason else "")
+    status.append(f": {reason_text(session.end_reason)}" if session.end_reason else "")
     models = {kind: name for kind, name in session.models.model_dump().items() if name}
     fields(
         console,

@@ -50,6 +50,31 @@ def ago(time: datetime, now: datetime) -> str:
     return f"{seconds} s"
 
 
+_REASONS: Final = {
+    "participant_disconnected": "the caller hung up",
+    "client_initiated": "the agent left",
+    "user_initiated": "the agent ended the call",
+    "task_completed": "the agent had done its task",
+    "room closed": "the room was closed",
+    "room_closed": "the room was closed",
+    "room_deleted": "the room was closed",
+    "participant_removed": "the agent was taken out of the room",
+    "duplicate_identity": "somebody joined under the agent's identity",
+    "worker_stopped": "the agent's worker was stopped",
+    "shutdown": "the agent's job was shut down",
+    "job_shutdown": "the agent's job was shut down",
+    "error": "the agent failed",
+    "late": "the agent came too late",
+    "caller_left": "the caller left",
+    "caller_never_came": "the caller never came",
+}
+
+
+def reason_text(reason: str) -> str:
+    """Why a session is over, for people; the JSON has the token. One that is not known is shown as words."""
+    return _REASONS.get(reason, printable(reason.replace("_", " ")))
+
+
 def status_text(status: str) -> Text:
     """A session's status, coloured where it matters."""
     return Text(status, style=_STATUS_STYLES.get(status, ""))

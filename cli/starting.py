@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cli.answers import StartedSession
 from cli.screen import make_console
-from cli.show import fields, status_text
+from cli.show import fields, reason_text, status_text
 from cli.target import Target, complain, print_json
 from shared.contracts.sessions import SessionStatus
 
@@ -55,7 +55,7 @@ async def run_end(target: Target, session_id: str, *, as_json: bool) -> int:
         print_json(session.model_dump(mode="json"))
         return 0
     said = status_text(session.status)
-    said.append(f": {session.end_reason}" if session.end_reason else "")
+    said.append(f": {reason_text(session.end_reason)}" if session.end_reason else "")
     fields(make_console(), [("session", session.session_id), ("status", said)])
     return 0
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.answers import Caption
 from cli.captions import WHO
 from cli.client import ApiError, Client, Turn
-from cli.show import printable
+from cli.show import printable, reason_text
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.sessions import TERMINAL
 
@@ -36,9 +36,9 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
         f"{d['participant_identity']}"
     ),
     "session.failed.v1": lambda d: f"no agent: {d['cause']}. {d['advice']}",
-    "session.ended.v1": lambda d: f"session ended: {d['reason']}",
-    "session.expired.v1": lambda d: f"reservation expired: {d['reason']}",
-    "session.cancelled.v1": lambda d: f"session cancelled: {d['reason']}{_no_agent_yet(d)}",
+    "session.ended.v1": lambda d: f"session ended: {reason_text(d['reason'])}",
+    "session.expired.v1": lambda d: f"reservation expired: {reason_text(d['reason'])}",
+    "session.cancelled.v1": lambda d: f"session cancelled: {reason_text(d['reason'])}{_no_agent_yet(d)}",
 }
 _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
@@ -62,6 +62,7 @@ class Timeline:
         self._show = show
         self._caption = caption
         self._shown_turns: set[int] = set()
+        self._lines = Lines()
         self.events: list[Envelope] = []
         self.turns: list[Turn] = []
         self.complete: bool | None = None
@@ -102,16 +103,16 @@ class Timeline:
     async def read(self) -> None:
         """Read and show what is new; raises `ApiError`."""
         events = await self._client.events(self._session_id)
-        for event in events[len(self.events) :]:
-            self._show(event_line(event, events[0].time))
+        fresh: list[Envelope | Turn] = [*events[len(self.events) :]]
         self.events = events
         transcript = await self._client.transcript(self._session_id)
-        for turn in transcript.items:
-            if turn.seq not in self._shown_turns:
-                self._shown_turns.add(turn.seq)
+        fresh += [turn for turn in transcript.items if turn.seq not in self._shown_turns]
+        for news in sorted(fresh, key=moment_of):
+            if isinstance(news, Turn):
+                self._shown_turns.add(news.seq)
                 if self._caption is not None:
-                    self._caption(Caption(role=turn.role, text=""))
-                self._show(turn_line(turn, events[0].time if events else turn.created_at))
+                    self._caption(Caption(role=news.role, text=""))
+            self._show(self._lines.of(news))
         self.turns = transcript.items
         self.complete = transcript.complete
         if transcript.status in TERMINAL:
@@ -134,21 +135,47 @@ class Timeline:
                     self._caption(news.what)
 
 
-def event_line(event: Envelope, start: datetime) -> Text:
-    """What happened, with its time since `start`."""
+def moment_of(news: Envelope | Turn) -> datetime:
+    """When it happened. A turn is news when it is finished: it began before much that is shown above it."""
+    return news.time if isinstance(news, Envelope) else news.ended_at or news.created_at
+
+
+class Lines:
+    """Lines of one session on one clock: the agent's host and ours differ, but no line is earlier than the
+    one above it. The first event is its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._start: datetime | None = None
+        self._last: datetime | None = None
+
+    def of(self, news: Envelope | Turn) -> Text:
+        """The next line."""
+        moment = moment_of(news)
+        self._start = self._start or moment
+        self._last = max(moment, self._last or moment)
+        if isinstance(news, Envelope):
+            return event_line(news, self._start, at=self._last)
+        return turn_line(news, self._start, at=self._last)
+
+
+def event_line(event: Envelope, start: datetime, *, at: datetime | None = None) -> Text:
+    """What happened, with its time since `start`; `at` is shown instead of its own."""
     describe = _STEPS.get(event.type)
     try:
         text = describe(event.data) if describe else event.type
     except KeyError:
         text = event.type
-    return _stamped(event.time, start, f"· {text}", _COLOURS.get(event.severity, "bright_blue"))
+    return _stamped(at or event.time, start, f"· {text}", _COLOURS.get(event.severity, "bright_blue"))
 
 
-def turn_line(turn: Turn, start: datetime) -> Text:
-    """What was said, with the time since `start`."""
+def turn_line(turn: Turn, start: datetime, *, at: datetime | None = None) -> Text:
+    """What was said, with the time since `start`; `at` is shown instead of its own."""
     style = "green" if turn.role == "user" else "bold"
     text = f"{WHO.get(turn.role, turn.role):>7}: {printable(turn.text)}"
-    return _stamped(turn.created_at, start, text + (" (interrupted)" if turn.interrupted else ""), style)
+    return _stamped(
+        at or moment_of(turn), start, text + (" (interrupted)" if turn.interrupted else ""), style
+    )
 
 
 def _place(data: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 
 import typer
 from rich.text import Text
@@ -16,7 +15,7 @@ from cli.live import News
 from cli.screen import make_console
 from cli.show import local
 from cli.target import Target
-from cli.timeline import event_line, turn_line
+from cli.timeline import Lines
 from shared.contracts.events import Envelope
 
 
@@ -26,15 +25,14 @@ class Watch:
     def __init__(self, *, show: Callable[[Text], None], caption: Callable[[Caption], None]) -> None:
         self._show = show
         self._caption = caption
-        self._start: datetime | None = None
+        self._lines = Lines()
         self._shown: set[tuple[str, int]] = set()
 
     def take(self, news: News) -> None:
         """Show what is new."""
         match news.what:
             case Envelope() as event:
-                self._start = self._start or event.time
-                self._show(event_line(event, self._start))
+                self._show(self._lines.of(event))
             case Turn() as turn:
                 self.turn(turn)
             case Caption() as caption:
@@ -46,7 +44,7 @@ class Watch:
             return
         self._shown.add((turn.id, turn.seq))
         self._caption(Caption(role=turn.role, text=""))
-        self._show(turn_line(turn, self._start or turn.created_at))
+        self._show(self._lines.of(turn))
 
 
 async def run_watch(target: Target, session_id: str, *, as_json: bool) -> int:

@@ -17,7 +17,7 @@ from cli.client import Client
 from cli.errors import ApiError
 from cli.listing import find_sessions
 from cli.screen import make_console
-from cli.show import ago, local, plain_table, status_text
+from cli.show import ago, local, plain_table, reason_text, status_text
 from cli.target import Target
 
 INTERVAL_S: Final = 1.0
@@ -115,7 +115,8 @@ def _state(session: Session | None) -> tuple[object, ...]:
 
 def _status(session: Session) -> Text:
     text = status_text(session.status)
-    why = (session.failure and session.failure.cause) or session.waiting_for or session.end_reason
+    ended = session.end_reason and reason_text(session.end_reason)
+    why = (session.failure and session.failure.cause) or session.waiting_for or ended
     return text.append(f" {why}", style="dim") if why else text
 
 

@@ -75,7 +75,19 @@ def end(
 
 def sessions(
     *,
-    status: Annotated[SessionStatus | None, typer.Option(help="Only those that stand so.")] = None,
+    status: Annotated[
+        list[SessionStatus] | None, typer.Option(help="Only those that stand so; again for more.")
+    ] = None,
+    agent_name: Annotated[
+        str | None, typer.Option("--agent-name", "--agent", help="Only of this agent's name.")
+    ] = None,
+    cause: Annotated[
+        list[str] | None, typer.Option(help="Only without an agent for this cause; again for more.")
+    ] = None,
+    room_name: Annotated[str | None, typer.Option(help="Only in this room.")] = None,
+    identity: Annotated[str | None, typer.Option(help="Only with this caller.")] = None,
+    since: Annotated[str | None, typer.Option(help="2026-11-23T12:00:00Z")] = None,
+    until: Annotated[str | None, typer.Option(help="2026-11-24T12:00:00Z")] = None,
     live: Annotated[bool, typer.Option("--live", help="Only those that are not over.")] = False,
     canary: Annotated[
         bool | None, typer.Option("--canary/--no-canary", help="Only canaries, or none.", show_default=False)
@@ -90,9 +102,18 @@ def sessions(
     """List sessions, the newest first."""
     from cli.listing import run_sessions
 
-    if live and status is not None:
+    if live and status:
         raise typer.BadParameter("say either --live or --status")
-    filters = {"status": status and status.value, "canary": canary}
+    filters = {
+        "status": [one.value for one in status or ()] or None,
+        "canary": canary,
+        "agent_name": agent_name,
+        "cause": cause or None,
+        "room_name": room_name,
+        "participant_identity": identity,
+        "since": since,
+        "until": until,
+    }
     wanted = None if all_ else limit
     run(run_sessions(Target.of(api, key, state), filters, live=live, limit=wanted, as_json=as_json))
 

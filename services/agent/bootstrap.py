@@ -87,7 +87,13 @@ async def run_worker(settings: AgentSettings) -> None:
 
     @server.on("worker_registered")
     def _registered(worker_id: str, _: ServerInfo) -> None:
-        log.info("worker_registered", message="registered with worker id", worker_id=worker_id)
+        log.info(
+            "worker_registered",
+            message=f"agent {settings.livekit_agent_name} registered with worker id {worker_id}:"
+            " it listens for dispatches",
+            worker_id=worker_id,
+            agent_name=settings.livekit_agent_name,
+        )
         heart.registered(worker_id)
 
     async def drain() -> None:

@@ -23,7 +23,7 @@ class StartSession(BaseModel):
     room_name: Name | None = Field(None, description="default: a new room")
     participant_identity: Name | None = None
     participant_name: Name | None = None
-    mode: Mode = Mode.PIPELINE
+    mode: Mode = Field(Mode.PIPELINE, description="`hybrid`, its older name, is taken for `pipeline`")
     models: Models = Models()
     instructions: Annotated[Text, Field(max_length=16_384)] | None = None
     metadata: dict[str, Any] = Field(

@@ -46,6 +46,7 @@ async def place_dispatch(
     metadata = order.to_metadata(claim.row.client_metadata)
     room = None if claim.fresh_room else await rooms.room(name)
     if room is None:
+        log.info("room_absent", message=f"room {name} is not there yet: the dispatch makes it")
         # Creating the room with its agent is one call, and keeps unnamed workers out of it.
         ours = RoomAgentDispatch(
             agent_name=claim.row.agent_name,

@@ -90,7 +90,8 @@ async def test_processes_say_how_they_started(rollcall: Rollcall) -> None:
     assert agent["environment_checked"]["message"] == "all required environment variables are set"
     assert agent["agent_named"]["agent_name"] == "agent"
     assert agent["livekit_connecting"]["message"] == "connecting to LiveKit"
-    assert agent["worker_registered"]["message"] == "registered with worker id"
+    assert agent["worker_registered"]["message"].startswith("agent agent registered with worker id")
+    assert agent["worker_registered"]["message"].endswith("it listens for dispatches")
     for name in ("dispatcher", "verifier"):
         [begun] = [line for line in lines_of(rollcall, name) if line["event"] == "celery_worker_started"]
         assert begun["message"] == "celery worker starting"

@@ -60,8 +60,8 @@ async def test_the_timeline_shows_each_step_and_turn_once() -> None:
         "       0 ms  · session stored: room r1, agent agent",
         "     412 ms  · the agent is in the room, proven: agent-1",
         "    1000 ms    agent: Hello!",
-        "    9000 ms  · session ended: over",
         "    2000 ms   caller: Bye.",
+        "    9000 ms  · session ended: over",
     ]
     assert timeline.seen("agent.joined.v1")
     assert await timeline.wait_until_over(0)
