@@ -61,6 +61,12 @@ class Captions:
 
     def say(self, role: Role, text: str, *, final: bool, **more: str | None) -> None:
         """These are the words of a role's segment so far; `final` closes it."""
+        try:
+            self._wait(role, text, final=final, more=more)
+        except Exception:  # in the midst of the SDK's speech, which must go on
+            log.exception("captions_not_published", captions=1)
+
+    def _wait(self, role: Role, text: str, *, final: bool, more: dict[str, str | None]) -> None:
         number = self._segments[role]
         self._segments[role] += final
         segment_id = f"{self._order.attempt}.{role}.{number}"
@@ -88,6 +94,8 @@ class Captions:
             except UNREACHABLE as error:
                 log.debug("captions_lost", error=repr(error))
                 await asyncio.sleep(RETRY_DELAY_S)
+            except Exception:  # these are given up, and the next ones come through
+                log.exception("captions_not_published", captions=len(waiting))
             await asyncio.sleep(INTERVAL_S)
 
     async def _publish(self, captions: list[CaptionChanged]) -> None:

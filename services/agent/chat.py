@@ -10,10 +10,12 @@ from typing import Final
 
 from livekit import rtc
 from livekit.agents import AgentSession
+from livekit.agents.llm import ChatMessage
 from livekit.agents.types import TOPIC_CHAT
 from livekit.agents.utils import wait_for_participant
 from livekit.agents.voice.room_io import TextInputEvent, TextInputOptions
 
+from services.agent.typed import read_typed
 from shared.runtime.background import stop_all
 from shared.runtime.logs import get_logger
 
@@ -55,13 +57,13 @@ class Chat:
 
     async def _take(self, reader: rtc.TextStreamReader, identity: str) -> None:
         try:
-            text = await reader.read_all()
+            text = await read_typed(reader)
             await self._started.wait()
             await self._answer(text, reader.info, identity)
         except Exception:
             log.exception("text_failed", participant_identity=identity)
 
-    async def _answer(self, text: str, info: rtc.TextStreamInfo, identity: str) -> None:
+    async def _answer(self, text: str | ChatMessage, info: rtc.TextStreamInfo, identity: str) -> None:
         assert self._session is not None
         sender = await self._seen(identity)
         linked = self._session.room_io.linked_participant
@@ -69,7 +71,9 @@ class Chat:
             log.warning("text_ignored", participant_identity=identity, is_seen=sender is not None)
             return
         async with self._in_turn:  # or the answer to the second of two may overtake the first
-            answering = _answer_as_the_sdk_does(self._session, TextInputEvent(text, info, sender))
+            # The SDK hands on what is in the event as it is, and takes a message as well as a text.
+            event = TextInputEvent(text, info, sender)  # type: ignore[arg-type]
+            answering = _answer_as_the_sdk_does(self._session, event)
             if answering is not None:
                 await answering
 

@@ -9,6 +9,7 @@ from livekit.agents.voice.events import ErrorEvent
 
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError
+from shared.contracts.text import clean, cut
 
 MAX_MESSAGE = 500
 MAX_CAUSES = 5
@@ -31,7 +32,7 @@ def diagnose(error: BaseException, *, descriptor: str | None = None, recoverable
         descriptor = error.descriptor
     return AgentError(
         type=type(error).__name__,
-        message=(str(error) or repr(error))[:MAX_MESSAGE],
+        message=cut(_said_by(error), MAX_MESSAGE),
         cause=cause,
         descriptor=descriptor,
         recoverable=recoverable,
@@ -50,6 +51,13 @@ def diagnose_event(event: ErrorEvent) -> AgentError:
         descriptor=model if isinstance(model, str) and "/" in model else None,
         recoverable=bool(getattr(wrapped, "recoverable", False)),
     )
+
+
+def _said_by(error: BaseException) -> str:
+    try:
+        return clean(str(error) or repr(error))
+    except Exception:  # of a tool or a plugin, whose own words fail
+        return type(error).__name__
 
 
 def _cause_of(error: BaseException) -> Cause:

@@ -42,8 +42,7 @@ class Publisher:
     def offer(self, stream: str, envelope: Envelope) -> bool:
         """Queue an event. A full queue drops the newest, so that what is sent has no hole before it."""
         if len(self._queue) >= self._limit:
-            metrics.event_dropped()
-            log.error("event_dropped", stream=stream, type=envelope.type, subject=envelope.subject)
+            _drop(stream, envelope)
             return False
         self._queue.append((stream, envelope))
         self._empty.clear()
@@ -89,7 +88,21 @@ class Publisher:
             wait=wait_exponential(multiplier=0.05, max=RETRY_MAX_S),
             before_sleep=_tell,
         )
-        await retrying(publish, self._redis, stream, batch)
+        try:
+            await retrying(publish, self._redis, stream, batch)
+        except Exception as error:
+            if len(batch) == 1:
+                _drop(stream, batch[0], error)
+                return
+            # One of them can't be sent: find it, and send the others. Readers know what they have had.
+            for envelope in batch:
+                await self._send(stream, [envelope])
+
+
+def _drop(stream: str, envelope: Envelope, error: Exception | None = None) -> None:
+    metrics.event_dropped()
+    why = "the queue is full" if error is None else repr(error)
+    log.error("event_dropped", stream=stream, type=envelope.type, subject=envelope.subject, error=why)
 
 
 def _tell(state: RetryCallState) -> None:

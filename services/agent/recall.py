@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.sessions import Role
+from shared.contracts.text import marked
+from shared.contracts.tools import spelled_out
 from shared.runtime.history import read_history
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE
@@ -46,7 +48,7 @@ def awaits_reply(turns: Sequence[PastTurn]) -> bool:
 def _as_item(turn: PastTurn) -> ChatItem | None:
     # The SDK puts a new item where its time belongs, and the clock of another host may have been ahead.
     created_at = min(turn.created_at.timestamp(), time.time())
-    extra = turn.extra
+    extra = spelled_out(turn.kind, turn.text, turn.extra, cut_from_bytes=turn.cut_from_bytes)
     try:
         if turn.kind == "function_call":
             return FunctionCall(
@@ -73,7 +75,7 @@ def _as_item(turn: PastTurn) -> ChatItem | None:
     return ChatMessage(
         id=turn.item_id,
         role=_ROLES[turn.role],
-        content=[turn.text],
+        content=[marked(turn.text, turn.cut_from_bytes)],
         interrupted=turn.interrupted,
         created_at=created_at,
     )

@@ -5,12 +5,16 @@ from typing import Any
 
 from livekit.agents.job import JobContext, JobRequest
 
+from services.agent import metrics
 from services.agent.ports import Outbox
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentError, AgentReported, Step, wrap
 from shared.contracts.keys import REPORTS_STREAM
 from shared.runtime.clock import Clock, utc_now
+from shared.runtime.logs import get_logger
 from shared.runtime.tracing import here
+
+log = get_logger(__name__)
 
 SOURCE = "rollcall/agent"
 # One fault may repeat many times a second; the reader needs each kind once.
@@ -58,11 +62,18 @@ class Reporter:
         """Report a step; `details` are further fields of `AgentReported`."""
         if self._order is None:
             return
+        try:
+            self._offer(self._order, step, details)
+        except Exception:  # a report is a hint: no call ends for one that can't be told
+            metrics.event_dropped()
+            log.exception("report_not_published", step=step.value)
+
+    def _offer(self, order: DispatchOrder, step: Step, details: dict[str, Any]) -> None:
         if step is not Step.REJECTED:  # which makes no participant
             details.setdefault("participant_identity", self._facts.identity)
         event = AgentReported(
-            session_id=self._order.session_id,
-            attempt=self._order.attempt,
+            session_id=order.session_id,
+            attempt=order.attempt,
             step=step,
             room_name=self._facts.room_name,
             room_sid=self._facts.room_sid or None,
@@ -76,7 +87,7 @@ class Reporter:
             session_id=event.session_id,
             source=SOURCE,
             time=self._clock(),
-            traceparent=here(self._order.traceparent),
+            traceparent=here(order.traceparent),
         )
         self._outbox.offer(REPORTS_STREAM, envelope)
 

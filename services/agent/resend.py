@@ -133,7 +133,7 @@ class Resender:
         try:
             for care in list(self._cares.values()):
                 if budget > 0 and (hurry or self._monotonic() >= care.look_at):
-                    budget -= await self._tend(care)
+                    budget -= await self._tend_safely(care)
         except UNREACHABLE as error:
             if self._unreachable % LOG_EVERY_FAILURES == 0:
                 log.warning("spool_not_sent", files=len(self._cares), error=repr(error))
@@ -145,6 +145,19 @@ class Resender:
                 if not care.file.is_dead:
                     care.due_at = None  # the job sends them itself now
         return True
+
+    async def _tend_safely(self, care: Care) -> int:
+        """Tend a file. What is wrong with one is told once, and holds up none of the others."""
+        try:
+            return await self._tend(care)
+        except UNREACHABLE as error:
+            if isinstance(error, OSError) and error.filename is not None:  # not Redis: the disk
+                self._tell_once(care.file.path.name, error)
+                return 0
+            raise
+        except Exception as error:
+            self._tell_once(care.file.path.name, error)
+            return 0
 
     async def _tend(self, care: Care) -> int:
         """Forget what is stored of a file, and send the rest if it is time; returns how many turns."""
@@ -219,7 +232,7 @@ class Resender:
             care.file.read()
         except FileNotFoundError:
             return
-        except OSError as error:
+        except Exception as error:
             self._tell_once(name, error)
             return
         if self._fresh and care.file.is_dead:
@@ -252,7 +265,7 @@ class Resender:
         self._lock = file
         return True
 
-    def _tell_once(self, name: str, error: OSError) -> None:
+    def _tell_once(self, name: str, error: Exception) -> None:
         if name not in self._told:
             self._told.add(name)
             log.error("spool_unreadable", file=name, folder=str(self._folder), error=repr(error))

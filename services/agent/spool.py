@@ -21,6 +21,7 @@ from typing import Final
 from services.agent.ports import Outbox
 from services.agent.tally import Tally
 from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
+from shared.contracts.text import MAX_EVENT_BYTES
 from shared.runtime.logs import get_logger
 
 SUFFIX: Final = ".jsonl"
@@ -28,8 +29,6 @@ SUFFIX: Final = ".jsonl"
 NASCENT: Final = ".new"
 # Of one width, so that it can be written over: for that, a full disk has room.
 MARK_BYTES: Final = 11
-# What the consumer takes, by its default: a longer one would only be set aside again and again.
-MAX_LINE_BYTES: Final = 1 << 20
 _sync_data = getattr(os, "fdatasync", os.fsync)  # which not every system has
 _KEPT_STEPS: Final = (Step.ENTRYPOINT_STARTED, Step.CLOSED)
 ADVICE: Final = (
@@ -88,14 +87,14 @@ class JobSpool:
         if self._closed:
             return False
         self._turns += envelope.type == TurnFinished.type
-        line = envelope.model_dump_json(exclude_none=True).encode() + b"\n"
-        if self._head is None:
-            self._head = (_name(envelope), line)
-            line = b""  # written by `_make`
         try:
-            self._write(line)
+            self._write(self._line(envelope))
         except OSError as error:
             self._failed(error)
+            self._mark_lost()
+            return False
+        except ValueError as error:
+            self._unfit(envelope, error)
             self._mark_lost()
             return False
         if self._failing:
@@ -113,9 +112,17 @@ class JobSpool:
             os.close(self._file)
             self._file = None
 
+    def _line(self, envelope: Envelope) -> bytes:
+        """What is to be written now; raises `ValueError` for an event that nobody could read or take."""
+        line = envelope.model_dump_json(exclude_none=True).encode() + b"\n"
+        if len(line) > MAX_EVENT_BYTES:
+            raise ValueError(f"{len(line)} bytes, at most {MAX_EVENT_BYTES}")
+        if self._head is not None:
+            return line
+        self._head = (_name(envelope), line)
+        return b""  # written by `_made`
+
     def _write(self, line: bytes) -> None:
-        if len(line) > MAX_LINE_BYTES:
-            raise OSError(errno.EMSGSIZE, "the turn is too long to be stored")
         if self._file is None and self._head is not None:
             name, head = self._head
             head = _mark(0) + head
@@ -146,6 +153,10 @@ class JobSpool:
         if not self._failing:
             self._failing = True
             log.error("spool_failed", folder=str(self._folder), error=repr(error), advice=ADVICE)
+
+    def _unfit(self, envelope: Envelope, error: ValueError) -> None:
+        self._failures.add()
+        log.error("spool_refused", type=envelope.type, subject=envelope.subject, error=repr(error))
 
     def _mark_lost(self) -> None:
         """Leave word of how many turns there are, lest the last ones be missed by nobody."""

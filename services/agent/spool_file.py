@@ -126,7 +126,7 @@ class SpoolFile:
 
     def _take(self, line: bytes) -> None:
         try:
-            envelope = Envelope.model_validate_json(line)
+            envelope = Envelope.parse(line)
             event = envelope.event()
         except (ValueError, ValidationError) as fault:
             self._tell_torn(repr(fault))
@@ -169,7 +169,7 @@ def _blanked(line: bytes) -> bytes:
     end = b"\n" if line.endswith(b"\n") else b""
     room = len(line) - len(end)
     try:
-        envelope = Envelope.model_validate_json(line)
+        envelope = Envelope.parse(line)
         turn = envelope.event()
     except (ValueError, ValidationError):
         return b" " * room + end  # torn, perhaps in the middle of what was said

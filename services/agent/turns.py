@@ -1,8 +1,8 @@
 """Make turns out of what the SDK adds to the conversation, and publish each at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from livekit.agents.llm import (
     AgentConfigUpdate,
@@ -12,29 +12,40 @@ from livekit.agents.llm import (
     FunctionCallOutput,
 )
 
+from services.agent import metrics
 from services.agent.ports import Outbox
 from services.agent.report import SOURCE, JobFacts
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import TURNS_STREAM
 from shared.contracts.sessions import Role
+from shared.contracts.text import CUT_MARK, MAX_ID_BYTES, bounded_id, clean
+from shared.contracts.tools import call_text
 from shared.runtime import span_names as names
 from shared.runtime.clock import Clock, utc_now
+from shared.runtime.logs import get_logger
 from shared.runtime.tracing import Kind, record
 
+log = get_logger(__name__)
+
+# In the `extra` of a message that was typed and cut: how long it was.
+TYPED_BYTES: Final = "rollcall_typed_bytes"
+_Item = ChatMessage | FunctionCall | FunctionCallOutput | AgentHandoff | AgentConfigUpdate
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
 _NO_LATENCIES = ("started_speaking_at", "stopped_speaking_at", "llm_node_tps")
 
 
 def message_fields(item: ChatMessage) -> dict[str, Any] | None:
     """The turn in a message; None for what nobody said, and for instructions."""
-    text = (item.text_content or "").strip()
+    text = clean(item.text_content or "").strip()
+    typed_bytes = item.extra.get(TYPED_BYTES)
     if item.role not in _ROLES or not text:
         return None
     return {
         "item_id": item.id,
         "role": _ROLES[item.role],
-        "text": text,
+        "text": text if typed_bytes is None else text.removesuffix(CUT_MARK),
+        "cut_from_bytes": typed_bytes,
         "interrupted": item.interrupted,
         "confidence": item.transcript_confidence,
         "created_at": _time(item.created_at),
@@ -50,9 +61,9 @@ def call_fields(item: FunctionCall) -> dict[str, Any]:
         "item_id": item.id,
         "kind": "function_call",
         "role": Role.TOOL,
-        "text": f"{item.name}({item.arguments})",
+        "text": call_text(item.name, item.arguments),
         "created_at": _time(item.created_at),
-        "extra": {"call_id": item.call_id, "name": item.name, "arguments": item.arguments},
+        "extra": _ids(call_id=item.call_id, name=item.name),
     }
 
 
@@ -64,12 +75,7 @@ def output_fields(item: FunctionCallOutput) -> dict[str, Any]:
         "role": Role.TOOL,
         "text": item.output,
         "created_at": _time(item.created_at),
-        "extra": {
-            "call_id": item.call_id,
-            "name": item.name,
-            "output": item.output,
-            "is_error": item.is_error,
-        },
+        "extra": {**_ids(call_id=item.call_id, name=item.name), "is_error": item.is_error},
     }
 
 
@@ -83,7 +89,7 @@ def handoff_fields(item: AgentHandoff) -> dict[str, Any] | None:
         "role": Role.ASSISTANT,
         "text": f"{item.old_agent_id} -> {item.new_agent_id}",
         "created_at": _time(item.created_at),
-        "extra": {"old_agent_id": item.old_agent_id, "new_agent_id": item.new_agent_id},
+        "extra": _ids(old_agent_id=item.old_agent_id, new_agent_id=item.new_agent_id),
     }
 
 
@@ -100,8 +106,17 @@ def instructions_fields(item: AgentConfigUpdate) -> dict[str, Any] | None:
     }
 
 
+def _ids(**ids: str) -> dict[str, Any]:
+    """Ids and names within `extra`, of the same length as everywhere."""
+    return {name: bounded_id(clean(value)) for name, value in ids.items()}
+
+
 def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    """The moment; None if there is none, or none that a calendar has."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _latencies(metrics: Mapping[str, object]) -> dict[str, float]:
@@ -136,47 +151,58 @@ class TurnLog:
 
     def message(self, item: ChatMessage, *, caller: str | None, language: str | None) -> None:
         """Publish what was said; caller and language are of the user's turns."""
-        fields = message_fields(item)
-        if fields is not None and fields["role"] is Role.USER:
-            fields |= {"participant_identity": caller, "language": language}
-        self._publish(fields)
+        speaker = {"participant_identity": caller, "language": language} if item.role == "user" else {}
+        self._tell(item, message_fields, **speaker)
 
     def tool(self, call: FunctionCall, output: FunctionCallOutput | None) -> None:
         """Publish a tool's call, then its answer."""
-        self._publish(call_fields(call))
+        self._tell(call, call_fields)
         if output is not None:
-            self._publish(output_fields(output))
+            self._tell(output, output_fields)
 
     def handoff(self, item: AgentHandoff) -> None:
         """Publish that another agent took over."""
-        self._publish(handoff_fields(item))
+        self._tell(item, handoff_fields)
 
     def instructions(self, item: AgentConfigUpdate) -> None:
         """Publish what the agent is told to be, from here on."""
-        self._publish(instructions_fields(item))
+        self._tell(item, instructions_fields)
 
-    def _publish(self, fields: dict[str, Any] | None) -> None:
-        if self._order is None or fields is None:
+    def _tell(
+        self, item: _Item, fields_of: Callable[[Any], dict[str, Any] | None], **more: str | None
+    ) -> None:
+        """Publish the turn in an item, if there is one. One that can't be told holds up none after it."""
+        if self._order is None:
             return
-        if fields["item_id"] in self._seen or fields["item_id"] in self._stored:
+        try:
+            if (fields := fields_of(item)) is not None:
+                self._publish(self._order, item, {**fields, **more})
+        except Exception:
+            metrics.event_dropped()
+            log.exception("turn_not_published", item_id=str(item.id)[:MAX_ID_BYTES], kind=item.type)
+
+    def _publish(self, order: DispatchOrder, item: _Item, fields: dict[str, Any]) -> None:
+        item_id = bounded_id(clean(item.id))
+        if item_id in self._seen or item_id in self._stored:
             return
+        seq = order.first_seq + len(self._seen)
+        # Counted even if it can't be told, or there is no room for it: the hole in the sequence then shows.
+        self._seen.add(item_id)
+        now = self._clock()
         turn = TurnFinished(
-            session_id=self._order.session_id,
-            attempt=self._order.attempt,
-            seq=self._order.first_seq + len(self._seen),
+            session_id=order.session_id,
+            attempt=order.attempt,
+            seq=seq,
             job_id=self._facts.job_id,
             worker_id=self._facts.worker_id,
-            **fields,
+            **{**fields, "created_at": fields["created_at"] or now},
         )
-        # Counted even if there is no room for it: the hole in the sequence then shows.
-        self._seen.add(turn.item_id)
-        now = self._clock()
         envelope = wrap(
             turn,
             session_id=turn.session_id,
             source=SOURCE,
             time=now,
-            traceparent=_recorded(turn, self._order.traceparent, now),
+            traceparent=_recorded(turn, order.traceparent, now),
         )
         self._outbox.offer(TURNS_STREAM, envelope)
 

@@ -124,7 +124,7 @@ async def blank(db: AsyncSession, session_ids: Sequence[str]) -> int:
         db,
         update(TranscriptItemRow)
         .where(col(TranscriptItemRow.session_id).in_(session_ids), says_something)
-        .values(text="", extra=nothing)
+        .values(text="", cut_from_bytes=None, extra=nothing)
         .execution_options(synchronize_session=False),
     )
 

@@ -40,7 +40,7 @@ async def _messages(turns: AsyncIterator[Turn]) -> AsyncIterator[dict[str, Any]]
     answers: dict[str, str] = {}
     async for turn in turns:
         if turn.kind == "function_call_output":
-            answers[_call_id(turn)] = turn.text
+            answers[_call_id(turn)] = turn.shown
         elif turn.kind in ("function_call", *_MESSAGES):
             held.append(turn)
         while held and (_is_answered(held[0], answers) or len(held) > _MOST_HELD_BACK):
@@ -61,7 +61,7 @@ def _is_answered(turn: Turn, answers: dict[str, str]) -> bool:
 
 def _spelled_out(turn: Turn, answers: dict[str, str]) -> list[dict[str, Any]]:
     if turn.kind in _MESSAGES:
-        return [{"role": turn.role, "content": turn.text}]
+        return [{"role": turn.role, "content": turn.shown}]
     function = {
         "name": str(turn.extra.get("name", "unknown")),
         "arguments": str(turn.extra.get("arguments", "{}")),
@@ -126,7 +126,7 @@ def _dialog(turn: Turn) -> dict[str, Any]:
         "parties": [1, 0] if turn.role == "assistant" else [0, 1],
         "mediatype": "text/plain",
         "encoding": "none",
-        "body": turn.text,
+        "body": turn.shown,
         "message_id": turn.id,
     }
     if turn.duration_s is not None:
@@ -142,5 +142,5 @@ def _attachment(turn: Turn, dialog: int) -> dict[str, Any]:
         "dialog": dialog,
         "mediatype": "application/json",
         "encoding": "json",
-        "body": {"text": turn.text, **turn.extra},
+        "body": {"text": turn.shown, **turn.extra},
     }

@@ -17,7 +17,7 @@ _INSTANT_S: Final = 0.001
 
 _CSV_COLUMNS: Final = (
     *("seq", "id", "kind", "role", "participant_identity", "text", "interrupted", "language", "confidence"),
-    *("attempt", "created_at", "started_at", "ended_at", "offset_s", "duration_s"),
+    *("attempt", "created_at", "started_at", "ended_at", "offset_s", "duration_s", "cut_from_bytes"),
 )
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -26,7 +26,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 async def to_text(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
     """A line for each turn: when in the call, who, what."""
     async for turn in turns:
-        said = " ".join(turn.text.split())
+        said = " ".join(turn.shown.split())
         mark = " [interrupted]" if turn.interrupted else ""
         yield f"[{_clock(turn.offset_s, milliseconds=False)}] {speaker(turn)}: {said}{mark}\n"
 
@@ -89,7 +89,7 @@ def _cue(turn: Turn, next_offset_s: float | None) -> str:
     # A cue has to end after it begins.
     end = max(end, start + _INSTANT_S)
     times = f"{_clock(start)} --> {_clock(end)}"
-    lines = "\n".join(line for line in _escaped(turn.text).splitlines() if line.strip())
+    lines = "\n".join(line for line in _escaped(turn.shown).splitlines() if line.strip())
     return f"{turn.seq}\n{times}\n<v.{turn.role} {_annotation(speaker(turn))}>{lines}</v>\n\n"
 
 

@@ -174,7 +174,7 @@ class Follower:
         if feed is None or feed.erased:
             return
         try:
-            envelope = Envelope.model_validate_json(text)
+            envelope = Envelope.parse(text)
             caption = envelope.event()
         except (ValueError, UnknownEvent):
             return  # of a later version, or a stranger's

@@ -10,6 +10,7 @@ from shared.contracts.events import Envelope
 from shared.contracts.models import Models
 from shared.contracts.names import AgentName, Name, Text
 from shared.contracts.sessions import Level, Mode, SessionStatus
+from shared.contracts.tools import spelled_out
 from shared.contracts.workers import WorkerHeartbeat
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 
@@ -182,6 +183,10 @@ class TranscriptItem(BaseModel):
     kind: str
     role: str
     text: str
+    cut_from_bytes: int | None = Field(
+        None,
+        description="how many bytes of UTF-8 the whole text had, if this is only its beginning",
+    )
     interrupted: bool
     language: str | None
     confidence: float | None
@@ -196,7 +201,9 @@ class TranscriptItem(BaseModel):
     @classmethod
     def of(cls, row: TranscriptItemRow) -> "TranscriptItem":
         """From the database's row."""
-        return cls(id=row.item_id, **row.model_dump(include=set(cls.model_fields) - {"id"}))
+        fields = row.model_dump(include=set(cls.model_fields) - {"id", "extra"})
+        extra = spelled_out(row.kind, row.text, row.extra, cut_from_bytes=row.cut_from_bytes)
+        return cls(id=row.item_id, extra=extra, **fields)
 
 
 class Workers(BaseModel):

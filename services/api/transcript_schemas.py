@@ -10,6 +10,7 @@ from services.api.latency import Latencies, Summary
 from services.api.schemas import TranscriptItem
 from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
+from shared.contracts.text import marked
 from shared.runtime.tables import TranscriptItemRow
 
 
@@ -27,6 +28,11 @@ class Turn(TranscriptItem):
     offset_s: float
     duration_s: float | None
     latencies: Latencies
+
+    @property
+    def shown(self) -> str:
+        """The text as people and models read it: with a mark if it was cut."""
+        return marked(self.text, self.cut_from_bytes)
 
     @classmethod
     def at(cls, row: TranscriptItemRow, call_started_at: datetime) -> "Turn":

@@ -253,6 +253,7 @@ def _past_turn(item: TranscriptItemRow) -> PastTurn:
         kind=item.kind,
         role=Role(item.role),
         text=item.text,
+        cut_from_bytes=item.cut_from_bytes,
         interrupted=item.interrupted,
         created_at=item.created_at,
         extra=item.extra,

@@ -62,7 +62,7 @@ def admit(entry: Entry, *, max_bytes: int) -> Parsed:
     if 4 * len(text) > max_bytes and (size := len(text.encode())) > max_bytes:
         raise NotAdmitted(Reason.OVERSIZED, f"{size} bytes, at most {max_bytes}")
     try:
-        envelope = _TurnEnvelope.model_validate_json(text)
+        envelope = _TurnEnvelope.parse(text)
     except ValidationError as fault:
         raise _find_reason(entry, fault) from fault
     if envelope.type != TurnFinished.type:

@@ -9,13 +9,17 @@ from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import TurnFinished
 from shared.contracts.keys import NEWS_CHANNEL, TURNS_STREAM
+from shared.contracts.text import MAX_EVENT_BYTES
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
 from shared.runtime.hints import give_hints
+from shared.runtime.logs import get_logger
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
 from shared.runtime.watermark import publish_stored
+
+log = get_logger(__name__)
 
 GROUP = "transcripts"
 
@@ -38,6 +42,8 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
         await give_hints(redis, {turn.session_id for turn in turns}, channel=NEWS_CHANNEL)
         await publish_stored(redis, turns)
 
+    if settings.turn_max_bytes < MAX_EVENT_BYTES:
+        log.warning("turn_limit_low", turn_max_bytes=settings.turn_max_bytes, workers_make=MAX_EVENT_BYTES)
     try:
         yield Consumer(
             group=ConsumerGroup(

@@ -78,6 +78,8 @@ class Consumer:
             except NotAdmitted as refusal:
                 # Not the exception itself: its traceback would hold the whole batch.
                 refused.append((entry, refusal.reason, refusal.detail))
+            except Exception as error:  # of an entry that nobody thought of; the others go on
+                refused.append((entry, Reason.MALFORMED, type(error).__name__))
         return admitted, refused
 
     async def _settle(self, batch: Sequence[Entry], admitted: list[Parsed], refused: list[Refused]) -> None:

@@ -4,9 +4,11 @@ import importlib
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from shared.contracts.events import TurnFinished
+from shared.contracts.text import completed_json, cut, size_of
+from shared.contracts.tools import CALL, OUTPUT, begins_with
 from shared.runtime.erasure import without_text
 from shared.runtime.logs import get_logger
 
@@ -14,6 +16,8 @@ log = get_logger(__name__)
 
 Redactor = Callable[[str], str]
 
+# So much is taken off the end of a turn that was cut, if there is a redactor.
+LONGEST_SECRET_BYTES: Final = 1024
 # Stored in place of a text that the redactor has failed on. The raw text never is.
 NOT_REDACTED = "[not stored: the redactor failed]"
 
@@ -44,13 +48,31 @@ def prepare_text(turn: TurnFinished, settings: RedactionSettings) -> TurnFinishe
 def redact(turn: TurnFinished, redactor: Redactor) -> TurnFinished:
     """Return the turn with its text, and every text within its `extra`, redacted."""
     try:
-        return turn.model_copy(update={"text": _checked(redactor, turn.text), **_extra(turn, redactor)})
+        redacted = {"text": _text(turn, redactor), **_extra(turn, redactor)}
+        return TurnFinished.model_validate({**turn.model_dump(), **redacted})
     except Exception as error:
         # Not its message, nor its traceback: both may quote the text.
         log.error(  # noqa: TRY400
             "redactor_failed", session_id=turn.session_id, seq=turn.seq, error=type(error).__name__
         )
         return without_text(turn).model_copy(update={"text": NOT_REDACTED})
+
+
+def _text(turn: TurnFinished, redactor: Redactor) -> str:
+    """The words; those of tools are JSON, mostly, after the tool's name and a bracket."""
+    if turn.kind not in (CALL, OUTPUT):
+        return _uncut(turn, _checked(redactor, turn.text))
+    head = begins_with(turn.text, turn.extra) if turn.kind == CALL else ""
+    tail = ")" if head and turn.cut_from_bytes is None else ""
+    words = turn.text[len(head) : len(turn.text) - len(tail)]
+    return _uncut(turn, f"{_checked(redactor, head)}{_as_json(words, redactor)}{tail}")
+
+
+def _uncut(turn: TurnFinished, redacted: str) -> str:
+    """Without the end of a turn that was cut: half of what a redactor knows only whole may stand there."""
+    if turn.cut_from_bytes is None:
+        return redacted
+    return cut(redacted, max(0, size_of(redacted) - LONGEST_SECRET_BYTES))
 
 
 def _extra(turn: TurnFinished, redactor: Redactor) -> dict[str, Any]:
@@ -74,7 +96,7 @@ def _as_json(value: str, redactor: Redactor) -> str:
     """Redact a text; the arguments of a tool, which are JSON in a text, stay JSON."""
     if value.startswith(("{", "[")):
         try:
-            return json.dumps(_inside(json.loads(value), redactor), ensure_ascii=False)
+            return json.dumps(_inside(completed_json(value), redactor), ensure_ascii=False)
         except ValueError:
             pass
     return _checked(redactor, value)

@@ -8,13 +8,16 @@ from shared.contracts.settings import (
     RedisSettings,
     StoredTextSettings,
 )
+from shared.contracts.text import MAX_EVENT_BYTES
 
 
 class TranscriptsSettings(RedisSettings, DatabaseSettings, StoredTextSettings, ProcessSettings):
     """Settings of the transcript consumer."""
 
     turn_max_bytes: int = Field(
-        1024 * 1024, ge=1024, description="a turn whose event is larger goes to the dead letters"
+        MAX_EVENT_BYTES,
+        ge=1024,
+        description="a turn whose event is larger goes to the dead letters; none of a worker is over 1 MiB",
     )
     transcripts_batch_turns: int = Field(
         1000, ge=1, le=10_000, description="at most so many in a transaction"

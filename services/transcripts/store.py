@@ -26,6 +26,9 @@ from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 # A server that was cut off without a word would hold the batch for ever.
 STORE_TIMEOUT_S = 30.0
 
+# What a value raises that its column, or its encoding, can't take.
+_UNFIT = (OverflowError, ValueError, TypeError)
+
 _TABLE: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
 _COLUMNS = [column for column in _TABLE.columns if column.name in TurnFinished.model_fields]
 _TURNS = TypeAdapter(list[TurnFinished])
@@ -154,7 +157,10 @@ class DatabaseArchive:
         stored_at = self._now()
         result: Any
         if self._database.is_sqlite:
-            rows = [{**turn.model_dump(), "stored_at": stored_at} for turn in turns]
+            rows = [
+                {**turn.model_dump(), "cut_from_bytes": turn.cut_from_bytes, "stored_at": stored_at}
+                for turn in turns
+            ]
             async with self._database.write() as db:
                 result = await db.execute(_INSERT_SQLITE, rows)
         else:
@@ -192,6 +198,6 @@ async def _failures_classed() -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(STORE_TIMEOUT_S):
             yield
-    except (DBAPIError, OverflowError, *UNREACHABLE) as error:
-        refused = isinstance(error, OverflowError) or (isinstance(error, DBAPIError) and is_refused(error))
+    except (DBAPIError, *_UNFIT, *UNREACHABLE) as error:
+        refused = isinstance(error, _UNFIT) or (isinstance(error, DBAPIError) and is_refused(error))
         raise (ArchiveRefused if refused else ArchiveUnavailable)(repr(error)) from error

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import update
@@ -99,11 +98,11 @@ class Reports:
         try:
             async with self._database.write() as db:
                 await _apply(db, report, at=at, now=self._now())
-        except OverflowError as error:
-            await self._set_aside(entry, "refused", repr(error))
-        except DBAPIError as error:
-            if not is_refused(error):
+        except (RedisError, DBAPIError, *UNREACHABLE) as error:
+            if not (isinstance(error, DBAPIError) and is_refused(error)):
                 raise
+            await self._set_aside(entry, "refused", repr(error))
+        except Exception as error:  # what this one says can't be written; the others can
             await self._set_aside(entry, "refused", repr(error))
 
     async def _tell_counted(self, reports: Sequence[AgentReported]) -> None:
@@ -117,7 +116,7 @@ class Reports:
         try:
             envelope = entry.envelope()
             report = envelope.event()
-        except (KeyError, ValueError, ValidationError) as fault:
+        except Exception as fault:
             await self._set_aside(entry, "malformed", repr(fault))
             return None
         if not isinstance(report, AgentReported):

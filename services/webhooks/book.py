@@ -20,11 +20,14 @@ from shared.contracts.identifiers import EventId
 from shared.contracts.webhooks import DeliveryStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
+from shared.runtime.logs import get_logger
 from shared.runtime.tables import EVENT_SOURCE, EventRow
 from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
 
 # Beyond the time that an attempt may take: to record it, on a busy machine.
 _CLAIM_MARGIN: Final = timedelta(seconds=30)
+
+log = get_logger(__name__)
 
 _Endpoint = WebhookEndpointRow
 _Delivery = WebhookDeliveryRow
@@ -112,7 +115,7 @@ class DatabaseBook:
         )
         claimed = sorted((await db.execute(claim)).all())
         rows = await db.scalars(select(EventRow).where(col(EventRow.id).in_([row[0] for row in claimed])))
-        envelopes = {row.id: row.envelope() for row in rows}
+        envelopes = {row.id: _envelope(row) for row in rows}
         return [
             Job(
                 endpoint_id=endpoint.id,
@@ -145,6 +148,14 @@ def _secrets(endpoint: WebhookEndpointRow, now: datetime) -> tuple[str, ...]:
     if endpoint.previous_secret is None or until is None or until <= now:
         return (endpoint.secret,)
     return endpoint.secret, endpoint.previous_secret
+
+
+def _envelope(row: EventRow) -> Envelope | None:
+    try:
+        return row.envelope()
+    except ValueError as error:  # its delivery is given up, and holds up no other
+        log.error("webhook_event_unreadable", event_id=row.id, type=row.type, error=repr(error))  # noqa: TRY400
+        return None
 
 
 def _test_envelope(endpoint_id: str, event_id: str, time: datetime) -> Envelope:

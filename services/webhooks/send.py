@@ -12,10 +12,11 @@ from typing import Final, Self
 from aiohttp import AddrInfoType, ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from services.webhooks.schedule import read_retry_after
+from shared.contracts.text import clean, cut
 from shared.runtime.clock import Clock
 from shared.runtime.webhook_targets import ForbiddenTarget, TargetPolicy
 
-_MAX_ERROR: Final = 500
+_MAX_ERROR_BYTES: Final = 500
 _GONE: Final = 410
 
 
@@ -99,7 +100,7 @@ class Sender:
             outcome, text = Outcome.TIMEOUT, f"no answer in {self._timeout.total:g} s"
         except (ClientError, OSError, ValueError) as error:
             outcome, text = _failure(error)
-        return Reply(outcome, time.monotonic() - started, error=text[:_MAX_ERROR])
+        return Reply(outcome, time.monotonic() - started, error=cut(clean(text), _MAX_ERROR_BYTES))
 
     def _checked_socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info

@@ -4,17 +4,18 @@ import json
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, METADATA_KEY, SESSION_ATTRIBUTE
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode, Role
+from shared.contracts.text import CleanModel
 from shared.contracts.traceparent import Traceparent
 
 
-class PastTurn(BaseModel):
-    """One turn of the conversation that an agent takes over; `kind` and `extra` as in `TurnFinished`."""
+class PastTurn(CleanModel):
+    """One turn of the conversation that an agent takes over; the fields are as in `TurnFinished`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,12 +23,13 @@ class PastTurn(BaseModel):
     kind: str
     role: Role
     text: str
+    cut_from_bytes: int | None = None
     interrupted: bool = False
     created_at: datetime
     extra: dict[str, Any] = {}
 
 
-class DispatchOrder(BaseModel):
+class DispatchOrder(CleanModel):
     """The reserved part of a dispatch's metadata: which attempt this is and how the agent is set up.
 
     `first_seq` is the sequence number of the first turn that this attempt's agent publishes.

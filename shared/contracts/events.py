@@ -7,13 +7,25 @@ here, so that old entries keep parsing (golden files in tests/contracts hold us 
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from shared.contracts.causes import Cause
 from shared.contracts.identifiers import EventId, SessionId, new_id
 from shared.contracts.sessions import Mode, Role
+from shared.contracts.text import (
+    MAX_TEXT_BYTES,
+    Brief,
+    CleanModel,
+    Id,
+    clean,
+    cleaned,
+    cut,
+    size_of,
+    well_formed,
+)
+from shared.contracts.tools import said_once
 from shared.contracts.traceparent import Traceparent
 
 
@@ -29,8 +41,8 @@ class UnknownEvent(ValueError):
     """An envelope whose type no model here describes."""
 
 
-class Event(BaseModel):
-    """Base of all events: frozen, and tolerant of keys that a later minor version adds."""
+class Event(CleanModel):
+    """Base of all events: frozen, clean, and tolerant of keys that a later minor version adds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -38,7 +50,7 @@ class Event(BaseModel):
     severity: ClassVar[Severity] = Severity.INFO
 
 
-class Envelope(BaseModel):
+class Envelope(CleanModel):
     """CloudEvents 1.0 in structured JSON; `sequence` counts the events of one session from 1, and
     `traceparent` is the event's place in the session's trace.
     """
@@ -56,6 +68,11 @@ class Envelope(BaseModel):
     sequence: int | None = None
     traceparent: Traceparent = None
     data: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """Read an envelope's JSON, whoever wrote it; raises `pydantic.ValidationError`."""
+        return cls.model_validate_json(well_formed(text))
 
     @field_validator("specversion")
     @classmethod
@@ -301,15 +318,15 @@ class Step(StrEnum):
     SETTLED = "settled"  # `turns` is how many it published
 
 
-class AgentError(BaseModel):
+class AgentError(CleanModel):
     """What failed in an agent's job. `cause` is the worker's own finding, if it has one."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    type: str
-    message: str
+    type: Id
+    message: Brief
     cause: Cause | None = None
-    descriptor: str | None = None
+    descriptor: Id | None = None
     recoverable: bool = False
 
 
@@ -320,14 +337,14 @@ class AgentReported(Event):
     session_id: SessionId
     attempt: int
     step: Step
-    room_name: str
-    worker_id: str
-    agent_name: str
-    job_id: str
-    participant_identity: str | None = None
-    participant_sid: str | None = None
-    room_sid: str | None = None
-    reason: str | None = None
+    room_name: Id
+    worker_id: Id
+    agent_name: Id
+    job_id: Id
+    participant_identity: Id | None = None
+    participant_sid: Id | None = None
+    room_sid: Id | None = None
+    reason: Brief | None = None
     turns: int | None = None
     error: AgentError | None = None
 
@@ -335,31 +352,59 @@ class AgentReported(Event):
 # --- What was said: the turns stream -------------------------------------------------------------
 
 
-class TurnFinished(Event):
+def _numbers(values: Any) -> Any:
+    """Without what is no number: one latency that can't be told must not cost the turn."""
+    if not isinstance(values, dict):
+        return values
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class Said(Event):
+    """Base of what carries words: they are cut to `MAX_TEXT_BYTES`, and it is said how long they were."""
+
+    text: str
+    cut_from_bytes: int | None = Field(None, exclude_if=lambda size: size is None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut(cls, data: Any) -> Any:
+        text = data.get("text") if isinstance(data, dict) else None
+        if not isinstance(text, str):
+            return data
+        data = {**data, "text": (text := clean(text))}
+        if isinstance(data.get("extra"), dict):
+            data["extra"] = said_once(str(data.get("kind")), text, cleaned(data["extra"]))
+        if (size := size_of(text)) > MAX_TEXT_BYTES:
+            data |= {"text": cut(text, MAX_TEXT_BYTES), "cut_from_bytes": size}
+        return data
+
+
+class TurnFinished(Said):
     """One finished message of one speaker, or one tool call. `item_id` is the SDK's, and its identity.
 
     `seq` counts the turns of the session from 1. Times are when the turn began and ended, where the
-    SDK knows. `metrics` are latencies in seconds, by the SDK's names.
+    SDK knows. `metrics` are latencies in seconds, by the SDK's names. The words of a tool's call and of its
+    answer are the `text`, and nowhere else. `cut_from_bytes` is how long a text was of which this is the
+    beginning.
     """
 
     type: ClassVar[str] = "transcript.turn_finished.v1"
     session_id: SessionId
     attempt: int
     seq: int
-    item_id: str
-    kind: str = "message"
+    item_id: Id
+    kind: Id = "message"
     role: Role
-    text: str
     interrupted: bool = False
-    language: str | None = None
+    language: Id | None = None
     confidence: float | None = None
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    participant_identity: str | None = None
-    job_id: str | None = None
-    worker_id: str | None = None
-    metrics: dict[str, float] = {}
+    participant_identity: Id | None = None
+    job_id: Id | None = None
+    worker_id: Id | None = None
+    metrics: Annotated[dict[str, float], BeforeValidator(_numbers)] = {}
     extra: dict[str, Any] = {}
 
 
@@ -376,7 +421,7 @@ class WebhookTested(Event):
 # --- What is being said: published live, kept nowhere -----------------------------------------------
 
 
-class CaptionChanged(Event):
+class CaptionChanged(Said):
     """The words so far of something that is being said. The turn that comes of it is another event.
 
     A caption takes the place of the one before with the same `segment_id`; `final` closes the segment.
@@ -385,12 +430,11 @@ class CaptionChanged(Event):
     type: ClassVar[str] = "transcript.caption_changed.v1"
     session_id: SessionId
     attempt: int
-    segment_id: str
+    segment_id: Id
     role: Role
-    text: str
     final: bool = False
-    language: str | None = None
-    participant_identity: str | None = None
+    language: Id | None = None
+    participant_identity: Id | None = None
 
 
 SESSION_EVENTS: Final[tuple[type[Event], ...]] = (

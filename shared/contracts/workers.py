@@ -3,10 +3,11 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from shared.contracts.causes import Cause
 from shared.contracts.models import Models
+from shared.contracts.text import Brief, CleanModel
 
 
 class Refusal(StrEnum):
@@ -23,17 +24,17 @@ class Refusal(StrEnum):
         return self in (Refusal.FULL, Refusal.INFERENCE)
 
 
-class WorkerFault(BaseModel):
+class WorkerFault(CleanModel):
     """What keeps a worker from serving a session well, as the worker itself has found out."""
 
     model_config = ConfigDict(frozen=True)
 
     cause: Cause
-    detail: str
+    detail: Brief
     since: datetime
 
 
-class WorkerHeartbeat(BaseModel):
+class WorkerHeartbeat(CleanModel):
     """What an agent worker says of itself every second. `load` is jobs over the maximum, 0 to 1.
 
     `sessions` are those whose job it has accepted and not yet ended; a job that Rollcall did not

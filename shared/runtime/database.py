@@ -1,6 +1,7 @@
 """The database: SQLite on one machine, PostgreSQL for real, behind one asynchronous engine."""
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,6 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
+
+from shared.contracts.text import clean, cleaned
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
 
@@ -160,18 +163,44 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
             max_overflow=0,  # to open a connection costs more than what is done with it
             pool_timeout=5,
             hide_parameters=True,  # an error is logged, and what people said is none of the log's business
+            json_serializer=_to_json,
         )
+        event.listen(engine.sync_engine, "before_cursor_execute", _clean_texts, retval=True)
         event.listen(engine.sync_engine, "checkin", _note_return)
         event.listen(engine.sync_engine, "checkout", partial(_check_after_a_rest, engine.dialect))
         return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(
-        parsed, pool_size=pool_size, hide_parameters=True, connect_args={"timeout": BUSY_S}
+        parsed,
+        pool_size=pool_size,
+        hide_parameters=True,
+        json_serializer=_to_json,
+        connect_args={"timeout": BUSY_S},
     )
+    event.listen(engine.sync_engine, "before_cursor_execute", _clean_texts, retval=True)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(cleaned(value), allow_nan=False)
+
+
+def _clean_texts(
+    _: Connection, __: DBAPICursor, statement: str, parameters: Any, *___: object
+) -> tuple[str, Any]:
+    """Clean what is written and what is looked for: SQLite would take texts that PostgreSQL refuses."""
+    if isinstance(parameters, dict):
+        return statement, {name: _fit(value) for name, value in parameters.items()}
+    if isinstance(parameters, list):  # of one statement for many rows
+        return statement, [tuple(map(_fit, row)) if isinstance(row, tuple) else row for row in parameters]
+    return statement, tuple(map(_fit, parameters))
+
+
+def _fit(value: Any) -> Any:
+    return clean(value) if type(value) is str else value
 
 
 def _note_return(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:

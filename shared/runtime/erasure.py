@@ -35,7 +35,7 @@ async def is_erased(redis: Redis, session_id: str) -> bool:
 
 def without_text(turn: TurnFinished) -> TurnFinished:
     """The turn with its times, latencies and roles, and without a word of what was said."""
-    return turn.model_copy(update={"text": "", "extra": wordless(turn.extra)})
+    return turn.model_copy(update={"text": "", "cut_from_bytes": None, "extra": wordless(turn.extra)})
 
 
 def wordless(extra: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Publishing is at least once: a reader drops what it has seen, by session and seq
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -22,6 +22,7 @@ from shared.contracts.events import (
     AgentLost,
     AgentMissing,
     DispatchAccepted,
+    Envelope,
     SessionCancelled,
     SessionEnded,
     SessionFailed,
@@ -54,6 +55,9 @@ OVERDUE = timedelta(seconds=1)
 _BATCH = 500
 
 PUBLISHED = Counter("outbox_events_published_total", "Session events published.")
+UNPUBLISHABLE = Counter(
+    "outbox_events_unpublishable_total", "Session events that can't be put into words, and were left out."
+)
 FAILURES = Counter("outbox_publish_failures_total", "Batches of session events not published.")
 
 
@@ -101,6 +105,9 @@ class Relay:
         except (RedisError, KombuError, DBAPIError, *DATABASE_UNREACHABLE) as error:
             FAILURES.inc()
             log.warning("events_not_published", sessions=len(session_ids), error=repr(error))
+        except Exception:  # left to the sweep too: the relay goes on with other sessions
+            FAILURES.inc()
+            log.exception("events_not_published", sessions=len(session_ids))
 
     async def _publish(self, session_ids: Sequence[str]) -> int:
         unsent = (
@@ -114,7 +121,7 @@ class Relay:
             return 0
         # Tasks first: a caller waits for the agent, and nobody waits for the stream.
         await self._enqueue_follow_ups(rows)
-        await publish(self._redis, EVENTS_STREAM, [row.envelope() for row in rows])
+        await publish(self._redis, EVENTS_STREAM, list(_envelopes(rows)))
         told = dict.fromkeys(row.session_id for row in rows)
         await give_hints(self._redis, told, channel=NEWS_CHANNEL)
         these = tuple_(col(EventRow.session_id), col(EventRow.sequence)).in_(
@@ -132,3 +139,13 @@ class Relay:
         traceparents = {row.session_id: row.traceparent for row in last.values() if row.traceparent}
         for task, session_ids in wanted.items():
             await self._tasks.send(task, session_ids, traceparents)
+
+
+def _envelopes(rows: Sequence[EventRow]) -> Iterator[Envelope]:
+    """The events as they go out. One that can't be put into words is left out, and counts as handled."""
+    for row in rows:
+        try:
+            yield row.envelope()
+        except ValueError as error:
+            UNPUBLISHABLE.inc()
+            log.error("event_unpublishable", session_id=row.session_id, type=row.type, error=repr(error))  # noqa: TRY400

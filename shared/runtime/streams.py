@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from shared.contracts.events import Envelope
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD
+from shared.contracts.text import MAX_BRIEF_BYTES, clean, cut
 from shared.runtime import stream_upkeep
 from shared.runtime.logs import get_logger
 
@@ -52,7 +53,8 @@ async def publish(redis: Redis, stream: str, envelopes: Iterable[Envelope]) -> N
 async def dead_letter(redis: Redis, stream: str, entry: "Entry", reason: str) -> None:
     """Set an entry aside, with the reason and where it came from."""
     # Ours last: where the entry came from is not for the entry to say.
-    fields: Any = {**entry.fields, "stream": stream, "entry_id": entry.id, "reason": reason}
+    said = cut(clean(reason), MAX_BRIEF_BYTES)
+    fields: Any = {**entry.fields, "stream": stream, "entry_id": entry.id, "reason": said}
     await redis.xadd(
         DEAD_LETTERS_STREAM,
         fields,
@@ -70,7 +72,7 @@ class Entry:
 
     def envelope(self) -> Envelope:
         """Parse the envelope; raises `KeyError` or `pydantic.ValidationError`."""
-        return Envelope.model_validate_json(self.fields[ENVELOPE_FIELD])
+        return Envelope.parse(self.fields[ENVELOPE_FIELD])
 
     @property
     def size(self) -> int:

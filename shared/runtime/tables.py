@@ -243,7 +243,10 @@ class EventRow(SQLModel, table=True):
 
 
 class TranscriptItemRow(SQLModel, table=True):
-    """One finished turn. The SDK's item id is its identity, `seq` its place in the conversation."""
+    """One finished turn. The SDK's item id is its identity, `seq` its place in the conversation.
+
+    `cut_from_bytes` is how long the text was of which `text` is the beginning.
+    """
 
     __tablename__ = "transcript_item"
     __table_args__ = (Index("ix_transcript_item_order", "session_id", "seq"),)
@@ -255,6 +258,7 @@ class TranscriptItemRow(SQLModel, table=True):
     kind: str
     role: str
     text: str = Field(sa_type=Text)
+    cut_from_bytes: int | None = None
     interrupted: bool = False
     language: str | None = None
     confidence: float | None = None

@@ -151,8 +151,8 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         ),
         (
             "Turn",
-            "seq id kind role text interrupted language confidence participant_identity attempt "
-            "created_at started_at ended_at metrics extra offset_s duration_s latencies",
+            "seq id kind role text cut_from_bytes interrupted language confidence participant_identity "
+            "attempt created_at started_at ended_at metrics extra offset_s duration_s latencies",
         ),
         (
             "Latencies",

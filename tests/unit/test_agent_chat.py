@@ -1,7 +1,7 @@
 """What callers write: kept until somebody can answer, and given up with a word."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -57,8 +57,8 @@ class FakeText:
     text: str
     info: None = None
 
-    async def read_all(self) -> str:
-        return self.text
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield self.text
 
 
 @dataclass

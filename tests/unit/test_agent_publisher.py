@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.testing import capture_logs
 
 from services.agent.publish import Publisher
 from shared.contracts.events import AgentReady, Envelope, wrap
@@ -84,3 +85,20 @@ async def test_nothing_to_send_is_all_sent() -> None:
     publisher.start()
     assert await publisher.flush(within_s=0.01)
     await publisher.aclose(flush_s=0.01)
+
+
+async def test_an_event_that_cannot_be_written_is_given_up_alone() -> None:
+    redis = FlakyRedis()
+    publisher = a_publisher(redis)
+    publisher.start()
+    good = [an_event(n) for n in range(3)]
+    bad = good[0].model_copy(update={"data": {"text": "\ud83d"}})  # past every check
+    for envelope in (good[0], bad, *good[1:]):
+        publisher.offer("turns", envelope)
+    with capture_logs() as logs:
+        assert await publisher.flush(within_s=10)
+    publisher.offer("turns", good[0])
+    assert await publisher.flush(within_s=10)
+    await publisher.aclose(flush_s=0)
+    assert [envelope for _, envelope in redis.entries] == [*good, good[0]]
+    assert [line["event"] for line in logs] == ["event_dropped"]

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from livekit.agents.llm import (
     AgentConfigUpdate,
     AgentHandoff,
@@ -10,11 +11,13 @@ from livekit.agents.llm import (
     FunctionCall,
     FunctionCallOutput,
 )
+from structlog.testing import capture_logs
 
 from services.agent.turns import TurnLog
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import TurnFinished
 from shared.contracts.sessions import Role
+from shared.contracts.text import MAX_EVENT_BYTES
 from tests.unit.agent_fakes import FACTS, SESSION, ListedOutbox, an_order
 
 
@@ -110,10 +113,11 @@ def test_a_tool_call_and_its_answer_are_two_turns() -> None:
     assert (call.kind, call.role, call.extra) == (
         "function_call",
         Role.TOOL,
-        {"call_id": "c1", "name": "weather", "arguments": '{"city": "Graz"}'},
+        {"call_id": "c1", "name": "weather"},
     )
+    assert call.text == 'weather({"city": "Graz"})'
     assert (output.kind, output.text) == ("function_call_output", "sunny")
-    assert output.extra == {"call_id": "c1", "name": "weather", "output": "sunny", "is_error": False}
+    assert output.extra == {"call_id": "c1", "name": "weather", "is_error": False}
 
 
 def test_a_handoff_is_a_turn_but_the_first_agents_start_is_none() -> None:
@@ -129,3 +133,51 @@ def test_a_job_of_somebody_else_publishes_no_turns() -> None:
     log = TurnLog(order=None, facts=FACTS, outbox=outbox)
     log.message(a_message(), caller=None, language=None)
     assert outbox.offered == []
+
+
+UNFIT = ["\ud83d", "a\x00b", "x" * 530_000, '{"page": "' + "\\u0001" * 100_000 + '"}']
+
+
+@pytest.mark.parametrize("unfit", UNFIT, ids=["half a character", "nul", "long", "long escapes"])
+def test_what_a_tool_returns_costs_neither_its_turn_nor_the_next_ones(unfit: str) -> None:
+    log, outbox = a_log()
+    for call_id in ("c1", "c2"):
+        log.tool(
+            FunctionCall(call_id=call_id, name="look_up", arguments=unfit),
+            FunctionCallOutput(call_id=call_id, name="look_up", output=unfit, is_error=False),
+        )
+    log.message(a_message("and on"), caller=None, language=None)
+    found = turns(outbox)
+    assert [turn.seq for turn in found] == [1, 2, 3, 4, 5]
+    assert [turn.extra["call_id"] for turn in found[:4]] == ["c1", "c1", "c2", "c2"]
+    assert all(turn.cut_from_bytes is not None for turn in found[:4]) == (len(unfit) > 1000)
+    assert all(len(e.model_dump_json().encode()) < MAX_EVENT_BYTES for _, e in outbox.offered)
+
+
+def test_an_item_that_can_not_be_told_leaves_a_hole_and_the_next_is_told() -> None:
+    log, outbox = a_log()
+    nonsense: Any = object()
+    with capture_logs() as logs:
+        log.message(a_message("one", "user"), caller=None, language=nonsense)
+        log.message(a_message("two"), caller=None, language=None)
+    assert [line["event"] for line in logs] == ["turn_not_published"]
+    assert [(turn.text, turn.seq) for turn in turns(outbox)] == [("two", 2)]
+    assert log.count == 2
+
+
+@pytest.mark.parametrize("moment", [float("nan"), 1e30])
+def test_a_time_that_no_calendar_has_costs_no_turn(moment: float) -> None:
+    log, outbox = a_log()
+    log.message(
+        a_message(created_at=moment, metrics={"started_speaking_at": moment}), caller=None, language=None
+    )
+    [turn] = turns(outbox)
+    assert turn.started_at is None
+
+
+def test_a_long_id_is_cut_the_same_way_each_time() -> None:
+    log, outbox = a_log()
+    for _ in range(2):
+        log.message(a_message("one", id="i" * 12_000), caller="c" * 12_000, language=None)
+    [turn] = turns(outbox)
+    assert len(turn.item_id) == 256

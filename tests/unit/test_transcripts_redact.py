@@ -14,6 +14,7 @@ from services.transcripts.redact import (
     redact,
 )
 from services.transcripts.settings import TranscriptsSettings
+from shared.contracts.text import MAX_TEXT_BYTES
 from tests.integration.rows import a_turn
 
 RAW = "my number is 4711"
@@ -104,3 +105,34 @@ def test_a_redactor_that_is_not_there_is_found_out(name: str) -> None:
 def test_a_name_that_is_none_is_refused_at_the_start(name: str) -> None:
     with pytest.raises(ValueError, match="transcript_redactor"):
         settings(transcript_redactor=name)
+
+
+def test_half_of_a_secret_at_the_end_of_a_cut_turn_is_not_stored() -> None:
+    def whole(text: str) -> str:
+        return text.replace("4111111111111111", "####")
+
+    said = "4111111111111111 " + "x" * (MAX_TEXT_BYTES - 27) + " 4111111111111111" + "y" * 1000
+    turn = a_turn("s", text=said)
+    assert turn.text.endswith(" 411111111")
+    stored = redact(turn, whole)
+    assert stored.text.startswith("####")
+    assert "411111" not in stored.text
+    assert stored.cut_from_bytes == len(said)
+
+
+def test_the_escaped_words_of_a_tool_are_redacted_though_they_were_cut() -> None:
+    page = json.dumps({"name": "Müller", "page": "x" * 2 * MAX_TEXT_BYTES})
+    for kind, text, extra in (
+        ("function_call_output", page, {}),
+        ("function_call", f"f({page})", {"name": "f"}),
+        ("function_call", 'f({"name": "M\\u00fcller"})', {"name": "f"}),
+    ):
+        turn = a_turn("s", kind=kind, text=text, extra=extra)
+        assert "M\\u00fcller" in turn.text
+        stored = redact(turn, lambda said: said.replace("Müller", "####")).text
+        assert "####" in stored
+        assert "ller" not in stored
+
+
+def test_a_redactor_may_return_what_can_not_be_stored() -> None:
+    assert redact(a_turn("s", text=RAW), lambda _: "a\x00\ud83d").text == "a\ufffd"
