@@ -76,7 +76,7 @@ class Dispatcher:
         one that doesn't report to us.
         """
         if not await self._rooms.answers():
-            return Cause.LIVEKIT_UNREACHABLE, {}
+            return Cause.LIVEKIT_UNREACHABLE, self._rooms.why_away
         if wanted.under_way:
             return None
         if wanted.behind is not None:

@@ -1,6 +1,6 @@
 """What the dispatcher needs of others."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from livekit.protocol.agent_dispatch import AgentDispatch, RoomAgentDispatch
 from livekit.protocol.models import ParticipantInfo, Room
@@ -8,6 +8,9 @@ from livekit.protocol.models import ParticipantInfo, Room
 
 class Rooms(Protocol):
     """LiveKit's rooms and dispatches; every call but `answers` raises `LiveKitError`."""
+
+    @property
+    def why_away(self) -> dict[str, Any]: ...
 
     async def answers(self) -> bool: ...
 

@@ -2,14 +2,15 @@
 
 Facts it rests on (livekit-server 1.13.5): a wrong key or secret is a 401 without a Twirp body; a room
 that isn't there makes the dispatch calls block for 3 s and answer 503, but ListParticipants answers an
-empty list; calls to a server that is not LiveKit Cloud are made once, so trying again is ours.
+empty list. livekit-api 1.2 sets no time limit to a call and, with the session that it is given, makes
+each call once: limits and trying again are ours.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -26,7 +27,16 @@ from shared.contracts.participants import stands_for_person
 from shared.contracts.settings import LiveKitSettings
 from shared.runtime import span_names as names
 from shared.runtime.breaker import Breaker
-from shared.runtime.livekit_errors import LiveKitError, NotFound, classed, not_asked, unreachable
+from shared.runtime.livekit_errors import (
+    NO_ANSWER,
+    LiveKitError,
+    NotFound,
+    classed,
+    not_asked,
+    shown_url,
+    unreachable,
+)
+from shared.runtime.livekit_http import open_session
 from shared.runtime.tracing import Kind, failed, span
 
 __all__ = ["NO_SUCH_ROOM", "LiveKit", "LiveKitError", "NotFound", "is_active", "is_agent", "is_caller"]
@@ -56,9 +66,7 @@ class LiveKit:
     """
 
     def __init__(self, settings: LiveKitSettings) -> None:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=2.0)
-        )
+        self._session = open_session(CALL_TIMEOUT_S)
         self._api = api.LiveKitAPI(
             settings.livekit_url,
             settings.livekit_api_key,
@@ -68,9 +76,16 @@ class LiveKit:
         scheme, _, rest = settings.livekit_url.partition("://")
         self._clock_url = f"{scheme.replace('ws', 'http')}://{rest}"
         self._host = urlsplit(self._clock_url).hostname
+        self._shown_url = shown_url(settings.livekit_url)
         self._limiter = make_limiter(settings.livekit_calls_per_s)
         self._breaker = Breaker()
         self._probing = asyncio.Lock()
+        self._last_failure: LiveKitError | None = None
+
+    @property
+    def why_away(self) -> dict[str, Any]:
+        """Evidence of the last call that found the server away."""
+        return {} if self._last_failure is None else self._last_failure.evidence
 
     async def close(self) -> None:
         """Close the connections."""
@@ -88,9 +103,9 @@ class LiveKit:
                 try:
                     async with asyncio.timeout(PROBE_TIMEOUT_S):
                         await self.room_exists(NO_SUCH_ROOM)
-                except TimeoutError:
+                except TimeoutError as error:
                     # Those who have waited for this answer need not all ask again.
-                    self._breaker.failed(began=began)
+                    self._away(unreachable("ListRooms", error, url=self._shown_url), began)
                 except LiveKitError:
                     pass
             return not self._breaker.is_open
@@ -192,24 +207,28 @@ class LiveKit:
         try:
             answer = await _timed(method, call())
         except api.ServerError as error:
-            self._note_answer(method, error.status, began)
+            self._note_answer(method, error, began)
             skew = await self._clock_skew_s() if error.status == 401 else None
             raise classed(method, error, clock_skew_s=skew) from error
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            self._breaker.failed(began=began)
-            raise unreachable(method, error) from error
+        except NO_ANSWER as error:
+            raise self._away(unreachable(method, error, url=self._shown_url), began) from error
         self._breaker.succeeded()
         return answer
 
     def _not_asked(self, method: str) -> LiveKitError:
         CALLS.labels(method, "not_asked").inc()
-        return not_asked(method)
+        return not_asked(method, self._last_failure)
 
-    def _note_answer(self, method: str, status: int, began: float) -> None:
-        if status < 500:
+    def _note_answer(self, method: str, error: api.ServerError, began: float) -> None:
+        if error.status < 500:
             self._breaker.succeeded()
-        elif not (status == 503 and method in _OF_A_ROOM):
-            self._breaker.failed(began=began)
+        elif not (error.status == 503 and method in _OF_A_ROOM):
+            self._away(classed(method, error), began)
+
+    def _away(self, failure: LiveKitError, began: float) -> LiveKitError:
+        self._last_failure = failure
+        self._breaker.failed(began=began)
+        return failure
 
     async def _clock_skew_s(self) -> int | None:
         """How many seconds this host's clock is ahead of the server's; None if it doesn't say."""
@@ -230,10 +249,12 @@ def make_limiter(calls_per_s: float) -> AsyncLimiter:
 
 
 async def _timed(method: str, call: Awaitable[T]) -> T:
+    """Wait for the answer, and no longer than `CALL_TIMEOUT_S`: nothing below this sets a limit."""
     started = time.perf_counter()
     result = "cancelled"
     try:
-        answer = await call
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            answer = await call
         result = "ok"
     except api.ServerError as error:
         result = str(error.status)
@@ -241,8 +262,8 @@ async def _timed(method: str, call: Awaitable[T]) -> T:
     except TimeoutError:
         result = "timeout"
         raise
-    except (aiohttp.ClientError, OSError):
-        result = "unreachable"
+    except NO_ANSWER as error:
+        result = "unreachable" if isinstance(error, aiohttp.ClientError | OSError) else "not_livekit"
         raise
     finally:
         CALLS.labels(method, result).inc()

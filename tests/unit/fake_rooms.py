@@ -1,6 +1,7 @@
 """A hand-written LiveKit: rooms, participants and dispatches in memory, for the services' `Rooms` ports."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from livekit.protocol.agent import Job, JobState, JobStatus
 from livekit.protocol.agent_dispatch import AgentDispatch, AgentDispatchState, RoomAgentDispatch
@@ -101,6 +102,10 @@ class FakeRooms:
     def _end(self, method: str) -> None:
         if method in self.fails_next and method in self.after_effect:
             raise self.fails_next.pop(method)
+
+    @property
+    def why_away(self) -> dict[str, Any]:
+        return {"error": "LiveKit can't be reached"} if self.known_down else {}
 
     async def answers(self) -> bool:
         return not self.known_down

@@ -16,6 +16,8 @@ from shared.runtime import breaker as breaker_module
 from shared.runtime import livekit as livekit_module
 from shared.runtime.livekit import LiveKit, LiveKitError, make_limiter
 
+_CODES = {400: "invalid_argument", 401: "unauthenticated", 404: "not_found", 429: "resource_exhausted"}
+
 Call = Callable[[LiveKit], Awaitable[Any]]
 
 
@@ -38,7 +40,8 @@ class Server:
         date = {"Date": formatdate(time.time() + self.clock_ahead_s, usegmt=True)}
         if status == 200:
             return web.Response(content_type="application/protobuf", headers=date)
-        return web.json_response({"code": "x", "msg": "x"}, status=status, headers=date)
+        said = {"code": _CODES.get(status, "internal"), "msg": "x"}
+        return web.json_response(said, status=status, headers=date)
 
     async def start(self) -> web.AppRunner:
         app = web.Application()
