@@ -6,6 +6,7 @@ async with open_client("http://127.0.0.1:8080", key="…") as rollcall:
         print(news)
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -134,10 +135,12 @@ class Client:
         timeout: float = TIMEOUT_S,
     ) -> Any:
         try:
-            response = await self._http.request(
-                method, path, json=json, params=params or None, headers=headers, timeout=timeout
-            )
-        except httpx.HTTPError as error:
+            # httpx limits each step, and a server may answer in ever so many.
+            async with asyncio.timeout(timeout):
+                response = await self._http.request(
+                    method, path, json=json, params=params or None, headers=headers, timeout=timeout
+                )
+        except (httpx.HTTPError, TimeoutError) as error:
             raise unreachable(self._http, error) from None
         except UnicodeEncodeError:
             raise ApiError("an argument has bytes that are no text in UTF-8") from None

@@ -46,7 +46,8 @@ class Target:
         """What the options say, else the environment or `.env`, else the local stack."""
         env = user_environment()
         url = api or env.get("ROLLCALL_URL") or running_api_url(state) or DEFAULT_API
-        return cls(url.rstrip("/"), key or env.get("ROLLCALL_API_KEY"))
+        found_key = key or env.get("ROLLCALL_API_KEY")
+        return cls(url.strip().rstrip("/"), found_key and found_key.strip())
 
     def open(self) -> "AbstractAsyncContextManager[Client]":
         """A client of the API."""

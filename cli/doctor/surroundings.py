@@ -36,16 +36,16 @@ class Surroundings:
         """Only what the file says, as a container that is given it would see it; raises `OSError`."""
         with file.open() as lines:
             values = {name: value for name, value in dotenv_values(stream=lines).items() if value}
-        return cls(clean_environment(values), str(file), frozenset(values))
+        return cls(_trimmed(clean_environment(values)), str(file), frozenset(values))
 
     @classmethod
     def of_user(cls, state: Path) -> "Surroundings":
         """The environment and `.env`; and what the local stack was told, if one runs."""
         written = frozenset(dotenv_values(Path.cwd() / ".env"))
         if stack := running_stack_env(state):
-            return cls({**user_environment(), **stack}, f"the stack in {state}", written)
+            return cls(_trimmed({**user_environment(), **stack}), f"the stack in {state}", written)
         source = ".env and the environment" if written else "the environment"
-        return cls(user_environment(), source, written)
+        return cls(_trimmed(user_environment()), source, written)
 
     def settings(self, kind: type[S]) -> S:
         """Read a settings class from these variables alone; raises `pydantic.ValidationError`."""
@@ -76,6 +76,11 @@ class Surroundings:
         """The environment of a process of ours that is to see these variables."""
         path = os.pathsep.join([str(repository), *filter(None, [self.env.get("PYTHONPATH")])])
         return {**clean_environment(), **self.env, "PYTHONPATH": path}
+
+
+def _trimmed(env: Mapping[str, str]) -> dict[str, str]:
+    """As the settings classes read them."""
+    return {name: value.strip() for name, value in env.items()}
 
 
 class _GivenOnly(Settings):

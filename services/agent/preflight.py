@@ -2,9 +2,9 @@
 
 import asyncio
 
-from livekit.api import ListRoomsRequest, LiveKitAPI, ServerError
-
 from services.agent.settings import AgentSettings
+from shared.contracts.causes import Cause
+from shared.runtime.livekit import NO_SUCH_ROOM, LiveKit, LiveKitError
 from shared.runtime.logs import get_logger
 
 TIMEOUT_S = 3.0
@@ -25,19 +25,15 @@ async def check_credentials(settings: AgentSettings) -> None:
     The SDK would take a refusal for an outage and go on for two minutes. A server that is away is left
     to the SDK, which waits for it.
     """
+    livekit = LiveKit(settings)
     try:
-        async with (
-            asyncio.timeout(TIMEOUT_S),
-            LiveKitAPI(
-                settings.livekit_url,
-                settings.livekit_api_key,
-                settings.livekit_api_secret.get_secret_value(),
-            ) as livekit,
-        ):
-            await livekit.room.list_rooms(ListRoomsRequest(names=["rollcall-preflight"]))
-    except ServerError as refusal:
-        if refusal.status == 401:
-            raise CredentialsRefused from refusal
-        log.warning("preflight_inconclusive", error=repr(refusal))
-    except Exception as failure:
-        log.warning("preflight_inconclusive", error=repr(failure))
+        async with asyncio.timeout(TIMEOUT_S):
+            await livekit.room_exists(NO_SUCH_ROOM)
+    except LiveKitError as error:
+        if error.cause is Cause.LIVEKIT_AUTH:
+            raise CredentialsRefused from error
+        log.warning("preflight_inconclusive", error=str(error))
+    except TimeoutError:
+        log.warning("preflight_inconclusive", error=f"no answer in {TIMEOUT_S:g} s")
+    finally:
+        await livekit.close()

@@ -4,9 +4,18 @@ A service's settings class inherits the mix-ins that it needs. The field's name 
 variable's name. Values come from the environment, then from a `.env` file.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.contracts.names import AgentName
@@ -18,6 +27,26 @@ def _url_with(*schemes: str) -> AfterValidator:
         if not separator or scheme not in schemes or not rest:
             raise ValueError(f"must start with one of {', '.join(s + '://' for s in schemes)}")
         return value.rstrip("/")
+
+    return AfterValidator(check)
+
+
+def _server_with(*schemes: str) -> AfterValidator:
+    """A URL with a host, and a port that is one, if it has any."""
+    well_begun = _url_with(*schemes).func
+
+    def check(value: str) -> str:
+        url: str = well_begun(value)  # type: ignore[call-arg]
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError as fault:
+            raise ValueError(f"is no URL: {fault}") from None
+        if not host or any(character.isspace() for character in url):
+            raise ValueError("names no host, or has white space in it")
+        if "://" in parts.netloc + parts.path or host in schemes:
+            raise ValueError("has two schemes, one after the other")
+        return url
 
     return AfterValidator(check)
 
@@ -43,12 +72,28 @@ CommaSeparated = BeforeValidator(_split)
 """A list written as one variable, its parts separated by commas."""
 
 
+def _trimmed(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return SecretStr(value.get_secret_value().strip())
+    return value.strip() if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """Base of all settings classes."""
 
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", case_sensitive=False, frozen=True, env_ignore_empty=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take white space off the ends: a Kubernetes secret made of a file ends in a line break.
+
+        A value of nothing else counts as not set, as an empty one does.
+        """
+        trimmed = {name: _trimmed(value) for name, value in values.items()}
+        return {name: value for name, value in trimmed.items() if value != "" or values[name] == ""}
 
 
 class LogSettings(Settings):
@@ -93,7 +138,7 @@ class ProcessSettings(LogSettings, ProbeSettings, TracingSettings):
 class LiveKitSettings(Settings):
     """The LiveKit server. The same variables as LiveKit's own tools read."""
 
-    livekit_url: Annotated[str, _url_with("ws", "wss", "http", "https")]
+    livekit_url: Annotated[str, _server_with("ws", "wss", "http", "https")]
     livekit_api_key: str = Field(min_length=1)
     livekit_api_secret: SecretStr = Field(min_length=1)
     livekit_calls_per_s: float = Field(

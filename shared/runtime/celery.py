@@ -47,6 +47,10 @@ TASK_QUEUES = {
 
 _RETRY_INTERVALS = {"interval_start": 0.2, "interval_step": 0.5, "interval_max": 2}
 
+# What a thread has not sent by then is left to the sweep. Each of the broker's own steps has its limit, but
+# they add up, and a server may answer byte by byte.
+SEND_TIMEOUT_S = 10.0
+
 T = TypeVar("T")
 
 
@@ -108,7 +112,8 @@ class TaskSender:
 
         traceparents: by session, where in its trace the task is asked for.
         """
-        await asyncio.to_thread(self._send, task, session_ids, traceparents or {})
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await asyncio.to_thread(self._send, task, session_ids, traceparents or {})
 
     async def warm_up(self) -> None:
         """Connect now, so that the first task needn't wait for it; a broker that is away is no matter."""
@@ -119,7 +124,8 @@ class TaskSender:
                     _ = producer.connection.default_channel  # asking for it connects
 
         try:
-            await asyncio.to_thread(connect)
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await asyncio.to_thread(connect)
         except (KombuError, OSError) as error:
             log.warning("broker_not_ready", error=repr(error))
 
@@ -130,7 +136,8 @@ class TaskSender:
             with self._app.connection_for_write() as connection:
                 _ = connection.ensure_connection(max_retries=1).default_channel
 
-        await asyncio.to_thread(connect)
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await asyncio.to_thread(connect)
 
     def _send(self, task: str, session_ids: list[str], traceparents: Mapping[str, str]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=5) as producer:

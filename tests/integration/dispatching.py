@@ -5,11 +5,11 @@ from redis.asyncio import Redis
 
 from services.dispatcher.claim import Claim, Ledger
 from services.dispatcher.dispatch import Dispatcher
+from services.dispatcher.ports import Rooms
 from services.dispatcher.settings import DispatcherSettings
 from shared.runtime.database import Database
 from shared.runtime.outbox import Relay
 from shared.runtime.tables import SessionRow
-from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import FakeClock
 
 
@@ -17,7 +17,7 @@ def make_dispatcher(
     database: Database,
     redis: Redis,
     relay: Relay,
-    rooms: FakeRooms,
+    rooms: Rooms,
     clock: FakeClock,
     *,
     wait_for_workers: bool = True,

@@ -1,5 +1,7 @@
 """One task of the dispatcher, on a real database and a real Redis, with a LiveKit made of memory."""
 
+import asyncio
+
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
@@ -11,6 +13,8 @@ from shared.contracts.events import SessionCancelled
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import fence_key
 from shared.contracts.sessions import SessionStatus
+from shared.runtime import breaker as breaker_module
+from shared.runtime import livekit as livekit_module
 from shared.runtime.database import Database
 from shared.runtime.history import read_history
 from shared.runtime.livekit import LiveKitError
@@ -24,11 +28,15 @@ from tests.integration.rows import (
     event_types,
     get_attempts,
     get_session,
+    last_event,
     put_session,
     store_turns,
 )
+from tests.support import bad_server as bad
+from tests.support.bad_server import bad_server
 from tests.unit.fake_rooms import FakeRooms, refused_key, unreachable
 from tests.unit.making import T0, FakeClock
+from tests.unit.test_livekit_calls import connect
 
 S = SessionStatus
 
@@ -107,6 +115,32 @@ async def test_an_answer_that_was_lost_does_not_make_a_second_agent(
     assert (await get_session(database, row.id)).status == S.DISPATCHED
     [made] = rooms.in_force[row.room_name]
     assert made.attributes["rollcall.attempt"] == "2"
+
+
+@pytest.mark.parametrize("behaviour", [*bad.SILENT, bad.HTML_404, bad.NO_PROTOBUF])
+async def test_a_livekit_that_never_answers_holds_no_task(
+    database: Database,
+    redis: Redis,
+    relay: Relay,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: str,
+) -> None:
+    monkeypatch.setattr(livekit_module, "CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(breaker_module, "PROBE_INTERVAL_S", 3600)
+    row = await put_session(database)
+    async with bad_server(behaviour) as server:
+        livekit = connect(server.url())
+        dispatcher = make_dispatcher(database, redis, relay, livekit, clock)
+        async with asyncio.timeout(60):
+            await dispatcher.dispatch_session(row.id)
+            await dispatcher.dispatch_session((await put_session(database)).id)  # not asked any more
+        await livekit.close()
+    assert server.connections == 1
+    assert (await last_event(database, row.id))["cause"] == "livekit_unreachable"
+    [attempt] = await get_attempts(database, row.id)
+    assert attempt.evidence is not None
+    assert server.url() in attempt.evidence["error"]
 
 
 async def test_a_wrong_key_fails_the_session_at_once(

@@ -48,7 +48,6 @@ def test_a_missing_variable_is_named_and_ends_the_start_with_2(missing: str, tmp
         ("AGENT_REALTIME_MODEL", "gpt-realtime"),
         ("AGENT_MAX_JOBS", "0"),
         ("AGENT_TURN_DETECTION", "v1"),
-        ("LIVEKIT_AGENT_NAME", "agent "),
         ("LIVEKIT_INFERENCE_URL", "localhost:8090"),
     ],
 )

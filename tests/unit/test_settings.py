@@ -118,16 +118,49 @@ def test_a_malformed_variable_is_named(
     assert f"environment variable {name} is malformed: " in refusal(settings, capsys)
 
 
-@pytest.mark.parametrize("settings", [ApiSettings, AgentSettings])
-@pytest.mark.parametrize("name", [" agent", "agent ", "agent\n", " ", "\tagent"])
-def test_an_agent_name_with_blanks_around_it_is_refused(
-    settings: type[Settings],
-    name: str,
-    environment: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("ends", ["{}\n", "{}\r\n", "\t{}", "  {} \n\n"], ids=repr)
+@pytest.mark.parametrize("settings", WITH_LIVEKIT)
+def test_white_space_at_the_ends_of_any_value_is_none_of_it(
+    settings: type[Settings], ends: str, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("LIVEKIT_AGENT_NAME", name)
-    assert "environment variable LIVEKIT_AGENT_NAME is malformed" in refusal(settings, capsys)
+    plain = load_settings(settings)
+    for name in settings.model_fields:
+        value = ENOUGH.get(name.upper(), getattr(plain, name))
+        if isinstance(value, str | int | float) and value != "":
+            environment.setenv(name.upper(), ends.format(value))
+    assert load_settings(settings) == plain
+    environment.setenv("LIVEKIT_AGENT_NAME", ends.format("front  desk"))
+    assert getattr(load_settings(settings), "livekit_agent_name", "front  desk") == "front  desk"
+
+
+def test_a_value_of_white_space_alone_is_not_set(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("BROKER_URL", " \n")
+    environment.setenv("LIVEKIT_AGENT_NAME", "\n")
+    assert load_settings(DispatcherSettings).broker_url is None
+    assert load_settings(DispatcherSettings).livekit_agent_name == "agent"
+    environment.setenv("LIVEKIT_API_SECRET", "\n")
+    assert "LIVEKIT_API_SECRET is missing" in refusal(ApiSettings, capsys)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host.livekit.cloud",
+        "wss://",
+        "wss:///rtc",
+        "wss://h:port",
+        "wss://h:99999",
+        "https://wss://h",
+        "wss://h x",
+    ],
+)
+def test_a_livekit_url_that_leads_nowhere_is_refused(
+    url: str, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("LIVEKIT_URL", url)
+    assert "environment variable LIVEKIT_URL is malformed" in refusal(ApiSettings, capsys)
 
 
 def test_who_dispatches_and_who_registers_read_the_same_agent_name(environment: pytest.MonkeyPatch) -> None:
