@@ -20,7 +20,7 @@ HANGS_S = 60
 CALLS: dict[str, Callable[[LiveKit], Awaitable[Any]]] = {
     "CreateRoom": lambda lk: lk.create_room("r", agents=[], empty_timeout_s=1, departure_timeout_s=1),
     "DeleteRoom": lambda lk: lk.delete_room("r"),
-    "ListRooms": lambda lk: lk.room_names(),
+    "ListRooms": lambda lk: lk.rooms(),
     "ListParticipants": lambda lk: lk.participants("r"),
     "RemoveParticipant": lambda lk: lk.remove_participant("r", "x"),
     "ListDispatch": lambda lk: lk.dispatches("r"),
