@@ -221,7 +221,7 @@ class Joiner:
             await self._report(job, Step.CLOSED, reason=reason, turns=0)
 
     async def _answer(self, job: agent.Job, *, available: bool, terminate: bool = False) -> None:
-        order = DispatchOrder.from_metadata(job.metadata)
+        order = DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
         attributes = order.attributes() if order is not None and self._standing is not None else {}
         answer = agent.AvailabilityResponse(
             job_id=job.id,

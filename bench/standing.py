@@ -70,7 +70,7 @@ class Standing:
 
     def serves(self, job: agent.Job) -> None:
         """The job is accepted."""
-        order = DispatchOrder.from_metadata(job.metadata)
+        order = DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
         if order is not None:
             self._sessions[job.id] = order.session_id
             self._beat_now.set()
@@ -81,7 +81,7 @@ class Standing:
 
     async def is_late(self, job: agent.Job) -> bool:
         """Whether a later attempt than this job's is the current one."""
-        order = DispatchOrder.from_metadata(job.metadata)
+        order = DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
         if order is None:
             return False
         try:
@@ -92,7 +92,7 @@ class Standing:
 
     async def report(self, job: agent.Job, step: Step, **details: Any) -> None:
         """Report a step of a job that Rollcall dispatched."""
-        order = DispatchOrder.from_metadata(job.metadata)
+        order = DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
         if order is None or self._worker_id is None:
             return
         event = AgentReported(

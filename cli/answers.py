@@ -78,7 +78,7 @@ class Session(Answer):
     agent_name: str
     mode: str = "pipeline"
     models: Models = Models()
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] | str = {}
     participant_identity: str | None = None
     attempt: int = 0
     max_attempts: int = 0

@@ -87,8 +87,11 @@ def fields(console: Console, pairs: Iterable[tuple[str, Text | str | None]]) -> 
             console.print(Text(f"{name:<{NAME_WIDTH}}", style="dim"), value, sep="", soft_wrap=True)
 
 
-def evidence_lines(evidence: Mapping[str, Any]) -> Iterable[str]:
-    """What a cause rests on, one line for each fact."""
+def evidence_lines(evidence: Mapping[str, Any] | str) -> Iterable[str]:
+    """What a cause rests on, or a session's metadata: one line for each fact."""
+    if isinstance(evidence, str):
+        yield printable(evidence)
+        return
     for name, value in evidence.items():
         yield f"{name}: {printable(value if isinstance(value, str) else str(value))}"
 

@@ -1,7 +1,6 @@
 """Decide whether this worker takes a job that LiveKit offers."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from livekit.agents import AssignmentTimeoutError
@@ -18,7 +17,6 @@ from shared.contracts.causes import Cause
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
 from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.contracts.workers import Refusal
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.tracing import trace_fields
@@ -31,16 +29,16 @@ log = get_logger(__name__)
 
 
 class MalformedOrder(ValueError):
-    """The reserved part of a job's metadata can't be read."""
+    """The order of a job can't be read."""
 
 
 def read_order(job: Job) -> DispatchOrder | None:
-    """Return the order in a job's metadata, or else in its attributes; None if it isn't Rollcall's.
+    """Return the order of a job; None if it isn't Rollcall's.
 
     Raises `MalformedOrder` if there is one that can't be read.
     """
     try:
-        return DispatchOrder.from_metadata(job.metadata) or _order_in(job.attributes)
+        return DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
     except ValueError as invalid:
         raise MalformedOrder(str(invalid)) from invalid
 
@@ -50,13 +48,6 @@ def log_fields(order: DispatchOrder | None) -> dict[str, Any]:
     if order is None:
         return {}
     return {"session_id": order.session_id, "attempt": order.attempt, **trace_fields(order.traceparent)}
-
-
-def _order_in(attributes: Mapping[str, str]) -> DispatchOrder | None:
-    session_id, attempt = attributes.get(SESSION_ATTRIBUTE), attributes.get(ATTEMPT_ATTRIBUTE)
-    if not session_id or not attempt:
-        return None
-    return DispatchOrder(session_id=SessionId(session_id), attempt=int(attempt))
 
 
 def reported_load(active: int, maximum: int) -> float:

@@ -6,6 +6,7 @@ publishes no track only every 3 s (`subscriberUpdateInterval` in pkg/rtc/room.go
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from livekit import rtc
@@ -32,6 +33,7 @@ class Chat:
     def __init__(self, room: rtc.Room) -> None:
         self._room = room
         self._session: AgentSession[None] | None = None
+        self._is_partner: Callable[[str], bool] = lambda _: False
         self._started = asyncio.Event()
         self._texts: set[asyncio.Task[None]] = set()
         self._in_turn = asyncio.Lock()
@@ -40,9 +42,13 @@ class Chat:
         """Keep what is written from now on."""
         self._room.register_text_stream_handler(TOPIC_CHAT, self._on_text)
 
-    def start(self, session: AgentSession[None]) -> None:
-        """Answer, in this session, what has been written and what will be."""
+    def start(self, session: AgentSession[None], *, is_partner: Callable[[str], bool]) -> None:
+        """Answer, in this session, what has been written and what will be.
+
+        is_partner: asked of somebody in the room, by identity: whether the agent talks with them.
+        """
         self._session = session
+        self._is_partner = is_partner
         self._started.set()
 
     async def aclose(self) -> None:
@@ -66,8 +72,7 @@ class Chat:
     async def _answer(self, text: str | ChatMessage, info: rtc.TextStreamInfo, identity: str) -> None:
         assert self._session is not None
         sender = await self._seen(identity)
-        linked = self._session.room_io.linked_participant
-        if sender is None or (linked is not None and linked.identity != identity):
+        if sender is None or not self._is_partner(identity):
             log.warning("text_ignored", participant_identity=identity, is_seen=sender is not None)
             return
         async with self._in_turn:  # or the answer to the second of two may overtake the first

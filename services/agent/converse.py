@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from livekit import rtc
-from livekit.agents import Agent, AgentSession
+from livekit.agents import NOT_GIVEN, Agent, AgentSession, NotGivenOr
 from livekit.agents.job import JobContext
 from livekit.agents.llm import AgentConfigUpdate, AgentHandoff, ChatMessage
 from livekit.agents.voice.events import (
@@ -25,6 +25,7 @@ from services.agent.captions import Captions
 from services.agent.chat import Chat
 from services.agent.diagnose import diagnose_event
 from services.agent.models import build_session, choose
+from services.agent.partner import KINDS, Partner
 from services.agent.recall import as_context, awaits_reply, recall
 from services.agent.report import Reporter
 from services.agent.settings import AgentSettings
@@ -77,12 +78,12 @@ class Conversation:
         self._turns = turns
         self._stopping = stopping
         self._mode = order.mode if order else Mode.PIPELINE
-        self._caller: str | None = None
         self._language: str | None = None
         self._end: str | None = None
         shown = order is not None and not order.canary and settings.captions_allowed
         self._captions = Captions(order=order, redis=redis) if order is not None and shown else None
         self._chat = Chat(ctx.room)
+        self._partner = Partner(ctx.room, order, on_last_left=self._on_last_left)
 
     @property
     def end(self) -> str:
@@ -117,16 +118,23 @@ class Conversation:
         await session.start(agent, room=self._ctx.room, room_options=self._room_options(), session_host=False)
         self._note_instructions()
         log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
+        self._partner.follow(session)
         self._begin(session, past)
-        self._chat.start(session)
+        self._chat.start(session, is_partner=self._partner.writes)
 
     def _room_options(self) -> RoomOptions:
-        if self._captions is None:
-            return RoomOptions(text_input=False)  # see chat
-        self._captions.start()
-        self._ctx.add_shutdown_callback(self._captions.aclose)
-        spoken = TextOutputOptions(next_in_chain=self._captions.spoken)
-        return RoomOptions(text_input=False, text_output=spoken)
+        spoken: NotGivenOr[TextOutputOptions] = NOT_GIVEN
+        if self._captions is not None:
+            self._captions.start()
+            self._ctx.add_shutdown_callback(self._captions.aclose)
+            spoken = TextOutputOptions(next_in_chain=self._captions.spoken)
+        return RoomOptions(
+            text_input=False,  # see chat
+            text_output=spoken,
+            participant_identity=self._partner.expected,  # and who else, see partner
+            participant_kinds=KINDS,
+            close_on_disconnect=False,
+        )
 
     async def _past_turns(self) -> list[PastTurn]:
         if self._order is None or not self._order.takes_over:
@@ -168,18 +176,17 @@ class Conversation:
 
     @_guarded
     def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
-        self._note_caller()
         if event.is_final and event.language:
             self._language = str(event.language)
         if self._captions is not None:
-            self._captions.heard(event, caller=self._caller)
+            self._captions.heard(event, caller=self._partner.at(event.created_at))
 
     @_guarded
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
-        self._note_caller()
         self._note_instructions()
         if isinstance(event.item, ChatMessage):
-            self._turns.message(event.item, caller=self._caller, language=self._language)
+            began = event.item.metrics.get("started_speaking_at", event.item.created_at)
+            self._turns.message(event.item, caller=self._partner.at(began), language=self._language)
         elif isinstance(event.item, AgentHandoff):
             self._turns.handoff(event.item)
 
@@ -214,6 +221,11 @@ class Conversation:
         self._ctx.shutdown(self.end)
 
     @_guarded
+    def _on_last_left(self) -> None:
+        self.ended(CloseReason.PARTICIPANT_DISCONNECTED.value)
+        self._session.shutdown(drain=False)  # which ends the job, see `_on_close`
+
+    @_guarded
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         self.ended(rtc.DisconnectReason.Name(reason).lower())
 
@@ -224,8 +236,3 @@ class Conversation:
         for item in self._session.history.items:
             if isinstance(item, AgentConfigUpdate):
                 self._turns.instructions(item)
-
-    def _note_caller(self) -> None:
-        # Asked each time, since a caller that has left is not linked any more.
-        linked = self._session.room_io.linked_participant
-        self._caller = linked.identity if linked else self._caller

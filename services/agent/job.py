@@ -4,13 +4,13 @@ The SDK pickles these functions by name, so they get what they need from the pro
 """
 
 import asyncio
-import json
 import signal
 import time
 from dataclasses import dataclass
 
 import structlog
 from livekit.agents.job import JobContext, JobProcess
+from livekit.protocol.agent import Job
 from redis.asyncio import Redis
 
 from services.agent.admit import log_fields, read_order
@@ -29,7 +29,7 @@ from services.agent.traced import trace_jobs
 from services.agent.turns import TurnLog
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
-from shared.contracts.keys import METADATA_KEY
+from shared.contracts.keys import ORDER_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.runtime.config import load_settings
 from shared.runtime.logs import carry_sentence, get_logger
 from shared.runtime.redis import connect_redis
@@ -90,7 +90,7 @@ async def run_job(ctx: JobContext) -> None:
     log.info(
         "job_started",
         room_sid=ctx.job.room.sid,
-        metadata=_without_order(ctx.job.metadata),
+        metadata=_clients_metadata(ctx.job),
     )
     call.reporter.step(Step.ENTRYPOINT_STARTED)
     # Told before anything that may hang or die, while the fence is read.
@@ -169,12 +169,7 @@ def _wire(ctx: JobContext) -> _Call:
     return _Call(order, redis, beat, spool, publisher, reporter, turns, conversation)
 
 
-def _without_order(metadata: str) -> object:
-    """The caller's own part of the metadata: ours holds the agent's instructions."""
-    try:
-        loaded = json.loads(metadata)
-    except ValueError:
-        return metadata
-    if not isinstance(loaded, dict):
-        return loaded
-    return {key: value for key, value in loaded.items() if key != METADATA_KEY}
+def _clients_metadata(job: Job) -> str | None:
+    # A dispatcher of an older version puts the order there, with the agent's instructions.
+    is_theirs = ORDER_ATTRIBUTE in job.attributes or SESSION_ATTRIBUTE not in job.attributes
+    return job.metadata if is_theirs else None

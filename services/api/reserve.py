@@ -34,8 +34,6 @@ MAX_PARTICIPANT_BYTES: Final = 4096
 RESERVED_ATTRIBUTES: Final = ("lk.", "rollcall.")
 # An agent's identity: whoever joins under it would put the agent out.
 RESERVED_IDENTITY: Final = "agent-"
-# Where an agent finds metadata that is not a JSON object.
-PLAIN_METADATA: Final = "agent_metadata"
 _AGENT: Final = "room_config.agents.0"
 
 
@@ -119,14 +117,14 @@ def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:
     return agent
 
 
-def _agent_metadata(metadata: str | None) -> dict[str, Any]:
-    """A JSON object is the session's metadata; any other text is one value of it."""
+def _agent_metadata(metadata: str | None) -> dict[str, Any] | str:
+    """An object where the text is one in JSON, and else the text."""
     if not metadata:
         return {}
     try:
         loaded = json.loads(metadata) if metadata.lstrip().startswith("{") else metadata
     except (ValueError, RecursionError):
         loaded = metadata
-    found = loaded if isinstance(loaded, dict) else {PLAIN_METADATA: metadata}
+    found = loaded if isinstance(loaded, dict) else metadata
     check_metadata(found, field=f"{_AGENT}.metadata")
     return found

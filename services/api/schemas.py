@@ -27,8 +27,10 @@ class StartSession(BaseModel):
     mode: Mode = Field(Mode.PIPELINE, description="`hybrid`, its older name, is taken for `pipeline`")
     models: Models = Models()
     instructions: Annotated[Text, Field(max_length=16_384)] | None = None
-    metadata: dict[str, Any] = Field(
-        default_factory=dict, description="handed to the agent with the job; at most 32 KiB"
+    metadata: dict[str, Any] | str = Field(
+        default_factory=dict,
+        description="the job's metadata, as the agent gets it: an object as JSON, a text to the letter, "
+        "and nothing where it is empty; at most 32 KiB",
     )
     require: Literal[Level.ACTIVE, Level.READY] = Field(
         Level.ACTIVE, description="what has to be proven of the agent: that it is in the room, or listens"
@@ -111,7 +113,7 @@ class Session(BaseModel):
     agent_name: str
     mode: Mode
     models: Models
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | str
     participant_identity: str
     participant_name: str | None
     attempt: int

@@ -16,9 +16,9 @@ from services.api.problems import Problem
 from services.api.rooms import room_of
 from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
+from shared.contracts.dispatching import client_metadata
 from shared.contracts.events import Event, SessionRequested
-from shared.contracts.identifiers import SessionId, new_id, new_room_name
-from shared.contracts.keys import METADATA_KEY
+from shared.contracts.identifiers import SessionId, new_caller_identity, new_id, new_room_name
 from shared.contracts.models import Models
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime import span_names as names
@@ -34,8 +34,7 @@ from shared.runtime.tracing import begun_here, note
 
 log = get_logger(__name__)
 
-# LiveKit takes 512 KiB of metadata with a dispatch (`max_metadata_size` of 1.13.5). The instructions and our
-# own keys need room too, and what is not ASCII may take three times as much there.
+# An agent's process gets it whole. LiveKit takes 512 KiB with a dispatch (`max_metadata_size` of 1.13.5).
 MAX_METADATA_BYTES = 32 * 1024
 MAX_METADATA_DEPTH = 32
 # A NUL as JSON writes it, and not a backslash that somebody wrote before "u0000".
@@ -121,7 +120,7 @@ def new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: C
         models=wish.models.model_dump(exclude_none=True),
         instructions=wish.instructions,
         client_metadata=wish.metadata,
-        participant_identity=wish.participant_identity or f"caller-{session_id[-12:]}",
+        participant_identity=wish.participant_identity or new_caller_identity(session_id),
         participant_name=wish.participant_name,
         max_attempts=settings.dispatch_max_attempts,
         required_level=Level.READY if wish.canary else wish.require,
@@ -149,21 +148,19 @@ def check_agent_name(name: str | None, settings: ApiSettings, *, field: str = "a
         raise invalid(field, f"must be one of {', '.join(names)}")
 
 
-def check_metadata(metadata: dict[str, Any], *, field: str = "metadata") -> None:
+def check_metadata(metadata: dict[str, Any] | str, *, field: str = "metadata") -> None:
     """Raise `Problem` if the metadata can't be stored, or handed to the agent."""
     if _is_deeper(metadata, MAX_METADATA_DEPTH):
         raise invalid(field, f"must be nested at most {MAX_METADATA_DEPTH} deep")
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
-        size = len(text.encode())
+        size = len(client_metadata(metadata).encode())
     except ValueError:
-        raise invalid(field, "must be JSON that can be stored: no NaN, no lone surrogate") from None
+        raise invalid(field, "must be storable: no NaN, no lone surrogate") from None
     if size > MAX_METADATA_BYTES:
-        raise invalid(field, f"must be at most {MAX_METADATA_BYTES} bytes of JSON in UTF-8; it has {size}")
+        raise invalid(field, f"must be at most {MAX_METADATA_BYTES} bytes in UTF-8; it has {size}")
     if _NUL.search(text):
         raise invalid(field, "must not contain NUL")
-    if METADATA_KEY in metadata:
-        raise invalid(field, f"the key {METADATA_KEY!r} is reserved")
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

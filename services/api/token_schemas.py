@@ -43,7 +43,7 @@ class AgentWish(ProtoJson):
 
     agent_name: AgentName | None = None
     metadata: Text | None = Field(
-        None, description="the session's metadata, if it is a JSON object; else its `agent_metadata`"
+        None, description="the session's metadata: a JSON object, or any other text"
     )
     deployment: Deployment | None = None
 

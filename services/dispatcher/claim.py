@@ -14,7 +14,7 @@ from services.dispatcher.number import next_seq, takes_over
 from shared.contracts.causes import Cause
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
-from shared.contracts.identifiers import SessionId
+from shared.contracts.identifiers import SessionId, new_caller_identity
 from shared.contracts.models import Models
 from shared.contracts.sessions import TERMINAL, Level, Mode, Role, SessionStatus
 from shared.runtime.clock import Clock
@@ -244,6 +244,8 @@ def _order(row: SessionRow, first_seq: int, *, takes_over: bool) -> DispatchOrde
         takes_over=takes_over,
         canary=row.canary,
         traceparent=here(row.traceparent),
+        caller_identity=row.participant_identity,
+        caller_only=row.room_is_ours or row.participant_identity != new_caller_identity(SessionId(row.id)),
     )
 
 

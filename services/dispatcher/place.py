@@ -13,6 +13,7 @@ from livekit.protocol.agent_dispatch import AgentDispatch, RoomAgentDispatch
 
 from services.dispatcher.claim import Claim
 from services.dispatcher.ports import Rooms
+from shared.contracts.dispatching import client_metadata
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.runtime.foreign_agents import is_automatic, is_unnamed_agent
 from shared.runtime.livekit import LiveKitError, NotFound
@@ -43,7 +44,7 @@ async def place_dispatch(
     """Return this attempt's dispatch, made now or found. Raises `LiveKitError`."""
     name = claim.row.room_name
     order = claim.order
-    metadata = order.to_metadata(claim.row.client_metadata)
+    metadata = client_metadata(claim.row.client_metadata)
     room = None if claim.fresh_room else await rooms.room(name)
     if room is None:
         log.info("room_absent", message=f"room {name} is not there yet: the dispatch makes it")
@@ -51,7 +52,7 @@ async def place_dispatch(
         ours = RoomAgentDispatch(
             agent_name=claim.row.agent_name,
             metadata=metadata,
-            attributes=order.attributes(),
+            attributes=order.dispatch_attributes(),
             deployment=claim.row.deployment or "",
         )
         room = await rooms.create_room(
@@ -63,7 +64,7 @@ async def place_dispatch(
     dispatches = await rooms.dispatches(name)
     await _withdraw_earlier(claim, dispatches, rooms)
     for dispatch in dispatches:
-        if dict(dispatch.attributes) == order.attributes():
+        if order.is_of(dispatch.attributes):
             return Placed(dispatch.id, room.sid)
     # The room was there already (the caller was quicker), or LiveKit lost the agents of the request.
     created, foreign = await asyncio.gather(
@@ -71,7 +72,7 @@ async def place_dispatch(
             name,
             agent_name=claim.row.agent_name,
             metadata=metadata,
-            attributes=order.attributes(),
+            attributes=order.dispatch_attributes(),
             deployment=claim.row.deployment or "",
         ),
         _withdraw_automatic(claim, dispatches, rooms),

@@ -1,17 +1,25 @@
 """What a dispatch carries to the agent worker."""
 
+import base64
 import json
+import zlib
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ConfigDict
 
 from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import ATTEMPT_ATTRIBUTE, METADATA_KEY, SESSION_ATTRIBUTE
+from shared.contracts.keys import ATTEMPT_ATTRIBUTE, METADATA_KEY, ORDER_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode, Role
 from shared.contracts.text import CleanModel
 from shared.contracts.traceparent import Traceparent
+
+# What LiveKit takes of a dispatch's attributes, names and values together (`limit.max_attributes_size`).
+MAX_ATTRIBUTES_BYTES: Final = 64 * 1024
+# More than any order is; a decompressed text may be a thousand times as long as what was sent.
+_MAX_ORDER_BYTES: Final = 1024 * 1024
 
 
 class PastTurn(CleanModel):
@@ -30,11 +38,13 @@ class PastTurn(CleanModel):
 
 
 class DispatchOrder(CleanModel):
-    """The reserved part of a dispatch's metadata: which attempt this is and how the agent is set up.
+    """Which attempt a dispatch is and how its agent is set up; carried in the dispatch's attributes.
 
     `first_seq` is the sequence number of the first turn that this attempt's agent publishes.
     `takes_over` says that there has been talk before, with an agent that is gone. The agent of a canary
     gets ready and says nothing: nobody listens. `traceparent` is the job's parent in the session's trace.
+    `caller_identity` is that of the session's token; `caller_only` says that nobody else who could have
+    taken a token may be the caller, because the identity is the client's or the room is ours.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,25 +58,60 @@ class DispatchOrder(CleanModel):
     takes_over: bool = False
     canary: bool = False
     traceparent: Traceparent = None
+    caller_identity: str | None = None
+    caller_only: bool = False
 
     def attributes(self) -> dict[str, str]:
-        """Attributes of the dispatch, and of the agent's participant once it has accepted."""
+        """What binds the dispatch, and the agent's participant once it has accepted, to this attempt."""
         return {SESSION_ATTRIBUTE: self.session_id, ATTEMPT_ATTRIBUTE: str(self.attempt)}
 
-    def to_metadata(self, metadata: dict[str, Any]) -> str:
-        """Return the dispatch's metadata: the caller's own keys, and ours under the reserved one."""
-        return json.dumps({**metadata, METADATA_KEY: self.model_dump(mode="json")})
+    def dispatch_attributes(self) -> dict[str, str]:
+        """The attributes of the dispatch: those that bind it, and the order.
+
+        Compressed, so that the longest instructions fit (`MAX_ATTRIBUTES_BYTES`), and LiveKit's log, which
+        has the attributes of every dispatch, doesn't show them.
+        """
+        packed = base64.b85encode(zlib.compress(self.model_dump_json().encode(), 9))
+        return {**self.attributes(), ORDER_ATTRIBUTE: packed.decode()}
+
+    def is_of(self, attributes: Mapping[str, str]) -> bool:
+        """True for the attributes of this attempt's dispatch, or of its agent."""
+        return self.attributes().items() <= dict(attributes).items()
 
     @classmethod
-    def from_metadata(cls, metadata: str) -> "DispatchOrder | None":
-        """Read the order out of a job's metadata; None if the job was not dispatched by Rollcall.
+    def of_job(cls, *, attributes: Mapping[str, str], metadata: str) -> "DispatchOrder | None":
+        """Read the order of a job; None if the job was not dispatched by Rollcall.
 
-        Raises `pydantic.ValidationError` if the reserved key is there but malformed.
+        The metadata is the client's own. It is looked into only where a dispatcher of an older version has
+        put the order there. Raises `ValueError` if there is an order that can't be read.
         """
-        try:
-            loaded = json.loads(metadata)
-        except ValueError:
+        if ORDER_ATTRIBUTE in attributes:
+            return cls.model_validate_json(_unpacked(attributes[ORDER_ATTRIBUTE]))
+        if SESSION_ATTRIBUTE not in attributes or ATTEMPT_ATTRIBUTE not in attributes:
             return None
-        if not isinstance(loaded, dict) or METADATA_KEY not in loaded:
-            return None
-        return cls.model_validate(loaded[METADATA_KEY])
+        bound = {"session_id": attributes[SESSION_ATTRIBUTE], "attempt": attributes[ATTEMPT_ATTRIBUTE]}
+        return cls.model_validate(_older_order(metadata) or bound)
+
+
+def client_metadata(metadata: dict[str, Any] | str) -> str:
+    """A dispatch's metadata: what the client gave, to the letter where it gave a text; nothing is empty."""
+    if isinstance(metadata, str):
+        return metadata
+    return json.dumps(metadata, ensure_ascii=False) if metadata else ""
+
+
+def _unpacked(packed: str) -> bytes:
+    unpacking = zlib.decompressobj()
+    try:
+        order = unpacking.decompress(base64.b85decode(packed), _MAX_ORDER_BYTES)
+    except zlib.error as malformed:
+        raise ValueError(f"{ORDER_ATTRIBUTE}: {malformed}") from malformed
+    return order
+
+
+def _older_order(metadata: str) -> Any:
+    try:
+        loaded = json.loads(metadata)
+    except ValueError:
+        return None
+    return loaded.get(METADATA_KEY) if isinstance(loaded, dict) else None

@@ -13,6 +13,11 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def new_caller_identity(session_id: SessionId) -> str:
+    """Return the participant identity for the caller of a session that named none."""
+    return f"caller-{session_id[-12:]}"
+
+
 def new_room_name(session_id: SessionId) -> str:
     """Return the room name for a session that asked for none.
 

@@ -77,7 +77,8 @@ CLOSE_TASK: Final = "rollcall.close_session"
 # Attributes that bind a LiveKit dispatch, and the agent's participant, to one attempt of a session.
 SESSION_ATTRIBUTE: Final = "rollcall.session"
 ATTEMPT_ATTRIBUTE: Final = "rollcall.attempt"
-METADATA_KEY: Final = "rollcall"  # reserved in the dispatch's metadata
+ORDER_ATTRIBUTE: Final = "rollcall.order"  # of the dispatch alone: the room is not shown it
+METADATA_KEY: Final = "rollcall"  # where dispatchers before 2026-12 put the order, in the metadata
 
 # Attributes that LiveKit and its SDK set themselves.
 LIVEKIT_AGENT_NAME_ATTRIBUTE: Final = "lk.agent_name"  # stamped by the server; a worker can't fake it

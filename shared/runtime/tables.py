@@ -130,7 +130,7 @@ class SessionRow(SQLModel, table=True):
     mode: str
     models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
     instructions: str | None = Field(default=None, sa_type=Text)
-    client_metadata: dict[str, Any] = Field(
+    client_metadata: dict[str, Any] | str = Field(
         default_factory=dict, sa_column=Column("metadata", _json(), nullable=False)
     )
     participant_identity: str

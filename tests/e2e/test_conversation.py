@@ -233,7 +233,7 @@ async def test_instructions_are_the_first_turn_where_they_are_asked_for(
 
 async def test_the_agent_of_a_canary_says_nothing_of_its_own(rollcall: Rollcall) -> None:
     order = DispatchOrder(session_id=SessionId(new_id()), attempt=1, canary=True)
-    agents = [api.RoomAgentDispatch(agent_name="agent", metadata=order.to_metadata({}))]
+    agents = [api.RoomAgentDispatch(agent_name="agent", attributes=order.dispatch_attributes())]
     key = (rollcall.stack.livekit_api_key, rollcall.stack.livekit_api_secret)
     grant = api.VideoGrants(room_join=True, room="mine")
     token = api.AccessToken(*key).with_identity("canary").with_grants(grant).to_jwt()

@@ -72,7 +72,7 @@ async def test_whoever_is_in_the_room_gets_the_words_and_nothing_of_how_the_agen
     assert heard.topics == {TOPIC_TRANSCRIPTION}
     everything = heard.everything()
     assert b"what I found" in everything, "what is said is heard"
-    for secret in ("swordfish", "c-4711", "look_up", '"what"', "call_"):
+    for secret in ("swordfish", "rollcall.order", "c-4711", "look_up", '"what"', "call_"):
         assert secret.encode() not in everything
 
 

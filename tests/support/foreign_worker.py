@@ -1,6 +1,12 @@
-"""A livekit-agents worker that knows nothing of Rollcall; it stays in the room until the room closes."""
+"""A livekit-agents worker that knows nothing of Rollcall; it stays in the room until the room closes.
 
+With TOLD, the path of a file, it writes down what each job's metadata is, a line of JSON for each.
+"""
+
+import json
 import math
+import os
+from pathlib import Path
 
 from livekit.agents import AgentServer, JobContext, JobExecutorType, cli
 
@@ -15,8 +21,16 @@ server = AgentServer(
 )
 
 
+def tell(ctx: JobContext) -> None:
+    """Write the job down, where that is asked for."""
+    if told := os.environ.get("TOLD"):
+        with Path(told).open("a") as file:
+            file.write(json.dumps([ctx.job.room.name, ctx.job.metadata]) + "\n")
+
+
 @server.rtc_session()
 async def entrypoint(ctx: JobContext) -> None:
+    tell(ctx)
     await ctx.connect()
 
 

@@ -1,10 +1,12 @@
-"""A caller who says nothing: in the room, and that is all."""
+"""People in a room who say nothing: a session's caller, and others."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from livekit import rtc
+from livekit import api, rtc
+
+from cli.stack import Stack
 
 
 @asynccontextmanager
@@ -16,3 +18,11 @@ async def guest(started: Mapping[str, Any], room: rtc.Room | None = None) -> Asy
         yield room
     finally:
         await room.disconnect()
+
+
+def stranger(stack: Stack, room_name: str, identity: str, *, kind: str = "standard") -> dict[str, Any]:
+    """What somebody needs to be a `guest` whom no session is for."""
+    token = api.AccessToken(stack.livekit_api_key, stack.livekit_api_secret).with_identity(identity)
+    token = token.with_grants(api.VideoGrants(room_join=True, room=room_name))
+    token.claims.kind = kind  # type: ignore[assignment] - the SDK doesn't know all that the server does
+    return {"server_url": stack.livekit_url, "participant_token": token.to_jwt()}

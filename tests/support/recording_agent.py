@@ -105,7 +105,7 @@ async def run_recorded_job(ctx: JobContext) -> None:
     """The service's entry point, with an ear to the session."""
     recording = _recordings[ctx.job.id] = Recording(ctx.job.id)
     recording.write(pid=os.getpid(), room=ctx.job.room.name, began=time.time())
-    is_text = json.loads(ctx.job.metadata).get("text", False)
+    is_text = json.loads(ctx.job.metadata or "{}").get("text", False)
 
     def on_item(event: ConversationItemAddedEvent) -> None:
         recording.spoken(event.item)

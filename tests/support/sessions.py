@@ -126,6 +126,12 @@ class Rollcall:
         kind = api.ParticipantInfo.Kind.AGENT
         return [participant.identity for participant in found.participants if participant.kind == kind]
 
+    async def people_in(self, room_name: str) -> list[str]:
+        """The identities of everyone whom LiveKit lists in a room."""
+        async with self.livekit() as livekit:
+            found = await livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+        return [participant.identity for participant in found.participants]
+
     async def room_exists(self, room_name: str) -> bool:
         async with self.livekit() as livekit:
             found = await livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))

@@ -33,10 +33,15 @@ def an_order(attempt: int = 1, **fields: Any) -> DispatchOrder:
 
 
 def a_job(order: DispatchOrder | None = None, *, job_id: str = "AJ_1", metadata: str | None = None) -> Job:
-    if metadata is None:
-        metadata = order.to_metadata({"who": "caller"}) if order else ""
     room = Room(name="room-1", sid="RM_1")
-    return Job(id=job_id, dispatch_id="AD_1", room=room, metadata=metadata, agent_name="agent")
+    return Job(
+        id=job_id,
+        dispatch_id="AD_1",
+        room=room,
+        metadata=metadata or "",
+        attributes=order.dispatch_attributes() if order else {},
+        agent_name="agent",
+    )
 
 
 class ListedOutbox:

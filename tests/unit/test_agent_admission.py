@@ -11,7 +11,7 @@ from services.agent.ports import Strings
 from services.agent.qualify import Qualification
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError, AgentReported, Step
-from shared.contracts.keys import FENCE_CLOSED, fence_key
+from shared.contracts.keys import FENCE_CLOSED, ORDER_ATTRIBUTE, fence_key
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode
 from shared.contracts.workers import WorkerFault
@@ -84,12 +84,13 @@ async def test_a_job_of_somebody_else_is_served_without_reports() -> None:
     assert outbox.offered == []
 
 
-async def test_the_order_is_read_from_the_attributes_if_the_metadata_has_none() -> None:
-    job = a_job(metadata="{}")
-    job.attributes.update(an_order(attempt=3).attributes())
-    order = read_order(job)
-    assert order is not None
-    assert (order.session_id, order.attempt) == (SESSION, 3)
+async def test_an_agent_shows_the_room_nothing_of_its_order() -> None:
+    admit, _ = admission()
+    offer = Offer(a_job(an_order(instructions="a secret"), metadata="theirs"))
+    await admit.answer(offer.request)
+    assert offer.accepted is not None
+    assert offer.accepted.attributes == an_order().attributes()
+    assert offer.accepted.metadata == ""
 
 
 @pytest.mark.parametrize("fence", ["2", FENCE_CLOSED])
@@ -169,7 +170,8 @@ async def test_a_job_that_livekit_never_assigned_is_reported() -> None:
 
 
 async def test_an_order_that_cannot_be_read_is_left_to_a_worker_of_another_version() -> None:
-    job = a_job(metadata='{"rollcall": {"attempt": "soon"}}')
+    job = a_job(an_order())
+    job.attributes[ORDER_ATTRIBUTE] = "of another version"
     with pytest.raises(MalformedOrder):
         read_order(job)
     admit, _ = admission()

@@ -63,15 +63,10 @@ class FakeText:
 
 @dataclass
 class FakeSession:
-    """A session that talks with one participant, or with none yet."""
+    """A session, and whom it has answered."""
 
-    linked_participant: FakeParticipant | None = None
     answered: list[str] = field(default_factory=list)
     is_quiet: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def room_io(self) -> "FakeSession":
-        return self
 
 
 @pytest.fixture
@@ -122,7 +117,7 @@ async def test_what_is_written_before_the_session_starts_is_answered_in_order(
     room.receive("two")
     await waiting()
     assert session.answered == []
-    opened.start(cast(Any, session))
+    opened.start(cast(Any, session), is_partner=CALLER.__eq__)
     await waiting()
     session.is_quiet.set()
     await settled(opened)
@@ -133,7 +128,7 @@ async def test_a_text_waits_until_its_sender_is_seen(
     room: FakeRoom, session: FakeSession, opened: Chat
 ) -> None:
     session.is_quiet.clear()
-    opened.start(cast(Any, session))
+    opened.start(cast(Any, session), is_partner=CALLER.__eq__)
     room.receive("one")
     room.receive("two")
     await waiting()
@@ -150,7 +145,7 @@ async def test_a_text_whose_sender_is_never_seen_is_ignored_with_a_word(
     room: FakeRoom, session: FakeSession, opened: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat, "UNSEEN_S", 0.01)
-    opened.start(cast(Any, session))
+    opened.start(cast(Any, session), is_partner=CALLER.__eq__)
     room.receive("one")
     with capture_logs() as logs:
         await settled(opened)
@@ -162,7 +157,7 @@ async def test_a_text_whose_sender_is_never_seen_is_ignored_with_a_word(
 async def test_an_agent_that_leaves_waits_for_nobody(
     room: FakeRoom, session: FakeSession, opened: Chat
 ) -> None:
-    opened.start(cast(Any, session))
+    opened.start(cast(Any, session), is_partner=CALLER.__eq__)
     room.receive("one")
     await waiting()
     with capture_logs() as logs:
@@ -176,8 +171,7 @@ async def test_an_agent_that_talks_with_somebody_answers_nobody_else(
 ) -> None:
     for identity in (CALLER, STRANGER):
         room.see(identity)
-    session.linked_participant = FakeParticipant(CALLER)
-    opened.start(cast(Any, session))
+    opened.start(cast(Any, session), is_partner=CALLER.__eq__)
     with capture_logs() as logs:
         room.receive("one", sender=STRANGER)
         room.receive("two")
@@ -191,7 +185,7 @@ async def test_a_text_that_cannot_be_answered_is_logged_and_the_next_one_is(
     room: FakeRoom, session: FakeSession, opened: Chat
 ) -> None:
     room.see(CALLER)
-    opened.start(cast(Any, session))
+    opened.start(cast(Any, session), is_partner=CALLER.__eq__)
     with capture_logs() as logs:
         room.receive("fail")
         room.receive("one")

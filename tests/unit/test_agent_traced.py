@@ -14,6 +14,7 @@ from services.agent import traced
 from services.agent.settings import AgentSettings
 from services.agent.traced import JoinedProvider
 from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.keys import ORDER_ATTRIBUTE
 from tests.unit.agent_fakes import an_order
 from tests.unit.test_traceparent import SAMPLED, TRACE
 
@@ -32,8 +33,8 @@ def tracer(exported: InMemorySpanExporter) -> trace.Tracer:
     return provider.get_tracer("livekit-agents")
 
 
-def in_a_job(monkeypatch: pytest.MonkeyPatch, metadata: str) -> None:
-    context = SimpleNamespace(job=Job(id="AJ_1", metadata=metadata))
+def in_a_job(monkeypatch: pytest.MonkeyPatch, attributes: dict[str, str]) -> None:
+    context = SimpleNamespace(job=Job(id="AJ_1", attributes=attributes))
     monkeypatch.setattr(traced, "get_job_context", lambda *, required: context)
 
 
@@ -49,7 +50,7 @@ def test_the_root_of_a_job_is_a_child_of_its_dispatch_and_all_else_stays_as_it_i
     monkeypatch: pytest.MonkeyPatch, exported: InMemorySpanExporter, tracer: trace.Tracer
 ) -> None:
     order = an_order_of(SAMPLED)
-    in_a_job(monkeypatch, order.to_metadata({"theirs": 1}))
+    in_a_job(monkeypatch, order.dispatch_attributes())
     root = tracer.start_span("job_entrypoint", attributes={"lk.job_id": "AJ_1"})
     with trace.use_span(root, end_on_exit=True), tracer.start_as_current_span("agent_session"):
         pass
@@ -67,14 +68,17 @@ def test_the_root_of_a_job_is_a_child_of_its_dispatch_and_all_else_stays_as_it_i
 
 
 @pytest.mark.parametrize(
-    "metadata",
-    [an_order_of(None).to_metadata({}), "not ours", '{"rollcall": {"attempt": "what?"}}'],
+    "attributes",
+    [an_order_of(None).dispatch_attributes(), {"not": "ours"}, {ORDER_ATTRIBUTE: "what?"}],
     ids=["an order of an untraced session", "a job of somebody else's", "an order that can't be read"],
 )
 def test_a_job_of_no_traced_session_begins_a_trace_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, exported: InMemorySpanExporter, tracer: trace.Tracer, metadata: str
+    monkeypatch: pytest.MonkeyPatch,
+    exported: InMemorySpanExporter,
+    tracer: trace.Tracer,
+    attributes: dict[str, str],
 ) -> None:
-    in_a_job(monkeypatch, metadata)
+    in_a_job(monkeypatch, attributes)
     tracer.start_span("job_entrypoint").end()
     assert spans(exported)["job_entrypoint"].parent is None
 

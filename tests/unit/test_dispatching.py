@@ -1,13 +1,16 @@
 """What a dispatch carries to the agent: the order, the mode and the models."""
 
+import base64
 import json
+import zlib
+from random import Random
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.dispatching import MAX_ATTRIBUTES_BYTES, DispatchOrder
 from shared.contracts.identifiers import SessionId, new_id
-from shared.contracts.keys import METADATA_KEY
+from shared.contracts.keys import METADATA_KEY, ORDER_ATTRIBUTE
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode
 
@@ -16,47 +19,79 @@ def an_order(**changes: object) -> DispatchOrder:
     return DispatchOrder.model_validate({"session_id": new_id(), "attempt": 2, **changes})
 
 
-def test_an_order_comes_back_from_the_metadata_as_it_went_in() -> None:
+def read(attributes: dict[str, str], metadata: str = "") -> DispatchOrder | None:
+    return DispatchOrder.of_job(attributes=attributes, metadata=metadata)
+
+
+def test_an_order_comes_back_from_the_attributes_as_it_went_in() -> None:
     order = an_order(
         mode="realtime",
         models={"llm": "openai/gpt-5-mini", "voice": "anna"},
         instructions="Grüße den Anrufer.",
         first_seq=7,
         takes_over=True,
+        caller_identity="ann",
+        caller_only=True,
     )
-    assert DispatchOrder.from_metadata(order.to_metadata({})) == order
-
-
-def test_the_callers_own_metadata_travels_beside_the_order() -> None:
-    metadata = json.loads(an_order().to_metadata({"customer": "c-1", "nested": {"a": [1]}}))
-    assert metadata.pop(METADATA_KEY)["attempt"] == 2
-    assert metadata == {"customer": "c-1", "nested": {"a": [1]}}
-
-
-def test_the_callers_metadata_cannot_forge_an_order() -> None:
-    order = an_order()
-    forged = {METADATA_KEY: an_order(attempt=99).model_dump(mode="json")}
-    assert DispatchOrder.from_metadata(order.to_metadata(forged)) == order
-
-
-@pytest.mark.parametrize("metadata", ["", "not json", "[]", '"rollcall"', "null", "{}", '{"other": 1}'])
-def test_a_job_that_rollcall_did_not_dispatch_carries_no_order(metadata: str) -> None:
-    assert DispatchOrder.from_metadata(metadata) is None
+    assert read(order.dispatch_attributes()) == order
 
 
 @pytest.mark.parametrize(
-    "reserved",
-    [None, 1, "order", [], {}, {"session_id": "s"}, {"session_id": "s", "attempt": "second"}],
+    "metadata", ["", "plain words", "[]", "{", json.dumps({METADATA_KEY: {"attempt": 99, "session_id": "s"}})]
 )
-def test_a_malformed_order_is_an_error_and_not_a_foreign_job(reserved: object) -> None:
-    with pytest.raises(ValidationError):
-        DispatchOrder.from_metadata(json.dumps({METADATA_KEY: reserved}))
+def test_whatever_the_client_gave_the_order_is_ours(metadata: str) -> None:
+    order = an_order()
+    assert read(order.dispatch_attributes(), metadata) == order
+
+
+def test_an_order_of_an_older_dispatcher_is_read_from_the_metadata() -> None:
+    order = an_order(instructions="Be brief.")
+    metadata = json.dumps({"theirs": 1, METADATA_KEY: order.model_dump(mode="json")})
+    assert read(order.attributes(), metadata) == order
+
+
+@pytest.mark.parametrize("metadata", ["", "plain words", '{"other": 1}', f'{{"{METADATA_KEY}": null}}'])
+def test_session_and_attempt_are_known_where_there_is_no_more(metadata: str) -> None:
+    order = an_order()
+    assert read(order.attributes(), metadata) == order
+
+
+def test_metadata_alone_makes_no_order() -> None:
+    forged = json.dumps({METADATA_KEY: an_order().model_dump(mode="json")})
+    assert read({}, forged) is None
+    assert read({"theirs": "1"}, forged) is None
+
+
+@pytest.mark.parametrize(
+    "order", [b"", b"null", b"[]", b"{}", b'{"session_id": "s"}', b'{"session_id": "s", "attempt": "second"}']
+)
+def test_a_malformed_order_is_an_error_and_not_a_foreign_job(order: bytes) -> None:
+    packed = base64.b85encode(zlib.compress(order)).decode()
+    for said in (packed, packed[:-3], "", "~", "é"):
+        with pytest.raises(ValueError):  # noqa: PT011 - pydantic's is one too
+            read({ORDER_ATTRIBUTE: said})
 
 
 def test_keys_that_a_later_version_adds_are_tolerated() -> None:
     order = an_order()
-    reserved = {**order.model_dump(mode="json"), "colour": "blue"}
-    assert DispatchOrder.from_metadata(json.dumps({METADATA_KEY: reserved})) == order
+    later = json.dumps({**order.model_dump(mode="json"), "colour": "blue"}).encode()
+    assert read({ORDER_ATTRIBUTE: base64.b85encode(zlib.compress(later)).decode()}) == order
+
+
+@pytest.mark.parametrize(
+    "characters",
+    [(0x10000, 0x110000), (0x1, 0xD800), (0x1, 0x20), (0x22, 0x23)],
+    ids=["of four bytes", "of any script", "that JSON escapes", "quotes"],
+)
+def test_the_longest_instructions_fit_into_livekits_limit_of_attributes(characters: tuple[int, int]) -> None:
+    pool = [chr(number) for number in range(*characters)]
+    models = Models(llm="openai/" + "m" * 100, tts="cartesia/" + "t" * 100, voice="v" * 100)
+    order = an_order(
+        instructions="".join(Random(1).choices(pool, k=16_384)), models=models, caller_identity="c" * 256
+    )
+    attributes = order.dispatch_attributes()
+    assert sum(len(part.encode()) for pair in attributes.items() for part in pair) <= MAX_ATTRIBUTES_BYTES
+    assert read(attributes) == order
 
 
 def test_the_attributes_name_the_session_and_the_attempt_as_text() -> None:

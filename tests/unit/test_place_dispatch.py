@@ -1,6 +1,6 @@
 """One attempt leaves exactly one dispatch of the session in LiveKit, whatever was there before."""
 
-import json
+from typing import Any
 
 import pytest
 
@@ -43,16 +43,38 @@ async def test_a_fresh_room_is_made_with_its_agent_in_one_call(rooms: FakeRooms)
     [made] = rooms.in_force[claim.row.room_name]
     assert made.id == dispatch_id
     assert made.agent_name == "agent"
-    assert dict(made.attributes) == claim.order.attributes()
+    assert claim.order.is_of(made.attributes)
     assert rooms.calls == ["create_room", "dispatches"]
 
 
-async def test_the_dispatch_carries_the_order_and_the_callers_metadata(rooms: FakeRooms) -> None:
-    claim = a_claim()
+@pytest.mark.parametrize(
+    ("given", "carried"),
+    [
+        ({"customer": "c-1"}, '{"customer": "c-1"}'),
+        ({"rollcall": {"attempt": 99}}, '{"rollcall": {"attempt": 99}}'),
+        ("plain words", "plain words"),
+        ("", ""),
+        ({}, ""),
+    ],
+)
+@pytest.mark.parametrize("ours", [True, False], ids=["a new room", "a room that is there"])
+async def test_the_dispatchs_metadata_is_the_clients_to_the_letter_and_the_order_is_beside_it(
+    rooms: FakeRooms, given: dict[str, Any] | str, carried: str, ours: bool
+) -> None:
+    claim = a_claim(make_session(room_is_ours=ours, client_metadata=given))
+    if not ours:
+        rooms.open_room(claim.row.room_name, make_caller())
     await place(claim, rooms)
     [made] = rooms.in_force[claim.row.room_name]
-    assert json.loads(made.metadata)["customer"] == "c-1"
-    assert DispatchOrder.from_metadata(made.metadata) == claim.order
+    assert made.metadata == carried
+    assert DispatchOrder.of_job(attributes=made.attributes, metadata=made.metadata) == claim.order
+
+
+async def test_a_dispatch_that_an_older_dispatcher_made_is_found_again(rooms: FakeRooms) -> None:
+    claim = a_claim(ours=False)
+    rooms.open_room(claim.row.room_name, make_caller())
+    made = rooms.add_dispatch(claim.row.room_name, claim.order.attributes())
+    assert await place(claim, rooms) == made.id
 
 
 async def test_an_existing_room_gets_a_dispatch_and_is_not_made_anew(rooms: FakeRooms) -> None:

@@ -67,7 +67,7 @@ def test_an_event_or_an_order_with_a_malformed_one_is_taken_all_the_same(said: o
 
 def test_what_is_not_traced_says_nothing_of_traces() -> None:
     order = DispatchOrder(session_id=SessionId(new_id()), attempt=1)
-    assert DispatchOrder.from_metadata(order.to_metadata({})) == order
+    assert DispatchOrder.of_job(attributes=order.dispatch_attributes(), metadata="") == order
     known = {name: value for name, value in order.model_dump(mode="json").items() if name != "traceparent"}
     assert DispatchOrder.model_validate(known) == order, "an order of an older dispatcher is understood"
 
