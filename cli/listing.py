@@ -106,7 +106,8 @@ def show_session(session: Session, console: Console) -> None:
         console.print(_attempts(session.attempts))
     if session.failure is not None:
         console.print()
-        fields(console, [("no agent", Text(session.failure.cause, style="bold red"))])
+        what = "no agent" if session.timings.active_at is None else "agent lost"
+        fields(console, [(what, Text(session.failure.cause, style="bold red"))])
         fields(console, [("", line) for line in evidence_lines(session.failure.evidence)])
         fields(console, [("what to do", Text(session.failure.advice, style="yellow"))])
 

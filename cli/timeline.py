@@ -35,12 +35,16 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
         f"an agent of a worker without a name was {'removed' if d['removed'] else 'there'}: "
         f"{d['participant_identity']}"
     ),
-    "session.failed.v1": lambda d: f"no agent: {d['cause']}. {d['advice']}",
+    "session.failed.v1": lambda d: f"{_without_agent(d)}: {d['cause']}. {d['advice']}",
     "session.ended.v1": lambda d: f"session ended: {reason_text(d['reason'])}",
     "session.expired.v1": lambda d: f"reservation expired: {reason_text(d['reason'])}",
     "session.cancelled.v1": lambda d: f"session cancelled: {reason_text(d['reason'])}{_no_agent_yet(d)}",
 }
 _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
+
+
+def _without_agent(data: Mapping[str, Any]) -> str:
+    return "the agent was lost, and none took its place" if data.get("agent_joined") else "no agent came"
 
 
 class Timeline:

@@ -169,6 +169,7 @@ def sessions() -> Dashboard:
                 ("sum by (outcome) (increase(session_agents_lost_total[$interval]))", "lost, {{outcome}}"),
                 ("sum(increase(session_duplicate_agents_total[$interval]))", "extra, removed"),
                 ("sum(increase(session_abandoned_total[$interval]))", "caller left first"),
+                ("sum(increase(session_caller_never_came_total[$interval]))", "caller never came"),
             ),
         ],
         How_fast=[

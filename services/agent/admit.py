@@ -161,9 +161,10 @@ class Admission:
             await request.accept(attributes=order.attributes() if order else None)
         except Exception as failure:
             metrics.job_offered("not_assigned")
-            cause = Cause.ASSIGNMENT_TIMEOUT if isinstance(failure, AssignmentTimeoutError) else None
-            error = diagnose(failure)
-            reporter.error(error.model_copy(update={"cause": cause}) if cause else error)
+            # Either LiveKit has not confirmed the answer, or no process of ours could be started for the job.
+            unconfirmed = isinstance(failure, AssignmentTimeoutError)
+            cause = Cause.ASSIGNMENT_TIMEOUT if unconfirmed else Cause.JOB_NOT_STARTED
+            reporter.error(diagnose(failure).model_copy(update={"cause": cause}))
             log.warning("job_not_started", exc_info=True)  # another attempt is made
             return
         metrics.job_offered("accepted")

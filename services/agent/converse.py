@@ -215,7 +215,8 @@ class Conversation:
     @_guarded
     def _on_close(self, event: CloseEvent) -> None:
         # Nothing of ours closes the session: the SDK says "user" when its job is ended from outside.
-        stopped = event.reason is CloseReason.USER_INITIATED and self._stopping.announced
+        by_the_job = event.reason in (CloseReason.USER_INITIATED, CloseReason.JOB_SHUTDOWN)
+        stopped = by_the_job and self._stopping.announced
         self.ended(WORKER_STOPPED if stopped else event.reason.value)
         # The job would stay in the room until LiveKit closes it, 20 s after its caller.
         self._ctx.shutdown(self.end)

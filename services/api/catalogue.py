@@ -187,7 +187,8 @@ CATALOGUE: Final[dict[str, Entry]] = {
     "agent_did_not_join": Entry(
         503,
         "Not available",
-        "The session has failed: no agent joined. `cause`, `evidence` and `advice` say why.",
+        "The session has failed: no agent joined, or the one that did was lost. `cause`, `evidence` and "
+        "`advice` say why.",
         "Do as `advice` says, then start another session.",
     ),
     "busy": Entry(

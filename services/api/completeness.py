@@ -71,7 +71,9 @@ async def judge(db: AsyncSession, session: SessionRow, *, now: datetime) -> Comp
     parts = _parts(came, stored)
     torn = [part for part in parts if part.missing > 0]
     if not torn:
-        return Completeness(state, True if state is TranscriptState.CLOSED else None, [], 0, None)
+        # Where no agent came there is nothing of which it could be said.
+        known = state is TranscriptState.CLOSED and bool(parts)
+        return Completeness(state, True if known else None, [], 0, None)
     missing = await _missing(db, session.id, torn)
     since = await _known_since(db, session, missing[0], torn[0])
     certain = state is not TranscriptState.RUNNING or since is None or now - since > GAP_PATIENCE

@@ -93,6 +93,10 @@ class Attempt(BaseModel):
     accepted_at: datetime | None
     assigned_at: datetime | None
     active_at: datetime | None
+    left_at: datetime | None
+    left_reason: str | None = Field(
+        description="how LiveKit says that the agent left: client_initiated is a goodbye"
+    )
 
     @classmethod
     def of(cls, row: AttemptRow) -> "Attempt":

@@ -52,8 +52,8 @@ class Transcript(BaseModel):
 
     `complete` is true when it is known how many turns each agent had and all are here; false when turns
     are missing; null when that can't be said: while the call runs without a gap, after a crash that nobody
-    has counted and that left none, and when the turns were deleted. A late turn makes a transcript complete
-    again.
+    has counted and that left none, where no agent came, and when the turns were deleted. A late turn makes a
+    transcript complete again.
     """
 
     session_id: str

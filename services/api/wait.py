@@ -40,10 +40,11 @@ def check_not_lost(row: SessionRow, *, headers: dict[str, str]) -> None:
     """Raise `Problem` if the session is over, and there is no agent to join."""
     if row.status == SessionStatus.FAILED:
         cause = Cause(row.cause or Cause.UNKNOWN)
+        what = "no agent joined" if row.active_at is None else "the agent joined and was lost"
         raise Problem(
             503,
             "agent_did_not_join",
-            f"no agent joined: {cause}. {ADVICE[cause]}",
+            f"{what}: {cause}. {ADVICE[cause]}",
             headers=headers,
             cause=cause,
             advice=ADVICE[cause],

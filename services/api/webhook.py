@@ -16,16 +16,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.api import metrics
+from services.api import metrics, presence
 from services.api.problems import Problem
-from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.contracts.keys import SESSION_ATTRIBUTE
 from shared.contracts.sessions import LIVE, TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.livekit import is_caller
 from shared.runtime.logs import get_logger
 from shared.runtime.reservations import request_reserved
-from shared.runtime.tables import AttemptRow, SessionRow, WebhookReceiptRow
+from shared.runtime.tables import SessionRow, WebhookReceiptRow
 
 log = get_logger(__name__)
 
@@ -72,6 +72,7 @@ async def receive_webhook(
     receipt = insert(WebhookReceiptRow).values(
         id=event.id, event=event.event, room_name=event.room.name or None, received_at=now()
     )
+    came_at = now()  # how far two events are apart tells something, and a transaction may have to wait
     async with database.write() as db:
         if not await changed(db, receipt.on_conflict_do_nothing()):
             metrics.webhook_received("repeated")
@@ -80,15 +81,13 @@ async def receive_webhook(
         sessions = [session_id for session_id, _ in live]
         reserved = [session_id for session_id, status in live if status == SessionStatus.RESERVED]
         requested = await _request(db, reserved, event, join_budget_s, now()) if reserved else []
-        if sessions and _is_arrival_of(event, is_caller):
-            await _caller_joined(db, sessions, now())
+        if sessions:
+            await _note_presence(db, sessions, event, came_at)
         due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
         if due is not None:
             await db.execute(update(SessionRow).where(due).values(next_check_at=now()))
         if _is_arrival_of(event, _is_any_agent):
             await _agent_is_late(db, event.participant, now())
-            if sessions:
-                await _agent_joined(db, sessions, event.participant)
     metrics.webhook_received("accepted")
     # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
     looks = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
@@ -97,6 +96,17 @@ async def receive_webhook(
 
 def _is_arrival_of(event: WebhookEvent, whom: Callable[[ParticipantInfo], bool]) -> bool:
     return event.event == "participant_joined" and whom(event.participant)
+
+
+async def _note_presence(
+    db: AsyncSession, sessions: Sequence[str], event: WebhookEvent, now: datetime
+) -> None:
+    if _is_arrival_of(event, is_caller):
+        await presence.caller_joined(db, sessions, now)
+    elif _is_arrival_of(event, _is_any_agent):
+        await presence.agent_arrived(db, sessions, event.participant, now)
+    elif event.event in DEPARTURES and _is_any_agent(event.participant):
+        await presence.agent_left(db, sessions, event.participant, now)
 
 
 def _is_any_agent(participant: ParticipantInfo) -> bool:
@@ -119,13 +129,6 @@ async def _request(
     ]
 
 
-async def _caller_joined(db: AsyncSession, sessions: list[str], now: datetime) -> None:
-    first = update(SessionRow).where(
-        col(SessionRow.id).in_(sessions), col(SessionRow.caller_joined_at).is_(None)
-    )
-    await db.execute(first.values(caller_joined_at=now))
-
-
 async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime) -> None:
     """Have an agent taken out whose session is over, whoever else is in its room by now."""
     session_id = agent.attributes.get(SESSION_ATTRIBUTE)
@@ -133,25 +136,6 @@ async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime
         return
     over = update(SessionRow).where(col(SessionRow.id) == session_id, col(SessionRow.status).in_(TERMINAL))
     await db.execute(over.values(next_check_at=now))
-
-
-async def _agent_joined(db: AsyncSession, sessions: list[str], agent: ParticipantInfo) -> None:
-    """Remember an agent whose worker reports nothing: it may be gone before anybody looks."""
-    unreported = update(AttemptRow).where(
-        col(AttemptRow.assigned_at).is_(None),
-        col(AttemptRow.participant_identity).is_(None),
-        select(col(SessionRow.id))
-        .where(
-            col(SessionRow.id) == col(AttemptRow.session_id),
-            col(SessionRow.attempt) == col(AttemptRow.number),
-            col(SessionRow.id).in_(sessions),
-            col(SessionRow.agent_name) == agent.attributes.get(LIVEKIT_AGENT_NAME_ATTRIBUTE),
-        )
-        .exists(),
-    )
-    await db.execute(
-        unreported.values(participant_identity=agent.identity).execution_options(synchronize_session=False)
-    )
 
 
 async def _live_sessions(db: AsyncSession, room_name: str) -> list[tuple[str, str]]:

@@ -170,7 +170,10 @@ class Dispatcher:
         failed(cause, {names.OUTCOME: "given_up", names.CAUSE: cause})
         log.critical(
             "agent_not_dispatched",
-            message=f"CRITICAL: no agent could be dispatched to room {row.room_name}",
+            message=f"CRITICAL: no agent could be dispatched to room {row.room_name}"
+            if row.active_at is None
+            else f"CRITICAL: agent lost from room {row.room_name}, and no other could be dispatched",
+            revivals=row.revivals,
             cause=str(cause),
             evidence=evidence,
             advice=ADVICE[cause],

@@ -96,6 +96,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         interval_s=settings.watch_interval_s,
         max_revivals=settings.max_revivals,
         max_attempts=settings.dispatch_max_attempts,
+        caller_join_timeout_s=settings.caller_join_timeout_s,
         now=utc_now,
     )
     reports = Reports(database=database, redis=redis, relay=relay, waker=waker, consumer=me, now=utc_now)

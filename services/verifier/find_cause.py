@@ -2,8 +2,10 @@
 
 from collections.abc import Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from services.verifier import leaving
 from services.verifier.observe import JobSighting, Sighting
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError
@@ -14,6 +16,17 @@ from shared.runtime.tables import AttemptRow, SessionRow
 # Reasons of a worker for which another one may still take the job.
 PASSED_ON = frozenset(refusal for refusal in Refusal if refusal.is_of_this_worker)
 
+# What is more exact than that the agent left.
+_LEFT_BY = {
+    leaving.CONNECTION_TIMEOUT: Cause.WORKER_DIED,
+    leaving.SIGNAL_CLOSE: Cause.WORKER_DIED,
+    leaving.JOIN_FAILURE: Cause.NEVER_CONNECTED,
+    leaving.AGENT_ERROR: Cause.ENTRYPOINT_FAILED,
+}
+LISTED = "its agent is listed in the room, and its media doesn't connect"
+NEVER_LISTED = "a worker took the job, and its agent was never listed in the room"
+NOT_STARTED = "a worker took the job, and its process has not started it"
+
 Finding = tuple[Cause, dict[str, Any]]
 
 
@@ -23,7 +36,8 @@ class Witnesses:
 
     `agents_seen`: identities of agents of the name that were in the room. `job_is_dead`: its process or
     its worker is gone. `had_worker`: a worker of ours was registered under the name when the waiting
-    began. `fleet` is None if it couldn't be read.
+    began. `fleet` is None if it couldn't be read. `name_is_proven`: an agent of a worker that doesn't report
+    to us has joined under this name before.
     """
 
     session: SessionRow
@@ -35,6 +49,8 @@ class Witnesses:
     job_is_dead: bool
     had_worker: bool
     fleet: Fleet | None
+    now: datetime
+    name_is_proven: bool = False
 
 
 def find_cause(seen: Witnesses) -> Finding:
@@ -59,6 +75,11 @@ def reported_error(attempt: AttemptRow) -> Finding | None:
     error = AgentError.model_validate(attempt.error)
     evidence = error.model_dump(exclude_none=True, exclude={"cause", "recoverable"})
     return error.cause or Cause.ENTRYPOINT_FAILED, evidence
+
+
+def cause_of_leaving(reason: str | None) -> Cause:
+    """The cause of an agent's end, from how LiveKit says that it left; None: it doesn't say."""
+    return _LEFT_BY.get(reason or "", Cause.AGENT_LEFT)
 
 
 def _error(seen: Witnesses) -> Finding | None:
@@ -90,7 +111,8 @@ def _media(seen: Witnesses) -> Finding | None:
         evidence = {"participant_identity": seen.sighting.agent.identity, "reason": "not ready in time"}
         return Cause.ENTRYPOINT_FAILED, evidence
     if seen.sighting.connecting is not None:
-        return Cause.NEVER_CONNECTED, {"participant_identity": seen.sighting.connecting.identity}
+        evidence = {"participant_identity": seen.sighting.connecting.identity, "sign": LISTED}
+        return Cause.NEVER_CONNECTED, evidence
     if seen.attempt.closed_at is not None:
         return Cause.AGENT_LEFT, {"reason": seen.attempt.close_reason}
     return None
@@ -98,17 +120,40 @@ def _media(seen: Witnesses) -> Finding | None:
 
 def _stuck_worker(seen: Witnesses) -> Finding | None:
     attempt = seen.attempt
-    if attempt.assigned_at is None:
-        gone = _agent_that_left(seen)
-        if gone is not None:
-            return Cause.AGENT_LEFT, {"participant_identity": gone}
-        if seen.job.identity is None:
-            return None
-        return Cause.NEVER_CONNECTED, {"participant_identity": seen.job.identity}
+    if attempt.reported_at is None or attempt.assigned_at is None:
+        return _stuck_stranger(seen)
     evidence = {"worker_id": attempt.worker_id, "job_id": attempt.job_id}
     if attempt.entrypoint_at is None:
-        return Cause.ASSIGNMENT_TIMEOUT, evidence
-    return Cause.NEVER_CONNECTED, evidence
+        waited_s = round((seen.now - attempt.assigned_at).total_seconds(), 1)
+        taken_at = attempt.assigned_at.isoformat()
+        return Cause.JOB_NOT_STARTED, {
+            **evidence,
+            "taken_at": taken_at,
+            "waited_s": waited_s,
+            "sign": NOT_STARTED,
+        }
+    return Cause.NEVER_CONNECTED, {**evidence, "sign": "its process runs, and its agent was never listed"}
+
+
+def _stuck_stranger(seen: Witnesses) -> Finding | None:
+    """What LiveKit alone shows of a job: that somebody took it, and who of the name was in the room."""
+    attempt = seen.attempt
+    evidence = {
+        key: value for key, value in (("worker_id", attempt.worker_id), ("job_id", attempt.job_id)) if value
+    }
+    gone = _agent_that_left(seen)
+    if gone is not None:
+        if gone == attempt.participant_identity and attempt.left_reason is not None:
+            evidence["reason"] = attempt.left_reason
+            return cause_of_leaving(attempt.left_reason), {"participant_identity": gone, **evidence}
+        return Cause.AGENT_LEFT, {"participant_identity": gone, **evidence}
+    if seen.job.identity is None:
+        return None
+    return Cause.NEVER_CONNECTED, {
+        "participant_identity": seen.job.identity,
+        **evidence,
+        "sign": NEVER_LISTED,
+    }
 
 
 def _agent_that_left(seen: Witnesses) -> str | None:
@@ -126,5 +171,14 @@ def _registry(seen: Witnesses) -> Finding | None:
     workers = seen.fleet.named(wanted)
     if not workers and seen.had_worker:
         return Cause.WORKER_DIED, {"agent_name": wanted, "names_seen": seen.fleet.names()}
-    evidence = {"workers": [worker.worker_id for worker in workers]}
-    return seen.fleet.why_none(wanted) or (Cause.ASSIGNMENT_TIMEOUT, evidence)
+    holders = [worker.worker_id for worker in workers if seen.session.id in worker.sessions]
+    if holders:
+        return Cause.JOB_NOT_STARTED, {"worker_id": holders[0], "sign": NOT_STARTED}
+    cause, evidence = seen.fleet.why_none(wanted) or (
+        Cause.ASSIGNMENT_TIMEOUT,
+        {"workers": [worker.worker_id for worker in workers]},
+    )
+    if cause is Cause.AGENT_NAME_MISMATCH and seen.name_is_proven:
+        # The name is right: whoever has served it is gone, full, or refuses, and doesn't say which.
+        return Cause.NO_WORKER_REGISTERED, {"agent_name": wanted, "joined_before": True}
+    return cause, evidence

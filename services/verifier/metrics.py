@@ -9,6 +9,7 @@ from shared.contracts.events import Step
 from shared.runtime.celery import TASK_QUEUES
 
 _ABANDONED = Counter("session_abandoned_total", "Sessions whose caller left before the agent came.")
+_NEVER_CAME = Counter("session_caller_never_came_total", "Sessions whose agent waited, and no caller came.")
 _MISSED = Counter("session_redispatch_total", "Attempts without an agent, tried again.", ["cause"])
 _LOST = Counter("session_agents_lost_total", "Agents lost from active sessions.", ["outcome"])
 _EXTRA = Counter("session_duplicate_agents_total", "Extra agents removed from rooms.")
@@ -47,6 +48,11 @@ _begin_at_zero()
 def session_abandoned() -> None:
     """The caller left before the agent came."""
     _ABANDONED.inc()
+
+
+def caller_never_came() -> None:
+    """The agent waited, and nobody came."""
+    _NEVER_CAME.inc()
 
 
 def agent_missing(cause: Cause) -> None:

@@ -1,8 +1,9 @@
 """Look at a room once, and say what is to be seen of a session's agent."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from livekit.protocol.agent import JobStatus
+from livekit.protocol.agent import Job, JobStatus
 from livekit.protocol.models import ParticipantInfo, TrackType
 
 from services.verifier.ports import Rooms
@@ -31,6 +32,10 @@ class JobSighting:
 
     identity: str | None = None
     refused: bool = False  # the worker turned it down for good
+    job_id: str | None = None
+    worker_id: str | None = None
+    room_sid: str | None = None
+    taken_at: datetime | None = None  # by LiveKit's clock
 
 
 async def look(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
@@ -72,6 +77,11 @@ def is_ready(agent: ParticipantInfo) -> bool:
     return state != "initializing" or any(track.type == TrackType.AUDIO for track in agent.tracks)
 
 
+def is_speaking(agent: ParticipantInfo) -> bool:
+    """True while the agent says that it speaks: only one with an agent session does."""
+    return agent.attributes.get(LIVEKIT_AGENT_STATE_ATTRIBUTE) == "speaking"
+
+
 async def look_at_job(row: SessionRow, dispatch_id: str, *, rooms: Rooms) -> JobSighting:
     """Ask LiveKit what became of the attempt's dispatch; the room must exist.
 
@@ -79,7 +89,18 @@ async def look_at_job(row: SessionRow, dispatch_id: str, *, rooms: Rooms) -> Job
     """
     for dispatch in await rooms.dispatches(row.room_name):
         if dispatch.id == dispatch_id and dispatch.state.jobs:
-            state = dispatch.state.jobs[-1].state
-            refused = state.status == JobStatus.JS_SUCCESS and not state.participant_identity
-            return JobSighting(identity=state.participant_identity or None, refused=refused)
+            return _job_sighting(dispatch.state.jobs[-1])
     return JobSighting()
+
+
+def _job_sighting(job: Job) -> JobSighting:
+    # livekit-server 1.13.5 writes worker and time when it offers the job (pkg/agent/worker.go).
+    state = job.state
+    return JobSighting(
+        identity=state.participant_identity or None,
+        refused=state.status == JobStatus.JS_SUCCESS and not state.participant_identity,
+        job_id=job.id or None,
+        worker_id=state.worker_id or None,
+        room_sid=job.room.sid or None,
+        taken_at=datetime.fromtimestamp(state.started_at / 1e9, UTC) if state.started_at else None,
+    )

@@ -7,6 +7,8 @@ of us shows only as a participant, or as a job that LiveKit tells of up to 5.2 s
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from livekit.protocol.models import ParticipantInfo
+
 from services.verifier.find_cause import PASSED_ON, fatal_error
 from services.verifier.liveness import Liveness
 from services.verifier.observe import JobSighting, Sighting
@@ -26,6 +28,8 @@ UNBOUND_PATIENCE = timedelta(seconds=2)
 DROPPED_FOR = timedelta(seconds=1)
 # A caller whose connection broke comes back sooner.
 CALLER_GRACE = timedelta(seconds=2)
+# An agent that was listed and is not any more, twice in a row, has left.
+GONE_FOR = timedelta(seconds=1)
 
 
 @dataclass
@@ -35,7 +39,8 @@ class Trail:
     sighting: Sighting = field(default_factory=Sighting)
     job: JobSighting = field(default_factory=JobSighting)
     job_asked_at: datetime | None = None
-    agents_seen: set[str] = field(default_factory=set)  # identities of agents of the name
+    agents_seen: dict[str, ParticipantInfo] = field(default_factory=dict)  # active ones of the name
+    agent_gone_at: datetime | None = None  # since when none of them is there
     room_gone: bool = False
     fleet: Fleet | None = None
     fleet_read_at: datetime | None = None
@@ -45,11 +50,13 @@ class Trail:
     caller_gone_at: datetime | None = None
     livekit_error: LiveKitError | None = None
 
-    def note_sighting(self, sighting: Sighting) -> None:
+    def note_sighting(self, sighting: Sighting, now: datetime) -> None:
         """Remember this look at the room, and who was there."""
         self.sighting = sighting
-        present = [*sighting.unbound, *filter(None, (sighting.agent,))]
-        self.agents_seen |= {agent.identity for agent in present if is_active(agent)}
+        present = [*sighting.unbound, *filter(None, (sighting.agent, sighting.connecting))]
+        self.agents_seen |= {agent.identity: agent for agent in present if is_active(agent)}
+        gone = bool(self.agents_seen) and not present
+        self.agent_gone_at = (self.agent_gone_at or now) if gone else None
 
     def note_callers(self, now: datetime, *, joined_before: bool) -> None:
         """Remember whether a caller was there, and since when none is."""
@@ -68,7 +75,7 @@ class Trail:
             return
         if self.had_worker is None:
             self.had_worker = bool(fleet.named(row.agent_name))
-        if attempt.assigned_at is None or row.id in fleet.sessions(row.agent_name):
+        if attempt.reported_at is None or row.id in fleet.sessions(row.agent_name):
             self.dropped_at = None
         else:
             self.dropped_at = self.dropped_at or now
@@ -86,7 +93,8 @@ class Trail:
 
 class Patience:
     """Decides when an attempt is over. `window`: without a sign of life; `own_window`: where a worker of
-    ours should have taken the job; `start_window`: from taking the job until its process runs our code.
+    ours should have taken the job; `start_window`: from taking the job until its process runs our code, or
+    until the agent of a worker that doesn't report to us is listed in the room.
     """
 
     def __init__(
@@ -131,9 +139,23 @@ class Patience:
         # An agent that is there takes what is left of the budget to get ready.
         if trail.sighting.agent is not None or trail.sighting.connecting is not None:
             return False
-        if attempt.assigned_at is not None:
+        if attempt.reported_at is not None and attempt.assigned_at is not None:
             return attempt.entrypoint_at is None and now - attempt.assigned_at >= self._start_window
-        return trail.job.identity is None and self._nobody_took_it(case, trail, now)
+        return self._stranger_is_over(case, trail, now)
+
+    def _stranger_is_over(self, case: Case, trail: Trail, now: datetime) -> bool:
+        """The same, where no worker has told us that it took the job."""
+        row, attempt = case.session, case.attempt
+        if trail.job.identity is not None and trail.job.identity == attempt.participant_identity:
+            gone_at = attempt.left_at or trail.agent_gone_at  # no look need have met it
+        else:
+            gone_at = trail.agent_gone_at
+        if gone_at is not None and now - gone_at >= GONE_FOR:
+            return True
+        if trail.job.identity is None:
+            return self._nobody_took_it(case, trail, now)
+        taken_at = attempt.assigned_at or attempt.accepted_at or attempt.started_at
+        return row.attempt < row.max_attempts and now - taken_at >= self._start_window
 
     def _nobody_took_it(self, case: Case, trail: Trail, now: datetime) -> bool:
         row, attempt = case.session, case.attempt

@@ -1,11 +1,14 @@
 """Write down what an agent has proven: that it is in the room, and that it listens."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from livekit.protocol.models import ParticipantInfo
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.verifier.observe import JobSighting, is_ready, is_speaking
 from services.verifier.rulings import Case
-from shared.contracts.events import AgentJoined, AgentReady
+from shared.contracts.events import AgentAssigned, AgentJoined, AgentReady, AgentSpoke
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
@@ -13,8 +16,11 @@ from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import advance, claim, record
 from shared.runtime.tables import AttemptRow, SessionRow
 
-# An active session is looked at again soon: an agent too many comes in the first seconds, if at all.
+# An active session is looked at again soon: an agent too many comes in the first seconds, if at all. Sooner
+# where the worker doesn't tell us when its agent listens and speaks.
 FIRST_LOOK = timedelta(seconds=3)
+SOON = timedelta(seconds=1)
+_SDK_IDENTITY = "agent-AJ_"
 
 
 class Proofs:
@@ -67,7 +73,7 @@ class Proofs:
                 agent_identity=agent.identity,
                 agent_sid=agent.sid,
                 claimed_until=None,
-                next_check_at=now + FIRST_LOOK,
+                next_check_at=now + (FIRST_LOOK if case.attempt.reported_at else SOON),
                 **level,
             )
             attempt = await db.get(AttemptRow, (row.id, row.attempt))
@@ -77,6 +83,8 @@ class Proofs:
             attempt.outcome = "joined"
             if ready:
                 attempt.ready_at = attempt.ready_at or now
+            # A worker that reports to us tells the moments themselves.
+            shown = [] if attempt.reported_at else await _show(db, row, attempt, agent, now)
             # A canary has shown all it was to show; and an agent may have failed before it was seen.
             if row.canary or attempt.error or attempt.closed_at:
                 await claim(db, row, next_check_at=now)
@@ -84,6 +92,8 @@ class Proofs:
             level_reached(row, Level.READY, _since_request(row, now))
         else:
             self._count_active(case, now)
+        for first in shown:
+            level_reached(row, first, _since_request(row, now))
         return self._join_seconds(case, now)
 
     def _joined(self, case: Case, agent: ParticipantInfo, now: datetime) -> AgentJoined:
@@ -107,25 +117,73 @@ class Proofs:
         if case.session.revivals == 0:
             level_reached(case.session, Level.ACTIVE, _since_request(case.session, now))
 
-    async def ready(self, row: SessionRow) -> None:
-        """The agent of an active session was seen to listen, and its worker has not told us."""
+    async def assigned(self, case: Case, job: JobSighting) -> None:
+        """LiveKit shows that a worker took the job, and which; the worker itself has not told us."""
+        now, row = self._now(), case.session
+        if case.attempt.job_id is not None:
+            return
+        async with self._database.write() as db:
+            session = await db.get(SessionRow, row.id, with_for_update=True)
+            attempt = await db.get(AttemptRow, (row.id, row.attempt))
+            if session is None or attempt is None or attempt.reported_at is not None:
+                return
+            attempt.job_id, attempt.worker_id = job.job_id, job.worker_id
+            # By LiveKit's clock, which may not be ours.
+            attempt.assigned_at = min(max(job.taken_at or now, attempt.started_at), now)
+            changes: dict[str, Any] = {"room_sid": session.room_sid or job.room_sid}
+            first = session.assigned_at is None
+            if first:
+                changes["assigned_at"] = attempt.assigned_at
+            event = AgentAssigned(attempt=row.attempt, worker_id=job.worker_id, job_id=job.job_id)
+            await record(db, row.id, event, now=now, **changes)
+            seconds = (attempt.assigned_at - row.requested_at).total_seconds()
+        if first:
+            level_reached(row, Level.ASSIGNED, seconds)
+
+    async def shows(self, row: SessionRow, agent: ParticipantInfo) -> None:
+        """The agent of an active session was seen to listen, or to speak, and its worker has not told us."""
         now = self._now()
         async with self._database.write() as db:
             session = await db.get(SessionRow, row.id, with_for_update=True)
             attempt = await db.get(AttemptRow, (row.id, row.attempt))
-            if session is None or attempt is None or attempt.ready_at is not None:
+            if session is None or attempt is None:
                 return
-            attempt.ready_at = now
-            first = {} if session.ready_at else {"ready_at": now}
-            await record(db, row.id, AgentReady(attempt=row.attempt), now=now, **first)
+            levels = await _show(db, session, attempt, agent, now)
+        for level in levels:
+            level_reached(row, level, _since_request(row, now))
+
+
+async def _show(
+    db: AsyncSession, session: SessionRow, attempt: AttemptRow, agent: ParticipantInfo, now: datetime
+) -> list[Level]:
+    """Write down the levels that the agent shows; return those that are the session's first."""
+    shown: list[tuple[Level, bool, AgentReady | AgentSpoke]] = [
+        (Level.READY, is_ready(agent), AgentReady(attempt=attempt.number)),
+        (Level.FIRST_SPEECH, is_speaking(agent), AgentSpoke(attempt=attempt.number)),
+    ]
+    reached = []
+    for level, is_shown, event in shown:
+        column = f"{level}_at"
+        if not is_shown or getattr(attempt, column) is not None:
+            continue
+        setattr(attempt, column, now)
+        first = getattr(session, column) is None
+        await record(db, session.id, event, now=now, **({column: now} if first else {}))
         if first:
-            level_reached(row, Level.READY, _since_request(row, now))
+            reached.append(level)
+    return reached
 
 
 def _bind(attempt: AttemptRow, agent: ParticipantInfo, now: datetime) -> None:
     attempt.active_at = attempt.active_at or now
+    if attempt.participant_identity != agent.identity:
+        # What LiveKit has told was of another agent.
+        attempt.arrived_at = attempt.left_at = attempt.left_reason = None
     attempt.participant_identity = agent.identity
     attempt.participant_sid = agent.sid
+    # The identity that the SDK gives an agent, where nobody has told the job.
+    if attempt.job_id is None and agent.identity.startswith(_SDK_IDENTITY):
+        attempt.job_id = agent.identity.removeprefix("agent-")
 
 
 def _since_request(row: SessionRow, now: datetime) -> float:

@@ -198,6 +198,7 @@ def _count(attempt: AttemptRow, report: AgentReported, at: datetime) -> None:
 
 def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
     """Write the report on the attempt; False if this step was written before."""
+    attempt.reported_at = attempt.reported_at or at
     attempt.worker_id = report.worker_id
     attempt.job_id = report.job_id
     attempt.participant_identity = report.participant_identity or attempt.participant_identity

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
 
 from services.verifier.find_cause import Finding
@@ -21,6 +22,9 @@ from shared.runtime.tables import AttemptRow, SessionRow
 # A verifier that has died is replaced after this long; a living one renews in time.
 CLAIM_LEASE = timedelta(seconds=5)
 CALLER_LEFT = "caller left"
+CALLER_NEVER_CAME = "caller_never_came"
+# So many of the newest sessions are searched for an earlier join under a name.
+REMEMBERED = 5000
 # Causes that are told from who is registered, not from what became of a job.
 ONLY_REGISTRY_SPEAKS = frozenset(
     {Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH, Cause.ASSIGNMENT_TIMEOUT, Cause.UNKNOWN}
@@ -184,13 +188,53 @@ class Rulings:
                 next_check_at=now,
             )
 
-    async def caller_seen(self, row: SessionRow) -> None:
-        """Date the caller's coming, where no webhook has said so."""
-        first = update(SessionRow).where(
-            col(SessionRow.id) == row.id, col(SessionRow.caller_joined_at).is_(None)
+    async def note_callers(self, row: SessionRow, callers: int) -> None:
+        """Remember that a caller is there, or since when an active session's room has none any more.
+
+        A webhook may have told it before, and none need come.
+        """
+        now = self._now()
+        changes: dict[str, Any] = {}
+        if callers:
+            if row.caller_joined_at is None:
+                changes["caller_joined_at"] = func.coalesce(col(SessionRow.caller_joined_at), now)
+            if row.caller_left_at is not None:
+                changes["caller_left_at"] = None
+        elif row.status == SessionStatus.ACTIVE and row.caller_joined_at and row.caller_left_at is None:
+            changes["caller_left_at"] = now
+        if not changes:
+            return
+        async with self._database.write() as db:
+            await db.execute(update(SessionRow).where(col(SessionRow.id) == row.id).values(changes))
+        for name, value in changes.items():
+            set_committed_value(row, name, None if value is None else now)
+
+    async def agent_missed(self, attempt: AttemptRow) -> None:
+        """Remember since when the attempt's agent is not in the room, where LiveKit has not told it."""
+        unknown = update(AttemptRow).where(
+            col(AttemptRow.session_id) == attempt.session_id,
+            col(AttemptRow.number) == attempt.number,
+            col(AttemptRow.left_at).is_(None),
         )
         async with self._database.write() as db:
-            await db.execute(first.values(caller_joined_at=self._now()))
+            await db.execute(unknown.values(left_at=self._now()))
+
+    async def name_is_proven(self, agent_name: str) -> bool:
+        """Has an agent of a worker that doesn't report to us joined under this name, not long ago?"""
+        newest = select(col(SessionRow.id)).order_by(col(SessionRow.id).desc()).limit(REMEMBERED).subquery()
+        joined = (
+            select(col(SessionRow.id))
+            .join(AttemptRow, col(AttemptRow.session_id) == col(SessionRow.id))
+            .where(
+                col(SessionRow.id).in_(select(newest.c.id)),
+                col(SessionRow.agent_name) == agent_name,
+                col(AttemptRow.active_at).is_not(None),
+                col(AttemptRow.reported_at).is_(None),
+            )
+            .limit(1)
+        )
+        async with self._database.read() as db:
+            return await db.scalar(joined) is not None
 
     async def extra_removed(self, row: SessionRow, identity: str) -> None:
         """Record that an extra agent was taken out."""

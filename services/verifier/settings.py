@@ -33,13 +33,22 @@ class VerifierSettings(
         3.0, gt=0, description="how long a worker of ours with free slots may take to take the job"
     )
     agent_start_window_s: float = Field(
-        7.0, gt=0, description="how long a worker of ours that took the job may take to start it"
+        7.0,
+        gt=0,
+        description="how long a worker of ours that took the job may take to start it, and the agent of one "
+        "that doesn't report to us to be listed in the room",
     )
     agent_silence_s: float = Field(
         2.5, ge=1, description="how long an agent's job, which beats twice a second, may be silent"
     )
     watch_interval_s: float = Field(
         10.0, gt=0, description="how often an active session is looked at without any hint"
+    )
+    caller_join_timeout_s: float = Field(
+        60.0,
+        ge=0,
+        description="how long an agent waits for a caller who was never there; the session then ends as "
+        "caller_never_came, and the agent's slot is free. 0: until LiveKit closes the room",
     )
     max_revivals: int = Field(
         2, ge=0, description="how often an agent that is lost from an active session is replaced"

@@ -3,11 +3,14 @@
 import asyncio
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
+from livekit.protocol.models import ParticipantInfo
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.verifier import metrics
+from services.verifier.departure import said_goodbye
 from services.verifier.find_cause import Finding, Witnesses, find_cause
 from services.verifier.observe import Sighting, is_ready, look, look_at_job
 from services.verifier.patience import Patience, Trail
@@ -100,12 +103,14 @@ class Verifier:
             pause = AFTER_HINT_POLL_S if hinted else min(pause * POLL_FACTOR, SLOWEST_POLL_S)
             await self._look(case, trail)
             event(names.POLL, partial(trail.as_attributes, hinted=hinted))
-            if await self._is_proven(case, trail):
+            if await self._is_proven(case, trail, trail.sighting.agent):
                 return
             fresh = await self._rulings.read(case.session.id)
             if fresh is None or fresh.session.version != case.session.version:
                 return  # ended by request, or another verifier has it
             case = fresh
+            if said_goodbye(case.attempt) and await self._is_proven(case, trail, _who_left(case, trail)):
+                return  # it came and has left again as it meant to: the watch ends the session
             now = self._now()
             if self._patience.caller_is_gone(trail, now):
                 await self._caller_left(case, trail)
@@ -121,6 +126,7 @@ class Verifier:
         try:
             async with asyncio.timeout(LOOK_LIMIT.total_seconds()):
                 await self._look_at_room(case, trail)
+            await self._rulings.note_callers(case.session, trail.sighting.callers)
             trail.note_callers(self._now(), joined_before=case.session.caller_joined_at is not None)
             trail.livekit_error = None
         except LiveKitError as error:
@@ -132,7 +138,7 @@ class Verifier:
 
     async def _look_at_room(self, case: Case, trail: Trail) -> None:
         row, dispatch_id = case.session, case.attempt.dispatch_id
-        trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job))
+        trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job), self._now())
         if dispatch_id is None or trail.sighting.agent is not None or not self._job_is_due(case, trail):
             return
         trail.job_asked_at = self._now()
@@ -142,25 +148,27 @@ class Verifier:
             return
         trail.job = await look_at_job(row, dispatch_id, rooms=self._rooms)
         if trail.job.identity:
-            trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job))
+            await self._proofs.assigned(case, trail.job)
+            trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job), self._now())
 
     def _job_is_due(self, case: Case, trail: Trail) -> bool:
         """Is it worth asking LiveKit for the job? Our own workers tell us themselves, and sooner."""
         now = self._now()
-        if case.attempt.assigned_at is not None or trail.job.identity is not None:
+        if case.attempt.reported_at is not None or trail.job.identity is not None:
             return False
         if trail.job_asked_at is not None and now - trail.job_asked_at < JOB_INTERVAL:
             return False
         age = now - (case.attempt.accepted_at or case.attempt.started_at)
-        return bool(trail.sighting.unbound) or age >= self._patience.window - JOB_INTERVAL
+        it_came = bool(trail.sighting.unbound) or case.attempt.left_at is not None
+        return it_came or age >= self._patience.window - JOB_INTERVAL
 
     async def _keep_claim(self, row: SessionRow) -> bool:
         lease_left = (row.claimed_until or self._now()) - self._now()
         return lease_left > LOOK_LIMIT + SLOWEST_POLL or await self._rulings.claim(row)
 
-    async def _is_proven(self, case: Case, trail: Trail) -> bool:
+    async def _is_proven(self, case: Case, trail: Trail, agent: ParticipantInfo | None) -> bool:
         """Write down what the agent has proven; True if that is what the session requires."""
-        row, agent = case.session, trail.sighting.agent
+        row = case.session
         if agent is None:
             return False
         if row.required_level == Level.READY and not (case.attempt.ready_at or is_ready(agent)):
@@ -232,18 +240,30 @@ class Verifier:
                 failed(cause, {names.OUTCOME: "missing", names.CAUSE: cause})
                 log.warning(
                     "agent_missing",
-                    message=f"agent did not join room {row.room_name}, dispatching again",
+                    message=f"agent did not join room {row.room_name}, dispatching again"
+                    if row.active_at is None
+                    else f"no agent to replace the lost one joined room {row.room_name}, dispatching again",
                     cause=str(cause),
                     evidence=evidence,
                 )
             return
         await self.give_up(row, cause, evidence)
 
-    async def give_up(self, row: SessionRow, cause: Cause, evidence: dict[str, object]) -> None:
-        """The critical event: no agent came, and none will."""
+    async def give_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
+        """The critical event: there is no agent, and none will come."""
         if not await self._rulings.failed(row, cause, evidence):
             return
         failed(cause, {names.OUTCOME: "given_up", names.CAUSE: cause})
+        if row.active_at is not None:
+            log.critical(
+                "agent_not_replaced",
+                message=f"CRITICAL: agent lost from room {row.room_name}, and none takes its place",
+                revivals=row.revivals,
+                cause=str(cause),
+                evidence=evidence,
+                advice=ADVICE[cause],
+            )
+            return
         log.critical(
             "agent_did_not_join",
             message=f"CRITICAL: agent dispatch succeeded but agent did not join room {row.room_name}"
@@ -261,6 +281,7 @@ class Verifier:
             room_exists = await self._rooms.room_exists(case.session.room_name)
         except LiveKitError as error:
             return error.cause, error.evidence
+        fleet = await self._read_fleet()
         return find_cause(
             Witnesses(
                 session=case.session,
@@ -268,12 +289,20 @@ class Verifier:
                 room_exists=room_exists,
                 sighting=trail.sighting,
                 job=trail.job,
-                agents_seen=trail.agents_seen,
+                agents_seen=trail.agents_seen.keys(),
                 job_is_dead=self._patience.job_is_dead(case, trail, self._now()),
                 had_worker=bool(trail.had_worker),
-                fleet=await self._read_fleet(),
+                fleet=fleet,
+                now=self._now(),
+                name_is_proven=await self._name_is_proven(case.session.agent_name, fleet),
             )
         )
+
+    async def _name_is_proven(self, agent_name: str, fleet: Fleet | None) -> bool:
+        why = None if fleet is None else fleet.why_none(agent_name)
+        # Only a mismatch depends on it, and it takes a query.
+        mismatch = why is not None and why[0] is Cause.AGENT_NAME_MISMATCH
+        return mismatch and await self._rulings.name_is_proven(agent_name)
 
     async def _read_fleet_into(self, trail: Trail, case: Case) -> None:
         trail.note_fleet(await self._read_fleet(), case, self._now())
@@ -283,3 +312,15 @@ class Verifier:
             return await read_fleet(self._redis)
         except (RedisError, OSError):
             return None
+
+
+def _who_left(case: Case, trail: Trail) -> ParticipantInfo | None:
+    """The attempt's agent that has left; None unless a look has bound it to the attempt.
+
+    LiveKit's webhook says that an agent has joined only once it is ACTIVE. Whose it was, a look says: it
+    was listed, or LiveKit shows it as that of our dispatch.
+    """
+    attempt, identity = case.attempt, case.attempt.participant_identity or ""
+    if attempt.arrived_at is not None and identity == trail.job.identity:
+        return ParticipantInfo(identity=identity, sid=attempt.participant_sid or "")
+    return trail.agents_seen.get(identity)

@@ -2,13 +2,18 @@
 
 from datetime import timedelta
 
+from livekit.protocol.models import ParticipantInfo
+
 from services.verifier import metrics
-from services.verifier.find_cause import Finding, fatal_error, reported_error
+from services.verifier.departure import Departure, judge_departure, why_gone
+from services.verifier.find_cause import Finding, fatal_error
+from services.verifier.leaving import ROOM_DELETED
 from services.verifier.liveness import Liveness
-from services.verifier.observe import JobSighting, Sighting, is_ready, look
+from services.verifier.observe import JobSighting, Sighting, is_ready, is_speaking, look
+from services.verifier.patience import CALLER_GRACE
 from services.verifier.ports import Rooms
 from services.verifier.proofs import Proofs
-from services.verifier.rulings import CALLER_LEFT, Case, Rulings
+from services.verifier.rulings import CALLER_LEFT, CALLER_NEVER_CAME, Case, Rulings
 from services.verifier.verify import Verifier
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
@@ -28,9 +33,11 @@ LEAVING = timedelta(milliseconds=300)
 # An agent that has lost its connection tries again for seconds; LiveKit lists it as long as it may. And a
 # server that doesn't answer is asked again this soon when an agent is known to be dead.
 SOON = timedelta(seconds=1)
-# Why an agent closes of its own accord, in the words of livekit-agents' CloseReason. Any other end of an
-# agent whose caller is still there is a loss.
-NORMAL_ENDS = frozenset({"participant_disconnected", "user_initiated", "task_completed"})
+# For so long an agent whose worker doesn't report to us is looked at every second, to see when it listens and
+# when it first speaks.
+SETTLING = timedelta(seconds=10)
+AGENT_LEFT = "agent left"
+ROOM_CLOSED = "room closed"
 HOPELESS = frozenset({Cause.MODEL_MISCONFIGURED})
 CANARY_PASSED = "canary passed"
 
@@ -50,6 +57,7 @@ class Watch:
         interval_s: float,
         max_revivals: int,
         max_attempts: int,
+        caller_join_timeout_s: float,
         now: Clock,
     ) -> None:
         self._rulings = rulings
@@ -61,6 +69,7 @@ class Watch:
         self._interval = timedelta(seconds=interval_s)
         self._max_revivals = max_revivals
         self._max_attempts = max_attempts
+        self._caller_join_timeout = timedelta(seconds=caller_join_timeout_s)
         self._now = now
 
     async def fell_silent(self, session_id: str) -> None:
@@ -91,8 +100,8 @@ class Watch:
                 pause = SOON if silent else self._interval
                 await self._rulings.look_again(row, at=self._now() + pause)
                 return
-            if sighting.callers and row.caller_joined_at is None:
-                await self._rulings.caller_seen(row)
+            if room_exists:  # where there is none, its callers have not left it
+                await self._rulings.note_callers(row, sighting.callers)
             await self._decide(case, sighting, room_exists=room_exists, silent=silent)
             self._relay.nudge(row.id)
 
@@ -106,40 +115,79 @@ class Watch:
         elif row.canary:
             await self._end(case, CANARY_PASSED)
         elif not room_exists:
-            await self._end(case, attempt.close_reason or "room closed")
+            await self._end(case, _why_closed(case))
         elif silent and attempt.closed_at is None:
             await self._remove_ghost(row.room_name, sighting)
             await self._replace_or_end(case, sighting, silent=True)
+        elif (reason := self._why_deserted(case)) is not None:
+            await self._end(case, reason)
         elif sighting.agent is not None:
-            await self._stays(case, sighting)
+            await self._stays(case, sighting.agent)
         elif sighting.connecting is not None:
             await self._rulings.look_again(row, at=self._now() + SOON)
-        elif attempt.close_reason in NORMAL_ENDS:
-            await self._end(case, attempt.close_reason)
+        else:
+            await self._is_gone(case, sighting)
+
+    def _why_deserted(self, case: Case) -> str | None:
+        """Why the session is over with its agent still there: it has nobody to talk to."""
+        row, now = case.session, self._now()
+        if row.caller_joined_at is None:
+            since, limit = row.active_at or row.requested_at, self._caller_join_timeout
+            return CALLER_NEVER_CAME if limit and now - since >= limit else None
+        # A worker that reports to us ends the session itself, and some first have something to do.
+        gone_at = row.caller_left_at if case.attempt.reported_at is None else None
+        return CALLER_LEFT if gone_at is not None and now - gone_at >= CALLER_GRACE else None
+
+    async def _is_gone(self, case: Case, sighting: Sighting) -> None:
+        row, attempt = case.session, case.attempt
+        departure = judge_departure(attempt, self._now())
+        if departure is Departure.UNTOLD:
+            await self._rulings.agent_missed(attempt)
+            await self._rulings.look_again(row, at=self._now() + LEAVING)
+        elif departure is Departure.MEANT:
+            after_caller = not sighting.callers and row.caller_joined_at is not None
+            told = attempt.close_reason or (CALLER_LEFT if after_caller else AGENT_LEFT)
+            await self._end(case, told)
         else:
             await self._replace_or_end(case, sighting, silent=False)
 
     async def _replace_or_end(self, case: Case, sighting: Sighting, *, silent: bool) -> None:
-        """A lost agent is replaced for a caller who is there, or who hasn't come yet; not for nobody.
-
-        A worker that doesn't report to us leaves after its caller without a word.
-        """
-        had_caller = case.session.caller_joined_at is not None or case.attempt.assigned_at is None
+        """A lost agent is replaced for a caller who is there, or who hasn't come yet; not for nobody."""
+        had_caller = case.session.caller_joined_at is not None
         if had_caller and not sighting.callers:
             await self._end(case, CALLER_LEFT)
             return
         await self._replace(case, silent=silent)
 
-    async def _stays(self, case: Case, sighting: Sighting) -> None:
+    async def _stays(self, case: Case, agent: ParticipantInfo) -> None:
         row, attempt = case.session, case.attempt
-        if attempt.ready_at is None and sighting.agent is not None and is_ready(sighting.agent):
-            await self._proofs.ready(row)
-        pause = LEAVING if attempt.closed_at is not None else self._interval
-        await self._rulings.look_again(row, at=self._now() + pause)
+        ready, speaks = attempt.ready_at is not None, attempt.first_speech_at is not None
+        if (is_ready(agent) and not ready) or (is_speaking(agent) and not speaks):
+            await self._proofs.shows(row, agent)
+        await self._rulings.look_again(row, at=self._now() + self._pause(case))
+
+    def _pause(self, case: Case) -> timedelta:
+        row, attempt = case.session, case.attempt
+        if attempt.closed_at is not None:
+            return LEAVING
+        if row.caller_left_at is not None and attempt.reported_at is None:
+            return SOON
+        unsettled = attempt.reported_at is None and attempt.first_speech_at is None
+        if unsettled and self._now() - (attempt.active_at or attempt.started_at) < SETTLING:
+            return SOON
+        if row.caller_joined_at is None and self._caller_join_timeout:
+            return min(self._interval, self._caller_join_timeout)
+        return self._interval
 
     async def _end(self, case: Case, reason: str) -> None:
-        if await self._rulings.ended(case.session, reason):
-            log.info("session_ended", reason=reason)
+        row = case.session
+        if not await self._rulings.ended(row, reason):
+            return
+        if reason == CALLER_NEVER_CAME:
+            metrics.caller_never_came()
+            log.warning("caller_never_came", message=f"session ended: no caller came to room {row.room_name}")
+            return
+        log.info("session_ended", reason=reason)
 
     async def _remove_ghost(self, room_name: str, sighting: Sighting) -> None:
         for ghost in filter(None, (sighting.agent, sighting.connecting)):
@@ -171,18 +219,19 @@ class Watch:
 
 
 def _why_gone(case: Case, *, silent: bool) -> Finding:
-    attempt = case.attempt
-    evidence = {
-        "participant_identity": case.session.agent_identity,
-        "worker_id": attempt.worker_id,
-    }
+    cause, evidence = why_gone(case.attempt)
     if silent:
         # Whatever it had reported before, this is the end of a process, not of a conversation.
-        return Cause.WORKER_DIED, {**evidence, "job_id": attempt.job_id, "sign": "its job beats no more"}
-    finding = reported_error(attempt)
-    if finding is not None:
-        cause, error = finding
-        return cause, {**evidence, **error}
-    if attempt.close_reason is not None:
-        evidence["reason"] = attempt.close_reason
-    return Cause.AGENT_LEFT, evidence
+        known = {key: evidence[key] for key in ("participant_identity", "worker_id", "job_id")}
+        return Cause.WORKER_DIED, {**known, "sign": "its job beats no more"}
+    return cause, evidence
+
+
+def _why_closed(case: Case) -> str:
+    """Why a session ends whose room is gone."""
+    row, attempt = case.session, case.attempt
+    if row.caller_joined_at is None and ROOM_DELETED not in (attempt.left_reason, attempt.close_reason):
+        return CALLER_NEVER_CAME  # LiveKit closes a room to which nobody comes
+    if row.caller_left_at is not None and attempt.reported_at is None:
+        return CALLER_LEFT
+    return attempt.close_reason or ROOM_CLOSED

@@ -13,6 +13,7 @@ class Cause(StrEnum):
     WORKER_DRAINING = "worker_draining"
     WORKER_REJECTED = "worker_rejected"
     ASSIGNMENT_TIMEOUT = "assignment_timeout"
+    JOB_NOT_STARTED = "job_not_started"
     WORKER_DIED = "worker_died"
     ENTRYPOINT_FAILED = "entrypoint_failed"
     MODEL_MISCONFIGURED = "model_misconfigured"
@@ -31,7 +32,8 @@ class Cause(StrEnum):
 ADVICE: Final[dict[Cause, str]] = {
     Cause.NO_WORKER_REGISTERED: (
         "Start an agent worker for this agent name and check that its log says 'registered'. One that "
-        "doesn't report to Rollcall may be there: then it was full, it refused, or it hung."
+        "doesn't report to Rollcall may be there: then it was full (by default of CPU load), it refused, "
+        "or it hung."
     ),
     Cause.AGENT_NAME_MISMATCH: (
         "Make LIVEKIT_AGENT_NAME the same, letter for letter, in the API and in the worker."
@@ -42,13 +44,27 @@ ADVICE: Final[dict[Cause, str]] = {
     Cause.ASSIGNMENT_TIMEOUT: (
         "A worker didn't answer LiveKit in time: look for a blocked event loop or a starved host."
     ),
-    Cause.WORKER_DIED: "Look for an out-of-memory kill or a crash of the worker's host.",
+    Cause.JOB_NOT_STARTED: (
+        "A worker took the job, and its process did not start in time: look for a starved host and for slow "
+        "imports, and raise AGENT_IDLE_PROCESSES."
+    ),
+    Cause.WORKER_DIED: (
+        "The agent's process or its connection broke off without a goodbye: look for an out-of-memory kill, "
+        "a crash of the worker's host, or a network that was cut."
+    ),
     Cause.ENTRYPOINT_FAILED: "Read the exception in the evidence and in the worker's log.",
     Cause.MODEL_MISCONFIGURED: (
         "Correct the model descriptor named in the evidence; GET /v1/workers lists those in use."
     ),
-    Cause.NEVER_CONNECTED: ("The agent took the job but its media never connected: check UDP, ICE and TURN."),
-    Cause.AGENT_LEFT: "Read the worker's log for this job: the agent left while the caller stayed.",
+    Cause.NEVER_CONNECTED: (
+        "A worker took the job, and its agent did not get into the room. If the evidence says that the agent "
+        "was never listed, read the worker's log for an exception before it connects. If it was listed, "
+        "check UDP, ICE and TURN."
+    ),
+    Cause.AGENT_LEFT: (
+        "Read the worker's log for this job: the agent left too early. The evidence says how, where LiveKit "
+        "has told it."
+    ),
     Cause.ROOM_CLOSED: "Somebody closed the room: check for DeleteRoom calls and room timeouts.",
     Cause.CALLER_LEFT: "Nothing to do: the caller hung up first.",
     Cause.LIVEKIT_UNREACHABLE: "Check LIVEKIT_URL and that the LiveKit server is up.",

@@ -263,7 +263,11 @@ class ForeignAgentSeen(Event):
 
 
 class SessionFailed(Event):
-    """No agent came, and no attempt is left. Somebody has to act."""
+    """The session has no agent, and no attempt is left. Somebody has to act.
+
+    `agent_joined`: an agent was in the room and was lost, after `revivals` replacements; else none ever
+    came.
+    """
 
     type: ClassVar[str] = "session.failed.v1"
     severity: ClassVar[Severity] = Severity.CRITICAL
@@ -271,10 +275,12 @@ class SessionFailed(Event):
     cause: Cause
     evidence: dict[str, Any] = {}
     advice: str
+    agent_joined: bool = False
+    revivals: int = 0
 
 
 class SessionEnded(Event):
-    """The conversation is over."""
+    """The conversation is over. Of a conversation that never began, `reason` is `caller_never_came`."""
 
     type: ClassVar[str] = "session.ended.v1"
     reason: str

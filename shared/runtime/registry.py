@@ -4,6 +4,8 @@ LiveKit has no API that lists workers, so each of ours writes a heartbeat that e
 can't be read says "unknown", never "no worker": the readers here raise, and the callers decide.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -20,6 +22,8 @@ from shared.runtime.logs import get_logger
 HEARTBEAT_INTERVAL_S = 1.0
 # Two beats may be lost before a worker counts as gone.
 HEARTBEAT_EXPIRY_S = 3.0
+# Of difflib's ratio: one letter of three may be missing, or two of five be in another order.
+ALIKE = 0.75
 
 log = get_logger(__name__)
 
@@ -73,9 +77,12 @@ class Fleet:
             # The name is right, but LiveKit does not know the worker yet, or not any more.
             ids = [worker.worker_id for worker in self.workers if worker.agent_name == agent_name]
             return Cause.NO_WORKER_REGISTERED, {"agent_name": agent_name, "not_connected": ids}
-        [nearest] = get_close_matches(agent_name, names, n=1, cutoff=0.0)
-        evidence = {"agent_name": agent_name, "names_seen": names, "nearest": nearest}
-        return Cause.AGENT_NAME_MISMATCH, evidence
+        evidence = {"agent_name": agent_name, "names_seen": names}
+        nearest = nearest_name(agent_name, names)
+        if nearest is None:
+            # Workers of other names say nothing about one that doesn't report to us.
+            return Cause.NO_WORKER_REGISTERED, evidence
+        return Cause.AGENT_NAME_MISMATCH, {**evidence, "nearest": nearest}
 
     def why_full(self, agent_name: str) -> Cause | None:
         """Why none of the workers of this name takes a job now; None if one does, or there is none."""
@@ -92,6 +99,17 @@ class Fleet:
     def sessions(self, agent_name: str) -> set[str]:
         """The sessions whose jobs the workers of this name have accepted and not yet ended."""
         return {session for w in self.workers if w.agent_name == agent_name for session in w.sessions}
+
+
+def nearest_name(wanted: str, names: Sequence[str]) -> str | None:
+    """The name that was most likely meant: alike but for letter case, blanks, hyphens or a few letters."""
+    folded = {_folded(name): name for name in reversed(names)}
+    alike = get_close_matches(_folded(wanted), list(folded), n=1, cutoff=ALIKE)
+    return folded[alike[0]] if alike else None
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", name.casefold())
 
 
 async def read_fleet(redis: Redis) -> Fleet:

@@ -72,7 +72,14 @@ async def fail(
     db: AsyncSession, row: SessionRow, *, cause: Cause, evidence: dict[str, Any], now: datetime
 ) -> bool:
     """Give the session up, with the cause and its evidence: the critical event. True if this won."""
-    event = SessionFailed(attempt=row.attempt, cause=cause, evidence=evidence, advice=ADVICE[cause])
+    event = SessionFailed(
+        attempt=row.attempt,
+        cause=cause,
+        evidence=evidence,
+        advice=ADVICE[cause],
+        agent_joined=row.active_at is not None,
+        revivals=row.revivals,
+    )
     return await advance(
         db,
         row,

@@ -53,6 +53,7 @@ class SessionRow(SQLModel, table=True):
     a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
     `transcript_erased_at` on, no text of the session's turns is stored. A reservation is due never: its
     `deadline_at` is when it expires, and `requested_at` becomes the moment at which its caller joins.
+    `caller_left_at` is since when an active session's room has no caller any more.
     `traceparent` is where its trace begins.
     """
 
@@ -151,6 +152,7 @@ class SessionRow(SQLModel, table=True):
     next_check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     caller_joined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    caller_left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     active_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -166,7 +168,10 @@ class AttemptRow(SQLModel, table=True):
     """One try at getting an agent: what LiveKit, the worker and the room said about it.
 
     Its agent's turns are numbered from `first_seq`. `expected_turns` is how many there are: its own last
-    word, or what its worker counted after its death; null as long as nobody has said.
+    word, or what its worker counted after its death; null as long as nobody has said. `reported_at` is null
+    while its worker has told us nothing: most likely one that knows nothing of us. `arrived_at` and
+    `left_reason` (livekit.DisconnectReason, in small letters) are what LiveKit's webhooks say of its agent;
+    `left_at` is when they said so, or else when it was first missing from the room.
     """
 
     __tablename__ = "dispatch_attempt"
@@ -195,6 +200,10 @@ class AttemptRow(SQLModel, table=True):
     ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reported_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    arrived_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    left_reason: str | None = None
     counted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 

@@ -136,7 +136,7 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         (
             "Attempt",
             "number outcome dispatch_id job_id worker_id participant_identity participant_sid cause "
-            "evidence started_at accepted_at assigned_at active_at",
+            "evidence started_at accepted_at assigned_at active_at left_at left_reason",
         ),
         ("SessionPage", "sessions next_cursor"),
         ("SessionHistory", "events"),

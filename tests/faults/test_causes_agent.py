@@ -55,7 +55,7 @@ ODD = [
 ]
 # Each played on a worker of its own.
 DEAF = Scenario("no STT in pipeline mode", "model_misconfigured", {}, "AGENT_STT=none")
-FROZEN = Scenario("hung: takes the job, never starts it", "assignment_timeout", {}, "its processes stopped")
+FROZEN = Scenario("hung: takes the job, never starts it", "job_not_started", {}, "its processes stopped")
 FULL = Scenario("worker at capacity", "workers_at_capacity", {}, "waits for its whole budget")
 DRAINING = Scenario("worker draining", "worker_draining", {}, "waits for its whole budget")
 SCENARIOS = [*ODD, DEAF, FROZEN, FULL, DRAINING]

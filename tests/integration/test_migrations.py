@@ -17,7 +17,7 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import count, get_session, put_session
 
-HEAD = "0010"
+HEAD = "0011"
 TABLES = {
     "api_key",
     "dispatch_attempt",

@@ -209,9 +209,9 @@ async def test_a_count_does_not_end_a_call_that_goes_on(database: Database, call
     assert said(await read(database, call)) == (R, None, [])
 
 
-async def test_where_no_agent_ever_came_there_is_nothing_to_miss(database: Database) -> None:
+async def test_where_no_agent_ever_came_nothing_is_missing_and_nothing_complete(database: Database) -> None:
     row = await put_session(database, status=SessionStatus.FAILED, ended_at=ENDED_AT, attempt={"number": 1})
-    assert said(await read(database, row.id)) == (C, True, [])
+    assert said(await read(database, row.id)) == (C, None, [])
 
 
 async def test_a_conversation_without_a_word_is_complete(database: Database, call: str) -> None:

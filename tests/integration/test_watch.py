@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from livekit.protocol.models import ParticipantInfo, ParticipantPermission
+from structlog.testing import capture_logs
 
 from shared.contracts.sessions import SessionStatus
+from shared.runtime.tables import SessionRow
 from tests.integration.rows import (
     event_types,
     get_events,
@@ -19,17 +21,19 @@ from tests.unit.fake_rooms import unreachable
 from tests.unit.making import T0, make_agent, make_caller
 
 S = SessionStatus
+OURS = {"assigned_at": T0, "reported_at": T0}
+STRANGER = {"active_at": T0, "arrived_at": T0, "ready_at": T0, "first_speech_at": T0}
 
 
 async def test_an_agent_that_stays_is_looked_at_again_later(bench: Bench) -> None:
-    row = await bench.put(S.ACTIVE)
+    row = await bench.put(S.ACTIVE, attempt=OURS)
     bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
     stored = await bench.check(row)
     assert (stored.status, stored.next_check_at) == (S.ACTIVE, T0 + timedelta(seconds=10))
 
 
 async def test_an_agent_that_is_lost_is_replaced_with_a_budget_of_its_own(bench: Bench) -> None:
-    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0, "worker_id": "worker-9"})
+    row = await bench.put(S.ACTIVE, attempt={**OURS, "worker_id": "worker-9"})
     bench.clock.forward(minutes=5)
     stored = await bench.check(row)
     assert (stored.status, stored.revivals, stored.max_attempts) == (S.DISPATCHING, 1, 4)
@@ -40,20 +44,20 @@ async def test_an_agent_that_is_lost_is_replaced_with_a_budget_of_its_own(bench:
 
 
 async def test_an_agent_that_was_lost_too_often_is_given_up(bench: Bench) -> None:
-    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0}, revivals=2)
+    row = await bench.put(S.ACTIVE, attempt=OURS, revivals=2)
     stored = await bench.check(row)
     assert (stored.status, stored.cause) == (S.FAILED, "agent_left")
 
 
 async def test_an_agent_that_said_goodbye_ends_the_session(bench: Bench) -> None:
-    goodbye = {"assigned_at": T0, "closed_at": T0, "close_reason": "user_initiated"}
+    goodbye = {**OURS, "closed_at": T0, "close_reason": "user_initiated"}
     stored = await bench.check(await bench.put(S.ACTIVE, attempt=goodbye))
     assert (stored.status, stored.end_reason) == (S.ENDED, "user_initiated")
     assert (await last_event(bench.database, stored.id))["type"] == "session.ended.v1"
 
 
 async def test_a_room_that_is_closed_ends_the_session(bench: Bench) -> None:
-    row = await bench.put(S.ACTIVE)
+    row = await bench.put(S.ACTIVE, caller_joined_at=T0)
     await bench.rooms.delete_room("lobby")
     stored = await bench.check(row)
     assert (stored.status, stored.end_reason) == (S.ENDED, "room closed")
@@ -67,14 +71,14 @@ async def test_a_livekit_that_is_away_is_no_proof_that_the_agent_is_gone(bench: 
 
 
 async def test_of_two_watches_one_rules(bench: Bench) -> None:
-    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0})
+    row = await bench.put(S.ACTIVE, attempt=OURS)
     cases = [await bench.case(row) for _ in range(4)]
     await asyncio.gather(*(bench.watch.check(case) for case in cases))
     assert (await event_types(bench.database, row.id)).count("agent.lost.v1") == 1
 
 
 async def test_an_agent_whose_job_beats_no_more_is_taken_out_and_replaced(bench: Bench) -> None:
-    ready = {"assigned_at": T0, "ready_at": T0}
+    ready = {**OURS, "ready_at": T0}
     row = await bench.put(S.ACTIVE, attempt=ready, agent_identity="agent-AJ_1")
     bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
     await bench.beat(row)
@@ -90,7 +94,7 @@ async def test_an_agent_whose_job_beats_no_more_is_taken_out_and_replaced(bench:
 
 
 async def test_the_silence_of_an_earlier_attempt_says_nothing_of_this_one(bench: Bench) -> None:
-    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0})
+    row = await bench.put(S.ACTIVE, attempt=OURS)
     bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
     await bench.beat(row, attempt=7)
     await bench.watch_silence(seconds=4)
@@ -98,7 +102,7 @@ async def test_the_silence_of_an_earlier_attempt_says_nothing_of_this_one(bench:
 
 
 async def test_a_livekit_that_is_away_while_a_job_is_silent_is_asked_again_soon(bench: Bench) -> None:
-    row = await bench.put(S.ACTIVE, attempt={"assigned_at": T0, "ready_at": T0})
+    row = await bench.put(S.ACTIVE, attempt={**OURS, "ready_at": T0})
     await bench.beat(row)
     await bench.watch_silence(seconds=3)
     bench.rooms.down = unreachable()
@@ -176,3 +180,110 @@ async def test_an_agent_that_nobody_dispatched_is_told_of_once_and_taken_out_of_
     told = [e for e in await get_events(bench.database, row.id) if e.type == "agent.foreign_seen.v1"]
     assert [(e.data["participant_identity"], e.data["removed"]) for e in told] == [("agent-unnamed", ours)]
     assert "agent_name" in told[0].data["advice"]
+
+
+async def _left(bench: Bench, reason: str, *, calls_back: int = 0, **attempt: Any) -> SessionRow:
+    """An agent that has been there for a minute leaves, and LiveKit says how."""
+    left_at = T0 + timedelta(minutes=1)
+    row = await bench.put(
+        S.ACTIVE,
+        attempt={**STRANGER, "left_at": left_at, "left_reason": reason, **attempt},
+        active_at=T0,
+        revivals=calls_back,
+    )
+    bench.clock.forward(minutes=1)
+    return await bench.check(row)
+
+
+async def test_an_agent_that_left_as_it_meant_to_is_never_called_back(bench: Bench) -> None:
+    stored = await _left(bench, "client_initiated")
+    assert (stored.status, stored.end_reason) == (S.ENDED, "agent left")
+
+
+async def test_an_agent_that_was_lost_is_called_back_and_the_cause_is_how_it_left(bench: Bench) -> None:
+    stored = await _left(bench, "connection_timeout")
+    assert stored.status == S.DISPATCHING
+    event = await last_event(bench.database, stored.id)
+    assert (event["cause"], event["evidence"]["reason"]) == ("worker_died", "connection_timeout")
+
+
+async def test_a_session_that_lost_its_agent_for_good_does_not_say_that_none_joined(bench: Bench) -> None:
+    with capture_logs() as lines:
+        stored = await _left(bench, "participant_removed", calls_back=2)
+    assert stored.status == S.FAILED
+    event = await last_event(bench.database, stored.id)
+    assert (event["type"], event["agent_joined"], event["revivals"]) == ("session.failed.v1", True, 2)
+    [critical] = [line for line in lines if line["log_level"] == "critical"]
+    assert critical["event"] == "agent_not_replaced"
+    assert critical["message"].startswith("CRITICAL: agent lost from room lobby")
+
+
+async def test_where_a_webhook_will_say_how_the_agent_left_it_is_waited_for(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt=STRANGER, active_at=T0)
+    assert (await bench.check(row)).status == S.ACTIVE
+    bench.clock.forward(seconds=2)
+    assert (await bench.check(row)).status == S.DISPATCHING
+
+
+async def test_a_caller_who_never_comes_holds_no_slot_for_long(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt=OURS, active_at=T0)
+    bench.rooms.people["lobby"] = [make_agent(session_id=row.id, attempt=1)]
+    stored = await bench.check(row)
+    assert (stored.status, stored.next_check_at) == (S.ACTIVE, T0 + timedelta(seconds=10))
+    bench.clock.forward(seconds=60)
+    stored = await bench.check(row)
+    assert (stored.status, stored.end_reason, stored.cause) == (S.ENDED, "caller_never_came", None)
+
+
+async def test_a_caller_whom_only_a_look_has_shown_has_come(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, attempt=OURS, active_at=T0)
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    assert (await bench.check(row)).caller_joined_at == T0
+    bench.rooms.people["lobby"] = [make_agent(session_id=row.id, attempt=1)]
+    bench.clock.forward(minutes=5)
+    assert (await bench.check(row)).status == S.ACTIVE, "its agent reports, and ends the session itself"
+
+
+@pytest.mark.parametrize(
+    ("seen", "left_reason", "reason"),
+    [
+        (False, None, "caller_never_came"),
+        (False, "room_closed", "caller_never_came"),
+        (False, "room_deleted", "room closed"),
+        (True, None, "room closed"),
+    ],
+)
+async def test_a_room_to_which_nobody_came_is_not_just_closed(
+    bench: Bench, seen: bool, left_reason: str | None, reason: str
+) -> None:
+    attempt = {**STRANGER, "left_reason": left_reason}
+    row = await bench.put(S.ACTIVE, attempt=attempt, active_at=T0, caller_joined_at=T0 if seen else None)
+    await bench.rooms.delete_room("lobby")
+    assert (await bench.check(row)).end_reason == reason
+
+
+async def test_an_unreporting_agent_does_not_outstay_its_caller(bench: Bench) -> None:
+    row = await bench.put(
+        S.ACTIVE, attempt=STRANGER, active_at=T0, agent_identity="agent-AJ_1", caller_joined_at=T0
+    )
+    agent = make_agent(**{"lk.agent.state": "listening"})
+    bench.rooms.people["lobby"] = [agent]
+    stored = await bench.check(row)
+    assert (stored.status, stored.caller_left_at) == (S.ACTIVE, T0)
+    bench.clock.forward(seconds=1)
+    bench.rooms.people["lobby"] = [agent, make_caller()]
+    assert (await bench.check(row)).caller_left_at is None, "he is back"
+    for seconds in (0, 2):
+        bench.clock.forward(seconds=seconds)
+        bench.rooms.people["lobby"] = [agent]
+        stored = await bench.check(row)
+    assert (stored.status, stored.end_reason) == (S.ENDED, "caller left")
+
+
+async def test_that_an_unreporting_agent_speaks_is_noted_once(bench: Bench) -> None:
+    row = await bench.put(S.ACTIVE, agent_identity="agent-AJ_1")
+    bench.rooms.people["lobby"].append(make_agent(**{"lk.agent.state": "speaking"}))
+    for _ in range(2):
+        stored = await bench.check(row)
+        assert (stored.ready_at, stored.first_speech_at) == (T0, T0)
+    assert (await event_types(bench.database, row.id)).count("agent.first_speech.v1") == 1

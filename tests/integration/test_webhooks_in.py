@@ -266,8 +266,9 @@ async def test_a_caller_who_arrives_is_dated_once_and_costs_no_look(
     [
         ({}, "agent", "agent-AJ_9"),
         ({}, "another", None),
-        ({"assigned_at": T0}, "agent", None),
-        ({"participant_identity": "agent-AJ_1"}, "agent", "agent-AJ_1"),
+        ({"participant_identity": "agent-AJ_1"}, "agent", "agent-AJ_9"),
+        ({"participant_identity": "agent-AJ_1", "active_at": T0}, "agent", "agent-AJ_1"),
+        ({"participant_identity": "agent-AJ_1", "reported_at": T0}, "agent", "agent-AJ_1"),
     ],
 )
 async def test_an_agent_whose_worker_reports_nothing_is_remembered(
@@ -283,6 +284,61 @@ async def test_an_agent_whose_worker_reports_nothing_is_remembered(
     await looked_at(received(event), database=database, now=clock)
     [stored] = await get_attempts(database, row.id)
     assert stored.participant_identity == noted
+    assert (stored.arrived_at == T0) == (noted == "agent-AJ_9")
+
+
+def _agent_event(kind: str, number: int, sid: str, **participant: Any) -> api.WebhookEvent:
+    agent = {"identity": "agent-AJ_9", "sid": sid, "kind": "AGENT", **participant}
+    agent.setdefault("attributes", {"lk.agent_name": "agent"})
+    return received(an_event("lobby", kind=kind, event_id=f"EV_{number}", participant=agent))
+
+
+async def _dispatched(database: Database, **attempt: Any) -> SessionRow:
+    row = await put_session(
+        database, room_name="lobby", status=SessionStatus.DISPATCHED, attempt={"number": 1, **attempt}
+    )
+    async with database.write() as db:
+        (await db.get_one(SessionRow, row.id)).attempt = 1
+    return row
+
+
+@pytest.mark.parametrize("reason", ["CLIENT_INITIATED", "CONNECTION_TIMEOUT", "PARTICIPANT_REMOVED"])
+@pytest.mark.parametrize("reports", [True, False])
+async def test_how_an_agent_left_is_stored_on_its_attempt(
+    database: Database, clock: FakeClock, reason: str, reports: bool
+) -> None:
+    told = {"reported_at": T0, "participant_identity": "agent-AJ_9"} if reports else {}
+    row = await _dispatched(database, **told)
+    await looked_at(_agent_event("participant_joined", 1, "PA_1"), database=database, now=clock)
+    clock.forward(seconds=5)
+    left = _agent_event("participant_left", 2, "PA_1", disconnectReason=reason)
+    assert await looked_at(left, database=database, now=clock) == [row.id]
+    [stored] = await get_attempts(database, row.id)
+    assert (stored.arrived_at, stored.left_at) == (T0, clock())
+    assert stored.left_reason == reason.lower()
+
+
+async def test_a_connection_that_was_replaced_is_no_departure(database: Database, clock: FakeClock) -> None:
+    row = await _dispatched(database)
+    for number, sid in enumerate(("PA_1", "PA_2")):
+        await looked_at(_agent_event("participant_joined", number, sid), database=database, now=clock)
+    late = _agent_event("participant_left", 9, "PA_1", disconnectReason="DUPLICATE_IDENTITY")
+    await looked_at(late, database=database, now=clock)
+    [stored] = await get_attempts(database, row.id)
+    assert (stored.participant_sid, stored.left_at, stored.left_reason) == ("PA_2", None, None)
+
+
+@pytest.mark.parametrize("other", [{"rollcall.session": "another"}, {"rollcall.attempt": "7"}])
+async def test_what_becomes_of_an_agent_of_another_attempt_is_not_this_one_s(
+    database: Database, clock: FakeClock, other: dict[str, str]
+) -> None:
+    row = await _dispatched(database)
+    attributes = {"lk.agent_name": "agent", "rollcall.session": row.id, "rollcall.attempt": "1", **other}
+    for number, kind in enumerate(("participant_joined", "participant_left")):
+        event = _agent_event(kind, number, "PA_1", attributes=attributes)
+        await looked_at(event, database=database, now=clock)
+    [stored] = await get_attempts(database, row.id)
+    assert (stored.participant_identity, stored.arrived_at, stored.left_at) == (None, None, None)
 
 
 async def test_an_event_of_no_interest_is_not_remembered(database: Database, clock: FakeClock) -> None:

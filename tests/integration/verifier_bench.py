@@ -55,6 +55,7 @@ class Bench:
             interval_s=10,
             max_revivals=2,
             max_attempts=3,
+            caller_join_timeout_s=60,
             now=clock,
         )
         self.closer = Closer(rulings=self.rulings, rooms=self.rooms, redis=redis, now=clock)

@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import os
+import signal
 
 from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, cli
 
@@ -19,6 +20,9 @@ server = AgentServer(
     load_fnc=lambda _: 0.1,
     port=0,
 )
+
+
+_tried: set[str] = set()  # rooms in which "fails at first" has failed
 
 
 def behaviour(metadata: str) -> str:
@@ -38,6 +42,8 @@ async def on_request(request: JobRequest) -> None:
             await request.reject(terminate=True)
         case "hangs in on_request":
             await asyncio.Event().wait()
+        case "listens at once":
+            await request.accept(attributes={"lk.agent.state": "listening"})
         case _:
             await request.accept()
 
@@ -48,6 +54,9 @@ async def entrypoint(ctx: JobContext) -> None:
     how = behaviour(ctx.job.metadata)
     if how == "never connects":
         await asyncio.Event().wait()
+    if how == "fails at first" and ctx.job.room.name not in _tried:
+        _tried.add(ctx.job.room.name)
+        raise RuntimeError("before connecting, the first time")
     if how == "raises before connecting":
         raise RuntimeError("before connecting")
     if how == "exits":
@@ -56,8 +65,13 @@ async def entrypoint(ctx: JobContext) -> None:
     if how == "raises after connecting":
         raise RuntimeError("after connecting")
     if how == "leaves":
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2)
         ctx.shutdown("has other plans")
+    if how == "leaves the room":
+        await asyncio.sleep(2)
+        await ctx.room.disconnect()
+    if how == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

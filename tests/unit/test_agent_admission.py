@@ -158,13 +158,22 @@ async def test_a_job_that_is_starting_is_counted_once() -> None:
     await answer
 
 
-async def test_a_job_that_livekit_never_assigned_is_reported() -> None:
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (AssignmentTimeoutError(), Cause.ASSIGNMENT_TIMEOUT),
+        (RuntimeError("no process became available after 3 attempts"), Cause.JOB_NOT_STARTED),
+    ],
+)
+async def test_a_job_that_was_taken_and_does_not_start_is_reported_for_what_it_is(
+    failure: Exception, cause: Cause
+) -> None:
     admit, outbox = admission()
-    await admit.answer(Offer(a_job(an_order()), failure=AssignmentTimeoutError()).request)
+    await admit.answer(Offer(a_job(an_order()), failure=failure).request)
     error = outbox.events[-1]
     assert isinstance(error, AgentReported)
     assert error.error is not None
-    assert (error.step, error.error.cause) == (Step.ERROR, Cause.ASSIGNMENT_TIMEOUT)
+    assert (error.step, error.error.cause) == (Step.ERROR, cause)
     assert admit.active_jobs == 0
     assert admit.sessions == ()
 

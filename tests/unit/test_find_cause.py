@@ -1,12 +1,13 @@
 """The cause of a missing agent: each witness is heard, and the surest of them first."""
 
 from collections.abc import Set
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from services.verifier.find_cause import Witnesses, find_cause
+from services.verifier.find_cause import LISTED, NEVER_LISTED, NOT_STARTED, Witnesses, find_cause
 from services.verifier.observe import JobSighting, Sighting
 from shared.contracts.causes import ADVICE, Cause
 from shared.runtime.registry import Fleet
@@ -15,6 +16,7 @@ from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat, make
 HEALTHY = Fleet([make_heartbeat("worker-1")])
 LATER = T0 + timedelta(seconds=1)
 ERROR = {"type": "ValueError", "message": "no such table"}
+TAKEN = {"assigned_at": LATER, "reported_at": LATER}
 
 
 def seen(
@@ -28,6 +30,7 @@ def seen(
     had_worker: bool = False,
     fleet: Fleet | None = HEALTHY,
     agent_name: str = "agent",
+    name_is_proven: bool = False,
 ) -> Witnesses:
     row = make_session(attempt=1, agent_name=agent_name)
     return Witnesses(
@@ -40,6 +43,8 @@ def seen(
         job_is_dead=job_is_dead,
         had_worker=had_worker,
         fleet=fleet,
+        now=T0 + timedelta(seconds=8),
+        name_is_proven=name_is_proven,
     )
 
 
@@ -74,7 +79,10 @@ def test_a_room_that_is_gone_was_closed() -> None:
 
 def test_an_agent_that_is_listed_but_not_active_never_connected() -> None:
     cause, evidence = find_cause(seen(sighting=Sighting(connecting=make_agent("agent-AJ_9"))))
-    assert (cause, evidence) == (Cause.NEVER_CONNECTED, {"participant_identity": "agent-AJ_9"})
+    assert (cause, evidence) == (
+        Cause.NEVER_CONNECTED,
+        {"participant_identity": "agent-AJ_9", "sign": LISTED},
+    )
 
 
 def test_an_agent_that_closed_its_job_has_left() -> None:
@@ -89,8 +97,8 @@ def test_a_job_that_beats_no_more_has_died_and_its_worker_is_named() -> None:
 
 
 def test_a_registry_that_cannot_be_read_does_not_declare_a_worker_dead() -> None:
-    attempt = {"assigned_at": LATER, "worker_id": "worker-9", "job_id": "AJ_1"}
-    assert find_cause(seen(attempt=attempt, fleet=None))[0] is Cause.ASSIGNMENT_TIMEOUT
+    attempt = {**TAKEN, "worker_id": "worker-9", "job_id": "AJ_1"}
+    assert find_cause(seen(attempt=attempt, fleet=None))[0] is Cause.JOB_NOT_STARTED
 
 
 def test_a_worker_that_was_there_and_is_gone_has_died() -> None:
@@ -104,19 +112,61 @@ def test_an_agent_in_the_room_that_does_not_get_ready_has_failed_at_its_start() 
     assert evidence == {"participant_identity": "agent-AJ_9", "reason": "not ready in time"}
 
 
-def test_a_living_worker_whose_entrypoint_never_started_is_stuck() -> None:
-    attempt = {"assigned_at": LATER, "worker_id": "worker-1", "job_id": "AJ_1"}
-    assert find_cause(seen(attempt=attempt))[0] is Cause.ASSIGNMENT_TIMEOUT
+def test_a_worker_that_answered_and_does_not_start_the_job_has_not_timed_out() -> None:
+    attempt = {**TAKEN, "worker_id": "worker-1", "job_id": "AJ_1"}
+    cause, evidence = find_cause(seen(attempt=attempt))
+    assert cause is Cause.JOB_NOT_STARTED
+    assert evidence == {
+        "worker_id": "worker-1",
+        "job_id": "AJ_1",
+        "taken_at": LATER.isoformat(),
+        "waited_s": 7.0,
+        "sign": NOT_STARTED,
+    }
+    assert "didn't answer" not in ADVICE[cause]
+
+
+def test_a_job_that_only_its_workers_heartbeat_tells_of_is_not_started_either() -> None:
+    found = seen(fleet=Fleet([]))
+    holder = Fleet([make_heartbeat("worker-1", sessions=[found.session.id])])
+    cause, evidence = find_cause(replace(found, fleet=holder))
+    assert (cause, evidence["worker_id"]) == (Cause.JOB_NOT_STARTED, "worker-1")
 
 
 def test_an_entrypoint_that_started_but_shows_no_participant_never_connected() -> None:
-    attempt = {"assigned_at": LATER, "entrypoint_at": LATER, "worker_id": "worker-1", "job_id": "AJ_1"}
+    attempt = {**TAKEN, "entrypoint_at": LATER, "worker_id": "worker-1", "job_id": "AJ_1"}
     assert find_cause(seen(attempt=attempt))[0] is Cause.NEVER_CONNECTED
 
 
-def test_a_job_that_only_livekit_shows_never_connected() -> None:
-    cause, evidence = find_cause(seen(job=JobSighting(identity="agent-AJ_3")))
-    assert (cause, evidence) == (Cause.NEVER_CONNECTED, {"participant_identity": "agent-AJ_3"})
+def test_a_job_that_only_livekit_shows_and_whose_agent_was_never_listed_says_so() -> None:
+    attempt = {"assigned_at": LATER, "worker_id": "AW_1", "job_id": "AJ_3"}
+    cause, evidence = find_cause(seen(attempt=attempt, job=JobSighting(identity="agent-AJ_3")))
+    assert cause is Cause.NEVER_CONNECTED
+    assert evidence == {
+        "participant_identity": "agent-AJ_3",
+        "worker_id": "AW_1",
+        "job_id": "AJ_3",
+        "sign": NEVER_LISTED,
+    }
+    assert "worker's log" in ADVICE[cause]
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("client_initiated", Cause.AGENT_LEFT),
+        ("connection_timeout", Cause.WORKER_DIED),
+        ("signal_close", Cause.WORKER_DIED),
+        ("join_failure", Cause.NEVER_CONNECTED),
+        ("agent_error", Cause.ENTRYPOINT_FAILED),
+        ("participant_removed", Cause.AGENT_LEFT),
+        ("unknown_reason", Cause.AGENT_LEFT),
+    ],
+)
+def test_how_an_unreporting_agent_left_tells_why(reason: str, cause: Cause) -> None:
+    attempt = {"participant_identity": "agent-AJ_3", "left_at": LATER, "left_reason": reason}
+    found = find_cause(seen(attempt=attempt, agents_seen={"agent-AJ_3"}))
+    assert found == (cause, {"participant_identity": "agent-AJ_3", "reason": reason})
 
 
 def test_an_unreporting_agent_that_was_in_the_room_and_is_not_has_left() -> None:
@@ -157,9 +207,17 @@ def test_a_name_that_differs_in_one_letter_is_a_mismatch(name: str) -> None:
     assert (cause, evidence["nearest"]) == (Cause.AGENT_NAME_MISMATCH, name)
 
 
-def test_a_name_that_resembles_nothing_still_has_a_nearest() -> None:
-    evidence = find_cause(seen(fleet=Fleet([make_heartbeat(agent_name="zzz")])))[1]
-    assert evidence["nearest"] == "zzz"
+@pytest.mark.parametrize(("wanted", "there"), [("sales", "zzz"), ("stranger", "agent"), ("a", "billing")])
+def test_workers_of_names_that_are_not_alike_make_no_mismatch(wanted: str, there: str) -> None:
+    fleet = Fleet([make_heartbeat(agent_name=there)])
+    found = find_cause(seen(fleet=fleet, agent_name=wanted))
+    assert found == (Cause.NO_WORKER_REGISTERED, {"agent_name": wanted, "names_seen": [there]})
+
+
+def test_a_name_under_which_an_unreporting_agent_has_joined_is_right() -> None:
+    fleet = Fleet([make_heartbeat(agent_name="agents")])
+    found = find_cause(seen(fleet=fleet, name_is_proven=True))
+    assert found == (Cause.NO_WORKER_REGISTERED, {"agent_name": "agent", "joined_before": True})
 
 
 def test_all_workers_draining() -> None:
@@ -189,7 +247,7 @@ ORDER: list[tuple[dict[str, Any], Cause]] = [
     ({"job_is_dead": True}, Cause.WORKER_DIED),
     ({"sighting": Sighting(agent=make_agent())}, Cause.ENTRYPOINT_FAILED),
     ({"sighting": Sighting(connecting=make_agent())}, Cause.NEVER_CONNECTED),
-    ({"attempt": {"assigned_at": LATER, "worker_id": "worker-9"}}, Cause.ASSIGNMENT_TIMEOUT),
+    ({"attempt": {**TAKEN, "worker_id": "worker-9"}}, Cause.JOB_NOT_STARTED),
     ({"job": JobSighting(identity="agent-AJ_1")}, Cause.NEVER_CONNECTED),
     ({"fleet": Fleet()}, Cause.NO_WORKER_REGISTERED),
 ]

@@ -127,7 +127,9 @@ async def test_the_job_of_our_dispatch_gives_the_identity(row: SessionRow, rooms
     rooms.open_room(row.room_name)
     rooms.give_job(rooms.add_dispatch(row.room_name, {}), "agent-AJ_1")
     ours = rooms.give_job(rooms.add_dispatch(row.room_name, {}), "agent-AJ_2")
-    assert await look_at_job(row, ours.id, rooms=rooms) == JobSighting(identity="agent-AJ_2")
+    assert await look_at_job(row, ours.id, rooms=rooms) == JobSighting(
+        identity="agent-AJ_2", job_id="AJ_agent-AJ_2"
+    )
 
 
 async def test_a_dispatch_without_a_job_proves_nothing(row: SessionRow, rooms: FakeRooms) -> None:
@@ -142,7 +144,7 @@ async def test_a_job_that_succeeded_without_a_participant_was_turned_down(
 ) -> None:
     rooms.open_room(row.room_name)
     ours = rooms.give_job(rooms.add_dispatch(row.room_name, {}), "", JobStatus.JS_SUCCESS)
-    assert await look_at_job(row, ours.id, rooms=rooms) == JobSighting(refused=True)
+    assert await look_at_job(row, ours.id, rooms=rooms) == JobSighting(refused=True, job_id="AJ_")
 
 
 async def test_of_several_jobs_the_last_counts(row: SessionRow, rooms: FakeRooms) -> None:

@@ -51,7 +51,8 @@ def is_over(
     return patience.is_over(case, trail, T0 + timedelta(seconds=after))
 
 
-TAKEN = {"assigned_at": T0, "worker_id": "w-1"}
+TAKEN = {"assigned_at": T0, "reported_at": T0, "worker_id": "w-1"}
+SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T0, "worker_id": "AW_1"}}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,21 @@ TAKEN = {"assigned_at": T0, "worker_id": "w-1"}
         ({"fleet": FREE, "sighting": Sighting(unbound=[make_agent()])}, 5.0),
         ({"sighting": Sighting(unbound=[make_agent()])}, 7.5),
         ({"last": True}, 15.0),
-        ({"job": JobSighting(identity="agent-AJ_1")}, 15.0),
+        # LiveKit alone shows that a worker has the job: another attempt is made while there is time.
+        (SHOWN, 7.0),
+        ({"job": JobSighting(identity="agent-AJ_1")}, 7.0),
+        ({**SHOWN, "last": True}, 15.0),
+        ({**SHOWN, "sighting": Sighting(connecting=make_agent())}, 15.0),
+        ({**SHOWN, "agent_gone_at": T0}, 1.0),
+        ({"agent_gone_at": T0, "last": True}, 1.0),
+        # No look has met it: LiveKit's webhooks tell that it came and left.
+        (
+            {
+                "job": JobSighting(identity="agent-AJ_1"),
+                "attempt": {"participant_identity": "agent-AJ_1", "left_at": T0},
+            },
+            1.0,
+        ),
         ({"attempt": TAKEN, "fleet": SERVING}, 7.0),
         ({"attempt": {**TAKEN, "entrypoint_at": T0}, "fleet": SERVING}, 15.0),
         ({"attempt": TAKEN, "fleet": SERVING, "sighting": Sighting(connecting=make_agent())}, 15.0),
