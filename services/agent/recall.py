@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 
 async def recall(order: DispatchOrder, *, redis: Redis) -> list[PastTurn]:
-    """The turns so far, in order; none if they can't be had, since a caller waits for an answer."""
+    """The turns so far, in the order of speech; none if they can't be had, since a caller waits."""
     try:
         turns = await read_history(redis, order.session_id)
     except (*UNREACHABLE, ValidationError) as failure:
@@ -36,7 +36,13 @@ async def recall(order: DispatchOrder, *, redis: Redis) -> list[PastTurn]:
 
 def as_context(turns: Sequence[PastTurn]) -> ChatContext:
     """The turns as the SDK keeps them, under their own ids; handoffs are of agents that are gone."""
-    return ChatContext([item for turn in turns if (item := _as_item(turn)) is not None])
+    items: list[ChatItem] = []
+    for turn in turns:
+        if (item := _as_item(turn)) is not None:
+            # The SDK keeps its items sorted by this time; ours are in the order of speech already.
+            item.created_at = max(item.created_at, items[-1].created_at if items else 0.0)
+            items.append(item)
+    return ChatContext(items)
 
 
 def awaits_reply(turns: Sequence[PastTurn]) -> bool:

@@ -1,11 +1,10 @@
 """Read a conversation: page by page for JSON, turn by turn for exports."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from itertools import accumulate
 
-from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from services.api.completeness import judge
 from services.api.latency import summarise
@@ -13,7 +12,8 @@ from services.api.read import session_of
 from services.api.transcript_schemas import Transcript, Turn
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
-from shared.runtime.tables import SessionRow, TranscriptItemRow
+from shared.runtime.reading_order import Place, read_order, read_turns
+from shared.runtime.tables import SessionRow
 
 _EXPORT_BATCH = 500
 
@@ -21,13 +21,14 @@ _EXPORT_BATCH = 500
 async def read_conversation(
     db: AsyncSession, session_id: str, *, project: str, limit: int, after_seq: int, now: datetime
 ) -> Transcript:
-    """Return up to `limit` turns above `after_seq`, in order, and what is known of the whole.
+    """Return up to `limit` turns above `after_seq`, in the order of reading, and what is known of the whole.
 
-    Turns of the same number are never on two pages, so a page may be a little longer. Raises `Problem`.
+    A page may be a little longer, see `_page`. Raises `Problem`.
     """
     session = await session_of(db, session_id, project)
-    rows, more = await _page(db, session_id, limit=limit, after_seq=after_seq)
-    started_at = await call_started_at(db, session)
+    order = await read_order(db, session_id)
+    page, next_after_seq = _page(order, limit=limit, after_seq=after_seq)
+    began = _began(session, order)
     found = await judge(db, session, now=now)
     return Transcript(
         session_id=session_id,
@@ -38,64 +39,45 @@ async def read_conversation(
         missing_count=found.missing_count,
         missing_since=found.missing_since,
         erased_at=session.transcript_erased_at,
-        items=[Turn.at(row, started_at) for row in rows],
-        next_after_seq=rows[-1].seq if more else None,
+        items=[Turn.at(row, place.at - began) for place, row in await read_turns(db, session_id, page)],
+        next_after_seq=next_after_seq,
         summary=None if after_seq else await summarise(db, session_id),
     )
 
 
 async def call_started_at(db: AsyncSession, session: SessionRow) -> datetime:
     """When the agent was first seen in the room, or the first turn began, whichever came first."""
-    first = await db.scalar(_ordered(session.id).limit(1))
-    spoken = None if first is None else first.started_at or first.created_at
+    return _began(session, await read_order(db, session.id))
+
+
+async def each_turn(database: Database, session_id: str, started_at: datetime) -> AsyncIterator[Turn]:
+    """Yield every turn in the order of reading. No transaction is held while the reader takes its time."""
+    async with database.read() as db:
+        order = await read_order(db, session_id)
+    for start in range(0, len(order), _EXPORT_BATCH):
+        async with database.read() as db:
+            turns = await read_turns(db, session_id, order[start : start + _EXPORT_BATCH])
+        for place, row in turns:
+            yield Turn.at(row, place.at - started_at)
+
+
+def _began(session: SessionRow, order: Sequence[Place]) -> datetime:
+    spoken = order[0].at if order else None
     known = [moment for moment in (session.active_at, spoken) if moment is not None]
     return min(known, default=session.requested_at)
 
 
-async def each_turn(database: Database, session_id: str, started_at: datetime) -> AsyncIterator[Turn]:
-    """Yield every turn in order. No transaction is held while the reader takes its time."""
-    after: tuple[int, datetime, str] | None = None
-    while True:
-        async with database.read() as db:
-            rows = (await db.scalars(_ordered(session_id, after).limit(_EXPORT_BATCH))).all()
-        for row in rows:
-            yield Turn.at(row, started_at)
-        if len(rows) < _EXPORT_BATCH:
-            return
-        after = (rows[-1].seq, rows[-1].created_at, rows[-1].item_id)
+def _page(order: Sequence[Place], *, limit: int, after_seq: int) -> tuple[Sequence[Place], int | None]:
+    """The next page, and the `after_seq` of the one behind it.
 
-
-async def _page(
-    db: AsyncSession, session_id: str, *, limit: int, after_seq: int
-) -> tuple[list[TranscriptItemRow], bool]:
-    query = _ordered(session_id).where(col(TranscriptItemRow.seq) > after_seq)
-    rows = list((await db.scalars(query.limit(limit + 1))).all())
-    if len(rows) <= limit:
-        return rows, False
-    page, last = rows[:limit], rows[limit - 1].seq
-    if rows[limit].seq == last:
-        twins = _ordered(session_id).where(col(TranscriptItemRow.seq) == last)
-        page = [row for row in page if row.seq != last] + list((await db.scalars(twins)).all())
-    beyond = select(col(TranscriptItemRow.item_id)).where(
-        col(TranscriptItemRow.session_id) == session_id, col(TranscriptItemRow.seq) > last
-    )
-    return page, await db.scalar(beyond.limit(1)) is not None
-
-
-def _ordered(session_id: str, after: tuple[int, datetime, str] | None = None) -> Select[TranscriptItemRow]:
-    seq, created_at, item_id = (
-        col(TranscriptItemRow.seq),
-        col(TranscriptItemRow.created_at),
-        col(TranscriptItemRow.item_id),
-    )
-    query = select(TranscriptItemRow).where(col(TranscriptItemRow.session_id) == session_id)
-    if after is not None:
-        same = seq == after[0]
-        query = query.where(
-            or_(
-                seq > after[0],
-                and_(same, created_at > after[1]),
-                and_(same, created_at == after[1], item_id > after[2]),
-            )
-        )
-    return query.order_by(seq, created_at, item_id)
+    A page ends only where every turn behind it has a higher number than all before: so the pages together
+    are the whole in its order, and turns of the same number are never on two.
+    """
+    rest = [place for place in order if place.seq > after_seq]
+    lowest_behind = list(accumulate((place.seq for place in reversed(rest)), min))[::-1]
+    highest = after_seq
+    for number, place in enumerate(rest[:-1], 1):
+        highest = max(highest, place.seq)
+        if number >= limit and lowest_behind[number] > highest:
+            return rest[:number], highest
+    return rest, None

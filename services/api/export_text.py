@@ -40,7 +40,9 @@ async def to_vtt(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterat
             continue
         if waiting is not None:
             yield _cue(waiting, turn.offset_s)
-        waiting = turn
+        # A player takes a cue that begins before the one in front of it for a fault of the file.
+        begins = max(turn.offset_s, waiting.offset_s if waiting is not None else 0.0)
+        waiting = turn.model_copy(update={"offset_s": begins})
     if waiting is not None:
         yield _cue(waiting, None)
 

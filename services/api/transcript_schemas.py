@@ -1,6 +1,6 @@
 """The JSON of the transcript routes."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -35,13 +35,12 @@ class Turn(TranscriptItem):
         return marked(self.text, self.cut_from_bytes)
 
     @classmethod
-    def at(cls, row: TranscriptItemRow, call_started_at: datetime) -> "Turn":
-        """From the database's row."""
-        began = row.started_at or row.created_at
+    def at(cls, row: TranscriptItemRow, since_start: timedelta) -> "Turn":
+        """From the database's row, and how long after the call's beginning it has its place."""
         spoken = (row.ended_at - row.started_at) if row.ended_at and row.started_at else None
         return cls(
             **TranscriptItem.of(row).model_dump(),
-            offset_s=max(0.0, round((began - call_started_at).total_seconds(), 3)),
+            offset_s=max(0.0, round(since_start.total_seconds(), 3)),
             duration_s=None if spoken is None else max(0.0, round(spoken.total_seconds(), 3)),
             latencies=Latencies.of(row.metrics),
         )

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -21,6 +21,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.database import Database, after_commit
 from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.livekit import LiveKitError
+from shared.runtime.reading_order import read_order, read_turns
 from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import advance, claim, fail, is_claimed, record
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
@@ -210,16 +211,10 @@ class Ledger:
         return Refusal(won=won, retry_in_s=None if last else delay)
 
     async def history(self, session_id: str) -> list[PastTurn]:
-        """The newest turns that are stored, in order."""
-        newest = (
-            select(TranscriptItemRow)
-            .where(col(TranscriptItemRow.session_id) == session_id)
-            .order_by(col(TranscriptItemRow.seq).desc())
-            .limit(HISTORY_TURNS)
-        )
-        async with self._database.read() as db:
-            items = (await db.scalars(newest)).all()
-        return [_past_turn(item) for item in reversed(items)]
+        """The newest turns that are stored, in the order of speech."""
+        async with self._database.snapshot() as db:
+            newest = (await read_order(db, session_id))[-HISTORY_TURNS:]
+            return [_past_turn(item) for _, item in await read_turns(db, session_id, newest)]
 
     def _delay(self, attempt: int) -> float:
         # Jitter keeps a crowd that failed together from coming back together.

@@ -242,7 +242,8 @@ async def test_turns_are_in_the_order_they_were_spoken_however_they_arrived(
 async def test_turns_of_the_same_number_are_in_the_order_of_their_time_and_never_torn_apart(
     database: Database, call: str
 ) -> None:
-    await store(database, call, 1, 3)
+    await store(database, call, 1)
+    await store(database, call, 3, created_at=T0 + timedelta(seconds=3))
     for name, second in (("later", 2), ("earlier", 1)):
         await store(database, call, 2, item_id=name, created_at=T0 + timedelta(seconds=second))
     first = await read(database, call, limit=2)

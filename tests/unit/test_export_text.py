@@ -84,6 +84,19 @@ async def test_captions_without_times_are_shown_until_the_next_one_or_as_long_as
     ]
 
 
+async def test_captions_never_go_back_in_time() -> None:
+    vtt = await export(
+        to_vtt,
+        turn(1, offset_s=5.0, duration_s=2.0),
+        turn(2, offset_s=3.0, duration_s=0.5),
+        turn(3, offset_s=4.0),
+        turn(4, offset_s=9.0),
+    )
+    starts = [start for start, *_ in cues(vtt)]
+    assert starts == [5.0, 5.0, 5.0, 9.0]
+    assert all(start < end for start, end, *_ in cues(vtt))
+
+
 async def test_a_caption_never_ends_before_it_begins() -> None:
     [(start, end, *_)] = cues(await export(to_vtt, turn(1, offset_s=2.0, duration_s=0.0)))
     assert start < end
