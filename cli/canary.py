@@ -9,7 +9,9 @@ from rich.text import Text
 
 from cli.answers import Session
 from cli.client import Client
+from cli.show import evidence_lines
 from cli.timeline import Timeline
+from shared.contracts.plain_text import one_line
 from shared.contracts.sessions import Level, SessionStatus
 
 # A proven canary is `active` for a moment and then ended.
@@ -70,8 +72,8 @@ class Verdict:
             said = "It spoke." if self.proven == "spoke" else _NOT_SPOKEN_TO
             return Text(f"An agent would come. {said} Levels of proof: {levels}.", style="green")
         lines = [
-            f"No agent: {self.cause or self.status}. {self.advice}",
-            *(f"  {name}: {value}" for name, value in (self.evidence or {}).items()),
+            one_line(f"No agent: {self.cause or self.status}. {self.advice}"),
+            *(f"  {line}" for line in evidence_lines(self.evidence or {})),
             f"  levels of proof reached: {levels}",
         ]
         return Text("\n".join(lines), style="red")

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.answers import Caption
-from cli.show import printable
+from shared.contracts.plain_text import one_line
 
 WHO: Final = {"user": "caller", "assistant": "agent"}
 _INDENT: Final = 13
@@ -51,7 +51,7 @@ class CaptionScreen:
         """Show what a speaker is saying in the place of what he was saying before; no text: nothing."""
         self._captions.pop(caption.role, None)
         if caption.text:
-            self._captions[caption.role] = printable(caption.text)
+            self._captions[caption.role] = one_line(caption.text)
         if self._live is not None:
             self._live.update(Group(*map(self._line, self._captions.items())), refresh=True)
 

@@ -5,6 +5,7 @@ from typing import Final
 import typer
 
 from cli.target import DEFAULT_STATE, Target
+from shared.contracts.plain_text import one_line
 
 TIMEOUT_S: Final = 1.0
 OFFERED: Final = 50
@@ -26,7 +27,7 @@ def session_ids(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError):
         return []
     return [
-        (one["session_id"], f"{one['status']}, {one['agent_name']}, {one['room_name']}")
+        (one["session_id"], one_line(f"{one['status']}, {one['agent_name']}, {one['room_name']}"))
         for one in sessions
         if one["session_id"].startswith(incomplete)
     ]

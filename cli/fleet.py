@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.screen import make_console
-from cli.show import ago, plain_table, printable
+from cli.show import ago, plain_table
 from cli.target import Target, print_json
+from shared.contracts.plain_text import one_line
 from shared.contracts.workers import WorkerHeartbeat
 
 
@@ -34,9 +35,9 @@ def show_workers(workers: Sequence[WorkerHeartbeat], console: Console, *, now: d
     table = plain_table("agent", "worker", "host:pid", "calls", "state", "up")
     for worker in workers:
         table.add_row(
-            printable(worker.agent_name) + (f"@{worker.deployment}" if worker.deployment else ""),
-            worker.worker_id,
-            f"{worker.host}:{worker.pid}",
+            Text(one_line(worker.agent_name + (f"@{worker.deployment}" if worker.deployment else ""))),
+            Text(one_line(worker.worker_id)),
+            Text(one_line(f"{worker.host}:{worker.pid}")),
             f"{worker.active_jobs}/{worker.max_jobs}",
             _state(worker),
             ago(worker.started_at, now),
@@ -44,7 +45,7 @@ def show_workers(workers: Sequence[WorkerHeartbeat], console: Console, *, now: d
     console.print(table)
     for worker in workers:
         for fault in worker.faults:
-            console.print(Text(f"{worker.worker_id}: {fault.cause}: {printable(fault.detail)}", style="red"))
+            console.print(Text(one_line(f"{worker.worker_id}: {fault.cause}: {fault.detail}"), style="red"))
 
 
 def _state(worker: WorkerHeartbeat) -> Text:

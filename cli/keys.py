@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cli.environment import user_environment
 from cli.screen import make_console
+from shared.contracts.plain_text import one_line
 
 app = typer.Typer(help="API keys: make, list and revoke them.", no_args_is_help=True)
 
@@ -124,8 +125,8 @@ def _table(keys: list[dict[str, Any]]) -> Table:
     for column in ("id", "name", "project", "may", "created", "last used", "state"):
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for key in keys:
-        may = "\n".join([*key["scopes"], *(f"from {origin}" for origin in key["origins"])])
-        cells = (key["id"], key["name"], key["project"], may, _minute(key["created_at"]))
+        may = "\n".join(map(one_line, [*key["scopes"], *(f"from {origin}" for origin in key["origins"])]))
+        cells = (key["id"], one_line(key["name"]), one_line(key["project"]), may, _minute(key["created_at"]))
         table.add_row(*map(Text, (*cells, _minute(key["last_used_at"]), _state_of(key))))
     return table
 

@@ -16,12 +16,12 @@ from cli.show import (
     local,
     local_short,
     plain_table,
-    printable,
     reason_text,
     status_text,
     zone,
 )
 from cli.target import Target, print_json
+from shared.contracts.plain_text import one_line
 from shared.contracts.sessions import LIVE
 
 # From here on there is room for the agent's name beside an id and a cause.
@@ -62,8 +62,8 @@ def sessions_table(found: Iterable[Session], *, wide: bool) -> Table:
     for session in found:
         status = status_text(session.status)
         if why := (session.failure and session.failure.cause) or session.waiting_for:
-            status.append(f"{' ' if wide else chr(10)}{why}", style="dim")
-        agent = [printable(session.agent_name)] if wide else []
+            status.append(f"{' ' if wide else chr(10)}{one_line(why)}", style="dim")
+        agent = [Text(one_line(session.agent_name))] if wide else []
         table.add_row(session.session_id, local_short(session.timings.requested_at), status, *agent)
     return table
 
@@ -82,7 +82,7 @@ async def run_session(target: Target, session_id: str, *, as_json: bool) -> int:
 def show_session(session: Session, console: Console) -> None:
     """Print everything that a person would ask."""
     status = status_text(session.status)
-    status.append(f": {reason_text(session.end_reason)}" if session.end_reason else "")
+    status.append(f": {one_line(reason_text(session.end_reason))}" if session.end_reason else "")
     models = {kind: name for kind, name in session.models.model_dump().items() if name}
     fields(
         console,
@@ -90,11 +90,11 @@ def show_session(session: Session, console: Console) -> None:
             ("session", session.session_id),
             ("status", status),
             ("waits for", _waiting(session)),
-            ("room", printable(session.room_name)),
-            ("agent", printable(session.agent_name)),
-            ("in room as", session.agent_identity),
-            ("caller", printable(session.participant_identity or "")),
-            ("models", ", ".join(f"{kind} {name}" for kind, name in models.items())),
+            ("room", one_line(session.room_name)),
+            ("agent", one_line(session.agent_name)),
+            ("in room as", one_line(session.agent_identity or "")),
+            ("caller", one_line(session.participant_identity or "")),
+            ("models", one_line(", ".join(f"{kind} {name}" for kind, name in models.items()))),
             ("metadata", "\n".join(evidence_lines(session.metadata)).replace("\n", "\n" + " " * 11)),
             ("requested", local(session.timings.requested_at)),
             ("ended", local(session.timings.ended_at)),
@@ -107,9 +107,9 @@ def show_session(session: Session, console: Console) -> None:
     if session.failure is not None:
         console.print()
         what = "no agent" if session.timings.active_at is None else "agent lost"
-        fields(console, [(what, Text(session.failure.cause, style="bold red"))])
+        fields(console, [(what, Text(one_line(session.failure.cause), style="bold red"))])
         fields(console, [("", line) for line in evidence_lines(session.failure.evidence)])
-        fields(console, [("what to do", Text(session.failure.advice, style="yellow"))])
+        fields(console, [("what to do", Text(one_line(session.failure.advice), style="yellow"))])
 
 
 def _waiting(session: Session) -> str | None:
@@ -125,9 +125,10 @@ def _levels(session: Session) -> str:
 def _attempts(attempts: list[Attempt]) -> Table:
     table = plain_table("attempt", f"began {zone()}", "outcome", "dispatch", "worker")
     for one in attempts:
-        outcome = Text(one.outcome or "under way")
+        outcome = Text(one_line(one.outcome or "under way"))
         if one.cause:
-            outcome.append(f"\n{one.cause}", style="dim")
+            outcome.append(f"\n{one_line(one.cause)}", style="dim")
         began = local_short(one.started_at)
-        table.add_row(str(one.number), began, outcome, one.dispatch_id or "", one.worker_id or "")
+        ids = (one_line(one.dispatch_id or ""), one_line(one.worker_id or ""))
+        table.add_row(str(one.number), began, outcome, *map(Text, ids))
     return table

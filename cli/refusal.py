@@ -6,6 +6,7 @@ from typing import Any, Final
 import httpx
 
 from cli.errors import ApiError, Unreachable
+from shared.contracts.plain_text import one_line
 
 _WHAT_TO_DO: Final[dict[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "give an API key with --key or ROLLCALL_API_KEY",
@@ -24,10 +25,10 @@ def unreachable(http: httpx.AsyncClient, error: Exception) -> Unreachable:
 def error_of(method: str, path: str, response: httpx.Response) -> ApiError:
     """What the API refused."""
     problem = _problem(response)
-    code = str(problem.get("code", "")) or None
-    detail = problem.get("detail") or problem.get("title") or response.text[:200]
+    code = one_line(str(problem.get("code", ""))) or None
+    detail = one_line(str(problem.get("detail") or problem.get("title") or response.text[:200]))
     message = f"{method} {path}: {response.status_code} {f'{code}: ' if code else ''}{detail}"
-    advice = str(problem.get("advice") or _WHAT_TO_DO.get(response.status_code) or "")
+    advice = one_line(str(problem.get("advice") or _WHAT_TO_DO.get(response.status_code) or ""))
     message = message.replace(f" {advice}", "") + f"\n{advice}" if advice else message
     return ApiError(message, status=response.status_code, code=code, problem=problem)
 

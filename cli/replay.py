@@ -21,6 +21,7 @@ from cli.environment import user_environment
 from cli.screen import make_console
 from cli.target import complain
 from shared.contracts.keys import DEAD_LETTERS_STREAM, REPORTS_STREAM, TURNS_STREAM
+from shared.contracts.plain_text import one_line
 from shared.runtime.redis import connect_redis
 
 # Entries go back to these only, whatever a letter says about where it came from.
@@ -112,7 +113,7 @@ def _show(console: Console, outcome: Outcome) -> None:
         table.add_column(column, justify="left" if column in ("stream", "reason") else "right")
     for (stream, reason), found in sorted(outcome.lying.items()):
         replayed = outcome.replayed[stream, reason]
-        table.add_row(Text(stream), Text(reason), str(found), str(replayed))
+        table.add_row(Text(one_line(stream)), Text(one_line(reason)), str(found), str(replayed))
     console.print(table)
 
 

@@ -3,13 +3,16 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
+
+from shared.contracts.plain_text import many_lines, one_line
 
 POLL_S: Final = 0.1
 LONGEST_VALUE: Final = 200
@@ -46,9 +49,21 @@ _TRACEBACK: Final = re.compile(
 )
 
 
-def make_console() -> Console:
+class PlainConsole(Console):
+    """A console that shows every text, and obeys none: what is printed may be a caller's, or a server's.
+
+    What may not even begin a new line goes through `one_line` before it gets here.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of anything printed; those that steer the terminal are the console's own."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=many_lines(segment.text))
+
+
+def make_console(*, stderr: bool = False) -> Console:
     """The console for everything; long lines are left whole."""
-    return Console(soft_wrap=True, highlight=False)
+    return PlainConsole(stderr=stderr, soft_wrap=True, highlight=False)
 
 
 class Screen:
@@ -77,7 +92,7 @@ class Screen:
     def log_line(self, name: str, line: str) -> None:
         """Show a line of a process's log, if it is loud enough."""
         level, text = _read(line)
-        text = _cut(text, self._longest)
+        text = _cut(one_line(text), self._longest)
         if level >= self._level and text and name not in self._muted:
             self._console.print(self._prefix(name) + Text(text, style=_STYLES.get(level, "")))
 

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shared.contracts.plain_text import one_line
+
 NAME_WIDTH: Final = 11
 _STATUS_STYLES: Final = {
     "active": "green",
@@ -77,7 +79,7 @@ def reason_text(reason: str) -> str:
 
 def status_text(status: str) -> Text:
     """A session's status, coloured where it matters."""
-    return Text(status, style=_STATUS_STYLES.get(status, ""))
+    return Text(one_line(status), style=_STATUS_STYLES.get(status, ""))
 
 
 def fields(console: Console, pairs: Iterable[tuple[str, Text | str | None]]) -> None:
@@ -93,12 +95,7 @@ def evidence_lines(evidence: Mapping[str, Any] | str) -> Iterable[str]:
         yield printable(evidence)
         return
     for name, value in evidence.items():
-        yield f"{name}: {printable(value if isinstance(value, str) else str(value))}"
-
-
-def printable(text: str) -> str:
-    """What a caller or a model says must not reach the terminal as a command."""
-    return "".join(character if character.isprintable() else " " for character in text)
+        yield f"{one_line(name)}: {one_line(value if isinstance(value, str) else str(value))}"
 
 
 def plain_table(*columns: str) -> Table:

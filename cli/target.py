@@ -1,7 +1,6 @@
 """Which API a command talks to, with which key; the options that say so; and how a command ends."""
 
 import asyncio
-import json
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -9,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from cli.environment import user_environment
 from cli.errors import ApiError
+from cli.screen import make_console
 from cli.state import running_api_url
+from shared.contracts.plain_text import plain_json
 
 if TYPE_CHECKING:
     from cli.client import Client
@@ -78,9 +78,9 @@ def complain(message: str) -> None:
     text = Text(what, style="red")
     if advice:
         text.append(f"\n{advice}", style="yellow")
-    Console(stderr=True, soft_wrap=True, highlight=False).print(text)
+    make_console(stderr=True).print(text)
 
 
 def print_json(value: Any) -> None:
     """For machines: one JSON text, alone on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(plain_json(value, indent=2))

@@ -11,8 +11,9 @@ from rich.text import Text
 from cli.answers import Caption
 from cli.captions import WHO
 from cli.client import ApiError, Client, Turn
-from cli.show import printable, reason_text
+from cli.show import reason_text
 from shared.contracts.events import Envelope, Severity
+from shared.contracts.plain_text import one_line
 from shared.contracts.sessions import TERMINAL
 
 POLL_S: Final = 0.15
@@ -170,13 +171,13 @@ def event_line(event: Envelope, start: datetime, *, at: datetime | None = None) 
         text = describe(event.data) if describe else event.type
     except KeyError:
         text = event.type
-    return _stamped(at or event.time, start, f"· {text}", _COLOURS.get(event.severity, "bright_blue"))
+    return _stamped(at or event.time, start, f"· {one_line(text)}", _COLOURS.get(event.severity, "bright_blue"))
 
 
 def turn_line(turn: Turn, start: datetime, *, at: datetime | None = None) -> Text:
     """What was said, with the time since `start`; `at` is shown instead of its own."""
     style = "green" if turn.role == "user" else "bold"
-    text = f"{WHO.get(turn.role, turn.role):>7}: {printable(turn.text)}"
+    text = f"{WHO.get(turn.role, turn.role):>7}: {one_line(turn.text)}"
     return _stamped(
         at or moment_of(turn), start, text + (" (interrupted)" if turn.interrupted else ""), style
     )

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from cli.client import Client, open_client, open_http, session_path
 from cli.refusal import error_of, unreachable
-from cli.show import local, printable
+from cli.show import local
+from shared.contracts.plain_text import many_lines, one_line
 
 _ROLES: Final = {"user": "cyan", "assistant": "green"}
 _PAGE: Final = 1000
@@ -60,10 +61,20 @@ async def export_transcript(
                 if answer.is_error:
                     await answer.aread()
                     raise error_of("GET", _path(session_id), answer)
+                if output is None and sys.stdout.isatty():
+                    await _show(answer)
+                    return
                 with nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as file:
                     await _copy(answer, file)
         except httpx.HTTPError as error:
             raise unreachable(http, error) from None
+
+
+async def _show(answer: httpx.Response) -> None:
+    """Exports are plain already; an older API's may not be. A file gets every byte as it is."""
+    async for line in answer.aiter_lines():
+        sys.stdout.write(f"{many_lines(line)}\n")
+    sys.stdout.flush()
 
 
 async def _copy(answer: httpx.Response, file: BinaryIO) -> None:
@@ -96,7 +107,7 @@ async def show_search(
         line = Text(f"{hit['session_id']} {hit['seq']:>4} {local(hit['created_at'])} ", style="dim")
         line.append(f"{hit['role']}: ", style=_ROLES.get(hit["role"], "yellow"))
         for part in hit["snippet"]:
-            line.append(printable(part["text"]), style="bold reverse" if part["hit"] else "")
+            line.append(one_line(part["text"]), style="bold reverse" if part["hit"] else "")
         console.print(line)
     if not page["results"]:
         console.print(Text("nothing was found", style="dim"))
@@ -112,7 +123,7 @@ def _line(item: Mapping[str, Any]) -> Text:
     minutes, seconds = divmod(item["offset_s"], 60)
     line = Text(f"{int(minutes):3}:{seconds:04.1f} ", style="dim")
     line.append(f"{item['role']:>9}  ", style=_ROLES.get(item["role"], "yellow"))
-    line.append(printable(item["text"]), style="default")
+    line.append(one_line(item["text"]), style="default")
     if item["interrupted"]:
         line.append(" [interrupted]", style="dim")
     return line

@@ -1,6 +1,5 @@
 """`rollcall watch ID`: one session's timeline and what is said in it, live."""
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,6 +16,7 @@ from cli.show import local
 from cli.target import Target
 from cli.timeline import Lines
 from shared.contracts.events import Envelope
+from shared.contracts.plain_text import plain_json
 
 
 class Watch:
@@ -74,7 +74,7 @@ async def _as_json(client: Client, session_id: str) -> int:
     async for news in client.live(session_id):
         kind = {Envelope: "event", Turn: "turn", Caption: "caption"}[type(news.what)]
         line = {"kind": kind, "id": news.id, kind: news.what.model_dump(mode="json")}
-        typer.echo(json.dumps(line, ensure_ascii=False))
+        typer.echo(plain_json(line))
     return 0
 
 

@@ -1,7 +1,6 @@
 """`rollcall watch`: all live sessions, as a table that keeps itself up to date, or a line for each change."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -19,6 +18,7 @@ from cli.listing import find_sessions
 from cli.screen import make_console
 from cli.show import ago, local, plain_table, reason_text, status_text
 from cli.target import Target
+from shared.contracts.plain_text import one_line, plain_json
 
 INTERVAL_S: Final = 1.0
 # How long a session that is over stays on the screen.
@@ -117,7 +117,7 @@ def _status(session: Session) -> Text:
     text = status_text(session.status)
     ended = session.end_reason and reason_text(session.end_reason)
     why = (session.failure and session.failure.cause) or session.waiting_for or ended
-    return text.append(f" {why}", style="dim") if why else text
+    return text.append(f" {one_line(why)}", style="dim") if why else text
 
 
 def _line(session: Session) -> Text:
@@ -125,4 +125,4 @@ def _line(session: Session) -> Text:
 
 
 def _print_json(session: Session) -> None:
-    typer.echo(json.dumps(session.model_dump(mode="json"), ensure_ascii=False))
+    typer.echo(plain_json(session.model_dump(mode="json")))

@@ -1,6 +1,5 @@
 """`rollcall doctor`: the command."""
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, complain
+from shared.contracts.plain_text import plain_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +91,7 @@ def _as_json(findings: Sequence["Finding"]) -> str:
         for one in findings
     ]
     ok = not any(one.status == "fail" for one in findings)
-    return json.dumps({"ok": ok, "checks": checks}, indent=2, ensure_ascii=False)
+    return plain_json({"ok": ok, "checks": checks}, indent=2)
 
 
 def _leave(code: int) -> None:

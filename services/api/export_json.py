@@ -1,12 +1,12 @@
 """Exports for programs: JSON lines, OpenAI's chat messages, vCon."""
 
-import json
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from services.api.transcript_schemas import Turn
+from shared.contracts.plain_text import escaped, plain_json
 from shared.runtime.tables import SessionRow
 
 # A call that is never answered doesn't hold back a whole conversation.
@@ -17,7 +17,7 @@ _MESSAGES: Final = ("message", "instructions")
 async def to_jsonl(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
     """A turn a line, in the shape of the JSON answer's items."""
     async for turn in turns:
-        yield turn.model_dump_json() + "\n"
+        yield escaped(turn.model_dump_json()) + "\n"
 
 
 async def to_openai(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
@@ -30,7 +30,7 @@ async def to_openai(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[
     yield '{"messages":['
     separator = ""
     async for message in _messages(turns):
-        yield separator + json.dumps(message, ensure_ascii=False)
+        yield separator + plain_json(message)
         separator = ","
     yield "]}\n"
 
@@ -80,19 +80,19 @@ async def to_vcon(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncItera
     Messages are dialogs of type `text`; tool calls, their answers and handoffs are attachments, since
     nobody said them. Party 0 is the caller, party 1 the agent.
     """
-    yield json.dumps(_vcon_head(session), ensure_ascii=False)[:-1] + ',"dialog":['
+    yield plain_json(_vcon_head(session))[:-1] + ',"dialog":['
     attachments: list[tuple[int, Turn]] = []
     dialogs = 0
     async for turn in turns:
         if turn.kind != "message":
             attachments.append((max(0, dialogs - 1), turn))
             continue
-        yield ("," if dialogs else "") + json.dumps(_dialog(turn), ensure_ascii=False)
+        yield ("," if dialogs else "") + plain_json(_dialog(turn))
         dialogs += 1
     yield '],"analysis":[],"attachments":['
     # An attachment belongs to a dialog, so that there is none where nobody has spoken.
     for number, (dialog, turn) in enumerate(attachments if dialogs else []):
-        yield ("," if number else "") + json.dumps(_attachment(turn, dialog), ensure_ascii=False)
+        yield ("," if number else "") + plain_json(_attachment(turn, dialog))
     yield "]}\n"
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from services.api.latency import Latencies
 from services.api.transcript_schemas import Turn
+from shared.contracts.plain_text import many_lines, one_line
 from shared.runtime.tables import SessionRow
 
 # A turn without an end is shown for as long as it takes to read, up to the beginning of the next one.
@@ -24,9 +25,9 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 async def to_text(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
-    """A line for each turn: when in the call, who, what."""
+    """A line for each turn, whatever is in its text: when in the call, who, what."""
     async for turn in turns:
-        said = " ".join(turn.shown.split())
+        said = " ".join(one_line(turn.shown).split())
         mark = " [interrupted]" if turn.interrupted else ""
         yield f"[{_clock(turn.offset_s, milliseconds=False)}] {speaker(turn)}: {said}{mark}\n"
 
@@ -69,15 +70,20 @@ def _taken(line: io.StringIO) -> str:
 
 
 def _harmless(cell: Any) -> Any:
-    """Only texts can be formulas: a negative number is a number."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    """No formula, and no command to a terminal. Only texts can be one: a negative number is a number."""
+    if not isinstance(cell, str):
+        return cell
+    # Some spreadsheets pass over blanks in front of a formula, and all over what can't be seen.
+    risky = cell.startswith(_FORMULA) or one_line(cell).lstrip().startswith(_FORMULA)
+    shown = many_lines(cell, keep="\n\r\t")
+    return f"'{shown}" if risky else shown
 
 
 def speaker(turn: Turn) -> str:
     """Who speaks, for people to read."""
     if turn.kind == "agent_handoff":
         return "handoff"
-    return turn.participant_identity or turn.role
+    return one_line(turn.participant_identity or turn.role)
 
 
 def _cue(turn: Turn, next_offset_s: float | None) -> str:
@@ -91,7 +97,7 @@ def _cue(turn: Turn, next_offset_s: float | None) -> str:
     # A cue has to end after it begins.
     end = max(end, start + _INSTANT_S)
     times = f"{_clock(start)} --> {_clock(end)}"
-    lines = "\n".join(line for line in _escaped(turn.shown).splitlines() if line.strip())
+    lines = "\n".join(line for line in _escaped(many_lines(turn.shown)).splitlines() if line.strip())
     return f"{turn.seq}\n{times}\n<v.{turn.role} {_annotation(speaker(turn))}>{lines}</v>\n\n"
 
 

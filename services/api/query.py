@@ -1,15 +1,16 @@
 """The search language: words, "phrases", -not and OR; it means the same on every database.
 
-Words next to each other must all occur; OR, in capitals, separates alternatives and binds less. A word is
-a run of letters and digits, so that `don't` is the phrase "don t". Capital and small letters are equal.
+Words next to each other must all occur; OR, in capitals, separates alternatives and binds less. What a word
+is `shared.contracts.words` says: `don't` is the phrase "don t", and a run of Chinese a phrase of characters.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
+from shared.contracts.words import words_of
+
 MAX_TERMS: Final = 32
-WORD: Final = re.compile(r"[^\W_]+")
 
 _TERM: Final = re.compile(r'(-?)(?:"([^"]*)"|([^\s"]+))|(")')
 # PostgreSQL takes no NUL, nobody a lone surrogate, and nobody says either.
@@ -25,12 +26,10 @@ class MalformedQuery(ValueError):
 
 @dataclass(frozen=True)
 class Alternative:
-    """All phrases of `wanted` must occur, and none of `unwanted`. A phrase is as it was typed, since each
-    database knows best how it takes a text apart; there is at least one word in each.
-    """
+    """All phrases of `wanted` must occur, and none of `unwanted`; each has one word or more."""
 
-    wanted: tuple[str, ...]
-    unwanted: tuple[str, ...] = ()
+    wanted: tuple[Words, ...]
+    unwanted: tuple[Words, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,24 +41,19 @@ class Query:
     @property
     def wanted(self) -> list[Words]:
         """The words of every phrase that a hit may be found by."""
-        return [words_of(phrase) for alternative in self.alternatives for phrase in alternative.wanted]
-
-
-def words_of(text: str) -> Words:
-    """The words of a text, in small letters."""
-    return tuple(word.lower() for word in WORD.findall(text))
+        return [phrase for alternative in self.alternatives for phrase in alternative.wanted]
 
 
 def parse(text: str) -> Query:
     """Return what the text means; raises `MalformedQuery`."""
-    sides: list[tuple[list[str], list[str]]] = [([], [])]
+    sides: list[tuple[list[Words], list[Words]]] = [([], [])]
     for minus, quoted, bare, quote in _TERM.findall(_UNSPEAKABLE.sub(" ", text)):
         if quote:
             raise MalformedQuery("a quotation mark is not closed")
         if bare == "OR" and not minus:
             sides.append(([], []))
-        elif words_of(phrase := quoted or bare):
-            sides[-1][bool(minus)].append(phrase)
+        elif phrase := words_of(quoted or bare):
+            sides[-1][bool(minus)].append(tuple(phrase))
     for wanted, unwanted in sides:
         if not wanted and unwanted:
             raise MalformedQuery("something has to be wanted, not only unwanted")

@@ -1,4 +1,5 @@
-"""Housekeeping of transcripts: delete what is too old, and look a second time at what was erased.
+"""Housekeeping of transcripts: delete what is too old, look a second time at what was erased, and index
+what is in no index.
 
 One process at a time does it. Every step takes few rows, so that nobody waits for it.
 """
@@ -20,6 +21,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, changed
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
+from shared.runtime.search_words import index_missing
 from shared.runtime.tables import ApiKeyRow, SessionRow, TranscriptItemRow
 
 log = get_logger(__name__)
@@ -29,6 +31,7 @@ LEASE_TERM: Final = timedelta(seconds=30)
 TICK_S: Final = 5.0
 _SESSIONS: Final = 100
 _TURNS: Final = 2000
+_INDEXED: Final = 500
 
 
 def retention_of(_project: str, settings: ApiSettings) -> timedelta | None:
@@ -58,7 +61,8 @@ class Housekeeping:
             try:
                 if await self._lease.hold():
                     await self.erase_again()
-                    more = sum([await self.delete_old(project) for project in await self.projects()]) > 0
+                    handled = [await self.delete_old(project) for project in await self.projects()]
+                    more = sum([*handled, await self.index_missing()]) > 0
             except (DBAPIError, *UNREACHABLE) as error:
                 log.warning("transcript_housekeeping_interrupted", error=repr(error))
             await asyncio.sleep(0 if more else TICK_S)
@@ -89,6 +93,15 @@ class Housekeeping:
         if removed.turns or removed.stream_entries or removed.dead_letters:
             log.info("late_turns_erased", sessions=len(session_ids), **vars(removed))
         return len(session_ids)
+
+    async def index_missing(self) -> int:
+        """Let a batch of turns be found that are in no index yet, and return how many."""
+        async with self._database.write() as db:
+            connection = await db.connection()
+            turns = await connection.run_sync(index_missing, _INDEXED)
+        if turns:
+            log.info("turns_indexed", turns=turns)
+        return turns
 
     async def projects(self) -> list[str]:
         """Every project that may have sessions: the default one, and those that were given a key."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import reduce
 from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     ColumnElement,
     Float,
     Select,
+    Text,
     and_,
     cast,
     column,
@@ -24,19 +24,23 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.api.problems import Problem
-from services.api.query import Alternative, MalformedQuery, Query, parse
+from services.api.query import Alternative, MalformedQuery, Query, Words, parse
 from services.api.snippet import make_snippet
 from services.api.transcript_schemas import SearchHit, SearchPage
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
+from shared.runtime.search_words import COLUMN
 from shared.runtime.tables import SessionRow, TranscriptItemRow, UtcDateTime
 
 # A word that stands in every second turn of millions is no search.
 TIMEOUT_MS: Final = 10_000
+
+_WORDS: Final[ColumnElement[Any]] = TranscriptItemRow.__table__.c[COLUMN]  # type: ignore[attr-defined]
 
 
 class Order(StrEnum):
@@ -74,28 +78,27 @@ class TextIndex(Protocol):
 
 
 class PostgresIndex:
-    """A GIN index over `transcript_search_words(text)`; see migration 0003."""
+    """A GIN index over `transcript_search_words`; see migration 0011."""
 
     def hits(self, query: Query) -> Hits:
         """See `TextIndex.hits`."""
-        wanted = reduce(func.tsquery_or, map(self._side, query.alternatives))
-        words = func.transcript_search_words(col(TranscriptItemRow.text))
+        sides = " | ".join(map(self._side, query.alternatives))
+        # Not to_tsquery: it would take the words apart by rules of its own.
+        wanted = cast(literal(sides, Text()), TSQUERY())
         # A real as a double: the cursor compares what it was given with what is computed again.
-        rank = cast(func.ts_rank(words, wanted), Float(53))
-        return Hits(_turns(rank).where(words.op("@@")(wanted)), rank)
+        rank = cast(func.ts_rank(_WORDS, wanted), Float(53))
+        return Hits(_turns(rank).where(_WORDS.op("@@")(wanted)), rank)
 
-    def _side(self, alternative: Alternative) -> ColumnElement[Any]:
-        # Not websearch_to_tsquery: each phrase is first made plain as the index's texts are.
-        unwanted = (func.tsquery_not(self._phrase(phrase)) for phrase in alternative.unwanted)
-        return reduce(func.tsquery_and, [*map(self._phrase, alternative.wanted), *unwanted])
+    def _side(self, alternative: Alternative) -> str:
+        unwanted = (f"!{self._phrase(phrase)}" for phrase in alternative.unwanted)
+        return f"({' & '.join([*map(self._phrase, alternative.wanted), *unwanted])})"
 
-    def _phrase(self, phrase: str) -> ColumnElement[Any]:
-        configuration: ColumnElement[Any] = literal_column("'pg_catalog.simple'::regconfig")
-        return func.phraseto_tsquery(configuration, func.transcript_search_plain(phrase))
+    def _phrase(self, phrase: Words) -> str:
+        return f"({' <-> '.join(phrase)})"
 
 
 class SqliteIndex:
-    """The FTS5 table `transcript_search`; see migration 0003."""
+    """The FTS5 table `transcript_search`; see migration 0011."""
 
     def hits(self, query: Query) -> Hits:
         """See `TextIndex.hits`."""
@@ -112,10 +115,12 @@ class SqliteIndex:
         return Hits(_turns(rank).join(key, of_turn).join(index, index.c.rowid == key.c.id).where(match), rank)
 
     def _side(self, alternative: Alternative) -> str:
-        # A text in quotation marks is a phrase, whatever is in it; the parser has left none in it.
-        wanted = " AND ".join(f'"{phrase}"' for phrase in alternative.wanted)
-        unwanted = "".join(f' NOT "{phrase}"' for phrase in alternative.unwanted)
+        wanted = " AND ".join(map(self._phrase, alternative.wanted))
+        unwanted = "".join(f" NOT {self._phrase(phrase)}" for phrase in alternative.unwanted)
         return f"(({wanted}){unwanted})"
+
+    def _phrase(self, phrase: Words) -> str:
+        return f'"{" ".join(phrase)}"'
 
 
 def _turns(rank: ColumnElement[float]) -> Select[Any]:

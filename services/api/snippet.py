@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from services.api.query import WORD, Words
+from services.api.query import Words
 from services.api.transcript_schemas import SnippetPart
+from shared.contracts.words import find_words
 
 WORDS_BEFORE: Final = 8
 WORDS_SHOWN: Final = 30
@@ -13,9 +14,9 @@ _ELLIPSIS: Final = "…"
 
 def make_snippet(text: str, wanted: Iterable[Words]) -> list[SnippetPart]:
     """The text around the first hit, with every hit in it marked; its beginning if there is none."""
-    spans = [match.span() for match in WORD.finditer(text)]
-    words = [text[start:end].lower() for start, end in spans]
-    hits = _hits(words, list(wanted))
+    found = list(find_words(text))
+    spans = [(word.start, word.end) for word in found]
+    hits = _hits([word.text for word in found], list(wanted))
     first = max(0, (min(hits) if hits else 0) - WORDS_BEFORE)
     last = min(len(spans), first + WORDS_SHOWN)
     if not spans:
@@ -26,7 +27,8 @@ def make_snippet(text: str, wanted: Iterable[Words]) -> list[SnippetPart]:
     at = begin
     for number in range(first, last):
         if number in hits:
-            start, stop = spans[number]
+            # Two words may be of one character: the half of ½ is told once.
+            start, stop = max(at, spans[number][0]), spans[number][1]
             parts += [(text[at:start], False), (text[start:stop], True)]
             at = stop
     parts.append((text[at:end], False))

@@ -18,9 +18,11 @@ from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
 from shared.contracts.events import TurnFinished
+from shared.contracts.words import words_of
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, is_refused
 from shared.runtime.erasure import without_text
+from shared.runtime.search_words import COLUMN, as_tsvector
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 
 # A server that was cut off without a word would hold the batch for ever.
@@ -32,6 +34,7 @@ _UNFIT = (OverflowError, ValueError, TypeError)
 _TABLE: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
 _COLUMNS = [column for column in _TABLE.columns if column.name in TurnFinished.model_fields]
 _TURNS = TypeAdapter(list[TurnFinished])
+_WORDS = TypeAdapter(list[str])
 _SPANS = TypeAdapter(list[tuple[str, int, int]])
 
 
@@ -40,10 +43,11 @@ def _postgres_insert() -> TextClause:
     names = ", ".join(column.name for column in _COLUMNS)
     typed = ", ".join(f"{column.name} {column.type.compile(dialect)}" for column in _COLUMNS)
     return text(
-        f"INSERT INTO {_TABLE.name} ({names}, stored_at)"  # noqa: S608
-        f" SELECT {names}, CAST(:stored_at AS timestamptz)"
-        f" FROM json_to_recordset(CAST(:turns AS json)) AS turn ({typed})"
-        " ON CONFLICT DO NOTHING"
+        f"INSERT INTO {_TABLE.name} ({names}, stored_at, {COLUMN})"  # noqa: S608
+        f" SELECT {names}, CAST(:stored_at AS timestamptz), CAST(words AS tsvector)"
+        f" FROM ROWS FROM (json_to_recordset(CAST(:turns AS json)) AS ({typed}),"
+        " json_array_elements_text(CAST(:words AS json)))"
+        f" AS turn ({names}, words) ON CONFLICT DO NOTHING"
     )
 
 
@@ -158,13 +162,23 @@ class DatabaseArchive:
         result: Any
         if self._database.is_sqlite:
             rows = [
-                {**turn.model_dump(), "cut_from_bytes": turn.cut_from_bytes, "stored_at": stored_at}
+                {
+                    **turn.model_dump(),
+                    "cut_from_bytes": turn.cut_from_bytes,
+                    "stored_at": stored_at,
+                    COLUMN: words_of(turn.text),
+                }
                 for turn in turns
             ]
             async with self._database.write() as db:
                 result = await db.execute(_INSERT_SQLITE, rows)
         else:
-            values = {"turns": _TURNS.dump_json(turns).decode(), "stored_at": stored_at}
+            words = [as_tsvector(words_of(turn.text)) for turn in turns]
+            values = {
+                "turns": _TURNS.dump_json(turns).decode(),
+                "words": _WORDS.dump_json(words).decode(),
+                "stored_at": stored_at,
+            }
             async with self._connection() as connection:
                 result = await connection.execute(_INSERT_POSTGRES, values)
         return int(result.rowcount)

@@ -5,15 +5,17 @@ Every process calls `configure_logs` once. What belongs to every line of a piece
 `message=`, and is shown in the name's place on a terminal (docs/logs.md).
 """
 
+import io
 import logging
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import structlog
 
+from shared.contracts.plain_text import many_lines, one_line
 from shared.contracts.settings import LogSettings
 
 _NOISY = (
@@ -46,6 +48,8 @@ _OURS: Final = ("services.", "shared.")
 # The standard library's records can't take a field named `message` with them.
 _CARRIED: Final = "carried_message"
 
+_OF_MANY_LINES: Final = frozenset({"exception", "stack"})
+
 # Without local variables: a secret is always in one of them.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -74,10 +78,11 @@ def configure_logs(settings: LogSettings, *, service: str) -> None:
         if as_json
         else [
             _show_sentence,
+            _make_plain,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
                 pad_event_to=0,
-                exception_formatter=structlog.dev.plain_traceback,
+                exception_formatter=_plain_traceback,
             ),
         ]
     )
@@ -133,6 +138,20 @@ def _name_event(_: Any, __: str, event: structlog.types.EventDict) -> structlog.
 def _show_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     event["event"] = event.pop("message", event["event"])
     return event
+
+
+def _make_plain(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """What somebody else wrote is shown, and not obeyed. What is no text is shown as Python writes it."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = many_lines(value) if key in _OF_MANY_LINES else one_line(value)
+    return event
+
+
+def _plain_traceback(to: TextIO, exc_info: Any) -> None:
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    to.write(many_lines(written.getvalue()))
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -11,6 +11,7 @@ from sqlmodel import Field, SQLModel
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.identifiers import EventId
 from shared.contracts.sessions import LIVE, Level
+from shared.runtime.search_words import search_words_column
 
 # The `source` of session events: whichever process publishes one, it is ours.
 EVENT_SOURCE = "rollcall"
@@ -252,9 +253,10 @@ class EventRow(SQLModel, table=True):
 
 
 class TranscriptItemRow(SQLModel, table=True):
-    """One finished turn. The SDK's item id is its identity, `seq` its place in the conversation.
+    """One finished turn. The SDK's item id is its identity, `seq` the order of publication.
 
-    `cut_from_bytes` is how long the text was of which `text` is the beginning.
+    `cut_from_bytes` is how long the text was of which `text` is the beginning. Beside these columns, the
+    table has `transcript_search_words`.
     """
 
     __tablename__ = "transcript_item"
@@ -280,6 +282,10 @@ class TranscriptItemRow(SQLModel, table=True):
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     stored_at: datetime = Field(sa_type=UtcDateTime)
+
+
+_TURNS: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
+_TURNS.append_column(search_words_column())
 
 
 class WebhookReceiptRow(SQLModel, table=True):

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, inspect
 from sqlmodel import SQLModel
 
 from cli.provision.postgres import PostgresServer
+from services.api.search import Filters, Order, search_turns
 from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
-from tests.integration.rows import count, get_session, put_session
+from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 
 HEAD = "0011"
 TABLES = {
@@ -155,6 +156,31 @@ async def test_sessions_of_the_first_schema_outlive_the_way_up_down_and_up(empty
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []
         assert set(await connection.run_sync(partial)) == PARTIAL_INDEXES
+    await database.close()
+
+
+async def test_turns_of_the_schema_before_are_found_by_their_words_after_the_way_up(empty_url: str) -> None:
+    await migrate(empty_url)
+    database = Database(empty_url)
+    row = await put_session(database)
+    await store_turns(
+        database, [a_turn(row.id, seq, text=said) for seq, said in ((1, "我的手机"), (2, "कि"))]
+    )
+    await database.close()
+    await go_to(empty_url, "0010")
+    await migrate(empty_url)
+    database = Database(empty_url)
+    for query, turns in (("手机", {1}), ("कि", {2}), ("की", set())):
+        page = await search_turns(
+            database,
+            query,
+            filters=Filters(),
+            order=Order.NEWEST,
+            limit=9,
+            cursor=None,
+            project="default",
+        )
+        assert {hit.seq for hit in page.results} == turns
     await database.close()
 
 

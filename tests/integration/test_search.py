@@ -6,10 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy import delete, event, text, update
 from sqlmodel import col
 
+from services.api.erase import blank
 from services.api.problems import Problem
+from services.api.retention import Housekeeping
 from services.api.search import Filters, Order, search_turns
 from services.api.transcript_schemas import SearchHit, SearchPage
 from shared.contracts.sessions import Role
@@ -67,6 +70,114 @@ SAID = (
     "hello🙂world — “curly” quotes… and state-of-the-art",  # 8
     "हिन्दी भाषा, ภาษาไทย ο Σίσυφος",  # 9
 )
+# What a word is must not depend on who takes the text apart.
+SAID_IN_MANY_SCRIPTS = (
+    "我的iPhone手机坏了，请帮我。",  # 1
+    "東京タワーに行きたいです。ｶﾞｲﾄﾞ",  # 2
+    "ผมอยากกินน้ำเย็นครับ",  # 3
+    "कि",  # 4
+    "की",  # 5
+    "STRASSE İstanbul ﬁnance Ⅳ １２３",  # 6
+    "cafe\u0301 naïve",  # 7
+    "학교에서 만나요",  # 8
+    "نمی‌خواهم co\u00adoperate",  # 9
+    "ΟΔΥΣΣΕΥΣ 👩‍👩‍👧 1️⃣ ½",  # 10
+    "ខ្ញុំស្រឡាញ់កម្ពុជា",  # 11
+    "𠮷野家で会う",  # 12
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "turns"),
+    [
+        ("手机", {1}),
+        ("机", {1}),
+        ("机手", set()),
+        ("iphone", {1}),
+        ("iPhone手机", {1}),
+        ("ＩＰＨＯＮＥ", {1}),
+        ("手机 -坏了", set()),
+        ("帮我 OR タワー", {1, 2}),
+        ('"坏了 请帮"', {1}),
+        ("東京", {2}),
+        ("京タ", {2}),
+        ("ガイド", {2}),
+        ("ﾀﾜｰ", {2}),
+        ("กิน", {3}),
+        ("กน", set()),
+        ("น้ำเย็น", {3}),
+        ("น้ํา", {3}),
+        ("कि", {4}),
+        ("की", {5}),
+        ("क", set()),
+        ("straße", {6}),
+        ("istanbul", {6}),
+        ("İSTANBUL", {6}),
+        ("finance", {6}),
+        ("iv", {6}),
+        ("123", {6}),
+        ("café", {7}),
+        ("CAFE\u0301", {7}),
+        ("cafe", set()),
+        ("학교", {8}),
+        ("만나요", {8}),
+        ("한교", set()),
+        ("نمیخواهم", {9}),
+        ("cooperate", {9}),
+        ("οδυσσεύς", set()),
+        ("οδυσσευς", {10}),
+        ("1", {10}),
+        ("កម្ពុជា", {11}),
+        ("𠮷野", {12}),
+        ("野家", {12}),
+    ],
+)
+async def test_a_word_means_the_same_in_every_script_on_both_databases(
+    database: Database, query: str, turns: set[int]
+) -> None:
+    await say(database, *SAID_IN_MANY_SCRIPTS)
+    assert await found(database, query) == turns
+
+
+async def test_what_is_found_is_shown_as_it_was_written(database: Database) -> None:
+    await say(database, "我的iPhone手机坏了", "ein Gruß aus der STRASSE", "½ ｶﾞｲﾄﾞ")
+    for query, hits in (
+        ("手机", ["手机"]),
+        ("iphone手机", ["iPhone手机"]),
+        ("GRUSS strasse", ["Gruß", "STRASSE"]),
+    ):
+        [hit] = (await search(database, query)).results
+        assert [part.text for part in hit.snippet if part.hit] == hits
+    [hit] = (await search(database, "1 ガイド")).results
+    assert "".join(part.text for part in hit.snippet) == "½ ｶﾞｲﾄﾞ"
+    assert [part.text for part in hit.snippet if part.hit] == ["½", "ｶﾞｲﾄﾞ"]
+
+
+async def test_turns_that_an_older_consumer_wrote_are_indexed_by_the_housekeeping(
+    database: Database, redis: Redis
+) -> None:
+    await say(database, "手机", "erased")
+    forget = "UPDATE transcript_item SET transcript_search_words = NULL"
+    async with database.write() as db:
+        await db.execute(text(forget))
+        await db.execute(update(TranscriptItemRow).where(col(TranscriptItemRow.seq) == 2).values(text=""))
+    assert await found(database, "手机") == set()
+    settings = api_settings("", "")
+    keeper = Housekeeping(database=database, redis=redis, settings=settings, holder="h", now=FakeClock())
+    assert await keeper.index_missing() == 1
+    assert await keeper.index_missing() == 0
+    assert await found(database, "手机") == {1}
+    assert await found(database, "erased") == set()
+
+
+async def test_no_word_of_an_erased_text_is_left_in_the_index(database: Database) -> None:
+    session_id = await say(database, "手机 secret", "another")
+    async with database.write() as db:
+        assert await blank(db, [session_id]) == 2
+    async with database.read() as db:
+        left = await db.scalars(text("SELECT CAST(transcript_search_words AS text) FROM transcript_item"))
+        assert set(left) == {""}
+    assert await found(database, "手机 OR secret OR another") == set()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +269,26 @@ async def test_both_databases_agree_on_queries_that_nobody_has_thought_of(
     sqlite_url: str, postgres_url: str
 ) -> None:
     chance = random.Random(5)
-    words = ["red", "Blue", "café", "3", "don't", "x-y", "a_b", "übel", "it’s", "e2e", "1.5", "z@q.de"]
+    words = [
+        "red",
+        "Blue",
+        "café",
+        "3",
+        "don't",
+        "x-y",
+        "a_b",
+        "übel",
+        "it’s",
+        "e2e",
+        "1.5",
+        "z@q.de",
+        "手机坏",
+        "कि",
+        "की",
+        "น้ำ",
+        "ガ",
+        "ß",
+    ]
     texts = [" ".join(chance.choices(words, k=chance.randint(1, 7))) for _ in range(120)]
 
     def term() -> str:

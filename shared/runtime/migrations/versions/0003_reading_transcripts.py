@@ -39,7 +39,7 @@ COLLATIONS = ("pg_c_utf8", "und-x-icu")
 # SQLite takes what it does not know for letters; emoji are not.
 SQLITE_SEPARATORS = "".join(map(chr, range(0x1F000, 0x1FB00)))
 # The rows of the index need numbers that VACUUM doesn't change, and those of transcript_item have none.
-SQLITE = (
+SQLITE_KEYS = (
     """
     CREATE TABLE transcript_search_key (
         id INTEGER PRIMARY KEY,
@@ -48,6 +48,11 @@ SQLITE = (
         UNIQUE (session_id, item_id)
     )
     """,
+    """
+    INSERT INTO transcript_search_key (session_id, item_id) SELECT session_id, item_id FROM transcript_item
+    """,
+)
+SQLITE_INDEX = (
     """
     CREATE VIEW transcript_search_source AS
     SELECT transcript_search_key.id, transcript_item.text
@@ -58,9 +63,6 @@ SQLITE = (
         text, content='transcript_search_source', content_rowid='id',
         tokenize="unicode61 remove_diacritics 0 categories 'L* N* M*' separators '{SQLITE_SEPARATORS}'"
     )
-    """,
-    """
-    INSERT INTO transcript_search_key (session_id, item_id) SELECT session_id, item_id FROM transcript_item
     """,
     "INSERT INTO transcript_search (transcript_search) VALUES ('rebuild')",
     """
@@ -110,7 +112,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_session_participant", "session", ["participant_identity"])
     if op.get_bind().dialect.name == "sqlite":
-        for statement in SQLITE:
+        for statement in SQLITE_KEYS:
+            op.execute(statement)
+    index_texts()
+
+
+def index_texts() -> None:
+    """The index, over texts; 0011 puts another in its place."""
+    if op.get_bind().dialect.name == "sqlite":
+        for statement in SQLITE_INDEX:
             op.execute(statement)
         return
     op.execute(POSTGRES_PLAIN.format(collation=_collation()))

@@ -1,0 +1,116 @@
+"""What a word is: the one answer, for texts that are searched and for what is searched in them.
+
+A word is a run of letters and digits with their marks, in the form that Unicode calls NFKC_Casefold: capital
+and small, wide and narrow, composed and decomposed letters are the same; marks and accents matter. Scripts
+that are written without blanks (and Hangul, whose words take endings) have a word for each character with its
+marks: whoever looks for a run of them looks for a phrase. Databases are given words, and never take a text
+apart themselves, since each would do it in a way of its own.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Final, NamedTuple
+
+# What PostgreSQL's tsvector can hold: 16,383 positions, words below 2 kB, 1 MB of them in all.
+MAX_CHARACTERS: Final = 100_000
+MAX_WORDS: Final = 16_000
+LONGEST_WORD: Final = 200
+
+# Unicode's line breaking classes ID and SA (UAX #14), as far as they are letters, and Hangul.
+_UNSPACED: Final = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff"  # Myanmar
+    "\u1780-\u17ff"  # Khmer
+    "\u1950-\u19df\u1a20-\u1aaf\uaa80-\uaadf"  # Tai
+    "\u1b00-\u1b7f\ua980-\ua9df"  # Balinese, Javanese
+    "\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff"  # Hangul
+    "\u3005-\u3007\u3021-\u3029\u3031-\u3035\u303b\u303c"  # marks of repetition, Han numerals
+    "\u3040-\u318f\u31a0-\u31bf\u31f0-\u31ff"  # kana, Bopomofo
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han
+    "\ua000-\ua4cf"  # Yi
+)
+_UNSPACED_BEYOND: Final = (
+    "\U00011700-\U0001174f\U00016fe0-\U00018d08\U0001aff0-\U0001b16f\U00020000-\U0003fffd"
+)
+# Shows nothing and separates nothing, as the joiners within a word. A blank of no width separates.
+_IGNORED: Final = (
+    "\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\U000e0000-\U000e0fff"
+)
+
+
+def _marks(codes: range) -> str:
+    """The combining marks among these characters, as ranges: Python's `\\w` has none of them."""
+    found = [code for code in codes if unicodedata.category(chr(code)) in ("Mn", "Mc")]
+    # Numbers of one run are as far from their places.
+    runs = [list(run) for _, run in groupby(enumerate(found), key=lambda placed: placed[1] - placed[0])]
+    return "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs)
+
+
+def _word(*, marks: str, unspaced: str) -> re.Pattern[str]:
+    spaced = rf"[^\W_{unspaced}]"
+    return re.compile(rf"{spaced}+(?:[{marks}]+{spaced}*)*|[^\W_][{marks}]*")
+
+
+_LOW_MARKS: Final = _marks(range(0x300, 0x10000))
+_MARKS: Final = _LOW_MARKS + _marks(range(0x10000, 0x20000))
+_WORD: Final = _word(marks=_MARKS, unspaced=_UNSPACED + _UNSPACED_BEYOND)
+# Much quicker: the engine looks up in a table what is below U+10000, and goes through all else.
+_LOW_WORD: Final = _word(marks=_LOW_MARKS, unspaced=_UNSPACED)
+_ASCII_WORD: Final = re.compile(r"[A-Za-z0-9]+")
+_NOTHING: Final = re.compile(f"[{_IGNORED}]+")
+# What normalising may draw together: jamo, and the narrow forms that become jamo or marks.
+_CLUSTER: Final = re.compile(rf".[{_MARKS}{_IGNORED}\u1160-\u11ff\ud7b0-\ud7ff\uff9e-\uffdc]*", re.DOTALL)
+
+
+class Word(NamedTuple):
+    """A word, and where it stands in the text as it was written."""
+
+    text: str
+    start: int
+    end: int
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in their order."""
+    if text.isascii():
+        words = _ASCII_WORD.findall(text[:MAX_CHARACTERS].lower())
+    else:
+        plain = _plain(text[:MAX_CHARACTERS])[:MAX_CHARACTERS]
+        low = len(plain.encode("utf-16-le", "surrogatepass")) == 2 * len(plain)
+        words = (_LOW_WORD if low else _WORD).findall(plain)
+    if len(text) <= LONGEST_WORD:
+        return words
+    return [word[:LONGEST_WORD] for word in words[:MAX_WORDS]]
+
+
+def find_words(text: str) -> Iterator[Word]:
+    """The same words, each with its place; dearer."""
+    text = text[:MAX_CHARACTERS]
+    if text.isascii():
+        found = ((match, match.start(), match.end()) for match in _ASCII_WORD.finditer(text.lower()))
+    else:
+        plain: list[str] = []
+        sources: list[tuple[int, int]] = []
+        for cluster in _CLUSTER.finditer(text):
+            piece = _plain(cluster.group())
+            plain.append(piece)
+            sources += [cluster.span()] * len(piece)
+        found = (
+            (match, sources[match.start()][0], sources[match.end() - 1][1])
+            for match in _WORD.finditer("".join(plain)[:MAX_CHARACTERS])
+        )
+    for number, (match, start, end) in enumerate(found):
+        if number == MAX_WORDS:
+            return
+        yield Word(match.group()[:LONGEST_WORD], start, end)
+
+
+def _plain(text: str) -> str:
+    """The text without what doesn't matter."""
+    shown = _NOTHING.sub("", text)
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", shown).casefold())
+    # The small letter of the Turkish capital with a dot: an i has one anyway.
+    return folded.replace("i\u0307", "i")
