@@ -11,8 +11,8 @@ from cli.answers import Session
 from cli.client import Client
 from cli.show import evidence_lines
 from cli.timeline import Timeline
-from shared.contracts.plain_text import one_line
 from shared.contracts.sessions import Level, SessionStatus
+from shared.runtime.plain_text import one_line
 
 # A proven canary is `active` for a moment and then ended.
 _PROVEN: Final = frozenset({SessionStatus.ACTIVE, SessionStatus.ENDED})

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cli.answers import Caption
-from shared.contracts.plain_text import one_line
+from shared.runtime.plain_text import one_line
 
 WHO: Final = {"user": "caller", "assistant": "agent"}
 _INDENT: Final = 13

@@ -5,7 +5,7 @@ from typing import Final
 import typer
 
 from cli.target import DEFAULT_STATE, Target
-from shared.contracts.plain_text import one_line
+from shared.runtime.plain_text import one_line
 
 TIMEOUT_S: Final = 1.0
 OFFERED: Final = 50

@@ -9,8 +9,8 @@ from rich.text import Text
 from cli.screen import make_console
 from cli.show import ago, plain_table
 from cli.target import Target, print_json
-from shared.contracts.plain_text import one_line
 from shared.contracts.workers import WorkerHeartbeat
+from shared.runtime.plain_text import one_line
 
 
 async def run_workers(target: Target, *, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cli.environment import user_environment
 from cli.screen import make_console
-from shared.contracts.plain_text import one_line
+from shared.runtime.plain_text import one_line
 
 app = typer.Typer(help="API keys: make, list and revoke them.", no_args_is_help=True)
 

@@ -21,8 +21,8 @@ from cli.show import (
     zone,
 )
 from cli.target import Target, print_json
-from shared.contracts.plain_text import one_line
 from shared.contracts.sessions import LIVE
+from shared.runtime.plain_text import one_line
 
 # From here on there is room for the agent's name beside an id and a cause.
 _WIDE: Final = 100

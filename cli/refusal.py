@@ -6,7 +6,7 @@ from typing import Any, Final
 import httpx
 
 from cli.errors import ApiError, Unreachable
-from shared.contracts.plain_text import one_line
+from shared.runtime.plain_text import one_line
 
 _WHAT_TO_DO: Final[dict[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "give an API key with --key or ROLLCALL_API_KEY",

@@ -21,7 +21,7 @@ from cli.environment import user_environment
 from cli.screen import make_console
 from cli.target import complain
 from shared.contracts.keys import DEAD_LETTERS_STREAM, REPORTS_STREAM, TURNS_STREAM
-from shared.contracts.plain_text import one_line
+from shared.runtime.plain_text import one_line
 from shared.runtime.redis import connect_redis
 
 # Entries go back to these only, whatever a letter says about where it came from.

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from shared.contracts.plain_text import many_lines, one_line
+from shared.runtime.plain_text import many_lines, one_line
 
 POLL_S: Final = 0.1
 LONGEST_VALUE: Final = 200

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.contracts.plain_text import one_line
+from shared.runtime.plain_text import one_line
 
 NAME_WIDTH: Final = 11
 _STATUS_STYLES: Final = {
@@ -74,7 +74,7 @@ _REASONS: Final = {
 
 def reason_text(reason: str) -> str:
     """Why a session is over, for people; the JSON has the token. One that is not known is shown as words."""
-    return _REASONS.get(reason, printable(reason.replace("_", " ")))
+    return _REASONS.get(reason, one_line(reason.replace("_", " ")))
 
 
 def status_text(status: str) -> Text:

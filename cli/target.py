@@ -14,7 +14,7 @@ from cli.environment import user_environment
 from cli.errors import ApiError
 from cli.screen import make_console
 from cli.state import running_api_url
-from shared.contracts.plain_text import plain_json
+from shared.runtime.plain_text import plain_json
 
 if TYPE_CHECKING:
     from cli.client import Client

@@ -13,8 +13,8 @@ from cli.captions import WHO
 from cli.client import ApiError, Client, Turn
 from cli.show import reason_text
 from shared.contracts.events import Envelope, Severity
-from shared.contracts.plain_text import one_line
 from shared.contracts.sessions import TERMINAL
+from shared.runtime.plain_text import one_line
 
 POLL_S: Final = 0.15
 
@@ -171,7 +171,9 @@ def event_line(event: Envelope, start: datetime, *, at: datetime | None = None) 
         text = describe(event.data) if describe else event.type
     except KeyError:
         text = event.type
-    return _stamped(at or event.time, start, f"· {one_line(text)}", _COLOURS.get(event.severity, "bright_blue"))
+    return _stamped(
+        at or event.time, start, f"· {one_line(text)}", _COLOURS.get(event.severity, "bright_blue")
+    )
 
 
 def turn_line(turn: Turn, start: datetime, *, at: datetime | None = None) -> Text:

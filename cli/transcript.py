@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.client import Client, open_client, open_http, session_path
 from cli.refusal import error_of, unreachable
 from cli.show import local
-from shared.contracts.plain_text import many_lines, one_line
+from shared.runtime.plain_text import many_lines, one_line
 
 _ROLES: Final = {"user": "cyan", "assistant": "green"}
 _PAGE: Final = 1000

@@ -16,7 +16,7 @@ from cli.show import local
 from cli.target import Target
 from cli.timeline import Lines
 from shared.contracts.events import Envelope
-from shared.contracts.plain_text import plain_json
+from shared.runtime.plain_text import plain_json
 
 
 class Watch:

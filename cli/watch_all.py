@@ -18,7 +18,7 @@ from cli.listing import find_sessions
 from cli.screen import make_console
 from cli.show import ago, local, plain_table, reason_text, status_text
 from cli.target import Target
-from shared.contracts.plain_text import one_line, plain_json
+from shared.runtime.plain_text import one_line, plain_json
 
 INTERVAL_S: Final = 1.0
 # How long a session that is over stays on the screen.

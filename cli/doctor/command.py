@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, complain
-from shared.contracts.plain_text import plain_json
+from shared.runtime.plain_text import plain_json
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from services.api.transcript_schemas import Turn
-from shared.contracts.plain_text import escaped, plain_json
+from shared.runtime.plain_text import escaped, plain_json
 from shared.runtime.tables import SessionRow
 
 # A call that is never answered doesn't hold back a whole conversation.

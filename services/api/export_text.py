@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from services.api.latency import Latencies
 from services.api.transcript_schemas import Turn
-from shared.contracts.plain_text import many_lines, one_line
+from shared.runtime.plain_text import many_lines, one_line
 from shared.runtime.tables import SessionRow
 
 # A turn without an end is shown for as long as it takes to read, up to the beginning of the next one.

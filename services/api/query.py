@@ -1,14 +1,14 @@
 """The search language: words, "phrases", -not and OR; it means the same on every database.
 
 Words next to each other must all occur; OR, in capitals, separates alternatives and binds less. What a word
-is `shared.contracts.words` says: `don't` is the phrase "don t", and a run of Chinese a phrase of characters.
+is `shared.runtime.words` says: `don't` is the phrase "don t", and a run of Chinese a phrase of characters.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from shared.contracts.words import words_of
+from shared.runtime.words import words_of
 
 MAX_TERMS: Final = 32
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from services.api.query import Words
 from services.api.transcript_schemas import SnippetPart
-from shared.contracts.words import find_words
+from shared.runtime.words import find_words
 
 WORDS_BEFORE: Final = 8
 WORDS_SHOWN: Final = 30

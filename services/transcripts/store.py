@@ -18,12 +18,12 @@ from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
 from shared.contracts.events import TurnFinished
-from shared.contracts.words import words_of
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database, is_refused
 from shared.runtime.erasure import without_text
 from shared.runtime.search_words import COLUMN, as_tsvector
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.runtime.words import words_of
 
 # A server that was cut off without a word would hold the batch for ever.
 STORE_TIMEOUT_S = 30.0

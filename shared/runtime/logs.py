@@ -15,8 +15,8 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from shared.contracts.plain_text import many_lines, one_line
 from shared.contracts.settings import LogSettings
+from shared.runtime.plain_text import many_lines, one_line
 
 _NOISY = (
     "celery.app.trace",

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Text, TypeDecorator, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.engine import Dialect
 
-from shared.contracts.words import words_of
+from shared.runtime.words import words_of
 
 COLUMN: Final = "transcript_search_words"
 

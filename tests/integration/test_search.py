@@ -154,7 +154,7 @@ async def test_what_is_found_is_shown_as_it_was_written(database: Database) -> N
 
 
 async def test_turns_that_an_older_consumer_wrote_are_indexed_by_the_housekeeping(
-    database: Database, redis: Redis
+    database: Database, database_url: str, redis_url: str, redis: Redis
 ) -> None:
     await say(database, "手机", "erased")
     forget = "UPDATE transcript_item SET transcript_search_words = NULL"
@@ -162,7 +162,7 @@ async def test_turns_that_an_older_consumer_wrote_are_indexed_by_the_housekeepin
         await db.execute(text(forget))
         await db.execute(update(TranscriptItemRow).where(col(TranscriptItemRow.seq) == 2).values(text=""))
     assert await found(database, "手机") == set()
-    settings = api_settings("", "")
+    settings = api_settings(database_url, redis_url)
     keeper = Housekeeping(database=database, redis=redis, settings=settings, holder="h", now=FakeClock())
     assert await keeper.index_missing() == 1
     assert await keeper.index_missing() == 0

@@ -22,10 +22,10 @@ from services.api.export_json import to_jsonl, to_openai, to_vcon
 from services.api.export_text import to_csv, to_text, to_vtt
 from shared.contracts.events import SessionRequested, wrap
 from shared.contracts.identifiers import SessionId
-from shared.contracts.plain_text import many_lines, one_line, plain_json
 from shared.contracts.sessions import Mode, SessionStatus
 from shared.contracts.settings import LogSettings
 from shared.runtime.logs import configure_logs, get_logger
+from shared.runtime.plain_text import many_lines, one_line, plain_json
 from tests.unit.exporting import a_session, export, turn
 from tests.unit.making import T0, make_heartbeat
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from shared.contracts.words import LONGEST_WORD, MAX_WORDS, find_words, words_of
+from shared.runtime.words import LONGEST_WORD, MAX_WORDS, find_words, words_of
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,11 @@ def upgrade() -> None:
         for statement in SQLITE:
             op.execute(statement)
         return
-    op.execute("CREATE INDEX transcript_search ON transcript_item USING gin (transcript_search_words)")
+    op.execute(
+        "CREATE INDEX transcript_search ON transcript_item USING gin (transcript_search_words)"
+        # What is not sorted in yet is gone through by every search.
+        " WITH (gin_pending_list_limit = 64)"
+    )
 
 
 def drop_sqlite() -> None:
