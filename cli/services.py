@@ -115,9 +115,9 @@ def _address(service: str, name: str, context: ServiceContext) -> tuple[dict[str
         return env, http_ready(f"http://127.0.0.1:{port}/readyz")
     port = context.ports.take(SERVICE_PORTS[service], what=name)
     env = {"PROBE_HOST": "127.0.0.1", port_variable(service): str(port)}
-    alive = http_ready(f"http://127.0.0.1:{port}/livez")
     if service != "agent":
-        return env, alive
+        return env, http_ready(f"http://127.0.0.1:{port}/readyz")
+    alive = http_ready(f"http://127.0.0.1:{port}/livez")
     # A worker that answers is not yet one that LiveKit knows; only the registry tells.
     ready = agent_registered(context.env["REDIS_URL"]) if context.api_url else alive
     return {**env, "AGENT_HTTP_PORT": "0"}, ready

@@ -92,7 +92,7 @@ def fields(console: Console, pairs: Iterable[tuple[str, Text | str | None]]) -> 
 def evidence_lines(evidence: Mapping[str, Any] | str) -> Iterable[str]:
     """What a cause rests on, or a session's metadata: one line for each fact."""
     if isinstance(evidence, str):
-        yield printable(evidence)
+        yield one_line(evidence)
         return
     for name, value in evidence.items():
         yield f"{one_line(name)}: {one_line(value if isinstance(value, str) else str(value))}"

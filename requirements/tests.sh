@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install what only the tests need: of Debian, libfaketime, for services whose clock is wrong, Chromium and
-# Node, and Prometheus and Alertmanager, which look at a stack; of npm, LiveKit's own JavaScript libraries.
+# Node, Prometheus and Alertmanager, which look at a stack, and RabbitMQ, Celery's other broker; of npm,
+# LiveKit's own JavaScript libraries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +14,7 @@ command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 { command -v prometheus && command -v promtool; } >/dev/null || missing+=(prometheus)
 { command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null || missing+=(prometheus-alertmanager)
+[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
 if [ ${#missing[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
         say "please install ${missing[*]} with this machine's package manager, then try again"

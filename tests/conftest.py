@@ -7,7 +7,7 @@ import pytest
 from cli.stack import Stack
 from tests.stack_fixtures.databases import database_factory, database_url
 from tests.stack_fixtures.pages import page_origin
-from tests.stack_fixtures.servers import free_port, livekit_server, postgres_server, redis_server
+from tests.stack_fixtures.servers import free_port, livekit_server, postgres_server, rabbitmq, redis_server
 from tests.stack_fixtures.stacks import ends_of_logs, stack, start_stack
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "livekit_server",
     "page_origin",
     "postgres_server",
+    "rabbitmq",
     "redis_server",
     "stack",
     "start_stack",

@@ -12,6 +12,7 @@ from cli.doctor.findings import Finding, failed, passed, skipped
 from cli.doctor.surroundings import Surroundings
 from shared.contracts.keys import DISPATCH_QUEUE, HOUSEKEEPING_QUEUE, VERIFY_QUEUE
 from shared.contracts.settings import BrokerSettings
+from shared.runtime.broker import broker_errors
 from shared.runtime.celery import make_celery
 
 NAME: Final = "broker"
@@ -43,7 +44,7 @@ def _ask(url: str) -> Mapping[str, list[str]]:
     """Queue to the Celery workers that take from it."""
     app: Celery = make_celery("rollcall-doctor", url)
     try:
-        with app.connection_for_write() as connection:
+        with broker_errors(), app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_S)
         replies: Any = app.control.inspect(timeout=REPLY_TIMEOUT_S).active_queues()
     finally:

@@ -75,7 +75,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     database = Database(settings.database_url, pool_size=MOST_DATABASE_CONNECTIONS)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
-    tasks = TaskSender(make_celery("api", settings.celery_broker_url))
+    tasks = TaskSender(make_celery("api", settings.celery_broker_url, queue_type=settings.broker_queue_type))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     follower = Follower(
         database=database,

@@ -78,7 +78,7 @@ class TextIndex(Protocol):
 
 
 class PostgresIndex:
-    """A GIN index over `transcript_search_words`; see migration 0011."""
+    """A GIN index over `transcript_search_words`; see migration 0013."""
 
     def hits(self, query: Query) -> Hits:
         """See `TextIndex.hits`."""
@@ -98,7 +98,7 @@ class PostgresIndex:
 
 
 class SqliteIndex:
-    """The FTS5 table `transcript_search`; see migration 0011."""
+    """The FTS5 table `transcript_search`; see migration 0013."""
 
     def hits(self, query: Query) -> Hits:
         """See `TextIndex.hits`."""

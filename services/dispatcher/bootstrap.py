@@ -25,7 +25,9 @@ async def open_dispatcher(settings: DispatcherSettings) -> AsyncIterator[Dispatc
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
-    tasks = TaskSender(make_celery("dispatcher-relay", settings.celery_broker_url))
+    tasks = TaskSender(
+        make_celery("dispatcher-relay", settings.celery_broker_url, queue_type=settings.broker_queue_type)
+    )
     relay = Relay(database=database, redis=redis, tasks=tasks)
     try:
         async with running(relay=relay.run):

@@ -8,7 +8,7 @@ from shared.runtime.celery import CeleryProcess, make_celery
 from shared.runtime.config import load_settings
 
 settings = load_settings(DispatcherSettings)
-app = make_celery("dispatcher", settings.celery_broker_url)
+app = make_celery("dispatcher", settings.celery_broker_url, queue_type=settings.broker_queue_type)
 process: CeleryProcess[Dispatcher] = CeleryProcess(
     app,
     name="dispatcher",

@@ -11,6 +11,7 @@ from services.verifier.line import Line
 from services.verifier.liveness import Liveness
 from services.verifier.patience import Patience
 from services.verifier.proofs import Proofs
+from services.verifier.queues import AmqpQueues, Queues, RedisQueues
 from services.verifier.reports import Reports
 from services.verifier.reservations import Reservations
 from services.verifier.rulings import Rulings
@@ -22,6 +23,7 @@ from services.verifier.watch import Watch
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.agent_names import agent_name_proven
 from shared.runtime.background import running
+from shared.runtime.broker import is_amqp
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
@@ -65,7 +67,9 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
-    tasks = TaskSender(make_celery("verifier-relay", settings.celery_broker_url))
+    tasks = TaskSender(
+        make_celery("verifier-relay", settings.celery_broker_url, queue_type=settings.broker_queue_type)
+    )
     relay = Relay(database=database, redis=redis, tasks=tasks)
     waker = Waker()
     liveness = Liveness(redis, silence_s=settings.agent_silence_s)
@@ -112,10 +116,10 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         now=utc_now,
     )
 
-    broker = None
-    if settings.celery_broker_url.startswith(("redis", "unix")):
-        broker = connect_redis(settings.celery_broker_url)
-    gauger = Gauger(database=database, redis=redis, broker=broker, holder=me, now=utc_now)
+    queues: Queues = AmqpQueues(tasks)
+    if not is_amqp(settings.celery_broker_url):
+        queues = RedisQueues(connect_redis(settings.celery_broker_url))
+    gauger = Gauger(database=database, redis=redis, queues=queues, holder=me, now=utc_now)
     reservations = Reservations(
         database=database,
         rooms=livekit,
@@ -148,7 +152,6 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     finally:
         await livekit.close()
         await redis.aclose()
-        if broker is not None:
-            await broker.aclose()
+        await queues.close()
         await database.close()
         tasks.close()

@@ -7,7 +7,7 @@ from shared.runtime.celery import CeleryProcess, make_celery
 from shared.runtime.config import load_settings
 
 settings = load_settings(VerifierSettings)
-app = make_celery("verifier", settings.celery_broker_url)
+app = make_celery("verifier", settings.celery_broker_url, queue_type=settings.broker_queue_type)
 process: CeleryProcess[Services] = CeleryProcess(
     app,
     name="verifier",

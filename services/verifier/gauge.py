@@ -5,27 +5,25 @@ nothing is added up twice. What can't be read is not shown: unknown is not 0.
 """
 
 import asyncio
-import json
-import time
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
+from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlmodel import col
 
 from services.verifier import gauges
+from services.verifier.queues import Queues
 from shared.contracts.keys import DEAD_LETTERS_STREAM
 from shared.contracts.sessions import LIVE
-from shared.runtime.celery import TASK_QUEUES
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.registry import read_fleet
 from shared.runtime.tables import EventRow, SessionRow
-from shared.runtime.task_metrics import ENQUEUED_AT
 
 log = get_logger(__name__)
 
@@ -35,16 +33,12 @@ INTERVAL_S: Final = 1.0
 
 
 class Gauger:
-    """Looks once a second; `broker` is None where Celery's broker is no Redis, and then its queues are not
-    gauged.
-    """
+    """Looks once a second."""
 
-    def __init__(
-        self, *, database: Database, redis: Redis, broker: Redis | None, holder: str, now: Clock
-    ) -> None:
+    def __init__(self, *, database: Database, redis: Redis, queues: Queues, holder: str, now: Clock) -> None:
         self._database = database
         self._redis = redis
-        self._broker = broker
+        self._queues = queues
         self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
         self._now = now
 
@@ -69,7 +63,7 @@ class Gauger:
         ):
             try:
                 await look()
-            except (RedisError, OSError) as error:
+            except (RedisError, KombuError, OSError) as error:
                 forget()
                 log.debug("not_gauged", error=repr(error))
 
@@ -95,28 +89,10 @@ class Gauger:
         gauges.fleet((await read_fleet(self._redis)).workers)
 
     async def look_at_queues(self) -> None:
-        """Measure Celery's queues and the dead letters; raises `RedisError` or `OSError`."""
+        """Measure Celery's queues and the dead letters; raises `RedisError`, `KombuError` or `OSError`."""
         gauges.dead_letters(int(await self._redis.xlen(DEAD_LETTERS_STREAM)))
-        if self._broker is None:
-            return
-        for queue in TASK_QUEUES.values():
-            # Celery adds on the left and takes from the right.
-            async with self._broker.pipeline(transaction=False) as pipe:
-                pipe.llen(queue)
-                pipe.lindex(queue, -1)
-                length, last = await pipe.execute()
-            gauges.celery_queue(queue, int(length), _age_of_task_s(last))
+        for queue, waiting in (await self._queues.look()).items():
+            gauges.celery_queue(queue, waiting.tasks, waiting.oldest_s)
 
     def _age_s(self, since: datetime | None) -> float:
         return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
-
-
-def _age_of_task_s(message: Any) -> float:
-    """How long ago a task was enqueued; 0 if there is none, or it is not one of ours."""
-    if message is None:
-        return 0.0
-    try:
-        enqueued_at = float(json.loads(message)["headers"][ENQUEUED_AT])
-    except (ValueError, KeyError, TypeError):
-        return 0.0
-    return max(0.0, time.time() - enqueued_at)

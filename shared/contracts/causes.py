@@ -71,6 +71,7 @@ ADVICE: Final[dict[Cause, str]] = {
     Cause.LIVEKIT_AUTH: "Check LIVEKIT_API_KEY, LIVEKIT_API_SECRET and this host's clock.",
     Cause.INFERENCE_UNAVAILABLE: "Check LIVEKIT_INFERENCE_URL and the inference service.",
     Cause.INFERENCE_QUOTA: "Raise the inference quota or lower the number of concurrent sessions.",
-    Cause.QUEUE_STALLED: "Check Redis and that Celery workers consume the dispatch and verify queues.",
+    Cause.QUEUE_STALLED: "Check the broker (BROKER_URL, or Redis), and that Celery workers take from the "
+    "dispatch and verify queues.",
     Cause.UNKNOWN: "Read the session's events and the worker's log; please report what you find.",
 }

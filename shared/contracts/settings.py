@@ -165,6 +165,9 @@ class BrokerSettings(RedisSettings):
     """Celery's broker; Redis unless another is named."""
 
     broker_url: str | None = Field(None, repr=False, description="default: REDIS_URL")
+    broker_queue_type: Literal["classic", "quorum"] = Field(
+        "classic", description="of Celery's queues on RabbitMQ; Redis has one kind"
+    )
 
     @property
     def celery_broker_url(self) -> str:

@@ -6,17 +6,20 @@ it only keeps every broker call bounded in time and every redelivery early.
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from celery import Celery, current_task, signals
-from celery.app.amqp import AMQP
 from celery.exceptions import SecurityWarning
-from kombu import Connection, Exchange, Queue
+from celery.utils.nodenames import gethostname, nodename
+from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 
 from shared.contracts.keys import (
@@ -30,12 +33,23 @@ from shared.contracts.keys import (
 from shared.contracts.settings import ProcessSettings
 from shared.contracts.traceparent import TRACEPARENT
 from shared.runtime.background import stop_all
+from shared.runtime.broker import (
+    CALL_TIMEOUT_S,
+    HEARTBEAT_S,
+    BrokerAmqp,
+    BrokerConnection,
+    broker_errors,
+    is_amqp,
+    transport_options,
+)
 from shared.runtime.build import tell_build
+from shared.runtime.consumer import LastingConsumer, Pulse
 from shared.runtime.garbage import spare_collections
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.task_metrics import ENQUEUED_AT, TaskMeter
 from shared.runtime.tracing import arrived, configure_tracing, stop_tracing
+from shared.runtime.watchdog import Watchdog
 
 log = get_logger(__name__)
 
@@ -45,7 +59,8 @@ TASK_QUEUES = {
     CLOSE_TASK: HOUSEKEEPING_QUEUE,
 }
 
-_RETRY_INTERVALS = {"interval_start": 0.2, "interval_step": 0.5, "interval_max": 2}
+EXIT_NOT_TOLD: Final = 1
+CLOSE_TIMEOUT_S: Final = 1.5
 
 # What a thread has not sent by then is left to the sweep. Each of the broker's own steps has its limit, but
 # they add up, and a server may answer byte by byte.
@@ -54,23 +69,18 @@ SEND_TIMEOUT_S = 10.0
 T = TypeVar("T")
 
 
-class _EagerConnection(Connection):
-    """Comes back within seconds of its broker: a session has 15 s for everything."""
+def make_celery(name: str, broker_url: str, *, queue_type: str = "classic") -> Celery:
+    """Return a Celery application; it connects at the first send or when its Celery worker starts.
 
-    def _ensure_connection(self, *args: Any, **options: Any) -> Any:
-        # Celery's own steps grow to 30 s, and no setting of its says otherwise.
-        return super()._ensure_connection(*args, **{**options, **_RETRY_INTERVALS})
-
-
-class _Amqp(AMQP):
-    Connection = _EagerConnection
-
-
-def make_celery(name: str, broker_url: str) -> Celery:
-    """Return a Celery application; it connects at the first send or when its Celery worker starts."""
-    app = Celery(name, broker=broker_url, amqp=_Amqp)
+    queue_type: of the queues on RabbitMQ: `classic` or `quorum`.
+    """
+    app = Celery(name, broker=broker_url, amqp=BrokerAmqp)
+    arguments = {"x-queue-type": queue_type} if is_amqp(broker_url) else None
     app.conf.update(
-        task_queues=[Queue(q, Exchange(q), routing_key=q) for q in TASK_QUEUES.values()],
+        task_queues=[
+            Queue(queue, Exchange(queue), routing_key=queue, queue_arguments=arguments)
+            for queue in TASK_QUEUES.values()
+        ],
         task_routes={task: {"queue": queue} for task, queue in TASK_QUEUES.items()},
         task_serializer="json",
         accept_content=["json"],
@@ -83,18 +93,11 @@ def make_celery(name: str, broker_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_publish_retry=False,
-        broker_transport_options={
-            # No task runs for longer than a join budget; the sweep is faster than this anyway.
-            "visibility_timeout": 120,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            "socket_timeout": 2,
-            "socket_connect_timeout": 2,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-            # Of a producer; what it can't send, the sweep does.
-            "max_retries": 0,
-        },
+        broker_connection_timeout=CALL_TIMEOUT_S,
+        broker_heartbeat=HEARTBEAT_S,
+        # On RabbitMQ, Celery's pool threads would speak on the consumer's connection: it hangs for good.
+        worker_enable_prefetch_count_reduction=False,
+        broker_transport_options=transport_options(broker_url),
     )
     return app
 
@@ -104,6 +107,10 @@ class TaskSender:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._is_amqp = is_amqp(app.conf.broker_url)
+        self._limits: dict[str, Any] = (
+            {"timeout": CALL_TIMEOUT_S, "confirm_timeout": CALL_TIMEOUT_S} if self._is_amqp else {}
+        )
 
     async def send(
         self, task: str, session_ids: list[str], traceparents: Mapping[str, str] | None = None
@@ -119,7 +126,7 @@ class TaskSender:
         """Connect now, so that the first task needn't wait for it; a broker that is away is no matter."""
 
         def connect() -> None:
-            with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
+            with broker_errors(), self._app.producer_pool.acquire(block=True, timeout=5) as producer:
                 if producer.connection is not None:
                     _ = producer.connection.default_channel  # asking for it connects
 
@@ -133,19 +140,62 @@ class TaskSender:
         """Connect to the broker anew; raises a kombu or Redis error within a few seconds."""
 
         def connect() -> None:
-            with self._app.connection_for_write() as connection:
+            with broker_errors(), self._app.connection_for_write() as connection:
                 _ = connection.ensure_connection(max_retries=1).default_channel
 
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await asyncio.to_thread(connect)
 
+    async def waiting(self) -> Mapping[str, int]:
+        """Count the tasks that wait in each queue of RabbitMQ; raises a kombu error or `OSError`.
+
+        Raises also where a queue isn't there, as nobody has ever taken from it.
+        """
+
+        def count() -> Mapping[str, int]:
+            connection: Any
+            with broker_errors(), self._app.pool.acquire(block=True, timeout=5) as connection:
+                try:
+                    channel = connection.default_channel
+                    return {
+                        queue: int(channel.queue_declare(queue, passive=True).message_count)
+                        for queue in TASK_QUEUES.values()
+                    }
+                except Exception:
+                    connection.let_go()
+                    raise
+
+        return await asyncio.to_thread(count)
+
     def _send(self, task: str, session_ids: list[str], traceparents: Mapping[str, str]) -> None:
+        with broker_errors():
+            try:
+                self._publish(task, session_ids, traceparents)
+            except Exception:
+                if not self._is_amqp:
+                    raise  # redis-py has tried twice already
+                # The connection may have died with the last broker; what is sent twice is absorbed.
+                self._publish(task, session_ids, traceparents)
+
+    def _publish(self, task: str, session_ids: list[str], traceparents: Mapping[str, str]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
-            for session_id in session_ids:
-                headers: dict[str, Any] = {ENQUEUED_AT: time.time()}
-                if session_id in traceparents:
-                    headers[TRACEPARENT] = traceparents[session_id]
-                self._app.send_task(task, args=[session_id], headers=headers, producer=producer, retry=False)
+            try:
+                for session_id in session_ids:
+                    headers: dict[str, Any] = {ENQUEUED_AT: time.time()}
+                    if session_id in traceparents:
+                        headers[TRACEPARENT] = traceparents[session_id]
+                    self._app.send_task(
+                        *(task, [session_id]),
+                        headers=headers,
+                        producer=producer,
+                        retry=False,
+                        **self._limits,
+                    )
+            except Exception:
+                if isinstance(producer.connection, BrokerConnection) and self._is_amqp:
+                    # It goes back to the pool, and py-amqp would not notice that nobody answers on it.
+                    producer.connection.let_go()
+                raise
 
     def close(self) -> None:
         """Close the connections to the broker."""
@@ -176,7 +226,13 @@ class CeleryProcess(Generic[T]):
         self._opened: T | None = None
         self._stack = AsyncExitStack()
         self._interruptible: set[asyncio.Task[Any]] = set()
+        self._running = 0
         self._stopping = False
+        self._told_to_stop = False
+        self._closing: Future[None] | None = None
+        self._pulse = Pulse()
+        self._watchdog = Watchdog(self._pulse, works=self._works, close=self._close)
+        app.conf.worker_consumer = partial(LastingConsumer, pulse=self._pulse)
         signals.setup_logging.connect(self._configure_logs, weak=False)
         signals.worker_init.connect(self._start, weak=False)
         signals.worker_shutting_down.connect(self._interrupt, weak=False)
@@ -203,11 +259,14 @@ class CeleryProcess(Generic[T]):
             task.add_done_callback(self._interruptible.discard)
             if self._stopping:
                 task.cancel()
+        self._running += 1
         try:
             await task
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
+        finally:
+            self._running -= 1
 
     def _configure_logs(self, **_: Any) -> None:
         configure_logs(self._settings, service=self._name)
@@ -216,47 +275,64 @@ class CeleryProcess(Generic[T]):
         configure_tracing(self._settings, service=self._name)
         self._thread.start()
         self._opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        self._watchdog.start()
         spare_collections()
         log.info("celery_worker_started", message="celery worker starting", pid=os.getpid())
 
     async def _open(self) -> T:
         opened = await self._stack.enter_async_context(self._service())
-        runner = await start_probe(self._settings)
+        runner = await start_probe(self._settings, alive=lambda: self._watchdog.alive, ready=self._unready)
         if runner is not None:
             self._stack.push_async_callback(runner.cleanup)
         return opened
 
+    def _unready(self) -> str | None:
+        return None if self._pulse.connected else "not connected to the broker"
+
     def _interrupt(self, **_: Any) -> None:
-        self._stopping = True
+        self._stopping = self._told_to_stop = True
+        self._watchdog.stopping()
         asyncio.run_coroutine_threadsafe(stop_all(list(self._interruptible)), self._loop)
 
     def _stop(self, **_: Any) -> None:
         self._stopping = True
-        asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop).result(timeout=10)
+        self._watchdog.stopping()
+        self._close(timeout_s=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         stop_tracing()
 
-    def main(self, *, queues: list[str], concurrency: int) -> None:
-        """Be the Celery worker of this process until it is told to stop."""
+    def _works(self) -> bool:
+        return self._running > 0 or self._closing is not None
+
+    def _close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Take the service down; raises `TimeoutError` if it hangs, and what it raises."""
+        if self._closing is None:
+            self._closing = asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop)
+        self._closing.result(timeout_s)
+
+    def main(self, *, queues: list[str], concurrency: int) -> NoReturn:
+        """Be the Celery worker of this process until it is told to stop.
+
+        Leaves the process with exit code 0 only if it was told to.
+        """
         self._configure_logs()
         # Celery warns root of pickled messages; ours are JSON and nothing else is accepted.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         TaskMeter().install(self._app)
         tell_build(self._name)
-        self._app.worker_main(
-            [
-                "--quiet",
-                "worker",
-                "--pool=threads",
-                f"--concurrency={concurrency}",
-                f"--queues={','.join(queues)}",
-                f"--hostname={self._name}-{os.getpid()}@%h",
-                "--without-gossip",
-                "--without-mingle",
-                f"--loglevel={self._settings.log_level}",
-            ]
+        worker = self._app.Worker(
+            pool_cls="threads",
+            concurrency=concurrency,
+            queues=queues,
+            hostname=nodename(f"{self._name}-{os.getpid()}", gethostname()),
+            loglevel=self._settings.log_level,
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
         )
+        worker.start()
+        sys.exit(worker.exitcode or (0 if self._told_to_stop else EXIT_NOT_TOLD))
 
 
 def _asked_for_at() -> object:

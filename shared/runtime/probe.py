@@ -1,4 +1,4 @@
-"""/livez and /metrics for a process that has no HTTP server of its own."""
+"""/livez, /readyz and /metrics for a process that has no HTTP server of its own."""
 
 from collections.abc import Callable
 
@@ -17,11 +17,15 @@ def exposed(accept: str) -> tuple[bytes, str]:
 
 
 async def start_probe(
-    settings: ProbeSettings, *, alive: Callable[[], bool] = lambda: True
+    settings: ProbeSettings,
+    *,
+    alive: Callable[[], bool] = lambda: True,
+    ready: Callable[[], str | None] = lambda: None,
 ) -> web.AppRunner | None:
     """Serve the probe in the running loop; `cleanup()` the result to stop. None if the port is 0.
 
-    `/livez` answers 503 once `alive()` is false: a supervisor should then restart the process.
+    `/livez` answers 503 once `alive()` is false: a supervisor should then restart the process. `/readyz`
+    answers 503 with what `ready()` says is missing: another start wouldn't help.
     """
     if settings.probe_port == 0:
         return None
@@ -29,12 +33,17 @@ async def start_probe(
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok") if alive() else web.Response(status=503, text="not alive")
 
+    async def readyz(_: web.Request) -> web.Response:
+        missing = ready()
+        return web.Response(text="ok") if missing is None else web.Response(status=503, text=missing)
+
     async def metrics(request: web.Request) -> web.Response:
         body, content_type = exposed(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()
     app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from services.verifier import gauges
 from services.verifier.gauge import Gauger
+from services.verifier.queues import RedisQueues
 from shared.contracts.causes import Cause
 from shared.contracts.keys import DISPATCH_QUEUE, DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
@@ -32,7 +33,7 @@ def _nothing_known() -> Iterator[None]:
 
 @pytest.fixture
 def gauger(database: Database, redis: Redis) -> Gauger:
-    return Gauger(database=database, redis=redis, broker=redis, holder="me", now=utc_now)
+    return Gauger(database=database, redis=redis, queues=RedisQueues(redis), holder="me", now=utc_now)
 
 
 def shown(metric: str, **labels: str) -> float | None:
@@ -100,7 +101,7 @@ async def test_open_sessions_and_unpublished_events_are_counted(gauger: Gauger, 
 
 
 async def test_only_the_holder_shows_anything(database: Database, redis: Redis, gauger: Gauger) -> None:
-    other = Gauger(database=database, redis=redis, broker=None, holder="other", now=utc_now)
+    other = Gauger(database=database, redis=redis, queues=RedisQueues(redis), holder="other", now=utc_now)
     await put_session(database, next_check_at=utc_now())
     await gauger._look_if_held()
     assert shown("sessions_open", status="requested", agent_name="agent") == 1
@@ -114,7 +115,7 @@ async def test_a_registry_that_cannot_be_read_is_not_shown_as_empty(
 ) -> None:
     url, server = own_redis
     away = Redis.from_url(url, socket_timeout=0.2)
-    gauger = Gauger(database=database, redis=away, broker=redis, holder="me", now=utc_now)
+    gauger = Gauger(database=database, redis=away, queues=RedisQueues(redis), holder="me", now=utc_now)
     await write_heartbeat(redis, make_heartbeat("one"))
     gauges.fleet([make_heartbeat("one")])
     await server.stop()  # type: ignore[attr-defined]

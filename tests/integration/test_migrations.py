@@ -18,7 +18,7 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 
-HEAD = "0011"
+HEAD = "0013"
 TABLES = {
     "api_key",
     "dispatch_attempt",
@@ -167,7 +167,7 @@ async def test_turns_of_the_schema_before_are_found_by_their_words_after_the_way
         database, [a_turn(row.id, seq, text=said) for seq, said in ((1, "我的手机"), (2, "कि"))]
     )
     await database.close()
-    await go_to(empty_url, "0010")
+    await go_to(empty_url, "0012")
     await migrate(empty_url)
     database = Database(empty_url)
     for query, turns in (("手机", {1}), ("कि", {2}), ("की", set())):

@@ -9,6 +9,7 @@ from cli.environment import clean_environment
 from cli.process import Process
 from cli.provision.postgres import PostgresServer, running_postgres
 from cli.servers import LiveKitServer, RedisServer, plan_livekit, plan_redis
+from tests.support.rabbitmq import RabbitServer, running_rabbitmq
 
 
 def _ports() -> free_ports.Ports:
@@ -41,6 +42,13 @@ async def livekit_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
     await process.start()
     yield server
     await process.stop()
+
+
+@pytest.fixture(scope="session")
+async def rabbitmq() -> AsyncIterator[RabbitServer]:
+    """A running RabbitMQ; `.url`. It takes 150 MB and seconds to start, so who breaks it puts it right."""
+    async with running_rabbitmq() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

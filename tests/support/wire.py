@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Wire:
-    """Listens on `port` and passes everything on; while it is cut, bytes wait."""
+    """Listens on `port` and passes everything on; while it is cut, bytes wait.
+
+    `upstream_port` may be set: that is where the next connections go.
+    """
 
     def __init__(self, upstream_port: int) -> None:
-        self._upstream_port = upstream_port
+        self.upstream_port = upstream_port
         self._whole = asyncio.Event()
         self._whole.set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -50,7 +53,7 @@ class Wire:
         self._pumps.add(task)
         try:
             await self._whole.wait()
-            there, back = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+            there, back = await asyncio.open_connection("127.0.0.1", self.upstream_port)
             await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         except (OSError, asyncio.CancelledError):
             pass

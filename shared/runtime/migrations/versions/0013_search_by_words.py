@@ -1,6 +1,6 @@
 """search by words that this program has found, and no database
 
-Revision ID: 0011
+Revision ID: 0013
 
 Turns that are there already are indexed here, up to a number that takes no longer than some minutes; the
 API's housekeeping does what is left.
@@ -13,8 +13,8 @@ from alembic import op
 
 from shared.runtime.search_words import SearchWords, index_missing
 
-revision = "0011"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
