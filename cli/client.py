@@ -155,10 +155,9 @@ class Client:
 def session_path(session_id: str) -> str:
     """Where a session is found; raises `ApiError` for what can't be an id, and would be another path."""
     if not _ID.fullmatch(session_id):
-        shown = session_id.encode("ascii", "backslashreplace").decode()
-        raise ApiError(
-            f"{shown!r} is no session's id\nrollcall sessions lists them", code="session_not_found"
-        )
+        shown = "".join(each if each.isascii() and each.isprintable() else "?" for each in session_id[:64])
+        what = f"there is no session {shown or '(an empty id)'}: that is no session's id"
+        raise ApiError(f"{what}\nrollcall sessions lists them", code="session_not_found")
     return f"/v1/sessions/{session_id}"
 
 

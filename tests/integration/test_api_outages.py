@@ -90,12 +90,20 @@ async def test_all_is_well_when_all_is_well(healthy: httpx.AsyncClient, redis: R
     assert all(found["latency_ms"] >= 0 for found in checks.values())
     agent = await healthy.get("/health/agent")
     assert agent.status_code == 200
-    assert agent.json() == {
+    body = agent.json()
+    [in_short] = body.pop("agents")
+    assert (in_short["agent_name"], in_short["status"]) == ("agent", "pass")
+    assert body.pop("look_at")["sessions"] == "/v1/sessions?agent_name=agent"
+    assert body == {
         "agent_status": "livekit_connected",
         "agent_worker_info": {"agent_name": "agent", "registered_workers": 1, "free_slots": 6},
+        "status": "pass",
+        "known": "registered",
+        "summary": "1 registered, 6 free slots; no join was proven yet",
         "last_proven_join": None,
         "last_canary": None,
         "root_cause": [],
+        "findings": [],
     }
 
 
