@@ -139,7 +139,7 @@ WISHES: list[tuple[dict[str, Any], str, str]] = [
     ({"participant_identity": "漢" * 86}, "participant_identity", "256 bytes in UTF-8; it has 258"),
     ({"room_name": "漢" * 86}, "room_name", "256 bytes in UTF-8; it has 258"),
     ({"participant_name": "a\u202eb"}, "participant_name", "a direction override (U+202E"),
-    ({"metadata": {"x": "漢" * 11_000}}, "metadata", "at most 32768 bytes of JSON in UTF-8; it has 330"),
+    ({"metadata": {"x": "漢" * 11_000}}, "metadata", "at most 32768 bytes in UTF-8; it has 330"),
 ]
 
 
