@@ -118,7 +118,7 @@ def upgrade() -> None:
 
 
 def index_texts() -> None:
-    """The index, over texts; 0011 puts another in its place."""
+    """The index, over texts; 0013 puts another in its place."""
     if op.get_bind().dialect.name == "sqlite":
         for statement in SQLITE_INDEX:
             op.execute(statement)
