@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Envelope
@@ -13,6 +13,12 @@ from shared.contracts.sessions import Level, Mode, SessionStatus
 from shared.contracts.tools import spelled_out
 from shared.contracts.workers import WorkerHeartbeat
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
+
+
+def _metadata(value: object) -> object:
+    if not isinstance(value, dict | str):
+        raise ValueError("must be an object or a text")  # noqa: TRY004 - what pydantic takes for a refusal
+    return value
 
 
 class StartSession(BaseModel):
@@ -27,7 +33,7 @@ class StartSession(BaseModel):
     mode: Mode = Field(Mode.PIPELINE, description="`hybrid`, its older name, is taken for `pipeline`")
     models: Models = Models()
     instructions: Annotated[Text, Field(max_length=16_384)] | None = None
-    metadata: dict[str, Any] | str = Field(
+    metadata: Annotated[dict[str, Any] | str, BeforeValidator(_metadata)] = Field(
         default_factory=dict,
         description="the job's metadata, as the agent gets it: an object as JSON, a text to the letter, "
         "and nothing where it is empty; at most 32 KiB",
