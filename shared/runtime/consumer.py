@@ -19,9 +19,9 @@ from shared.runtime.logs import get_logger
 log = get_logger(__name__)
 
 BEAT_S: Final = 0.5
-# A connection that is lost sooner is followed by a pause: the broker takes connections, and serves none.
+# Two losses within this time are followed by a pause: the broker takes connections, and serves none.
 SETTLED_S: Final = 5.0
-PAUSE_S: Final = 0.5
+PAUSE_S: Final = 1.0
 # Redis answers a blocking read in 1 s, if only with nothing, and is asked again.
 READ_OVERDUE_S: Final = 3.0
 MOST_BEATS_WITHOUT_READ: Final = 3
@@ -61,7 +61,7 @@ class LastingConsumer(_Base):  # type: ignore[misc]
         self._pulse = pulse
         self._expected: tuple[type[BaseException], ...] = self.connection_errors + self.channel_errors
         self._unexpected = 0
-        self._connected_at = 0.0
+        self._connected_at = self._lost_at = 0.0
         self._without_read = 0
         # Read by Celery: after which errors to connect anew, and which to bear while it closes.
         self.connection_errors = (Exception,)
@@ -140,7 +140,8 @@ class LastingConsumer(_Base):  # type: ignore[misc]
             self._unexpected += 1
         if self._unexpected > MOST_UNEXPECTED:
             raise error
-        if time.monotonic() - self._connected_at < SETTLED_S:
+        lost_at, self._lost_at = self._lost_at, time.monotonic()
+        if self._lost_at - lost_at < SETTLED_S:
             time.sleep(PAUSE_S)
 
 

@@ -1,9 +1,8 @@
 """Celery workers of tests/support/consuming.py on brokers that a test breaks, and senders of tasks."""
 
-import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +21,7 @@ from tests.support.wire import Wire, open_wire
 
 # RabbitMQ takes this long to start on a loaded machine.
 PATIENCE_S = 120.0
+RESENT_AFTER_S = 10.0
 
 
 class Consumers:
@@ -38,7 +38,6 @@ class Consumers:
         env = {
             "BROKER_URL": through(wire, url),
             "BROKER_QUEUE_TYPE": _queue_type(name),
-            **({"LOG_LEVEL": os.environ["CLEVEL"]} if "CLEVEL" in os.environ else {}),
             "NOTEBOOK": str(self._notebook),
             "PROBE_PORT": str(port),
         }
@@ -73,20 +72,32 @@ class Consumers:
         await self.has(f"begun {names[3]}")
 
     async def consumes(self) -> None:
-        """Return once a new task is run to its end, by the process that was there from the start."""
-        await self.has(f"done {await self.send('quick')}")
+        """Return once a new task is run to its end, by the process that was there from the start.
+
+        A message that is sent to a queue which is about to be gone is lost; so, as the sweep does, others
+        are sent until one comes through.
+        """
+
+        async def done() -> bool:
+            name = await self.send("quick")
+            with suppress(AssertionError):
+                await self.has(f"done {name}", timeout_s=RESENT_AFTER_S)
+                return True
+            return False
+
+        await until(done, what=f"{self.name} consumes", timeout_s=PATIENCE_S)
         assert self.process.pid is not None, self._ended()
         await self.answers("livez", 200)
         await self.answers("readyz", 200)
 
-    async def has(self, line: str) -> None:
+    async def has(self, line: str, *, timeout_s: float = PATIENCE_S) -> None:
         """Return once the notebook has this line."""
 
         async def written() -> bool:
             assert self.process.pid is not None, self._ended()
             return line in self._notebook.read_text().splitlines()
 
-        await until(written, what=f"{self.name}: {line}", timeout_s=PATIENCE_S)
+        await until(written, what=f"{self.name}: {line}", timeout_s=timeout_s)
 
     async def answers(self, probe: str, status: int) -> None:
         """Return once `/livez` or `/readyz` answers with this status."""
