@@ -165,7 +165,8 @@ class TaskSender:
                     connection.let_go()
                     raise
 
-        return await asyncio.to_thread(count)
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            return await asyncio.to_thread(count)
 
     def _send(self, task: str, session_ids: list[str], traceparents: Mapping[str, str]) -> None:
         with broker_errors():

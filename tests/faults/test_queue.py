@@ -106,7 +106,7 @@ async def test_celery_workers_are_back_within_seconds_of_their_broker(
     before = len(dispatcher.log())
 
     async def pauses() -> list[float]:
-        found = re.findall(r"Trying again in (\d+\.\d+) second", dispatcher.log()[before:])
+        found = re.findall(r'"retry_in_s": (\d+\.\d+)', dispatcher.log()[before:])
         return [float(pause) for pause in found] if len(found) >= 6 else []
 
     await redis.stop()

@@ -83,6 +83,7 @@ class Consumers:
             with suppress(AssertionError):
                 await self.has(f"done {name}", timeout_s=RESENT_AFTER_S)
                 return True
+            assert self.process.pid is not None, self._ended()
             return False
 
         await until(done, what=f"{self.name} consumes", timeout_s=PATIENCE_S)
