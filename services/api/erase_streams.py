@@ -8,6 +8,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM, history_key
+from shared.contracts.text import bounded_id, cleaned
 from shared.runtime.erasure import mark_erased
 
 _READ: Final = 500
@@ -77,7 +78,7 @@ def _belongs(fields: dict[str, str], session_ids: Collection[str], identity: str
         session_id = str(envelope.get("subject", "")).removeprefix("session/")
         if session_id in session_ids or data.get("session_id") in session_ids:
             return True
-        return identity is not None and data.get("participant_identity") == identity
+        return identity is not None and bounded_id(cleaned(data.get("participant_identity"))) == identity
     except (ValueError, AttributeError, TypeError):
         # A malformed entry is searched as it is: better one too many than one that stays.
         everything = " ".join(fields.values())

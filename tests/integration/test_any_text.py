@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from livekit.agents.llm import FunctionCall, FunctionCallOutput
 from redis.asyncio import Redis
@@ -28,6 +29,7 @@ from shared.runtime.outbox import Relay
 from shared.runtime.sessions import record
 from shared.runtime.streams import publish
 from shared.runtime.tables import EventRow, SessionRow, TranscriptItemRow
+from tests.integration.api_client import start
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, get_attempts, put_session
 from tests.integration.test_reports import a_report, handled
@@ -38,6 +40,7 @@ from tests.unit.agent_fakes import FACTS
 from tests.unit.making import T0, FakeClock
 from tests.unit.test_agent_turns import a_message
 
+_JSON = {"Content-Type": "application/json"}
 HALF = "\ud83d"
 ANYTHING = {
     "half a character": (HALF, "\ufffd"),
@@ -186,3 +189,45 @@ async def test_the_database_takes_no_text_that_another_would_refuse(
     async with database.read() as db:
         found = (await db.scalars(query)).one()
     assert (found.end_reason, found.evidence) == (read, {read: [read, None]})
+
+
+@pytest.mark.parametrize("unfit", [r"\ud83d", r"\u0000", r"\ud83d\ude00", "x" * 100_000], ids=ascii)
+async def test_no_text_of_a_request_is_an_error_of_ours(client: httpx.AsyncClient, unfit: str) -> None:
+    session_id = (await start(client))["session_id"]
+    fields = {
+        "/v1/sessions": "instructions participant_name participant_identity room_name agent_name",
+        "/v1/token": "room_name participant_identity participant_metadata participant_name",
+        "/v1/erasures": "participant_identity",
+        "/v1/webhook-endpoints": "url description",
+        "/v1/keys": "name",
+    }
+    bodies = [
+        *((path, f'"{name}": "{unfit}"') for path, names in fields.items() for name in names.split()),
+        ("/v1/sessions", f'"metadata": {{"a": ["{unfit}"]}}'),
+        ("/v1/sessions", f'"metadata": {{"{unfit}": 1}}'),
+        ("/v1/sessions", f'"{unfit}": 1'),
+    ]
+    paths = [
+        "/v1/sessions/{}",
+        "/v1/transcripts/search?q={}",
+        "/v1/transcripts/search?q=a&agent_name={}",
+        "/v1/transcripts/search?q=a&language={}",
+        "/v1/sessions?agent_name={}",
+        "/v1/sessions?cursor={}",
+        f"/v1/sessions/{session_id}/transcript?format={{}}",
+        f"/v1/sessions/{session_id}/events?after={{}}",
+    ]
+    answers = [await client.post(path, content=f"{{{body}}}", headers=_JSON) for path, body in bodies]
+    for escaped in ("%00", "a%00b", "%ED%A0%BD", "x" * 10_000):
+        answers += [await client.get(path.format(escaped)) for path in paths]
+    wrong = [(answer.request.url, answer.status_code) for answer in answers if answer.status_code >= 500]
+    assert wrong == []
+
+
+async def test_an_identity_that_was_cleaned_is_erased_wherever_it_is(
+    client: httpx.AsyncClient, database: Database, redis: Redis
+) -> None:
+    row = await put_session(database)
+    await redis.xadd(TURNS_STREAM, dict(raw(a_turn(row.id, 1), participant_identity="ca\x00ller")))
+    erased = await client.post("/v1/erasures", json={"participant_identity": "caller"})
+    assert erased.json()["stream_entries"] == 1

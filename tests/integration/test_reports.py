@@ -75,7 +75,7 @@ async def handled(redis: Redis, entries: int) -> None:
             return False
         return bool(found) and found[0]["entries-read"] == entries and found[0]["pending"] == 0
 
-    await until(acknowledged, what=f"{entries} reports are handled", timeout_s=5)
+    await until(acknowledged, what=f"{entries} reports are handled", timeout_s=20)
 
 
 async def test_each_step_is_dated_by_the_time_it_was_reported_for(
