@@ -73,6 +73,7 @@ async def test_a_sessions_lines_tell_how_it_got_its_agent(rollcall: Rollcall) ->
         [
             f"starting agent dispatch process for room {room}",
             f"dispatching agent to room {room} (attempt 1/3)",
+            f"room {room} is not there yet: the dispatch makes it",
             f"agent dispatched to room {room}: {dispatch_id}",
             f"verifying agent joined room {room}",
             f"agent verified in room {room}: {agent} (SID: {sid})",
