@@ -15,6 +15,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.identifiers import EventId, SessionId, new_id
 from shared.contracts.sessions import Mode, Role
 from shared.contracts.text import (
+    ALREADY_CLEAN,
     MAX_TEXT_BYTES,
     Brief,
     CleanModel,
@@ -22,6 +23,7 @@ from shared.contracts.text import (
     clean,
     cleaned,
     cut,
+    is_surely_clean,
     size_of,
     well_formed,
 )
@@ -72,6 +74,8 @@ class Envelope(CleanModel):
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
         """Read an envelope's JSON, whoever wrote it; raises `pydantic.ValidationError`."""
+        if is_surely_clean(text):
+            return cls.model_validate_json(text, context=ALREADY_CLEAN)
         return cls.model_validate_json(well_formed(text))
 
     @field_validator("specversion")
@@ -94,7 +98,7 @@ class Envelope(CleanModel):
         model = EVENT_TYPES.get(self.type)
         if model is None:
             raise UnknownEvent(f"no event type {self.type!r}")
-        return model.model_validate(self.data)
+        return model.model_validate(self.data, context=ALREADY_CLEAN)
 
 
 def wrap(

@@ -8,7 +8,7 @@ import json
 from typing import Annotated, Any, Final
 
 import uuid_utils
-from pydantic import BaseModel, BeforeValidator, TypeAdapter, model_validator
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationInfo, model_validator
 
 # What is kept of one turn's text, in bytes of UTF-8. In JSON a byte may take six, and the event still fits.
 MAX_TEXT_BYTES: Final = 128 * 1024
@@ -23,6 +23,9 @@ MAX_BRIEF_BYTES: Final = 2048
 # Put at the end of a text that was cut, wherever it is shown or read on.
 CUT_MARK: Final = " [cut]"
 
+# In JSON: a NUL, half of a character, and numbers that are none.
+_UNCLEAN: Final = ("\\u0000", "\\ud", "\\uD", "NaN", "Infinity")
+_UNCLEAN_BYTES: Final = tuple(sign.encode() for sign in _UNCLEAN)
 _INFINITE: Final = (float("inf"), float("-inf"))
 _DIGEST: Final = 36
 _ANY: Final = TypeAdapter(Any)
@@ -30,7 +33,8 @@ _ANY: Final = TypeAdapter(Any)
 
 def clean(text: str) -> str:
     """Return the text without NUL; the two halves of a character become one, a lone half U+FFFD."""
-    text = text.replace("\x00", "")
+    if "\x00" in text:
+        text = text.replace("\x00", "")
     if text.isascii() or not _has_halves(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -98,13 +102,26 @@ Brief = Annotated[str, BeforeValidator(_brief)]
 """A line for people, of at most `MAX_BRIEF_BYTES`."""
 
 
+ALREADY_CLEAN: Final = {"text": "clean"}
+"""The context of a validation whose input has been through this before, or can't need it."""
+
+
 class CleanModel(BaseModel):
     """Base of what crosses a process border: no text in it, however deep, is one that can't be stored."""
 
     @model_validator(mode="before")
     @classmethod
-    def _clean(cls, data: Any) -> Any:
-        return cleaned(data) if isinstance(data, dict) else data
+    def _clean(cls, data: Any, info: ValidationInfo) -> Any:
+        if info.context is ALREADY_CLEAN or not isinstance(data, dict):
+            return data
+        return cleaned(data)
+
+
+def is_surely_clean(written: str | bytes) -> bool:
+    """Can no text in this JSON need cleaning? In JSON, what does is an escape or a word of its own."""
+    if isinstance(written, str):
+        return not any(sign in written for sign in _UNCLEAN)
+    return not any(sign in written for sign in _UNCLEAN_BYTES)
 
 
 def well_formed(text: str | bytes) -> str | bytes:
