@@ -98,7 +98,7 @@ async def _letters(redis: Redis) -> AsyncGenerator[Letter, None]:
 def find_redis_url(state: Path) -> str | None:
     """REDIS_URL, or the Redis of the stack whose state is in this folder."""
     if url := user_environment().get("REDIS_URL"):
-        return url
+        return url.strip()
     config = state / "redis.conf"
     port = re.search(r"^port (\d+)$", config.read_text(), re.MULTILINE) if config.exists() else None
     return f"redis://127.0.0.1:{port[1]}/0" if port else None
@@ -142,6 +142,9 @@ def run_replay(wish: dict[str, Any], state: Path, *, as_json: bool) -> int:
         return 1
     try:
         outcome = asyncio.run(_run(url, **wish))
+    except ValueError as error:
+        complain(f"REDIS_URL {error}")
+        return 1
     except (RedisError, OSError) as error:
         complain(f"Redis doesn't answer: {error}")
         return 1

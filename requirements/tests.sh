@@ -15,6 +15,7 @@ command -v npm >/dev/null || missing+=(npm)
 { command -v prometheus && command -v promtool; } >/dev/null || missing+=(prometheus)
 { command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null || missing+=(prometheus-alertmanager)
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
+{ command -v pgbouncer || test -x /usr/sbin/pgbouncer; } >/dev/null || missing+=(pgbouncer)
 if [ ${#missing[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
         say "please install ${missing[*]} with this machine's package manager, then try again"

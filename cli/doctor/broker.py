@@ -8,8 +8,8 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from pydantic import ValidationError
 
-from cli.doctor.findings import Finding, failed, passed, skipped
-from cli.doctor.surroundings import Surroundings
+from cli.doctor.findings import Finding, failed, passed
+from cli.doctor.surroundings import Surroundings, reason_of
 from shared.contracts.keys import DISPATCH_QUEUE, HOUSEKEEPING_QUEUE, VERIFY_QUEUE
 from shared.contracts.settings import BrokerSettings
 from shared.runtime.broker import broker_errors
@@ -30,8 +30,9 @@ async def check_broker(surroundings: Surroundings) -> Sequence[Finding]:
     """Connect, and ask the Celery workers which queues they take from."""
     try:
         url = surroundings.settings(BrokerSettings).celery_broker_url
-    except ValidationError:
-        return [skipped(NAME, "REDIS_URL or BROKER_URL is malformed")]
+    except ValidationError as invalid:
+        fix = "BROKER_URL=amqp://[user:password@]host// or redis://host:6379/0 (default: REDIS_URL)"
+        return [failed(NAME, reason_of(invalid), fix)]
     try:
         consumed = await asyncio.to_thread(_ask, url)
     except (KombuError, OSError, ValueError, LookupError) as error:

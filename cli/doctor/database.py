@@ -10,7 +10,8 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.doctor.findings import Finding, failed, passed, skipped
-from cli.doctor.surroundings import Surroundings
+from cli.doctor.surroundings import Surroundings, reason_of
+from shared.contracts.database_url import is_postgres
 from shared.contracts.settings import DatabaseSettings
 from shared.runtime.database import Database
 from shared.runtime.migrate import pending_migration
@@ -29,11 +30,10 @@ async def opened(surroundings: Surroundings) -> AsyncIterator[Database]:
     """The database; raises `NoDatabase` before one is made where none was."""
     try:
         url = surroundings.settings(DatabaseSettings).database_url
-    except ValidationError:
-        raise NoDatabase("DATABASE_URL is malformed") from None
-    parsed = make_url(url)
-    if parsed.drivername.startswith("sqlite") and not _is_file(parsed.database or ""):
-        raise NoDatabase(f"there is no file {parsed.database}")
+    except ValidationError as invalid:
+        raise NoDatabase(reason_of(invalid)) from None
+    if not is_postgres(url) and not _is_file(file := make_url(url).database or ""):
+        raise NoDatabase(f"there is no file {file}")
     database = Database(url, pool_size=1)
     try:
         yield database

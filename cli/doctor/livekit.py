@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 from livekit import api
@@ -58,11 +59,34 @@ def _token(settings: LiveKitSettings) -> str:
 
 
 def _verdict(base: str, answer: httpx.Response, settings: LiveKitSettings, skew: float | None) -> Finding:
-    if answer.status_code == httpx.codes.OK:
+    kind = answer.headers.get("Content-Type", "nothing").partition(";")[0]
+    if answer.status_code == httpx.codes.OK and _lists_rooms(answer):
         return passed(NAME, f"{base} takes the key {settings.livekit_api_key}")
-    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+    login = kind == "text/html" or "WWW-Authenticate" in answer.headers
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN) and not login:
         return _refusal(base, answer.text, settings, skew)
-    return failed(NAME, f"{base} answers {answer.status_code}", "is LIVEKIT_URL that of a LiveKit server?")
+    if answer.is_server_error:
+        return failed(NAME, f"{base} answers {answer.status_code}", ADVICE[Cause.LIVEKIT_UNREACHABLE])
+    return failed(NAME, f"{base} is not LiveKit's API: {_said(answer, kind)}", _right_url(base))
+
+
+def _lists_rooms(answer: httpx.Response) -> bool:
+    try:
+        said = answer.json()
+    except ValueError:
+        return False
+    return isinstance(said, dict) and "rooms" in said
+
+
+def _said(answer: httpx.Response, kind: str) -> str:
+    if answer.has_redirect_location:
+        return f"it redirects to {answer.headers['Location'].partition('?')[0]}"
+    return f"it answers {answer.status_code} with {kind}"
+
+
+def _right_url(base: str) -> str:
+    path = urlsplit(base).path
+    return f"take the path {path} out of LIVEKIT_URL" if path else "is LIVEKIT_URL that of a LiveKit server?"
 
 
 def _refusal(base: str, said: str, settings: LiveKitSettings, skew: float | None) -> Finding:

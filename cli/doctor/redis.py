@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cli.doctor.findings import Finding, failed, passed, skipped, warned
-from cli.doctor.surroundings import Surroundings
+from cli.doctor.surroundings import Surroundings, reason_of
 from shared.contracts.settings import RedisSettings
 from shared.runtime.redis import connect_redis
 
@@ -26,12 +26,9 @@ async def check_redis(surroundings: Surroundings) -> Sequence[Finding]:
     """Ask the server about itself."""
     try:
         settings = surroundings.settings(RedisSettings)
-    except ValidationError:
-        return [failed(NAME, "REDIS_URL is malformed", "redis://[user:password@]host:6379/0")]
-    try:
-        redis = connect_redis(settings.redis_url, timeout_s=TIMEOUT_S)
-    except ValueError as error:
-        return [failed(NAME, f"REDIS_URL is malformed: {error}", "redis://[user:password@]host:6379/0")]
+    except ValidationError as invalid:
+        return [failed(NAME, reason_of(invalid), "REDIS_URL=redis://[user:password@]host:6379/0")]
+    redis = connect_redis(settings.redis_url, timeout_s=TIMEOUT_S)
     try:
         info: dict[str, Any] = await redis.info("everything")
         saves = await _saves(redis)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
+from pydantic import ValidationError
 from pydantic_settings import PydanticBaseSettingsSource
 
 from cli.environment import clean_environment, user_environment
@@ -76,6 +77,12 @@ class Surroundings:
         """The environment of a process of ours that is to see these variables."""
         path = os.pathsep.join([str(repository), *filter(None, [self.env.get("PYTHONPATH")])])
         return {**clean_environment(), **self.env, "PYTHONPATH": path}
+
+
+def reason_of(invalid: ValidationError) -> str:
+    """The first fault of a settings class, as a sentence without what was set."""
+    fault = invalid.errors(include_input=False, include_url=False)[0]
+    return f"{str(fault['loc'][0]).upper()} {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _trimmed(env: Mapping[str, str]) -> dict[str, str]:

@@ -20,10 +20,10 @@ from services.verifier.sweep import Sweep
 from services.verifier.verify import Verifier
 from services.verifier.wake import Waker
 from services.verifier.watch import Watch
+from shared.contracts.broker_url import is_amqp
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.agent_names import agent_name_proven
 from shared.runtime.background import running
-from shared.runtime.broker import is_amqp
 from shared.runtime.celery import TaskSender, make_celery
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database

@@ -18,7 +18,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.contracts.broker_url import check_broker_url
+from shared.contracts.database_url import POSTGRES_SCHEMES, SQLITE_SCHEME, is_postgres, read_postgres_url
 from shared.contracts.names import AgentName
+from shared.contracts.redis_url import read_redis_url
 
 
 def _url_with(*schemes: str) -> AfterValidator:
@@ -49,6 +52,22 @@ def _server_with(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _of_redis(value: str) -> str:
+    read_redis_url(value)
+    return value
+
+
+def _of_database(value: str) -> str:
+    if is_postgres(value):
+        read_postgres_url(value)
+        return value
+    scheme, _, rest = value.partition("://")
+    if scheme != SQLITE_SCHEME or not rest:
+        schemes = ", ".join(f"{one}://" for one in (SQLITE_SCHEME, *POSTGRES_SCHEMES))
+        raise ValueError(f"must start with one of {schemes}")
+    return value.rstrip("/")
 
 
 def _split(value: object) -> object:
@@ -156,15 +175,15 @@ class RedisSettings(Settings):
     """Redis or Valkey, 7.0 or later."""
 
     # Its repr could show a password, as those of the other URLs that may carry one.
-    redis_url: Annotated[str, _url_with("redis", "rediss", "unix")] = Field(
-        "redis://127.0.0.1:6379/0", repr=False
-    )
+    redis_url: Annotated[str, AfterValidator(_of_redis)] = Field("redis://127.0.0.1:6379/0", repr=False)
 
 
 class BrokerSettings(RedisSettings):
     """Celery's broker; Redis unless another is named."""
 
-    broker_url: str | None = Field(None, repr=False, description="default: REDIS_URL")
+    broker_url: Annotated[str, AfterValidator(check_broker_url)] | None = Field(
+        None, repr=False, description="default: REDIS_URL"
+    )
     broker_queue_type: Literal["classic", "quorum"] = Field(
         "classic", description="of Celery's queues on RabbitMQ; Redis has one kind"
     )
@@ -178,9 +197,9 @@ class BrokerSettings(RedisSettings):
 class DatabaseSettings(Settings):
     """SQLite for one machine, PostgreSQL for real."""
 
-    database_url: Annotated[
-        str, _url_with("sqlite+aiosqlite", "postgresql+asyncpg", "postgresql", "postgres")
-    ] = Field("sqlite+aiosqlite:///.rollcall/rollcall.db", repr=False)
+    database_url: Annotated[str, AfterValidator(_of_database)] = Field(
+        "sqlite+aiosqlite:///.rollcall/rollcall.db", repr=False
+    )
 
 
 class StoredTextSettings(Settings):

@@ -3,6 +3,7 @@
 The options are kombu's and py-amqp's; what they have no option for is overridden here (kombu 5.7).
 """
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -16,7 +17,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from shared.contracts.broker_url import is_amqp, read_amqp_url, without_options
+from shared.contracts.redis_url import Tls, read_redis_url
 from shared.runtime.logs import get_logger
+from shared.runtime.redis import tls_options
 
 log = get_logger(__name__)
 
@@ -52,14 +56,44 @@ _AMQP_OPTIONS: Final[Mapping[str, Any]] = {
 }
 
 
-def is_amqp(broker_url: str) -> bool:
-    """Whether the broker is a RabbitMQ."""
-    return broker_url.startswith(("amqp", "pyamqp"))
-
-
 def transport_options(broker_url: str) -> dict[str, Any]:
     """The options of every connection to this broker."""
-    return dict(_AMQP_OPTIONS if is_amqp(broker_url) else _REDIS_OPTIONS)
+    if is_amqp(broker_url):
+        return dict(_AMQP_OPTIONS)
+    server = read_redis_url(broker_url)
+    said = {
+        "socket_timeout": max(CALL_TIMEOUT_S, server.socket_timeout_s or 0),
+        "socket_connect_timeout": server.socket_connect_timeout_s,
+        "health_check_interval": server.health_check_interval_s,
+        "client_name": server.client_name,
+    }
+    return {**_REDIS_OPTIONS, **{name: value for name, value in said.items() if value is not None}}
+
+
+def broker_address(broker_url: str) -> dict[str, Any]:
+    """Celery's settings of where the broker is, and of TLS; raises `ValueError` for a URL that is none.
+
+    Without settings of ours, kombu takes any certificate of a Redis, and heeds options of a URL or not.
+    """
+    if is_amqp(broker_url):
+        node, tls = read_amqp_url(broker_url)
+        checks = None if tls is None else _amqp_tls(tls, node.hosts[0][0])
+        return {"broker_url": without_options(broker_url), "broker_use_ssl": checks}
+    server = read_redis_url(broker_url)
+    encrypted = None if server.tls is None else tls_options(server.tls)
+    return {"broker_url": server.kombu_url, "broker_use_ssl": encrypted}
+
+
+def _amqp_tls(tls: Tls, host: str) -> dict[str, Any]:
+    """As py-amqp names them."""
+    said = {
+        "cert_reqs": ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE,
+        "server_hostname": host if tls.check_hostname else None,
+        "ca_certs": tls.ca_certs,
+        "certfile": tls.certfile,
+        "keyfile": tls.keyfile,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 @contextmanager

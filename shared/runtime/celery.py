@@ -22,6 +22,7 @@ from celery.utils.nodenames import gethostname, nodename
 from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 
+from shared.contracts.broker_url import is_amqp
 from shared.contracts.keys import (
     CLOSE_TASK,
     DISPATCH_QUEUE,
@@ -38,8 +39,8 @@ from shared.runtime.broker import (
     HEARTBEAT_S,
     BrokerAmqp,
     BrokerConnection,
+    broker_address,
     broker_errors,
-    is_amqp,
     transport_options,
 )
 from shared.runtime.build import tell_build
@@ -72,9 +73,9 @@ T = TypeVar("T")
 def make_celery(name: str, broker_url: str, *, queue_type: str = "classic") -> Celery:
     """Return a Celery application; it connects at the first send or when its Celery worker starts.
 
-    queue_type: of the queues on RabbitMQ: `classic` or `quorum`.
+    queue_type: of the queues on RabbitMQ: `classic` or `quorum`. Raises `ValueError` for a URL that is none.
     """
-    app = Celery(name, broker=broker_url, amqp=BrokerAmqp)
+    app = Celery(name, amqp=BrokerAmqp)
     arguments = {"x-queue-type": queue_type} if is_amqp(broker_url) else None
     app.conf.update(
         task_queues=[
@@ -98,6 +99,7 @@ def make_celery(name: str, broker_url: str, *, queue_type: str = "classic") -> C
         # On RabbitMQ, Celery's pool threads would speak on the consumer's connection: it hangs for good.
         worker_enable_prefetch_count_reduction=False,
         broker_transport_options=transport_options(broker_url),
+        **broker_address(broker_url),
     )
     return app
 

@@ -28,7 +28,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
+from shared.contracts.database_url import is_postgres
 from shared.contracts.text import clean, cleaned
+from shared.runtime.postgres import COMMAND_TIMEOUT_S, Postgres
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
 
@@ -58,13 +60,22 @@ for _kind in ("read", "write"):
 class Database:
     """Sessions for reading and for writing. Build it inside the loop that uses it; `close()` it."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """`pool_size`: connections at most, on PostgreSQL; opened when they are needed, and then kept."""
-        self._engine = _create_engine(url, pool_size)
+    def __init__(
+        self, url: str, *, pool_size: int = 10, command_timeout_s: float | None = COMMAND_TIMEOUT_S
+    ) -> None:
+        """`pool_size`: connections at most, on PostgreSQL; opened when they are needed, and then kept.
+
+        `command_timeout_s`: how long PostgreSQL may take over a statement; None for ever.
+        """
+        self._postgres = Postgres(url, command_timeout_s=command_timeout_s) if is_postgres(url) else None
+        self._engine = (
+            _create_sqlite(url, pool_size) if self._postgres is None else _create(self._postgres, pool_size)
+        )
         # A transaction costs PostgreSQL two more messages, and is of use to a snapshot only.
         self._autocommitting = self._isolated("AUTOCOMMIT")
         self._snapshots = async_sessionmaker(self._isolated("REPEATABLE READ"), expire_on_commit=False)
         self._readers = async_sessionmaker(self._autocommitting, expire_on_commit=False)
+        self._pooled_readers = async_sessionmaker(self._engine, expire_on_commit=False)
         writers = self._engine.execution_options(**{_WRITE: True})
         self._writers = async_sessionmaker(writers, expire_on_commit=False)
 
@@ -82,7 +93,8 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that changes nothing; what it sees may change between two statements."""
         with _timed("read"):
-            async with self._readers() as db:
+            readers = self._pooled_readers if await self._is_pooled() else self._readers
+            async with readers() as db:
                 yield db
 
     @asynccontextmanager
@@ -107,14 +119,21 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncSession]:
-        """A session, on PostgreSQL, each statement of which is a transaction of its own."""
+        """A session, on PostgreSQL, each statement of which is a transaction of its own.
+
+        Behind a pooler all are one: it takes a transaction to keep a connection for a statement.
+        """
         with _timed("write"):
-            async with self._readers() as db:
-                yield db
+            if not await self._is_pooled():
+                async with self._readers() as db:
+                    yield db
+                return
+        async with self.write() as db:
+            yield db
 
     async def change(self, statement: Executable) -> int:
         """Run one UPDATE, DELETE or INSERT as a transaction of its own; returns how many rows it touched."""
-        if self.is_sqlite:
+        if self.is_sqlite or await self._is_pooled():
             async with self.write() as db:
                 return await changed(db, statement)
         with _timed("write"):
@@ -125,6 +144,9 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+    async def _is_pooled(self) -> bool:
+        return self._postgres is not None and await self._postgres.is_pooled()
 
     def _isolated(self, level: str) -> AsyncEngine:
         # What SQLite reads in a transaction is a snapshot always.
@@ -152,23 +174,22 @@ def _timed(kind: str) -> Iterator[None]:
         raise
 
 
-def _create_engine(url: str, pool_size: int) -> AsyncEngine:
+def _create(postgres: Postgres, pool_size: int) -> AsyncEngine:
+    engine = postgres.make_engine(
+        pool_size=pool_size,
+        max_overflow=0,  # to open a connection costs more than what is done with it
+        pool_timeout=5,
+        hide_parameters=True,  # an error is logged, and what people said is none of the log's business
+        json_serializer=_to_json,
+    )
+    event.listen(engine.sync_engine, "before_cursor_execute", _clean_texts, retval=True)
+    event.listen(engine.sync_engine, "checkin", _note_return)
+    event.listen(engine.sync_engine, "checkout", partial(_check_after_a_rest, engine.dialect))
+    return engine
+
+
+def _create_sqlite(url: str, pool_size: int) -> AsyncEngine:
     parsed = make_url(url)
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+asyncpg")
-    if parsed.drivername.startswith("postgresql"):
-        engine = create_async_engine(
-            parsed,
-            pool_size=pool_size,
-            max_overflow=0,  # to open a connection costs more than what is done with it
-            pool_timeout=5,
-            hide_parameters=True,  # an error is logged, and what people said is none of the log's business
-            json_serializer=_to_json,
-        )
-        event.listen(engine.sync_engine, "before_cursor_execute", _clean_texts, retval=True)
-        event.listen(engine.sync_engine, "checkin", _note_return)
-        event.listen(engine.sync_engine, "checkout", partial(_check_after_a_rest, engine.dialect))
-        return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(

@@ -42,7 +42,7 @@ def _upgrade(connection: Connection) -> None:
 
 async def migrate(url: str) -> None:
     """Apply every migration that the database at `url` lacks."""
-    database = Database(url)
+    database = Database(url, command_timeout_s=None)
     try:
         async with database.engine.execution_options(rollcall_write=True).begin() as connection:
             await connection.run_sync(_upgrade)

@@ -1,11 +1,14 @@
 """Redis clients whose every call ends within a bound."""
 
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError
+
+from shared.contracts.redis_url import RedisUrl, Tls, read_redis_url
 
 # A frozen server must not hold a caller for long; what could not be sent is sent by the sweep.
 CALL_TIMEOUT_S = 2.0
@@ -18,22 +21,44 @@ def connect_redis(url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> "Redis":
     """Return a client of the server at `url`; it connects at the first call.
 
     Raises `redis.exceptions.RedisError` or `OSError` from the calls, each at most `timeout_s` after it has
-    a connection. While all are taken it waits for one, as long again.
-    Blocking reads must block for less than `timeout_s`.
+    a connection, or what the URL allows if that is longer. While all are taken it waits for one, as long
+    again. Blocking reads must block for less than `timeout_s`. Raises `ValueError` for a URL that is none.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
+    server = read_redis_url(url)
+    pool = BlockingConnectionPool(
         max_connections=MOST_CONNECTIONS,
         timeout=timeout_s,
         decode_responses=True,
-        # Bytes that are no text must not stop who reads a stream; they are found malformed, if anything.
-        encoding_errors="replace",
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        socket_keepalive=True,
-        health_check_interval=15,
+        username=server.username,
+        password=server.password,
+        db=server.db,
+        client_name=server.client_name,
+        socket_timeout=max(timeout_s, server.socket_timeout_s or 0),
+        socket_connect_timeout=server.socket_connect_timeout_s or timeout_s,
+        health_check_interval=server.health_check_interval_s or 15,
         # One immediate second try: a pooled connection may have died with the last server. Not after a
         # timeout, though: the caller has waited long enough.
         retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        **_address(server),
     )
     return Redis.from_pool(pool)
+
+
+def tls_options(tls: Tls) -> dict[str, Any]:
+    """As redis-py and kombu name them. Without `ssl_ca_certs` they trust the system's authorities."""
+    return {
+        "ssl_cert_reqs": "required" if tls.verify else "none",
+        "ssl_check_hostname": tls.check_hostname,
+        "ssl_ca_certs": tls.ca_certs,
+        "ssl_certfile": tls.certfile,
+        "ssl_keyfile": tls.keyfile,
+    }
+
+
+def _address(server: RedisUrl) -> dict[str, Any]:
+    if server.path is not None:
+        return {"connection_class": UnixDomainSocketConnection, "path": server.path}
+    kind: type[AbstractConnection] = Connection if server.tls is None else SSLConnection
+    encrypted = {} if server.tls is None else tls_options(server.tls)
+    there = {"host": server.host, "port": server.port, "socket_keepalive": True}
+    return {"connection_class": kind, **there, **encrypted}

@@ -14,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from cli.doctor import livekit, webhook
+from cli.doctor.broker import check_broker
+from cli.doctor.database import check_database
 from cli.doctor.environment import SettingsProbe, check_environment
 from cli.doctor.findings import Finding, hide, passed, run_checks
-from cli.doctor.redis import _kept, _memory, _server
+from cli.doctor.livekit import check_livekit
+from cli.doctor.redis import _kept, _memory, _server, check_redis
 from cli.doctor.surroundings import Surroundings
 from cli.services import REPOSITORY
 from shared.contracts.settings import BrokerSettings, LiveKitSettings
+from tests.support import bad_server as bad
+from tests.support.bad_server import bad_server
 
 SECRET = "a-secret-of-thirty-two-characters"
 
@@ -208,3 +213,33 @@ def test_servers_that_never_answer_keep_nobody_waiting(tmp_path: Path) -> None:
         assert statuses[check] == "fail", statuses
     assert "hunter2" not in done.stdout + done.stderr
     assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("behaviour", [*bad.FOREIGN, bad.REDIRECT_308])
+async def test_somebody_elses_server_is_not_taken_for_livekit(tmp_path: Path, behaviour: str) -> None:
+    async with bad_server(behaviour) as server:
+        url = server.url("ws", "/api")
+        here = surroundings(tmp_path, LIVEKIT_URL=url, LIVEKIT_API_KEY="k", LIVEKIT_API_SECRET=SECRET)
+        found = (await check_livekit(here))[0]
+    assert found.status.value == "fail"
+    assert "is not LiveKit's API" in found.evidence
+    assert found.fix == "take the path /api out of LIVEKIT_URL"
+
+
+async def test_a_url_that_no_client_takes_is_told_with_the_reason(tmp_path: Path) -> None:
+    here = surroundings(
+        tmp_path,
+        REDIS_URL="redis://h1,h2",
+        BROKER_URL="sqs://",
+        DATABASE_URL="postgresql://u:hunter2@h/d?sslmode=no-verify",
+    )
+    [redis], [broker] = await check_redis(here), await check_broker(here)
+    database = (await check_database(here))[0]
+    assert "REDIS_URL names several servers" in redis.evidence
+    assert broker.status.value == "fail"
+    assert "DATABASE_URL sslmode must be one of" in database.evidence
+
+
+async def test_white_space_around_a_value_is_none_of_it(tmp_path: Path) -> None:
+    here = surroundings(tmp_path, LIVEKIT_API_KEY='" key "', LIVEKIT_URL='"ws://h:1\\n"')
+    assert (here.env["LIVEKIT_API_KEY"], here.env["LIVEKIT_URL"]) == ("key", "ws://h:1")

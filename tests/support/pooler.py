@@ -1,0 +1,125 @@
+"""pgbouncer before the tests' PostgreSQL, as operators set it up; and a relay that can fall silent."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from cli.ports import free_port
+from cli.provision.postgres import UNPRIVILEGED, PostgresServer
+from tests.support.certificates import Certificate
+
+_PROGRAM: Final = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+# Few server connections for many clients: consecutive transactions of a client get different ones.
+_CONFIGURATION: Final = """
+[databases]
+* = host={folder} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = {mode}
+default_pool_size = 4
+max_client_conn = 200
+server_round_robin = 1
+"""
+_TLS: Final = """
+client_tls_sslmode = require
+client_tls_key_file = {key}
+client_tls_cert_file = {chain}
+"""
+
+
+@asynccontextmanager
+async def pgbouncer(
+    server: PostgresServer, *, mode: str = "transaction", certificate: Certificate | None = None
+) -> AsyncIterator[int]:
+    """The port on which pgbouncer takes connections to every database of the server."""
+    port = free_port()
+    folder = Path(tempfile.mkdtemp(prefix="rollcall-pgbouncer-"))
+    written = _CONFIGURATION.format(folder=server.folder, port=port, mode=mode)
+    if certificate is not None:
+        for file in (certificate.key, certificate.chain):
+            shutil.copy(file, folder / file.name)
+        written += _TLS.format(key=folder / certificate.key.name, chain=folder / certificate.chain.name)
+    (folder / "pgbouncer.ini").write_text(written)
+    command = [_PROGRAM, "-q", str(folder / "pgbouncer.ini")]
+    if os.geteuid() == 0:  # which pgbouncer refuses
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, UNPRIVILEGED)
+        command[1:1] = ["-u", UNPRIVILEGED]
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+    try:
+        await _until_it_listens(port, process)
+        yield port
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _until_it_listens(port: int, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(60):
+        while process.returncode is None:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
+    raise AssertionError("pgbouncer has not started")
+
+
+class Relay:
+    """Passes bytes on to PostgreSQL's socket until it is `silent`: then it takes all, and gives nothing."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._target = str(server.folder / ".s.PGSQL.5432")
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    def fall_silent(self) -> None:
+        self._flowing.clear()
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_unix_connection(self._target)
+        for pair in ((reader, ours), (theirs, writer)):
+            task = asyncio.create_task(self._pass_on(*pair))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                await self._flowing.wait()
+                target.write(data)
+                await target.drain()
+        finally:
+            target.close()
+
+
+@asynccontextmanager
+async def relay_to(server: PostgresServer) -> AsyncIterator[Relay]:
+    """A relay on a port of the loopback interface."""
+    relay = Relay(server)
+    listening = await asyncio.start_server(relay.connect, "127.0.0.1", 0)
+    relay.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield relay
+    finally:
+        listening.close()
+        await relay.stop()
