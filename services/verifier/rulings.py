@@ -18,6 +18,7 @@ from shared.runtime.database import Database
 from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.sessions import advance, claim, fail, record
 from shared.runtime.tables import AttemptRow, SessionRow
+from shared.runtime.waiting import FULL
 
 # A verifier that has died is replaced after this long; a living one renews in time.
 CLAIM_LEASE = timedelta(seconds=5)
@@ -120,9 +121,14 @@ class Rulings:
 
     async def surest(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> Finding:
         """What the session fails with: what is seen now, or what an earlier attempt has proven, if now
-        only the registry speaks. The last attempt is cut short by the deadline.
+        only the registry speaks. The last attempt is cut short by the deadline. A worker that is full of
+        jobs which it took of this session and has not started, is not full of others' calls.
         """
-        if cause not in ONLY_REGISTRY_SPEAKS:
+        if cause in FULL:
+            better = col(AttemptRow.cause) == Cause.JOB_NOT_STARTED
+        elif cause in ONLY_REGISTRY_SPEAKS:
+            better = col(AttemptRow.cause).not_in(ONLY_REGISTRY_SPEAKS)
+        else:
             return cause, evidence
         proven = (
             select(AttemptRow)
@@ -130,7 +136,7 @@ class Rulings:
                 col(AttemptRow.session_id) == row.id,
                 col(AttemptRow.number) < row.attempt,
                 col(AttemptRow.outcome) == "missing",
-                col(AttemptRow.cause).not_in(ONLY_REGISTRY_SPEAKS),
+                better,
             )
             .order_by(col(AttemptRow.number).desc())
             .limit(1)

@@ -288,6 +288,19 @@ async def test_what_an_earlier_attempt_has_proven_outweighs_what_the_registry_sa
     assert stored.evidence == {"dispatch_id": "AD_1", "attempt": 1}
 
 
+async def test_a_worker_that_is_full_of_the_job_that_it_does_not_start_is_not_just_full(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, max_attempts=2)
+    async with bench.database.write() as db:
+        first = await db.get_one(AttemptRow, (row.id, 1))
+        first.sqlmodel_update({"outcome": "missing", "cause": Cause.JOB_NOT_STARTED})
+        full = {"rejected_at": T0, "reported_at": T0, "close_reason": "full", "worker_id": "AW_1"}
+        db.add(make_attempt(row, number=2, accepted_at=T0, outcome="accepted", **full))
+        (await db.get_one(SessionRow, row.id)).attempt = 2
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(await get_session(bench.database, row.id))
+    assert (stored.status, stored.cause) == (S.FAILED, "job_not_started")
+
+
 async def test_a_livekit_that_hangs_is_not_waited_for_until_the_claim_is_lost(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
