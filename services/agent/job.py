@@ -36,6 +36,9 @@ from shared.runtime.redis import connect_redis
 
 # The last turns and the final report get this long to reach Redis.
 FLUSH_S = 5.0
+# What comes next may hang or die; without this news nobody could tell that the job was started. Redis
+# takes it at once, but the connection is new, and a busy machine may need a while for that.
+STARTED_FLUSH_S = 1.0
 # Somebody waits for the news that the agent is there; what comes next keeps the loop busy for 0.1 s.
 NEWS_FLUSH_S = 0.05
 
@@ -93,8 +96,7 @@ async def run_job(ctx: JobContext) -> None:
         metadata=_clients_metadata(ctx.job),
     )
     call.reporter.step(Step.ENTRYPOINT_STARTED)
-    # Told before anything that may hang or die, while the fence is read.
-    _, late = await asyncio.gather(call.publisher.flush(within_s=NEWS_FLUSH_S), _is_late(call))
+    _, late = await asyncio.gather(call.publisher.flush(within_s=STARTED_FLUSH_S), _is_late(call))
     if late:
         log.info("job_late")
         call.conversation.ended("late")
