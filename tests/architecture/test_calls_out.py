@@ -8,7 +8,7 @@ ROOT: Final = Path(__file__).parents[2]
 TABLE: Final = ROOT / "docs" / "calls-out.md"
 CLIENT: Final = re.compile(
     r"\b(ClientSession|AsyncClient|httpx\.(Client|get|post|request)|create_async_engine|asyncpg\.connect"
-    r"|asyncio\.open_connection|create_connection|LiveKitAPI|from_url|OTLPSpanExporter|Celery|getaddrinfo"
+    r"|asyncio\.open_connection|create_connection|LiveKitAPI|Redis\.from_(url|pool)|OTLPSpanExporter|Celery|getaddrinfo"
     r"|urlopen|requests\.(get|post|Session))\("
 )
 # They start or fetch the local stack's servers; it resolves our own addresses.

@@ -241,5 +241,5 @@ async def test_a_url_that_no_client_takes_is_told_with_the_reason(tmp_path: Path
 
 
 async def test_white_space_around_a_value_is_none_of_it(tmp_path: Path) -> None:
-    here = surroundings(tmp_path, LIVEKIT_API_KEY='" key "', LIVEKIT_URL='"ws://h:1\\n"')
+    here = surroundings(tmp_path, LIVEKIT_API_KEY=" key ", LIVEKIT_URL="ws://h:1\n")
     assert (here.env["LIVEKIT_API_KEY"], here.env["LIVEKIT_URL"]) == ("key", "ws://h:1")
