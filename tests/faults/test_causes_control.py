@@ -14,7 +14,7 @@ from cli.process import Process
 from cli.stack import Stack
 from tests.support.guests import guest
 from tests.support.scoreboard import Finding, Scoreboard
-from tests.support.sessions import Rollcall, until
+from tests.support.sessions import TERMINAL, Rollcall, until
 from tests.support.verdicts import Verdict, judge, until_over
 from tests.support.workers import ODD_WORKER, foreign_worker
 
@@ -234,6 +234,28 @@ async def test_a_caller_who_hangs_up_before_the_agent_came(foreigners: Rollcall,
     board.add(Finding("caller left before the join", ("caller_left",), verdict.cause))
 
 
+async def test_livekit_that_accepts_and_never_answers(foreigners: Rollcall, board: Scoreboard) -> None:
+    """More sessions than the dispatcher has threads, none of which it may lose to the server."""
+    livekit: Process = foreigners.stack.process("livekit")
+    livekit.freeze()
+    try:
+        started = await asyncio.gather(*(foreigners.start(agent_name="odd") for _ in range(6)))
+        verdicts = [await until_over(foreigners, one["session_id"]) for one in started]
+    finally:
+        livekit.thaw()
+    for verdict in verdicts:
+        judge(board, verdict, "LiveKit accepts and never answers", "livekit_unreachable")
+
+    async def joined() -> bool:
+        # The worker may have left a server that was silent, and needs its time to come back.
+        again = await _start(foreigners, "stays")
+        status = await _until_settled(foreigners, again["session_id"])
+        await foreigners.end(again["session_id"])
+        return status == "active"
+
+    await until(joined, what="a session gets its agent again")
+
+
 async def test_livekit_down(foreigners: Rollcall, board: Scoreboard) -> None:
     livekit: Process = foreigners.stack.process("livekit")
     await livekit.stop()
@@ -247,6 +269,15 @@ async def test_livekit_down(foreigners: Rollcall, board: Scoreboard) -> None:
 
 async def _start(rollcall: Rollcall, behaviour: str, agent_name: str = "odd") -> dict[str, Any]:
     return await rollcall.start(agent_name=agent_name, metadata={"behaviour": behaviour})
+
+
+async def _until_settled(rollcall: Rollcall, session_id: str) -> str:
+    async def settled() -> str | None:
+        status: str = (await rollcall.session(session_id))["status"]
+        return status if status == "active" or status in TERMINAL else None
+
+    found: str = await until(settled, what=f"session {session_id} has its agent or is over")
+    return found
 
 
 async def _delete_room(rollcall: Rollcall, room_name: str) -> None:
