@@ -23,6 +23,8 @@ __all__ = [
     "start_stack",
 ]
 
+LONGEST_ID = 80
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
@@ -35,3 +37,10 @@ def pytest_runtest_makereport(
             if isinstance(value, Stack):
                 report.sections.append((f"logs of {name}", ends_of_logs(value)))
     return report
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a test by a long text's beginning and length: its id is printed, and is in the environment."""
+    if isinstance(val, str) and len(val) > LONGEST_ID:
+        return f"{val[:10].encode('unicode_escape').decode()}…{len(val)}"
+    return None

@@ -29,6 +29,8 @@ def connect_redis(url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> "Redis":
         max_connections=MOST_CONNECTIONS,
         timeout=timeout_s,
         decode_responses=True,
+        # Bytes that are no text must not stop who reads a stream; they are found malformed, if anything.
+        encoding_errors="replace",
         username=server.username,
         password=server.password,
         db=server.db,

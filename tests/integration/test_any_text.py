@@ -106,7 +106,11 @@ def raw(turn: TurnFinished, **changes: Any) -> dict[str, str]:
     return {ENVELOPE_FIELD: json.dumps(envelope)}
 
 
-@pytest.mark.parametrize("unfit", [HALF, "a\x00b", "x" * 12_000, f"{HALF}\x00" * 6_000])
+@pytest.mark.parametrize(
+    "unfit",
+    [HALF, "a\x00b", "x" * 12_000, f"{HALF}\x00" * 6_000],
+    ids=["half a letter", "a NUL", "long", "long and no text"],
+)
 async def test_whatever_another_program_writes_is_stored_and_holds_up_nothing(
     database: Database, database_url: str, redis: Redis, redis_url: str, unfit: str
 ) -> None:
@@ -125,7 +129,9 @@ async def test_whatever_another_program_writes_is_stored_and_holds_up_nothing(
     assert await reasons(redis) == ["malformed"]
 
 
-@pytest.mark.parametrize("unfit", [HALF, "a\x00b", "x" * 530_000])
+@pytest.mark.parametrize(
+    "unfit", [HALF, "a\x00b", "x" * 530_000], ids=["half a letter", "a NUL", "very long"]
+)
 async def test_whatever_an_error_says_is_reported(
     database: Database, redis: Redis, relay: Relay, clock: FakeClock, unfit: str
 ) -> None:
