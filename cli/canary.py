@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cli.answers import Session
 from cli.client import Client
-from cli.show import evidence_lines
+from cli.show import evidence_lines, without_agent
 from cli.timeline import Timeline
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.plain_text import one_line
@@ -71,8 +71,10 @@ class Verdict:
         if self.ok:
             said = "It spoke." if self.proven == "spoke" else _NOT_SPOKEN_TO
             return Text(f"An agent would come. {said} Levels of proof: {levels}.", style="green")
+        failed = self.status == SessionStatus.FAILED
+        outcome = without_agent(joined=self.proven is not None) if failed else "no agent is proven"
         lines = [
-            one_line(f"No agent: {self.cause or self.status}. {self.advice}"),
+            one_line(f"{outcome.capitalize()}: {self.cause or self.status}. {self.advice}"),
             *(f"  {line}" for line in evidence_lines(self.evidence or {})),
             f"  levels of proof reached: {levels}",
         ]

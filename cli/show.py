@@ -72,6 +72,11 @@ _REASONS: Final = {
 }
 
 
+def without_agent(*, joined: bool) -> str:
+    """How a session stands that has failed: whether an agent had been there."""
+    return "the agent was lost, and none took its place" if joined else "no agent came"
+
+
 def reason_text(reason: str) -> str:
     """Why a session is over, for people; the JSON has the token. One that is not known is shown as words."""
     return _REASONS.get(reason, one_line(reason.replace("_", " ")))

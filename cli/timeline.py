@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.answers import Caption
 from cli.captions import WHO
 from cli.client import ApiError, Client, Turn
-from cli.show import reason_text
+from cli.show import reason_text, without_agent
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.sessions import TERMINAL
 from shared.runtime.plain_text import one_line
@@ -36,16 +36,14 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
         f"an agent of a worker without a name was {'removed' if d['removed'] else 'there'}: "
         f"{d['participant_identity']}"
     ),
-    "session.failed.v1": lambda d: f"{_without_agent(d)}: {d['cause']}. {d['advice']}",
+    "session.failed.v1": lambda d: (
+        f"{without_agent(joined=d.get('agent_joined', False))}: {d['cause']}. {d['advice']}"
+    ),
     "session.ended.v1": lambda d: f"session ended: {reason_text(d['reason'])}",
     "session.expired.v1": lambda d: f"reservation expired: {reason_text(d['reason'])}",
     "session.cancelled.v1": lambda d: f"session cancelled: {reason_text(d['reason'])}{_no_agent_yet(d)}",
 }
 _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
-
-
-def _without_agent(data: Mapping[str, Any]) -> str:
-    return "the agent was lost, and none took its place" if data.get("agent_joined") else "no agent came"
 
 
 class Timeline:

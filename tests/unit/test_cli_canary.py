@@ -60,6 +60,22 @@ def test_a_canary_that_failed_says_why_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "reached", "outcome"),
+    [
+        ("failed", 1, "No agent came: worker_died."),
+        ("failed", 3, "The agent was lost, and none took its place: worker_died."),
+        ("dispatched", 3, "No agent is proven: dispatched."),
+    ],
+)
+def test_an_agent_that_was_there_is_not_said_never_to_have_come(
+    status: str, reached: int, outcome: str
+) -> None:
+    failure = FAILURE if status == "failed" else None
+    text = judged(a_session(status, reached=reached, failure=failure)).as_text().plain
+    assert text.startswith(outcome)
+
+
+@pytest.mark.parametrize(
     ("session", "cause"),
     [
         (a_session("requested", waiting_for="workers_at_capacity"), "workers_at_capacity"),
