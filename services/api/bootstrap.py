@@ -10,6 +10,7 @@ from fastapi import Request
 from livekit import api
 from redis.asyncio import Redis
 
+from services.api.bad_keys import BadKeys
 from services.api.canary import Canaries
 from services.api.forecast import Forecast
 from services.api.health import Health
@@ -19,6 +20,7 @@ from services.api.limits import RateLimits
 from services.api.live import Follower
 from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
+from services.api.waiting_visitors import WaitingVisitors
 from shared.runtime.agent_names import agent_name_proven
 from shared.runtime.background import Loop, running
 from shared.runtime.celery import TaskSender, make_celery
@@ -50,7 +52,9 @@ class Services:
     webhook_targets: TargetPolicy
     webhook_secrets: SecretBox
     keyring: Keyring
+    bad_keys: BadKeys
     rate_limits: RateLimits
+    waiting_visitors: WaitingVisitors
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -124,7 +128,11 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 webhook_targets=TargetPolicy(settings),
                 webhook_secrets=webhook_secrets,
                 keyring=Keyring(database, now=utc_now),
+                bad_keys=BadKeys(settings.requests_per_minute_bad_key),
                 rate_limits=RateLimits(settings, redis),
+                waiting_visitors=WaitingVisitors(
+                    settings.max_reservations_visitor, redis=redis, database=database
+                ),
             )
     finally:
         await livekit.close()

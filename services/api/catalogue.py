@@ -178,6 +178,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The key, or its project, has as many sessions that have not ended as it may have.",
         "End sessions that are done with, or try again when some have ended.",
     ),
+    "too_many_reservations": Entry(
+        429,
+        "Too many requests",
+        "This network address has as many reservations as it may have that no caller has used yet.",
+        "Join with one of them, or wait until some have expired.",
+    ),
     "internal_error": Entry(
         500,
         "Internal error",

@@ -14,8 +14,9 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Send
 
 from services.api.access import Principal
-from services.api.bootstrap import services_of
+from services.api.bootstrap import Services, services_of
 from services.api.exposure import Auth
+from services.api.networks import network_of
 from services.api.problems import TRACE_HEADER, Problem, answer, database_unavailable
 from services.api.settings import ApiSettings
 from services.api.traced import note_answer, traced
@@ -91,10 +92,23 @@ class Door:
         if not self._is_behind(request):
             return None
         services = services_of(request)
-        headers = request.headers
-        asking = await services.keyring.who(headers.get("authorization"), headers.get("origin"))
-        await services.rate_limits.check(asking, request.client.host if request.client else "")
+        network = network_of(request.client.host if request.client else "")
+        request.state.network = network
+        asking = await self._who(request, network, services)
+        await services.rate_limits.check(asking, network)
         return asking
+
+    async def _who(self, request: Request, network: str, services: Services) -> Principal:
+        bad_keys, headers = services.bad_keys, request.headers
+        key, origin = headers.get("authorization"), headers.get("origin")
+        if bad_keys.too_many(network) and not services.keyring.has_taken(key):
+            raise bad_keys.refuse(network)
+        try:
+            return await services.keyring.who(key, origin)
+        except Problem:
+            if key:
+                bad_keys.add(network)
+            raise
 
     def _is_behind(self, request: Request) -> bool:
         path = request.scope["path"]

@@ -6,6 +6,7 @@ still be taken. A database that can't be read raises; nobody is let in unseen.
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from sqlalchemy import or_, update
 from sqlmodel import col
 
 from services.api.access import Principal, Scope, all_held, key_missing
-from services.api.key_format import Kind, id_of, is_key
+from services.api.key_format import Kind, hash_key, id_of, is_key
 from services.api.problems import Problem
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database
@@ -47,14 +48,14 @@ class Keyring:
         self._clock = clock
         self._memory: dict[str, _Memory] = {}
         self._notes: set[asyncio.Task[None]] = set()
+        self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def who(self, authorization: str | None, origin: str | None) -> Principal:
         """Return who asks, by the headers of that name. Raises `Problem`, or `UNREACHABLE`."""
         if not authorization:
             raise key_missing()
-        scheme, _, key = authorization.partition(" ")
-        key = key.strip()
-        key_id = id_of(key) if scheme.lower() == "bearer" else None
+        key = _key_in(authorization)
+        key_id = id_of(key)
         row = await self._look_up(key_id) if key_id else None
         if row is None or not is_key(key, row.key_hash):
             raise _refused("key_unknown", "this is no key of ours: check that all of it was copied")
@@ -64,8 +65,16 @@ class Keyring:
         if row.expires_at is not None and row.expires_at <= self._now():
             raise _refused("key_expired", f"this key expired at {row.expires_at:%Y-%m-%d %H:%M} UTC")
         asking = _principal(row, origin)
+        self._taken[row.key_hash] = None
+        self._taken.move_to_end(row.key_hash)
+        if len(self._taken) > _MOST_REMEMBERED:
+            self._taken.popitem(last=False)
         self._note_use(row)
         return asking
+
+    def has_taken(self, authorization: str | None) -> bool:
+        """Whether a key that was sent so has been taken by this process: a look at it is worth while."""
+        return hash_key(_key_in(authorization or "")) in self._taken
 
     async def _look_up(self, key_id: str) -> ApiKeyRow | None:
         memory = self._memory.get(key_id)
@@ -113,6 +122,11 @@ class Keyring:
                 )
         except UNREACHABLE as error:
             log.warning("key_use_not_noted", key_id=key_id, error=repr(error))
+
+
+def _key_in(authorization: str) -> str:
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _principal(row: ApiKeyRow, origin: str | None) -> Principal:

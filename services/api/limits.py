@@ -1,8 +1,8 @@
 """How much a key, and a project, may ask for: requests in a minute, and sessions at the same time.
 
 Requests are counted in Redis, so all replicas count together. A Redis that is away limits nobody: a limit
-protects the purse, and sessions are accepted without Redis. Sessions are counted in the transaction that
-writes the next one, one after the other, and so exactly; far below a limit nobody waits for that.
+protects the purse, and sessions are accepted without Redis. Sessions are counted in the database
+(`shared.runtime.session_limits`).
 """
 
 import asyncio
@@ -15,34 +15,27 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from services.api import metrics
 from services.api.access import Principal
 from services.api.problems import Problem
 from services.api.settings import ApiSettings
-from shared.contracts.sessions import LIVE, SessionStatus
+from shared.contracts.keys import LIMIT_PREFIX
 from shared.runtime.breaker import Breaker
 from shared.runtime.logs import get_logger
 from shared.runtime.redis import CALL_TIMEOUT_S
+from shared.runtime.session_limits import find_exceeded
 from shared.runtime.streams import UNREACHABLE
-from shared.runtime.tables import SessionRow
 
 log = get_logger(__name__)
 
 # A Redis that takes longer is as good as away. Not less: a crowd that keeps this process busy must not be
 # taken for that, and get past.
 PATIENCE_S: Final = CALL_TIMEOUT_S
-_PREFIX: Final = "rollcall:limit"
 _WINDOW_S: Final = 60
-# A reservation costs nothing, and most of those that pages make are never used.
-_WITH_AN_AGENT: Final = LIVE - {SessionStatus.RESERVED}
 # Nobody knows when a session will end.
 SESSIONS_RETRY_AFTER_S: Final = 10
-# As many sessions as five replicas have connections to write them with.
-MOST_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -62,15 +55,15 @@ class RateLimits:
         storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
-            key_prefix=_PREFIX,
+            key_prefix=LIMIT_PREFIX,
             **options,  # type: ignore[arg-type]  # a pool is documented, and not in the annotation
         )
         self._limiter = MovingWindowRateLimiter(storage)
         self._breaker = Breaker()
 
-    async def check(self, asking: Principal, address: str) -> None:
-        """Count a request from this network address; raises `Problem` if it is one too many."""
-        limits = self._limits_of(asking, address)
+    async def check(self, asking: Principal, network: str) -> None:
+        """Count a request from this network (`network_of`); raises `Problem` if it is one too many."""
+        limits = self._limits_of(asking, network)
         if not limits or not self._breaker.lets_through():
             return
         began = time.monotonic()
@@ -87,7 +80,7 @@ class RateLimits:
         if exceeded:
             raise _too_many(exceeded, limits, wait_s)
 
-    def _limits_of(self, asking: Principal, address: str) -> list[_Limit]:
+    def _limits_of(self, asking: Principal, network: str) -> list[_Limit]:
         if asking.key_id is None:
             return []
         settings = self._settings
@@ -96,7 +89,7 @@ class RateLimits:
             ("project", settings.requests_per_minute_project, asking.project),
         ]
         if asking.publishable:  # one visitor of a page must not use up what all of them share
-            found.insert(0, ("visitor", settings.requests_per_minute_visitor, f"{asking.key_id}:{address}"))
+            found.insert(0, ("visitor", settings.requests_per_minute_visitor, f"{asking.key_id}:{network}"))
         return [_Limit(name, RateLimitItemPerMinute(amount), of) for name, amount, of in found if amount]
 
     async def _first_exceeded(self, limits: list[_Limit]) -> _Limit | None:
@@ -121,51 +114,18 @@ def _too_many(exceeded: _Limit, limits: list[_Limit], wait_s: int) -> Problem:
     return Problem(429, "too_many_requests", detail, headers=headers, retry_after=wait_s)
 
 
-async def may_surely_start(db: AsyncSession, asking: Principal, settings: ApiSettings) -> bool:
-    """True if there is room for one more session, and for all that are written at the same moment.
-
-    To be called on the connection that writes it then: there are few of those.
-    """
-    if not _session_limits(asking, settings):
-        return True
-    return all(most - live >= MOST_AT_ONCE for _, most, live in await _count_live(db, asking, settings))
-
-
 async def check_sessions(db: AsyncSession, asking: Principal, settings: ApiSettings) -> None:
     """Raise `Problem` if the project, or the key, has as many live sessions as it may have.
 
-    To be called in the transaction that writes one more: until that ends, no other of the project is
-    written that needs a count.
+    To be called in the transaction that writes one more; see `find_exceeded`.
     """
-    if not _session_limits(asking, settings):
-        return
-    if db.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-        await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{_PREFIX}:{asking.project}"))))
-    for name, most, live in await _count_live(db, asking, settings):
-        if live >= most:
-            raise Problem(
-                429,
-                "too_many_sessions",
-                f"this {name} has {most} sessions that have not ended, and may have no more; end one",
-                headers={"Retry-After": str(SESSIONS_RETRY_AFTER_S)},
-                retry_after=SESSIONS_RETRY_AFTER_S,
-            )
-
-
-def _session_limits(asking: Principal, settings: ApiSettings) -> dict[str, int]:
-    if asking.key_id is None:
-        return {}
-    limits = {"project": settings.max_sessions_project, "key": settings.max_sessions_key}
-    return {of: most for of, most in limits.items() if most}
-
-
-async def _count_live(
-    db: AsyncSession, asking: Principal, settings: ApiSettings
-) -> list[tuple[str, int, int]]:
-    """Of each limit: whose it is, how many there may be, and how many there are."""
-    of_key = func.count().filter(col(SessionRow.api_key_id) == asking.key_id)
-    query = select(func.count().label("project"), of_key.label("key")).where(
-        col(SessionRow.project) == asking.project, col(SessionRow.status).in_(_WITH_AN_AGENT)
-    )
-    live = (await db.execute(query)).one()
-    return [(of, most, getattr(live, of)) for of, most in _session_limits(asking, settings).items()]
+    exceeded = await find_exceeded(db, project=asking.project, key_id=asking.key_id, limits=settings)
+    if exceeded is not None:
+        raise Problem(
+            429,
+            "too_many_sessions",
+            f"this {exceeded.of} has {exceeded.most} sessions that have not ended, and may have no more; "
+            "end one",
+            headers={"Retry-After": str(SESSIONS_RETRY_AFTER_S)},
+            retry_after=SESSIONS_RETRY_AFTER_S,
+        )

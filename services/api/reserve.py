@@ -5,13 +5,21 @@ dispatched for it. What a client may not set is refused; what has no meaning her
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.api.access import Principal
 from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
-from services.api.start import check_agent_name, check_metadata, invalid, new_row, write_session
+from services.api.start import (
+    MAX_METADATA_BYTES,
+    check_agent_name,
+    check_metadata,
+    invalid,
+    new_row,
+    write_session,
+)
 from services.api.token_schemas import AgentWish, TokenRequest
 from shared.contracts.events import SessionReserved
 from shared.contracts.sessions import Mode, SessionStatus
@@ -45,8 +53,12 @@ async def reserve_session(
     database: Database,
     relay: Relay,
     now: Clock,
+    admit: Callable[[SessionRow], Awaitable[None]],
 ) -> SessionRow:
-    """Write a reservation, and return it; raises `Problem`."""
+    """Write a reservation, and return it; raises `Problem`.
+
+    admit: is asked before it is written, and raises if there are too many.
+    """
     _check_room(wish)
     _check_participant(wish)
     agent = _agent(wish, settings)
@@ -55,7 +67,7 @@ async def reserve_session(
             agent_name=agent.agent_name,
             participant_identity=wish.participant_identity,
             participant_name=wish.participant_name,
-            metadata=_agent_metadata(agent.metadata),
+            metadata=_agent_metadata(agent.metadata, _most_metadata(asking, settings)),
         ),
         asking,
         settings,
@@ -71,6 +83,7 @@ async def reserve_session(
         mode=Mode(row.mode),
         expires_at=expires_at(row, settings),
     )
+    await admit(row)
     await write_session(row, event, asking=asking, settings=settings, database=database)
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
     relay.nudge(row.id)
@@ -117,8 +130,13 @@ def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:
     return agent
 
 
-def _agent_metadata(metadata: str | None) -> dict[str, Any] | str:
-    """An object where the text is one in JSON, and else the text."""
+def _most_metadata(asking: Principal, settings: ApiSettings) -> int:
+    """Whoever sees a page may fill the database by its key, so that he is given little room."""
+    return settings.max_metadata_bytes_visitor if asking.publishable else MAX_METADATA_BYTES
+
+
+def _agent_metadata(metadata: str | None, most: int) -> dict[str, Any] | str:
+    """An object where the text is one in JSON, and else the text; at most so many bytes."""
     if not metadata:
         return {}
     try:
@@ -126,5 +144,5 @@ def _agent_metadata(metadata: str | None) -> dict[str, Any] | str:
     except (ValueError, RecursionError):
         loaded = metadata
     found = loaded if isinstance(loaded, dict) else metadata
-    check_metadata(found, field=f"{_AGENT}.metadata")
+    check_metadata(found, field=f"{_AGENT}.metadata", most=most)
     return found

@@ -199,9 +199,13 @@ async def livekit_webhook(
     services = services_of(request)
     event = verify_webhook(await request.body(), authorization, services.webhook_receiver)
     received = await receive_webhook(
-        event, database=services.database, join_budget_s=services.settings.join_budget_s, now=utc_now
+        event,
+        database=services.database,
+        limits=services.settings,
+        join_budget_s=services.settings.join_budget_s,
+        now=utc_now,
     )
-    for session_id in received.requested:
+    for session_id in received.moved:
         services.relay.nudge(session_id)
     for session_id in received.to_look_at:
         services.in_background(give_hint(services.redis, session_id))

@@ -16,6 +16,7 @@ from shared.contracts.settings import (
     Host,
     LiveKitSettings,
     LogSettings,
+    SessionLimitSettings,
     StoredTextSettings,
     TracingSettings,
     WebhookSettings,
@@ -41,6 +42,7 @@ class ApiSettings(
     BrokerSettings,
     DatabaseSettings,
     GuaranteeSettings,
+    SessionLimitSettings,
     StoredTextSettings,
     LogSettings,
     WebhookSettings,
@@ -60,14 +62,21 @@ class ApiSettings(
         "keys", description="open: /health, /health/agent and /metrics ask for no key"
     )
     api_max_body_bytes: int = Field(524_288, ge=1024)
-    # Of requests in a minute, and of sessions that live at the same time; 0: no limit.
+    # Of requests in a minute, and of reservations that wait; 0: no limit.
     requests_per_minute_key: int = Field(600, ge=0)
     requests_per_minute_project: int = Field(3000, ge=0)
     requests_per_minute_visitor: int = Field(
         30, ge=0, description="of one network address with a publishable key"
     )
-    max_sessions_key: int = Field(500, ge=0)
-    max_sessions_project: int = Field(1000, ge=0)
+    requests_per_minute_bad_key: int = Field(
+        300, ge=0, description="of one network address with keys that are not taken"
+    )
+    max_reservations_visitor: int = Field(
+        100, ge=0, description="of one network address with a publishable key, that nobody has used yet"
+    )
+    max_metadata_bytes_visitor: int = Field(
+        2048, ge=0, le=32_768, description="of the metadata that a publishable key may give to a session"
+    )
     livekit_public_url: str | None = Field(
         None, description="the address that clients are told to join at; default: LIVEKIT_URL"
     )

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import Principal
-from services.api.limits import check_sessions, may_surely_start
+from services.api.limits import check_sessions
 from services.api.problems import Problem
 from services.api.rooms import room_of
 from services.api.schemas import StartSession
@@ -27,6 +27,7 @@ from shared.runtime.database import Database, is_unique_violation
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.reservations import RELAY_GRACE
+from shared.runtime.session_limits import may_surely_start
 from shared.runtime.session_trace import bound_to
 from shared.runtime.sessions import add_session, insert_session
 from shared.runtime.tables import SessionRow
@@ -94,7 +95,7 @@ async def write_session(
     """
     if first is None and not database.is_sqlite:
         async with database.autocommit() as db:
-            if await may_surely_start(db, asking, settings):
+            if await may_surely_start(db, project=asking.project, key_id=asking.key_id, limits=settings):
                 await insert_session(db, row, event=event)
                 return
     async with database.write() as db:
@@ -148,8 +149,10 @@ def check_agent_name(name: str | None, settings: ApiSettings, *, field: str = "a
         raise invalid(field, f"must be one of {', '.join(names)}")
 
 
-def check_metadata(metadata: dict[str, Any] | str, *, field: str = "metadata") -> None:
-    """Raise `Problem` if the metadata can't be stored, or handed to the agent."""
+def check_metadata(
+    metadata: dict[str, Any] | str, *, field: str = "metadata", most: int = MAX_METADATA_BYTES
+) -> None:
+    """Raise `Problem` if the metadata can't be stored, or handed to the agent. most: in bytes."""
     if _is_deeper(metadata, MAX_METADATA_DEPTH):
         raise invalid(field, f"must be nested at most {MAX_METADATA_DEPTH} deep")
     try:
@@ -157,8 +160,8 @@ def check_metadata(metadata: dict[str, Any] | str, *, field: str = "metadata") -
         size = len(client_metadata(metadata).encode())
     except ValueError:
         raise invalid(field, "must be storable: no NaN, no lone surrogate") from None
-    if size > MAX_METADATA_BYTES:
-        raise invalid(field, f"must be at most {MAX_METADATA_BYTES} bytes in UTF-8; it has {size}")
+    if size > most:
+        raise invalid(field, f"must be at most {most} bytes in UTF-8; it has {size}")
     if _NUL.search(text):
         raise invalid(field, "must not contain NUL")
 

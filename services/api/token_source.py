@@ -10,6 +10,7 @@ from services.api.reserve import expires_at, reserve_session
 from services.api.token_schemas import TokenGranted, TokenRequest
 from services.api.tokens import mint_participant_token
 from shared.runtime.clock import utc_now
+from shared.runtime.tables import SessionRow
 
 router = APIRouter(responses=PROBLEMS)
 
@@ -27,6 +28,11 @@ async def token(
     """
     services = services_of(request)
     wish = wish or TokenRequest()
+
+    async def admit(row: SessionRow) -> None:
+        if asking.publishable:
+            await services.waiting_visitors.admit(row, request.state.network, now=utc_now())
+
     try:
         row = await reserve_session(
             wish,
@@ -35,6 +41,7 @@ async def token(
             database=services.database,
             relay=services.relay,
             now=utc_now,
+            admit=admit,
         )
     except Problem as problem:
         metrics.token_requested(problem.code)

@@ -7,6 +7,7 @@ answer goes out as soon as the receipt is committed.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from livekit import api
 from livekit.protocol.models import ParticipantInfo
@@ -20,6 +21,7 @@ from services.api import metrics, presence
 from services.api.problems import Problem
 from shared.contracts.keys import SESSION_ATTRIBUTE
 from shared.contracts.sessions import LIVE, TERMINAL, SessionStatus
+from shared.contracts.settings import SessionLimitSettings
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.livekit import is_caller
@@ -52,14 +54,19 @@ def verify_webhook(body: bytes, authorization: str | None, receiver: api.Webhook
 
 @dataclass(frozen=True)
 class Received:
-    """What follows from an event: sessions to look at now, and sessions that are requested by it."""
+    """What follows from an event: sessions to look at now, and reserved ones that it has moved on."""
 
     to_look_at: Sequence[str] = ()
-    requested: Sequence[str] = ()
+    moved: Sequence[str] = ()
 
 
 async def receive_webhook(
-    event: WebhookEvent, *, database: Database, join_budget_s: float, now: Clock
+    event: WebhookEvent,
+    *,
+    database: Database,
+    limits: SessionLimitSettings,
+    join_budget_s: float,
+    now: Clock,
 ) -> Received:
     """Remember the event and return what follows; from a repeated event, nothing does.
 
@@ -80,7 +87,8 @@ async def receive_webhook(
         live = await _live_sessions(db, event.room.name) if event.room.name else []
         sessions = [session_id for session_id, _ in live]
         reserved = [session_id for session_id, status in live if status == SessionStatus.RESERVED]
-        requested = await _request(db, reserved, event, join_budget_s, now()) if reserved else []
+        asked = {"limits": limits, "join_budget_s": join_budget_s, "now": now()}
+        moved = await _request(db, reserved, event, **asked) if reserved else []
         if sessions:
             await _note_presence(db, sessions, event, came_at)
         due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
@@ -91,7 +99,7 @@ async def receive_webhook(
     metrics.webhook_received("accepted")
     # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
     looks = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
-    return Received(to_look_at=sessions if looks else (), requested=requested)
+    return Received(to_look_at=sessions if looks else (), moved=moved)
 
 
 def _is_arrival_of(event: WebhookEvent, whom: Callable[[ParticipantInfo], bool]) -> bool:
@@ -113,9 +121,7 @@ def _is_any_agent(participant: ParticipantInfo) -> bool:
     return participant.kind == ParticipantInfo.Kind.AGENT
 
 
-async def _request(
-    db: AsyncSession, reserved: Sequence[str], event: WebhookEvent, join_budget_s: float, now: datetime
-) -> list[str]:
+async def _request(db: AsyncSession, reserved: Sequence[str], event: WebhookEvent, **asked: Any) -> list[str]:
     """The caller of these reservations is in the room, or on his way: nobody else makes it."""
     joined = _is_arrival_of(event, is_caller)
     if not joined and event.event != "room_started":
@@ -125,7 +131,7 @@ async def _request(
         row.id
         for row in rows
         if row.status == SessionStatus.RESERVED
-        and await request_reserved(db, row, join_budget_s=join_budget_s, now=now, joined=joined)
+        and await request_reserved(db, row, joined=joined, **asked) is not None
     ]
 
 

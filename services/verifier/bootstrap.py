@@ -124,6 +124,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         database=database,
         rooms=livekit,
         relay=relay,
+        limits=settings,
         join_budget_s=settings.join_budget_s,
         holder=me,
         now=utc_now,

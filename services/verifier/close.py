@@ -1,9 +1,10 @@
 """Close a session that is over: its dispatches withdrawn, its agents gone, its room closed if it may be.
 
 Done twice, a few seconds apart: an agent that had taken the job but not yet connected when the room was
-deleted would make the room anew.
+deleted would make the room anew. A caller whose session has a cause is told it before he is put out.
 """
 
+import json
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
@@ -60,6 +61,9 @@ class Closer:
         room = await self._rooms.room(row.room_name)
         if room is None:
             return
+        if row.room_is_ours and row.cause is not None:
+            # It stands in the room's state, so that it reaches who comes in at this moment, too.
+            await _if_there(self._rooms.set_room_metadata(room.name, why_over(row)))
         dispatches = await self._rooms.dispatches(room.name)
         mine = [one for one in dispatches if one.attributes.get(SESSION_ATTRIBUTE) == row.id]
         for dispatch in mine:
@@ -84,6 +88,11 @@ class Closer:
         age = self._now() - (row.ended_at or row.requested_at)
         done = age >= SECOND_LOOK if error is None else age >= GIVE_UP or not error.retryable
         return None if done else self._now() + delay
+
+
+def why_over(row: SessionRow) -> str:
+    """What the caller's app can read in the metadata of a room that is about to be closed: JSON."""
+    return json.dumps({"rollcall": {"session_id": row.id, "status": row.status, "cause": row.cause}})
 
 
 async def _if_there(call: Awaitable[None]) -> None:

@@ -76,7 +76,7 @@ def rooms_collected(number: int) -> None:
 
 
 def reservation_over(outcome: str) -> None:
-    """A reservation `expired`, or was `used` and no webhook had said so."""
+    """A reservation `expired`, or was `used` or `refused` and no webhook had said so."""
     _RESERVATIONS.labels(outcome).inc()
 
 

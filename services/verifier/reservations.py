@@ -17,6 +17,7 @@ from services.verifier import metrics
 from services.verifier.ports import Rooms
 from shared.contracts.events import SessionExpired
 from shared.contracts.sessions import SessionStatus
+from shared.contracts.settings import SessionLimitSettings
 from shared.runtime.clock import Clock
 from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.lease import Lease
@@ -50,6 +51,7 @@ class Reservations:
         database: Database,
         rooms: Rooms,
         relay: Relay,
+        limits: SessionLimitSettings,
         join_budget_s: float,
         holder: str,
         now: Clock,
@@ -57,6 +59,7 @@ class Reservations:
         self._database = database
         self._rooms = rooms
         self._relay = relay
+        self._limits = limits
         self._join_budget_s = join_budget_s
         self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
         self._now = now
@@ -109,12 +112,19 @@ class Reservations:
 
     async def _request(self, row: SessionRow) -> None:
         async with self._database.write() as db:
-            won = await request_reserved(
-                db, row, join_budget_s=self._join_budget_s, now=self._now(), joined=True
+            became = await request_reserved(
+                db,
+                row,
+                limits=self._limits,
+                join_budget_s=self._join_budget_s,
+                now=self._now(),
+                joined=True,
             )
-        if won:
-            metrics.reservation_over("used")
-            self._relay.nudge(row.id)
+        if became is None:
+            return
+        metrics.reservation_over("used" if became == SessionStatus.REQUESTED else "refused")
+        self._relay.nudge(row.id)
+        if became == SessionStatus.REQUESTED:
             with bound_to(row):
                 log.info("reservation_used")
 

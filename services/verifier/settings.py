@@ -9,6 +9,7 @@ from shared.contracts.settings import (
     GuaranteeSettings,
     LiveKitSettings,
     ProcessSettings,
+    SessionLimitSettings,
 )
 
 
@@ -18,6 +19,7 @@ class VerifierSettings(
     BrokerSettings,
     DatabaseSettings,
     GuaranteeSettings,
+    SessionLimitSettings,
     ProcessSettings,
 ):
     """Settings of the verifier."""

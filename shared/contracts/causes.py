@@ -26,6 +26,7 @@ class Cause(StrEnum):
     INFERENCE_UNAVAILABLE = "inference_unavailable"
     INFERENCE_QUOTA = "inference_quota"
     QUEUE_STALLED = "queue_stalled"
+    TOO_MANY_SESSIONS = "too_many_sessions"
     UNKNOWN = "unknown"
 
 
@@ -73,5 +74,9 @@ ADVICE: Final[dict[Cause, str]] = {
     Cause.INFERENCE_QUOTA: "Raise the inference quota or lower the number of concurrent sessions.",
     Cause.QUEUE_STALLED: "Check the broker (BROKER_URL, or Redis), and that Celery workers take from the "
     "dispatch and verify queues.",
+    Cause.TOO_MANY_SESSIONS: (
+        "The key, or its project, had as many sessions as it may have when the caller of this reservation "
+        "came. End sessions that are done with, or raise MAX_SESSIONS_KEY or MAX_SESSIONS_PROJECT."
+    ),
     Cause.UNKNOWN: "Read the session's events and the worker's log; please report what you find.",
 }

@@ -66,6 +66,15 @@ def stored_key(session_id: str, writer: str) -> str:
     return f"rollcall:stored:{session_id}:{writer}"
 
 
+def visitor_key(key_id: str, network: str) -> str:
+    """A sorted set of the reservations of one visitor of a page, by when each expires."""
+    return f"rollcall:visitor:{key_id}:{network}"
+
+
+# Counters of requests, by key, project and visitor: written by the library `limits`.
+LIMIT_PREFIX: Final = "rollcall:limit"
+
+
 # Celery queues and tasks.
 DISPATCH_QUEUE: Final = "rollcall.dispatch"
 VERIFY_QUEUE: Final = "rollcall.verify"

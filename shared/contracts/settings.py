@@ -223,6 +223,13 @@ class StoredTextSettings(Settings):
         return self.live_captions and self.transcript_store == "full" and self.transcript_redactor is None
 
 
+class SessionLimitSettings(Settings):
+    """How many sessions may live at once; 0: no limit. A reservation counts once its caller comes."""
+
+    max_sessions_key: int = Field(500, ge=0)
+    max_sessions_project: int = Field(1000, ge=0)
+
+
 class GuaranteeSettings(Settings):
     """How hard and how long an agent is sought."""
 

@@ -131,6 +131,11 @@ class LiveKit:
         """Close a room and remove everyone from it; `NotFound` if there is none."""
         await self._call("DeleteRoom", lambda: self._api.room.delete_room(room.DeleteRoomRequest(room=name)))
 
+    async def set_room_metadata(self, name: str, metadata: str) -> None:
+        """Set the metadata of a room, which everyone in it is told; `NotFound` if there is none."""
+        request = room.UpdateRoomMetadataRequest(room=name, metadata=metadata)
+        await self._call("UpdateRoomMetadata", lambda: self._api.room.update_room_metadata(request))
+
     async def room(self, name: str) -> models.Room | None:
         """The room of this name that the server has now; another one of the same name has another sid."""
         found = await self.rooms([name])

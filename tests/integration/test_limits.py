@@ -13,8 +13,8 @@ from cli.process import Process
 from services.api import limits
 from services.api.access import Scope
 from services.api.key_format import Kind
-from services.api.limits import MOST_AT_ONCE
 from shared.runtime.database import Database
+from shared.runtime.session_limits import MOST_AT_ONCE
 from tests.integration.api_client import api_settings, in_process
 from tests.support.keys import ORIGIN, put_key
 

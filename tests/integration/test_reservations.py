@@ -8,6 +8,7 @@ from services.api.webhook import Received, receive_webhook
 from services.verifier import reservations as module
 from services.verifier.reservations import MOST_LOOKS, UNSEEN_FOR, Reservations
 from shared.contracts.sessions import SessionStatus
+from shared.contracts.settings import SessionLimitSettings
 from shared.runtime.database import Database
 from shared.runtime.outbox import Relay
 from shared.runtime.tables import SessionRow
@@ -27,7 +28,13 @@ AGENT = {"identity": "agent-AJ_1", "kind": "AGENT"}
 @pytest.fixture
 def reservations(database: Database, rooms: FakeRooms, relay: Relay, clock: FakeClock) -> Reservations:
     return Reservations(
-        database=database, rooms=rooms, relay=relay, join_budget_s=BUDGET_S, holder="me", now=clock
+        database=database,
+        rooms=rooms,
+        relay=relay,
+        limits=SessionLimitSettings(),
+        join_budget_s=BUDGET_S,
+        holder="me",
+        now=clock,
     )
 
 
@@ -38,7 +45,9 @@ async def reserve(database: Database, room_name: str = "room", **row: object) ->
 
 async def hear(database: Database, clock: FakeClock, kind: str, number: int = 1, **event: object) -> Received:
     body = an_event("room", kind=kind, event_id=f"EV_{number}", **event)  # type: ignore[arg-type]
-    return await receive_webhook(received(body), database=database, join_budget_s=BUDGET_S, now=clock)
+    return await receive_webhook(
+        received(body), database=database, limits=SessionLimitSettings(), join_budget_s=BUDGET_S, now=clock
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +60,7 @@ async def test_livekits_word_of_the_caller_makes_a_request_of_it(
     row = await reserve(database)
     clock.forward(minutes=5)
     answer = await hear(database, clock, kind, participant=participant)
-    assert answer == Received(requested=[row.id])
+    assert answer == Received(moved=[row.id])
     stored = await get_session(database, row.id)
     assert stored.status == S.REQUESTED
     assert stored.requested_at == clock()
@@ -65,7 +74,7 @@ async def test_events_out_of_order_and_twice_request_it_once(database: Database,
     await hear(database, clock, "participant_joined", 1, participant=CALLER)
     clock.forward(seconds=1)
     for number, kind in ((2, "room_started"), (1, "participant_joined"), (3, "participant_joined")):
-        assert not (await hear(database, clock, kind, number, participant=CALLER)).requested
+        assert not (await hear(database, clock, kind, number, participant=CALLER)).moved
     stored = await get_session(database, row.id)
     assert (stored.requested_at, stored.caller_joined_at) == (T0, T0)
     assert len(await get_events(database, row.id)) == 2

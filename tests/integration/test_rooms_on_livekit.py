@@ -1,6 +1,7 @@
 """Whose room it is, and who is in it, as a real LiveKit server tells."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -20,7 +21,7 @@ from services.verifier.rulings import Rulings
 from shared.contracts.identifiers import new_id
 from shared.contracts.keys import SESSION_ATTRIBUTE
 from shared.contracts.sessions import ENDED_BY_REQUEST, LIVE, SessionStatus
-from shared.contracts.settings import LiveKitSettings
+from shared.contracts.settings import LiveKitSettings, SessionLimitSettings
 from shared.runtime.celery import TaskSender
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
@@ -98,20 +99,25 @@ class Premises:
 
     async def uses_reservation(self, relay: Relay) -> bool:
         """Whether a look at the room makes a request of its reservation."""
-        project = f"project-{new_id()}"
-        row = await self.session(
-            S.RESERVED, project=project, next_check_at=None, deadline_at=utc_now() + timedelta(minutes=5)
-        )
+        row = await self.reservation(project=f"project-{new_id()}")
+        await self.look_at_reservations(relay, SessionLimitSettings())
+        return (await get_session(self.database, row.id)).status == S.REQUESTED
+
+    async def reservation(self, **changes: Any) -> SessionRow:
+        ends = utc_now() + timedelta(minutes=5)
+        return await self.session(S.RESERVED, next_check_at=None, deadline_at=ends, **changes)
+
+    async def look_at_reservations(self, relay: Relay, limits: SessionLimitSettings) -> None:
         reservations = Reservations(
             database=self.database,
             rooms=self.livekit,
             relay=relay,
+            limits=limits,
             join_budget_s=15,
             holder="test",
             now=utc_now,
         )
         await reservations.look()
-        return (await get_session(self.database, row.id)).status == S.REQUESTED
 
     async def close(self, row: SessionRow) -> None:
         async with self.database.write() as db:
@@ -330,3 +336,25 @@ async def test_whoever_stands_for_no_person_is_no_caller(
     sighting = await look(row, rooms=premises.livekit, job=JobSighting())
     assert (sighting.callers, sighting.participants) == (0, 1)
     assert not await premises.uses_reservation(relay)
+
+
+async def test_a_caller_whose_session_is_one_too_many_is_told_so_in_the_room(
+    premises: Premises, relay: Relay
+) -> None:
+    limits = SessionLimitSettings(max_sessions_key=1)
+    await put_session(premises.database, status=S.ACTIVE, api_key_id="key", room_name="another")
+    row = await premises.reservation(api_key_id="key", room_is_ours=True)
+    room = await premises.join("caller")
+    told: list[str] = []
+    room.on("room_metadata_changed", lambda _, metadata: told.append(metadata))
+    hung_up = asyncio.Event()
+    room.on("disconnected", lambda _: hung_up.set())
+    await premises.look_at_reservations(relay, limits)
+    refused = await get_session(premises.database, row.id)
+    assert (refused.status, refused.cause) == (S.CANCELLED, "too_many_sessions")
+    await premises.close(refused)
+    await asyncio.wait_for(hung_up.wait(), 30)
+    [why] = told
+    assert json.loads(why) == {
+        "rollcall": {"session_id": row.id, "status": "cancelled", "cause": "too_many_sessions"}
+    }

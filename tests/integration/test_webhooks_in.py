@@ -12,6 +12,7 @@ from livekit import api
 from services.api.problems import Problem
 from services.api.webhook import receive_webhook, verify_webhook
 from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.contracts.settings import SessionLimitSettings
 from shared.runtime.database import Database
 from shared.runtime.tables import SessionRow
 from tests.integration.rows import count, get_attempts, get_session, put_session
@@ -44,7 +45,9 @@ def sign(body: bytes, *, key: str = KEY, secret: str = SECRET) -> str:
 
 async def looked_at(event: api.WebhookEvent, *, database: Database, now: FakeClock) -> list[str]:
     """Receive the event; the sessions that are to be looked at because of it."""
-    answer = await receive_webhook(event, database=database, join_budget_s=15, now=now)
+    answer = await receive_webhook(
+        event, database=database, limits=SessionLimitSettings(), join_budget_s=15, now=now
+    )
     return list(answer.to_look_at)
 
 

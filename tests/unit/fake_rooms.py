@@ -40,6 +40,7 @@ class FakeRooms:
         self.sids: dict[str, str] = {}  # name to sid
         self.people: dict[str, list[ParticipantInfo]] = {}
         self.in_force: dict[str, list[AgentDispatch]] = {}
+        self.metadata: dict[str, str] = {}  # by room; kept when it is closed
         self.calls: list[str] = []
         self.fails_next: dict[str, LiveKitError] = {}
         self.down: LiveKitError | None = None
@@ -147,6 +148,12 @@ class FakeRooms:
     async def room_exists(self, name: str) -> bool:
         await self._begin("room_exists")
         return name in self.sids
+
+    async def set_room_metadata(self, name: str, metadata: str) -> None:
+        await self._begin("set_room_metadata")
+        if name not in self.sids:
+            raise not_found()
+        self.metadata[name] = metadata
 
     async def delete_room(self, name: str) -> None:
         await self._begin("delete_room")
