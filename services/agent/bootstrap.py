@@ -140,10 +140,17 @@ def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: 
         drain_timeout=settings.agent_drain_timeout_s,
         session_end_timeout=SESSION_END_TIMEOUT_S,
         max_retry=settings.agent_max_retry,
-        host="" if settings.probe_host == ALL_ADDRESSES else settings.probe_host,
+        host=_page_host(settings),
         port=settings.agent_http_port,
         preload_modules=["services.agent.preload"],
     )
+
+
+def _page_host(settings: AgentSettings) -> str:
+    """Where LiveKit's own health page listens. It sets callers no time limit: nobody is let in unasked."""
+    if settings.agent_http_port == 0:
+        return "127.0.0.1"
+    return "" if settings.probe_host == ALL_ADDRESSES else settings.probe_host
 
 
 def is_connected(server: AgentServer) -> bool:

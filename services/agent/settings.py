@@ -45,7 +45,9 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTex
 
     agent_max_jobs: int = Field(10, ge=1, le=1000)
     agent_idle_processes: int = Field(2, ge=0, le=64, description="kept warm; each job takes one")
-    agent_http_port: int = Field(0, ge=0, le=65535, description="of LiveKit's own health page; 0: any")
+    agent_http_port: int = Field(
+        0, ge=0, le=65535, description="of LiveKit's own health page; 0: any, on loopback"
+    )
     agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may go on")
     agent_spool_dir: str = Field(
         ".rollcall/spool", min_length=1, description="keeps turns until they are stored; none: nowhere"

@@ -3,9 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.config import STARTUP_FAILURE
@@ -16,6 +14,7 @@ from services.api.cors import allow_origins
 from services.api.event_stream import give_up_unread
 from services.api.exposure import Exposed, decide_auth, warn_if_open
 from services.api.head import AnswerHead
+from services.api.http_server import Server, server_config
 from services.api.parameters import OnlyDeclared
 from services.api.settings import ApiSettings
 from shared.runtime.build import rollcall_version, tell_build
@@ -26,10 +25,6 @@ from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.tracing import configure_tracing
 
 log = get_logger(__name__)
-
-# Longer than proxies keep a connection that rests (60 s is usual), or one of them sends a request into
-# a connection that is being closed here, and its client is told of a bad gateway.
-KEEP_ALIVE_S: Final = 75
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -72,13 +67,6 @@ def main() -> None:
     except Exposed as exposed:
         sys.stderr.write(f"{exposed}\n")
         raise SystemExit(EXIT_BAD_CONFIGURATION) from None
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=3,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
     spare_collections()
     try:
         listening = listening_socket(settings.api_host, settings.api_port)
@@ -91,7 +79,7 @@ def main() -> None:
         "api_listening", message="the API listens", host=settings.api_host, port=listening.getsockname()[1]
     )
     give_up_unread(listening)
-    server = uvicorn.Server(config)
+    server = Server(server_config(app, max_connections=settings.api_max_connections))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
     if not server.started:

@@ -142,6 +142,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The first request with this Idempotency-Key is still being answered.",
         "Send the same request again after as many seconds as Retry-After says.",
     ),
+    "request_too_slow": Entry(
+        408,
+        "Request timeout",
+        "The header did not come within 10 seconds, or the body within 30 more.",
+        "Send the request again. A proxy should hand a request on once it has all of it.",
+    ),
     "too_large": Entry(
         413,
         "Too large",
@@ -214,6 +220,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Not available",
         "Redis can't be reached, so it is not known which workers live.",
         "Try again after as many seconds as Retry-After says. Sessions can be started all the same.",
+    ),
+    "too_many_connections": Entry(
+        503,
+        "Not available",
+        "This process has as many connections as API_MAX_CONNECTIONS, or its limit of open files, lets it.",
+        "Try again in a second; another replica may have room.",
     ),
     "too_many_followers": Entry(
         503,

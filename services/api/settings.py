@@ -62,6 +62,9 @@ class ApiSettings(
         "keys", description="open: /health, /health/agent and /metrics ask for no key"
     )
     api_max_body_bytes: int = Field(524_288, ge=1024)
+    api_max_connections: int = Field(
+        4096, ge=16, description="of one process at once; fewer where it may not have so many open files"
+    )
     # Of requests in a minute, and of reservations that wait; 0: no limit.
     requests_per_minute_key: int = Field(600, ge=0)
     requests_per_minute_project: int = Field(3000, ge=0)

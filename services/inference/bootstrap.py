@@ -18,11 +18,15 @@ from services.inference.settings import InferenceSettings
 from services.inference.silero import SileroDetector
 from services.inference.speak import Speak
 from services.inference.whisper import WhisperTranscriber
+from shared.runtime.aiohttp_site import PatientSite
 from shared.runtime.clock import utc_now
+from shared.runtime.connections import Connections
+from shared.runtime.descriptors import room_for_callers
 from shared.runtime.listen import listening_socket
 from shared.runtime.logs import get_logger
 
 GRACE_S = 1.0  # for requests under way when the process is told to stop
+MOST_CONNECTIONS = 2000  # each call has some three, and this machine's engines serve far fewer calls
 
 _log = get_logger(__name__)
 
@@ -39,7 +43,7 @@ async def serve(settings: InferenceSettings, *, stop: asyncio.Event) -> None:
     loading = asyncio.create_task(_load(transcriber))
     try:
         listening = listening_socket(settings.inference_host, settings.inference_port)
-        await web.SockSite(runner, listening).start()
+        await PatientSite(runner, listening, Connections(room_for_callers(MOST_CONNECTIONS))).start()
         _log.info("inference_listening", addresses=[f"{a[0]}:{a[1]}" for a in runner.addresses])
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)

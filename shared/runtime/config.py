@@ -6,6 +6,7 @@ from typing import NoReturn, TypeVar
 from pydantic import ValidationError
 
 from shared.contracts.settings import Settings
+from shared.runtime.descriptors import raise_descriptor_limit
 from shared.runtime.output import never_refuse_text
 
 S = TypeVar("S", bound=Settings)
@@ -20,6 +21,7 @@ def load_settings(settings: type[S]) -> S:
     missing or malformed.
     """
     never_refuse_text()
+    raise_descriptor_limit()
     try:
         return settings()
     except ValidationError as invalid:

@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from shared.contracts.settings import LogSettings
+from shared.runtime.log_floods import FloodFilter
 from shared.runtime.plain_text import many_lines, one_line
 
 _NOISY = (
@@ -93,6 +94,7 @@ def configure_logs(settings: LogSettings, *, service: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final, _hide_secrets],
         )
     )
+    handler.addFilter(FloodFilter(_tell_what_was_left_out))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
@@ -152,6 +154,15 @@ def _plain_traceback(to: TextIO, exc_info: Any) -> None:
     written = io.StringIO()
     structlog.dev.plain_traceback(written, exc_info)
     to.write(many_lines(written.getvalue()))
+
+
+def _tell_what_was_left_out(logger: str, level: int, what: str, number: int) -> None:
+    log = get_logger(__name__)
+    said = f"{number} more in the last 10 s: {what}"
+    if level < logging.ERROR:
+        log.warning("lines_left_out", message=said, of=logger, number=number)
+    else:
+        log.error("lines_left_out", message=said, of=logger, number=number)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,13 +1,22 @@
 """/livez, /readyz and /metrics for a process that has no HTTP server of its own."""
 
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from shared.contracts.settings import ProbeSettings
+from shared.runtime.aiohttp_site import PatientSite
+from shared.runtime.connections import Connections
+from shared.runtime.descriptors import room_for_callers
 from shared.runtime.listen import listening_socket
+
+# A supervisor and a scraper or two; the rest is a mistake.
+MOST_CONNECTIONS: Final = 100
+# For the rest of a body that nobody has asked for.
+LINGERING_S: Final = 1.0
 
 
 def exposed(accept: str) -> tuple[bytes, str]:
@@ -45,7 +54,8 @@ async def start_probe(
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, lingering_time=LINGERING_S)
     await runner.setup()
-    await web.SockSite(runner, listening_socket(settings.probe_host, settings.probe_port)).start()
+    listening = listening_socket(settings.probe_host, settings.probe_port)
+    await PatientSite(runner, listening, Connections(room_for_callers(MOST_CONNECTIONS))).start()
     return runner

@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import httpx
-import uvicorn
 from asgi_lifespan import LifespanManager
 from redis.asyncio import Redis
 
-from services.api.__main__ import KEEP_ALIVE_S, create_app
+from services.api.__main__ import create_app
 from services.api.event_stream import give_up_unread
+from services.api.http_server import PATIENCE, Server, server_config
 from services.api.settings import ApiSettings
 from shared.contracts.keys import worker_key
 from shared.contracts.workers import WorkerHeartbeat
+from shared.runtime.connections import Patience
 from shared.runtime.registry import write_heartbeat
 from tests.integration.background import stop
 
@@ -51,23 +52,21 @@ async def in_process(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the signals are the test runner's
 
 
 @asynccontextmanager
-async def served(settings: ApiSettings, *, unread_timeout_s: float = 20) -> AsyncIterator[httpx.AsyncClient]:
+async def served(
+    settings: ApiSettings, *, unread_timeout_s: float = 20, patience: Patience = PATIENCE
+) -> AsyncIterator[httpx.AsyncClient]:
     """Over real sockets, for what streams."""
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=KEEP_ALIVE_S,
+    app = create_app(settings)
+    server = _Server(
+        server_config(app, max_connections=settings.api_max_connections, patience=patience, grace_s=1)
     )
-    server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         give_up_unread(listening, after_s=unread_timeout_s)
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"

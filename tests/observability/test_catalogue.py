@@ -15,6 +15,7 @@ SUBJECTS = (
     "database_",
     "dispatch_",
     "fleet_",
+    "http_",
     "idempotency_",
     "inference_",
     "livekit_",
