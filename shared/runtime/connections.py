@@ -22,8 +22,9 @@ from shared.runtime.logs import get_logger
 log = get_logger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
-# asyncio takes so many connections in one go, before the first of them is known here.
-TAKEN_AT_ONCE: Final = 16
+# asyncio takes so many connections in one turn of its loop; they are known here two turns later, and have
+# descriptors by then. It also tries so often, with a traceback each time, where there are no more of these.
+TAKEN_AT_ONCE: Final = 4
 # As many connections make room at once as this part of all: to find them takes a look at every one.
 _PART: Final = 16
 
