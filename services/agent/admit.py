@@ -1,7 +1,7 @@
 """Decide whether this worker takes a job that LiveKit offers."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from livekit.agents import AssignmentTimeoutError
 from livekit.agents.job import JobRequest
@@ -9,8 +9,8 @@ from livekit.protocol.agent import Job
 
 from services.agent import metrics
 from services.agent.diagnose import diagnose
-from services.agent.fence import is_late
-from services.agent.ports import Outbox, Strings, Worker
+from services.agent.fence import is_late, is_second
+from services.agent.ports import Outbox, Worker
 from services.agent.qualify import Qualification
 from services.agent.report import JobFacts, Reporter
 from shared.contracts.causes import Cause
@@ -18,12 +18,15 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
 from shared.contracts.identifiers import SessionId
 from shared.contracts.workers import Refusal
+from shared.runtime.fence import Strings
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.tracing import trace_fields
 
 # LiveKit drops a job, without a word to anybody, while all workers report its `target_load` of 0.7 or
 # more; and a load is reported only every 2.5 s. So a full worker too stays below, and says no itself.
 BELOW_TARGET_LOAD = 0.69
+# Another job has the attempt; see shared/runtime/fence.py.
+SECOND: Final = "second_job"
 
 log = get_logger(__name__)
 
@@ -135,6 +138,12 @@ class Admission:
             metrics.job_offered(Refusal.LATE)
             log.info("job_rejected", reason=Refusal.LATE)
             reporter.step(Step.REJECTED, reason=Refusal.LATE)
+            return
+        if order is not None and await is_second(order, request.id, redis=self._redis):
+            await request.reject(terminate=True)
+            metrics.job_offered(SECOND)
+            # Not reported: the attempt has an agent, and this is none of its steps.
+            log.warning("job_rejected", reason=SECOND)
             return
         objection = await self._qualification.objection(order)
         if objection is not None:

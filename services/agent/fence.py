@@ -1,13 +1,13 @@
-"""Tell an agent that comes late: its session has moved on to another attempt, or is over."""
+"""Tell an agent that is not to join: its session has moved on or is over, or another job has its attempt."""
 
 import asyncio
 
 from redis.exceptions import RedisError
 
 from services.agent import metrics
-from services.agent.ports import Strings
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.keys import FENCE_CLOSED, fence_key
+from shared.runtime.fence import Strings, take_attempt
 from shared.runtime.logs import get_logger
 
 # A caller waits for the answer: better an agent that may be superfluous than none.
@@ -31,7 +31,21 @@ async def is_late(order: DispatchOrder, *, redis: Strings) -> bool:
         async with asyncio.timeout(READ_TIMEOUT_S):
             fence = await redis.get(fence_key(order.session_id))
     except (RedisError, OSError) as unread:  # asyncio's TimeoutError is an OSError
-        metrics.fence_unreadable()
-        log.warning("fence_unreadable", error=repr(unread))
+        _unreadable(unread)
         return False
     return is_behind(fence, order.attempt)
+
+
+async def is_second(order: DispatchOrder, job_id: str, *, redis: Strings) -> bool:
+    """Take the attempt for this job; True if another job has it, which beats. Bounded as `is_late` is."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return not await take_attempt(redis, order.session_id, order.attempt, job_id)
+    except (RedisError, OSError) as unread:
+        _unreadable(unread)
+        return False
+
+
+def _unreadable(error: Exception) -> None:
+    metrics.fence_unreadable()
+    log.warning("fence_unreadable", error=repr(error))

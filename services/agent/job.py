@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from services.agent.admit import log_fields, read_order
 from services.agent.converse import Conversation
 from services.agent.diagnose import diagnose
-from services.agent.fence import is_late
+from services.agent.fence import is_late, is_second
 from services.agent.job_beat import JobBeat
 from services.agent.ports import Outbox
 from services.agent.publish import Publisher
@@ -76,6 +76,7 @@ def _log_through_parent() -> None:
 
 @dataclass(frozen=True)
 class _Call:
+    job_id: str
     order: DispatchOrder | None
     redis: Redis
     beat: JobBeat
@@ -102,6 +103,7 @@ async def run_job(ctx: JobContext) -> None:
         call.conversation.ended("late")
         ctx.shutdown("late")
         return
+    call.beat.start()
     try:
         await _join(ctx, call)
         await call.conversation.start()
@@ -112,7 +114,11 @@ async def run_job(ctx: JobContext) -> None:
 
 
 async def _is_late(call: _Call) -> bool:
-    return call.order is not None and await is_late(call.order, redis=call.redis)
+    if call.order is None:
+        return False
+    if await is_late(call.order, redis=call.redis):
+        return True
+    return await is_second(call.order, call.job_id, redis=call.redis)
 
 
 async def _join(ctx: JobContext, call: _Call) -> None:
@@ -150,8 +156,7 @@ def _wire(ctx: JobContext) -> _Call:
     facts = JobFacts.of_context(ctx)
     ctx.log_context_fields = {"room": facts.room_name, "job_id": facts.job_id, **log_fields(order)}
     redis = connect_redis(settings.redis_url)
-    beat = JobBeat(redis=redis, order=order)
-    beat.start()
+    beat = JobBeat(redis=redis, order=order, job_id=facts.job_id)
     publisher = Publisher(redis)
     publisher.start()
     folder = settings.spool_folder
@@ -168,7 +173,7 @@ def _wire(ctx: JobContext) -> _Call:
         turns=turns,
         stopping=ctx.proc.userdata[_STOPPING],
     )
-    return _Call(order, redis, beat, spool, publisher, reporter, turns, conversation)
+    return _Call(facts.job_id, order, redis, beat, spool, publisher, reporter, turns, conversation)
 
 
 def _clients_metadata(job: Job) -> str | None:

@@ -1,4 +1,4 @@
-"""Tell twice a second that the event loop of this job turns.
+"""Tell twice a second that the event loop of this job turns, which keeps the job's attempt for it.
 
 A task of that loop on purpose, not a thread: a job that hangs must fall silent.
 """
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from shared.contracts.dispatching import DispatchOrder
 from shared.runtime.background import stop_all
 from shared.runtime.beats import JOB_BEAT_INTERVAL_S, forget_job, write_job_beat
+from shared.runtime.fence import take_attempt
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE
 
@@ -22,9 +23,10 @@ log = get_logger(__name__)
 class JobBeat:
     """Beats from `start` to `aclose`. The job of no order is nobody's to watch, and doesn't beat."""
 
-    def __init__(self, *, redis: Redis, order: DispatchOrder | None) -> None:
+    def __init__(self, *, redis: Redis, order: DispatchOrder | None, job_id: str = "") -> None:
         self._redis = redis
         self._order = order
+        self._job_id = job_id
         self._beating: asyncio.Task[None] | None = None
         self._quiet_until = float("-inf")
 
@@ -47,6 +49,7 @@ class JobBeat:
         for number in count(1):
             try:
                 await write_job_beat(self._redis, order.session_id, order.attempt, number)
+                await take_attempt(self._redis, order.session_id, order.attempt, self._job_id)
             except Exception as error:  # whatever it is: a job that falls silent is taken for dead
                 self._warn(error)
             await asyncio.sleep(JOB_BEAT_INTERVAL_S)

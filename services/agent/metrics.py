@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge
 
 from shared.contracts.workers import Refusal
 
-Outcome = Refusal | Literal["accepted", "malformed", "not_assigned"]
+Outcome = Refusal | Literal["accepted", "malformed", "not_assigned", "second_job"]
 
 _jobs = Counter("agent_jobs_total", "Jobs that LiveKit offered, by what became of them.", ["outcome"])
 _active = Gauge("agent_active_jobs", "Jobs that run, or that were accepted and are about to.")

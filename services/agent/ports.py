@@ -1,6 +1,5 @@
 """What the agent service needs from outside, in its own words."""
 
-from collections.abc import Awaitable
 from typing import Protocol
 
 from livekit.agents.job import RunningJobInfo
@@ -30,13 +29,6 @@ class Worker(Protocol):
     @property
     def draining(self) -> bool:
         """Whether it takes no new jobs."""
-
-
-class Strings(Protocol):
-    """The one command of Redis that a fence needs."""
-
-    def get(self, name: str) -> Awaitable[str | bytes | None]:
-        """The value of a key."""
 
 
 class Endpoint(Protocol):

@@ -1,12 +1,16 @@
 """The dispatcher's side of the database: claim a session, and write down how the attempt went."""
 
+import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -18,9 +22,10 @@ from shared.contracts.identifiers import SessionId, new_caller_identity
 from shared.contracts.models import Models
 from shared.contracts.sessions import TERMINAL, Level, Mode, Role, SessionStatus
 from shared.runtime.clock import Clock
-from shared.runtime.database import Database, after_commit
+from shared.runtime.database import UNREACHABLE, Database, after_commit, changed
 from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.livekit import LiveKitError
+from shared.runtime.logs import get_logger
 from shared.runtime.reading_order import read_order, read_turns
 from shared.runtime.session_metrics import level_reached
 from shared.runtime.sessions import advance, claim, fail, is_claimed, record
@@ -28,13 +33,16 @@ from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 from shared.runtime.tracing import here
 from shared.runtime.waiting import FULL, wait_in_line, waits_behind
 
-# Longer than the LiveKit calls of one attempt usually take together; if the Celery worker dies, the
-# sweep brings the session back after this.
+# If the Celery worker dies, the sweep brings the session back after this. Several calls to LiveKit, each of
+# which may take its whole time limit, take longer: a claim is renewed for as long as somebody is at it.
 CLAIM_LEASE = timedelta(seconds=5)
+RENEWAL_S = 1.5
 # How soon a dispatched session must have found its verifier.
 VERIFIER_GRACE = timedelta(seconds=1)
 # An agent that takes over is told the newest turns; a longer talk would not fit into its model anyway.
 HISTORY_TURNS = 200
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,13 @@ class Refusal:
 
     won: bool
     retry_in_s: float | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The dispatch that an attempt has come to have; None: it has none."""
+
+    dispatch_id: str | None
 
 
 class Ledger:
@@ -144,8 +159,40 @@ class Ledger:
             order = _order(row, first_seq, takes_over=await takes_over(db, row.id))
         return Claim(row, order, unsure=False)
 
+    @asynccontextmanager
+    async def held(self, claimed: Claim) -> AsyncIterator[None]:
+        """Keep the claim for as long as the block takes, up to the session's deadline."""
+        over = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(claimed.row, over), name="claim-renewal")
+        try:
+            yield
+        finally:
+            over.set()
+            # Not cancelled: the row must have the version that the database has.
+            await asyncio.wait([renewing])
+
+    async def _renew(self, row: SessionRow, over: asyncio.Event) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RENEWAL_S):
+                    await over.wait()
+            now = self._now()
+            if over.is_set() or now >= row.deadline_at:
+                return
+            try:
+                async with self._database.write() as db:
+                    until = now + CLAIM_LEASE
+                    kept = await claim(db, row, claimed_until=until, next_check_at=until)
+            except (DBAPIError, *UNREACHABLE) as error:
+                log.warning("claim_not_renewed", error=repr(error))
+                continue
+            if not kept:
+                return  # ended by request, or another dispatcher has it: the result will tell
+
     async def accepted(self, claimed: Claim, dispatch_id: str, *, room_sid: str) -> bool:
-        """LiveKit took the dispatch, in the room of this sid. False if the session has moved on meanwhile."""
+        """LiveKit took the dispatch, in the room of this sid. False if the session has moved on meanwhile,
+        or another dispatcher has taken it over: then `decided` says whose dispatch is the attempt's.
+        """
         now = self._now()
         row = claimed.row
         first = row.accepted_at is None
@@ -164,18 +211,29 @@ class Ledger:
             if won and first:
                 seconds = (now - row.requested_at).total_seconds()
                 after_commit(db, partial(level_reached, row, Level.ACCEPTED, seconds))
-            attempt = await _attempt(db, row)
-            attempt.dispatch_id = dispatch_id
-            attempt.accepted_at = now
-            attempt.outcome = "accepted"
-            if not won:
-                # It was ended while we called LiveKit: what we made must be closed once more.
-                await db.execute(
-                    update(SessionRow)
-                    .where(col(SessionRow.id) == row.id, col(SessionRow.status).in_(TERMINAL))
-                    .values(next_check_at=now, room_sid=room_sid)
-                )
+            if won or await self._close_once_more(db, row, room_sid=room_sid):
+                attempt = await _attempt(db, row)
+                attempt.dispatch_id = dispatch_id
+                attempt.accepted_at = now
+                attempt.outcome = attempt.outcome or "accepted"
             return won
+
+    async def _close_once_more(self, db: AsyncSession, row: SessionRow, *, room_sid: str) -> bool:
+        """What was made for a session that was ended meanwhile has to be cleared away again. False if it goes
+        on, or has another dispatch for this attempt.
+        """
+        attempt = await _attempt(db, row)
+        ended = update(SessionRow).where(col(SessionRow.id) == row.id, col(SessionRow.status).in_(TERMINAL))
+        closes = await changed(db, ended.values(next_check_at=self._now(), room_sid=room_sid))
+        return bool(closes) and attempt.dispatch_id is None
+
+    async def decided(self, claimed: Claim) -> Decision | None:
+        """What became of an attempt that another dispatcher has taken over; None while it is still at it."""
+        async with self._database.read() as db:
+            attempt = await _attempt(db, claimed.row)
+            session = await db.get_one(SessionRow, claimed.row.id)
+        under_way = session.status == SessionStatus.DISPATCHING and session.attempt == attempt.number
+        return None if under_way and attempt.outcome is None else Decision(attempt.dispatch_id)
 
     async def foreign_agent_seen(self, row: SessionRow, identity: str) -> None:
         """Tell of an agent that nobody dispatched, and which was sent out of the room."""

@@ -1,5 +1,7 @@
 """Make one dispatch attempt for a session whose agent is wanted."""
 
+import asyncio
+import time
 from typing import Any
 
 from redis.asyncio import Redis
@@ -7,7 +9,7 @@ from redis.exceptions import RedisError
 
 from services.dispatcher import metrics
 from services.dispatcher.claim import Claim, Ledger, Wanted
-from services.dispatcher.place import place_dispatch
+from services.dispatcher.place import Placed, place_dispatch, withdraw_others
 from services.dispatcher.ports import Rooms
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
@@ -25,6 +27,11 @@ from shared.runtime.slots import release, reserve
 from shared.runtime.tables import SessionRow
 from shared.runtime.tracing import failed, note
 from shared.runtime.waiting import FULL
+
+# A dispatcher that has lost its claim waits this long for the one that took the attempt over, and for a LiveKit
+# that has just not answered it.
+TAKEN_OVER_S = 10.0
+LOOK_AGAIN_S = 0.25
 
 log = get_logger(__name__)
 
@@ -118,17 +125,9 @@ class Dispatcher:
             "dispatch_started",
             message=f"dispatching agent to room {row.room_name} (attempt {row.attempt}/{row.max_attempts})",
         )
-        # The agents of earlier attempts are late from here on.
-        await set_fence(self._redis, row.id, claim.order.attempt)
-        if claim.order.takes_over:
-            await self._hand_over(row.id)
         try:
-            placed = await place_dispatch(
-                claim,
-                rooms=self._rooms,
-                empty_timeout_s=self._settings.room_empty_timeout_s,
-                departure_timeout_s=self._settings.room_departure_timeout_s,
-            )
+            async with self._ledger.held(claim):
+                placed = await self._place(claim)
         except LiveKitError as error:
             await self._refused(claim, error)
             return
@@ -144,15 +143,52 @@ class Dispatcher:
         if not await self._ledger.accepted(claim, placed.dispatch_id, room_sid=placed.room_sid):
             log.info(
                 "dispatch_outdated",
-                message="the session has moved on meanwhile; its agent is withdrawn when it is closed",
+                message="the session has moved on meanwhile, or another dispatcher has taken it over",
+                dispatch_id=placed.dispatch_id,
             )
+            await self._clear_up(claim, placed.dispatch_id)
+
+    async def _place(self, claim: Claim) -> Placed:
+        # The agents of earlier attempts are late from here on.
+        await set_fence(self._redis, claim.row.id, claim.order.attempt)
+        if claim.order.takes_over:
+            await self._hand_over(claim.row.id)
+        return await place_dispatch(
+            claim,
+            rooms=self._rooms,
+            empty_timeout_s=self._settings.room_empty_timeout_s,
+            departure_timeout_s=self._settings.room_departure_timeout_s,
+        )
+
+    async def _clear_up(self, claim: Claim, made: str | None = None) -> None:
+        """Take back what was made, or may have been made, for an attempt that another dispatcher has."""
+        give_up_at = time.monotonic() + TAKEN_OVER_S
+        while not await self._is_cleared(claim, made):
+            if time.monotonic() >= give_up_at:
+                # The fence keeps its agent out, and the verifier takes out one that knows of none.
+                log.warning("outdated_dispatch_not_withdrawn", dispatch_id=made)
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _is_cleared(self, claim: Claim, made: str | None) -> bool:
+        decision = await self._ledger.decided(claim)
+        if decision is None:
+            return False
+        if made is not None and made == decision.dispatch_id:
+            return True
+        try:
+            await withdraw_others(claim, kept=decision.dispatch_id, rooms=self._rooms)
+        except LiveKitError as error:
+            return not error.retryable
+        return True
 
     async def _refused(self, claim: Claim, error: LiveKitError) -> None:
-        await self._release(claim.row)
         refusal = await self._ledger.refused(claim, error)
         if not refusal.won:
             log.info("outdated_dispatch_refused", error=str(error))
+            await self._clear_up(claim)
             return
+        await self._release(claim.row)
         if refusal.retry_in_s is not None:
             metrics.attempt_failed()
             failed(error.cause, {names.OUTCOME: "refused", names.CAUSE: error.cause})

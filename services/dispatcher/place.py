@@ -63,9 +63,12 @@ async def place_dispatch(
         )
     dispatches = await rooms.dispatches(name)
     await _withdraw_earlier(claim, dispatches, rooms)
-    for dispatch in dispatches:
-        if order.is_of(dispatch.attributes):
-            return Placed(dispatch.id, room.sid)
+    found = [dispatch for dispatch in dispatches if order.is_of(dispatch.attributes)]
+    if found:
+        # More than one, if two dispatchers were at this attempt: the one that a worker has taken stays.
+        found.sort(key=lambda dispatch: (not dispatch.state.jobs, dispatch.state.created_at))
+        await _withdraw(name, [dispatch.id for dispatch in found[1:]], rooms)
+        return Placed(found[0].id, room.sid)
     # The room was there already (the caller was quicker), or LiveKit lost the agents of the request.
     created, foreign = await asyncio.gather(
         rooms.create_dispatch(
@@ -78,6 +81,16 @@ async def place_dispatch(
         _withdraw_automatic(claim, dispatches, rooms),
     )
     return Placed(created.id, room.sid, foreign)
+
+
+async def withdraw_others(claim: Claim, *, kept: str | None, rooms: Rooms) -> None:
+    """Withdraw every dispatch of this attempt but the one that is kept. Raises `LiveKitError`."""
+    name = claim.row.room_name
+    if not await rooms.room_exists(name):
+        return
+    dispatches = await rooms.dispatches(name)
+    others = [one.id for one in dispatches if claim.order.is_of(one.attributes) and one.id != kept]
+    await _withdraw(name, others, rooms)
 
 
 async def _withdraw_automatic(claim: Claim, dispatches: list[AgentDispatch], rooms: Rooms) -> list[str]:
@@ -107,11 +120,7 @@ async def _withdraw_earlier(claim: Claim, dispatches: list[AgentDispatch], rooms
     name = claim.row.room_name
     earlier = [dispatch for dispatch in dispatches if _is_earlier(dict(dispatch.attributes), claim)]
     identities = {job.state.participant_identity for d in earlier for job in d.state.jobs} - {""}
-    for dispatch in earlier:
-        try:
-            await rooms.delete_dispatch(name, dispatch.id)
-        except NotFound:
-            continue
+    await _withdraw(name, [dispatch.id for dispatch in earlier], rooms)
     for delay in _DEPARTURE_CHECKS_S:
         present = await _present(claim, identities, rooms)
         if not present:
@@ -125,6 +134,14 @@ async def _withdraw_earlier(claim: Claim, dispatches: list[AgentDispatch], rooms
             continue
 
 
+async def _withdraw(name: str, dispatch_ids: Sequence[str], rooms: Rooms) -> None:
+    for dispatch_id in dispatch_ids:
+        try:
+            await rooms.delete_dispatch(name, dispatch_id)
+        except NotFound:
+            continue
+
+
 async def _present(claim: Claim, identities: set[str], rooms: Rooms) -> set[str]:
     return {
         participant.identity
@@ -134,6 +151,8 @@ async def _present(claim: Claim, identities: set[str], rooms: Rooms) -> set[str]
 
 
 def _is_earlier(attributes: dict[str, str], claim: Claim) -> bool:
-    return attributes.get(SESSION_ATTRIBUTE) == claim.order.session_id and attributes.get(
-        ATTEMPT_ATTRIBUTE
-    ) != str(claim.order.attempt)
+    """Not merely another attempt's: a dispatcher that was held up must not touch what came after its own."""
+    if attributes.get(SESSION_ATTRIBUTE) != claim.order.session_id:
+        return False
+    attempt = attributes.get(ATTEMPT_ATTRIBUTE, "")
+    return not (attempt.isascii() and attempt.isdigit()) or int(attempt) < claim.order.attempt

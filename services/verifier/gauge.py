@@ -44,13 +44,14 @@ class Gauger:
 
     async def run(self) -> None:
         """Look for ever."""
-        while True:
-            try:
-                await self._look_if_held()
-            except UNREACHABLE as error:
-                gauges.forget_all()
-                log.warning("not_gauged", error=repr(error))
-            await asyncio.sleep(INTERVAL_S)
+        async with self._lease:
+            while True:
+                try:
+                    await self._look_if_held()
+                except UNREACHABLE as error:
+                    gauges.forget_all()
+                    log.warning("not_gauged", error=repr(error))
+                await asyncio.sleep(INTERVAL_S)
 
     async def _look_if_held(self) -> None:
         if not await self._lease.hold():

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from livekit.protocol.agent import Job, JobStatus
+from livekit.protocol.agent_dispatch import AgentDispatch
 from livekit.protocol.models import ParticipantInfo, TrackType
 
 from services.verifier.ports import Rooms
@@ -58,8 +59,14 @@ async def look(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
             (ours if current else extra).append(agent)
         elif session_id is None:
             (ours if job.identity == agent.identity else unbound).append(agent)
-    # Of two agents of one attempt, the one that was there before stays.
-    active = sorted(filter(is_active, ours), key=lambda agent: agent.identity != row.agent_identity)
+    # Of two agents of one attempt the one that is known stays, or else the one that was there before.
+    active = sorted(
+        filter(is_active, ours),
+        key=lambda agent: (
+            agent.identity not in (row.agent_identity, job.identity),
+            agent.joined_at_ms or agent.joined_at * 1000,
+        ),
+    )
     return Sighting(
         agent=active[0] if active else None,
         connecting=next((agent for agent in ours if not is_active(agent)), None),
@@ -85,12 +92,20 @@ def is_speaking(agent: ParticipantInfo) -> bool:
 async def look_at_job(row: SessionRow, dispatch_id: str, *, rooms: Rooms) -> JobSighting:
     """Ask LiveKit what became of the attempt's dispatch; the room must exist.
 
-    The job appears up to 5.2 s late: an empty answer before that proves nothing.
+    The job appears up to 5.2 s late: an empty answer before that proves nothing. A LiveKit that has made the
+    room anew from what it has stored has another dispatch of the same attempt instead.
     """
-    for dispatch in await rooms.dispatches(row.room_name):
-        if dispatch.id == dispatch_id and dispatch.state.jobs:
+    dispatches = await rooms.dispatches(row.room_name)
+    of_attempt = [one for one in dispatches if one.id == dispatch_id or _is_of_attempt(row, one)]
+    for dispatch in sorted(of_attempt, key=lambda one: one.id != dispatch_id):
+        if dispatch.state.jobs:
             return _job_sighting(dispatch.state.jobs[-1])
     return JobSighting()
+
+
+def _is_of_attempt(row: SessionRow, dispatch: AgentDispatch) -> bool:
+    bound = (dispatch.attributes.get(SESSION_ATTRIBUTE), dispatch.attributes.get(ATTEMPT_ATTRIBUTE))
+    return bound == (row.id, str(row.attempt))
 
 
 def _job_sighting(job: Job) -> JobSighting:

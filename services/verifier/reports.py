@@ -142,8 +142,8 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
     if row is None or attempt is None:
         log.warning("report_of_unknown_attempt")
         return
-    if _is_of_another_agent(report, row):
-        # Two agents of one attempt: what becomes of the one that was removed is not our agent's end.
+    if _is_of_another_agent(report, row) or _is_of_another_job(report, attempt):
+        # Two jobs of one attempt: what becomes of the one that is turned away is not our agent's end.
         log.info("report_of_extra_agent", step=str(report.step))
         return
     _count(attempt, report, at)
@@ -163,6 +163,11 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
 def _is_of_another_agent(report: AgentReported, row: SessionRow) -> bool:
     known, told = row.agent_identity, report.participant_identity
     return report.attempt == row.attempt and None not in (known, told) and known != told
+
+
+def _is_of_another_job(report: AgentReported, attempt: AttemptRow) -> bool:
+    told = attempt.reported_at is not None
+    return told and attempt.job_id is not None and attempt.job_id != report.job_id
 
 
 async def _reach_level(

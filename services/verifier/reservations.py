@@ -67,15 +67,16 @@ class Reservations:
 
     async def run(self) -> None:
         """Look after them for ever; what fails now is found again at the next turn."""
-        while True:
-            try:
-                if await self._lease.hold():
-                    await self.look()
-            except UNREACHABLE as error:
-                log.warning("reservations_interrupted", error=repr(error))
-            except Exception:
-                log.exception("reservations_failed")
-            await asyncio.sleep(TICK_S)
+        async with self._lease:
+            while True:
+                try:
+                    if await self._lease.hold():
+                        await self.look()
+                except UNREACHABLE as error:
+                    log.warning("reservations_interrupted", error=repr(error))
+                except Exception:
+                    log.exception("reservations_failed")
+                await asyncio.sleep(TICK_S)
 
     async def look(self) -> None:
         """Look once at up to `MOST_ROOMS` reservations, those that end first before the others."""

@@ -1,10 +1,14 @@
 """The verifier's side of the database: claim a session, and write down what was proven."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
 
@@ -13,15 +17,19 @@ from services.verifier.remains import is_superseded
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, SessionCancelled, SessionEnded
 from shared.contracts.sessions import SessionStatus
+from shared.runtime.background import finish
 from shared.runtime.clock import Clock
-from shared.runtime.database import Database
+from shared.runtime.database import UNREACHABLE, Database
 from shared.runtime.foreign_agents import foreign_agent_seen
-from shared.runtime.sessions import advance, claim, fail, record
+from shared.runtime.logs import get_logger
+from shared.runtime.sessions import advance, claim, fail, is_claimed, record
 from shared.runtime.tables import AttemptRow, SessionRow
 from shared.runtime.waiting import FULL
 
 # A verifier that has died is replaced after this long; a living one renews in time.
 CLAIM_LEASE = timedelta(seconds=5)
+# Who is told to stop waits no longer for a database that doesn't answer; then the claim lapses by itself.
+GIVE_BACK_S = 1.0
 CALLER_LEFT = "caller left"
 CALLER_NEVER_CAME = "caller_never_came"
 # So many of the newest sessions are searched for an earlier join under a name.
@@ -30,6 +38,8 @@ REMEMBERED = 5000
 ONLY_REGISTRY_SPEAKS = frozenset(
     {Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH, Cause.ASSIGNMENT_TIMEOUT, Cause.UNKNOWN}
 )
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,29 @@ class Rulings:
         now = self._now()
         async with self._database.write() as db:
             return await claim(db, row, claimed_until=now + CLAIM_LEASE, next_check_at=now + CLAIM_LEASE)
+
+    @asynccontextmanager
+    async def stoppable(self, row: SessionRow) -> AsyncIterator[None]:
+        """Give the session's claim back if this task is told to stop, so that another takes it at once."""
+        stage = (row.status, row.attempt)
+        try:
+            yield
+        except asyncio.CancelledError:
+            await finish(self._give_back(row.id, stage))
+            raise
+
+    async def _give_back(self, session_id: str, stage: tuple[str, int]) -> None:
+        """Whatever was being written when the task was told to stop is written, or isn't: read it anew."""
+        now = self._now()
+        try:
+            async with asyncio.timeout(GIVE_BACK_S), self._database.write() as db:
+                found = await db.get(SessionRow, session_id)
+                if found is None or (found.status, found.attempt) != stage:
+                    return  # it has moved on
+                if is_claimed(found, now):
+                    await claim(db, found, claimed_until=None, next_check_at=now)
+        except (DBAPIError, *UNREACHABLE) as error:
+            log.warning("claim_not_given_back", error=repr(error))
 
     async def missing(self, case: Case, cause: Cause, evidence: dict[str, Any], *, delay: timedelta) -> bool:
         """This attempt brought no agent: ask for another, after `delay`. False if the session moved on."""

@@ -91,17 +91,18 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep for ever; what fails now is found again at the next turn."""
-        while True:
-            try:
-                if await self._lease.hold():
-                    await self._sweep_once()
-                else:
-                    metrics.sessions_waiting({})  # the holder tells
-            except (RedisError, KombuError, *UNREACHABLE) as error:
-                log.warning("sweep_interrupted", error=repr(error))
-            except Exception:
-                log.exception("sweep_failed")
-            await asyncio.sleep(TICK_S)
+        async with self._lease:
+            while True:
+                try:
+                    if await self._lease.hold():
+                        await self._sweep_once()
+                    else:
+                        metrics.sessions_waiting({})  # the holder tells
+                except (RedisError, KombuError, *UNREACHABLE) as error:
+                    log.warning("sweep_interrupted", error=repr(error))
+                except Exception:
+                    log.exception("sweep_failed")
+                await asyncio.sleep(TICK_S)
 
     async def _sweep_once(self) -> None:
         now = self._now()

@@ -84,10 +84,11 @@ class Verifier:
             return
         with bound_to(row, attempt=row.attempt), task_span(VERIFY_TASK, row):
             with self._waker.waiting_for(row.id) as woken:
-                if not await self._rulings.claim(row):
-                    return
-                log.info("verification_started", message=f"verifying agent joined room {row.room_name}")
-                await self._wait_for_agent(case, woken)
+                async with self._rulings.stoppable(row):
+                    if not await self._rulings.claim(row):
+                        return
+                    log.info("verification_started", message=f"verifying agent joined room {row.room_name}")
+                    await self._wait_for_agent(case, woken)
             self._relay.nudge(row.id)
 
     async def _wait_for_agent(self, case: Case, woken: asyncio.Event) -> None:

@@ -87,23 +87,26 @@ class Watch:
         if is_claimed(row, self._now()):
             return
         with bound_to(row, attempt=row.attempt):
-            if not await self._rulings.claim(row):
-                return
-            is_ready = case.attempt.ready_at is not None
-            silent = self._liveness.is_silent(row.id, row.attempt, is_ready=is_ready)
-            try:
-                sighting = await look(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
-                room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
-            except LiveKitError as error:
-                # A server that can't be asked is no proof that the agent is gone.
-                log.warning("active_session_not_checked", error=str(error))
-                pause = SOON if silent else self._interval
-                await self._rulings.look_again(row, at=self._now() + pause)
-                return
-            if room_exists:  # where there is none, its callers have not left it
-                await self._rulings.note_callers(row, sighting.callers)
-            await self._decide(case, sighting, room_exists=room_exists, silent=silent)
+            async with self._rulings.stoppable(row):
+                if not await self._rulings.claim(row):
+                    return
+                await self._look(case)
             self._relay.nudge(row.id)
+
+    async def _look(self, case: Case) -> None:
+        row = case.session
+        silent = self._liveness.is_silent(row.id, row.attempt, is_ready=case.attempt.ready_at is not None)
+        try:
+            sighting = await look(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
+            room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
+        except LiveKitError as error:
+            # A server that can't be asked is no proof that the agent is gone.
+            log.warning("active_session_not_checked", error=str(error))
+            await self._rulings.look_again(row, at=self._now() + (SOON if silent else self._interval))
+            return
+        if room_exists:  # where there is none, its callers have not left it
+            await self._rulings.note_callers(row, sighting.callers)
+        await self._decide(case, sighting, room_exists=room_exists, silent=silent)
 
     async def _decide(self, case: Case, sighting: Sighting, *, room_exists: bool, silent: bool) -> None:
         row, attempt = case.session, case.attempt

@@ -69,11 +69,14 @@ async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
                 keep=timedelta(days=settings.webhook_retention_days),
                 now=utc_now,
             )
-            async with running(
-                hints=collector.listen,
-                collector=collector.run,
-                deliverer=deliverer.run,
-                housekeeping=housekeeping.run,
+            async with (
+                lease,
+                running(
+                    hints=collector.listen,
+                    collector=collector.run,
+                    deliverer=deliverer.run,
+                    housekeeping=housekeeping.run,
+                ),
             ):
                 yield deliverer
             await deliverer.drain(DRAIN_S)

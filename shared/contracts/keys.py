@@ -37,6 +37,12 @@ def fence_key(session_id: SessionId) -> str:
 
 FENCE_CLOSED: Final = "closed"
 
+
+def job_fence_key(session_id: SessionId, attempt: int) -> str:
+    """The id of the job that has this attempt, for as long as it beats."""
+    return f"rollcall:fence:{session_id}:{attempt}"
+
+
 # A hash of the jobs that run: `job_beat_field` to a count that grows while the job's event loop turns.
 JOB_BEATS: Final = "rollcall:job-beats"
 

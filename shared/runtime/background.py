@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.runtime.logs import get_logger
 
@@ -13,6 +13,7 @@ RESTART_DELAY_S = 1.0
 _CANCEL_INTERVAL_S = 0.1
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -36,6 +37,23 @@ async def stop_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=_CANCEL_INTERVAL_S)
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, however often the caller is cancelled meanwhile; then the cancellation counts.
+
+    For what has to be put in order by somebody who is told to stop. `work` needs a time limit of its own.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()
 
 
 async def _for_ever(name: str, loop: Loop) -> None:

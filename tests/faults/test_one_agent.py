@@ -12,8 +12,10 @@ from livekit import api
 
 from cli.environment import clean_environment
 from cli.stack import Stack
-from shared.contracts.keys import DISPATCH_TASK, VERIFY_TASK
+from shared.contracts.keys import DISPATCH_TASK, SESSION_ATTRIBUTE, VERIFY_TASK
 from shared.runtime.celery import TaskSender, make_celery
+from shared.runtime.database import Database
+from shared.runtime.tables import SessionRow
 from tests.faults.conftest import CONTROL_PLANE
 from tests.support.census import take_census
 from tests.support.gate import Gate, open_gate
@@ -103,6 +105,64 @@ async def test_a_dispatcher_killed_between_the_call_and_the_acknowledgement(
     assert (session["status"], session["attempt"]) == ("active", 1)
 
 
+@pytest.mark.parametrize("slow", ["the call", "the answer"])
+async def test_a_dispatcher_that_is_frozen_in_a_slow_call_leaves_one_dispatch_that_of_the_attempt(
+    rollcall: Rollcall, gate: Gate, board: Scoreboard, slow: str
+) -> None:
+    first, second = (rollcall.stack.process(name) for name in ("dispatcher-2", "dispatcher"))
+    room = f"slow-{slow.rsplit(maxsplit=1)[-1]}"
+    async with rollcall.livekit() as livekit:
+        await livekit.room.create_room(api.CreateRoomRequest(name=room))
+    gate.spoil("CreateDispatch", "delay" if slow == "the call" else "hold")
+    await rollcall.freeze("dispatcher")
+    try:
+        started = await rollcall.start(agent_name="joiner", room_name=room)
+        await asyncio.wait_for(gate.held("CreateDispatch").arrived.wait(), 30)
+        await rollcall.freeze("dispatcher-2")
+        second.thaw()
+        await rollcall.until_status(started["session_id"], "active")
+        gate.heal()
+        first.thaw()
+
+        async def has_lost() -> bool:
+            told = [line for line in first.log().splitlines() if started["session_id"] in line]
+            return any("outdated_dispatch_refused" in line or "dispatch_outdated" in line for line in told)
+
+        await until(has_lost, what="the first dispatcher finds that it has lost its claim")
+        await until(lambda: _one_dispatch(rollcall, room), what="one dispatch is left")
+        await until(lambda: _alone(rollcall, room), what="one agent is left")
+        [session] = await take_census(rollcall, board, [started])
+        assert session["agents"] == [session["agent_identity"]]
+    finally:
+        first.thaw()
+        second.thaw()
+
+
+async def test_a_verifier_that_is_told_to_stop_gives_its_claims_back(
+    rollcall: Rollcall, board: Scoreboard
+) -> None:
+    verifiers = {name: rollcall.stack.process(name) for name in ("verifier", "verifier-2")}
+    started = await rollcall.start(agent_name="nobody-has-this-name")
+
+    def has_it(name: str) -> bool:
+        lines = verifiers[name].log().splitlines()
+        return any("verification_started" in line and started["session_id"] in line for line in lines)
+
+    async def taken() -> str | None:
+        return next(filter(has_it, verifiers), None)
+
+    name = await until(taken, what="a verifier has the session")
+    other = next(one for one in verifiers if one != name)
+    database = Database(rollcall.stack.database_url)
+    verifiers[name].kill(signal.SIGTERM)
+    assert await verifiers[name].wait_exit() == 0
+    async with database.read() as db:
+        row = await db.get_one(SessionRow, started["session_id"])
+    await database.close()
+    assert row.claimed_until is None or has_it(other), "another takes over at once"
+    await take_census(rollcall, board, [started])
+
+
 async def test_a_careless_client_whose_token_dispatches_too(rollcall: Rollcall, board: Scoreboard) -> None:
     started = await rollcall.start(agent_name="joiner")
     await rollcall.until_status(started["session_id"], "active")
@@ -177,6 +237,12 @@ async def test_a_burst_while_processes_are_killed_answers_lost_and_tasks_deliver
 
 async def _alone(rollcall: Rollcall, room_name: str) -> bool:
     return len(await rollcall.agents_in(room_name)) == 1
+
+
+async def _one_dispatch(rollcall: Rollcall, room_name: str) -> bool:
+    async with rollcall.livekit() as livekit:
+        dispatches = await livekit.agent_dispatch.list_dispatch(room_name)
+    return len([one for one in dispatches if SESSION_ATTRIBUTE in one.attributes]) == 1
 
 
 def _token_that_dispatches(stack: Stack, room_name: str) -> str:

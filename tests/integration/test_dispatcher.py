@@ -11,11 +11,12 @@ from shared.contracts.causes import Cause
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import SessionCancelled
 from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import fence_key
+from shared.contracts.keys import FENCE_CLOSED, fence_key
 from shared.contracts.sessions import SessionStatus
 from shared.runtime import breaker as breaker_module
 from shared.runtime import livekit as livekit_module
 from shared.runtime.database import Database
+from shared.runtime.fence import set_fence
 from shared.runtime.history import read_history
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.outbox import Relay
@@ -141,6 +142,67 @@ async def test_a_livekit_that_never_answers_holds_no_task(
     [attempt] = await get_attempts(database, row.id)
     assert attempt.evidence is not None
     assert server.url() in attempt.evidence["error"]
+
+
+@pytest.mark.parametrize("loses", ["its answer", "the call"])
+@pytest.mark.parametrize("took_effect", ["before the other looks", "after the other has made its own"])
+async def test_a_dispatcher_that_is_held_up_in_a_call_leaves_one_dispatch_that_of_the_attempt(
+    database: Database,
+    dispatcher: Dispatcher,
+    rooms: FakeRooms,
+    clock: FakeClock,
+    took_effect: str,
+    loses: str,
+) -> None:
+    row = await put_session(database)
+    rooms.open_room(row.room_name)  # the caller was quicker
+
+    async def other_takes_over() -> None:
+        clock.forward(seconds=6)
+        await dispatcher.dispatch_session(row.id)
+        if loses == "the call":
+            rooms.fails_last["create_dispatch"] = unreachable(uncertain=True)
+
+    if took_effect == "before the other looks":
+        rooms.afterwards["create_dispatch"] = other_takes_over
+    else:
+        rooms.meanwhile["create_dispatch"] = other_takes_over
+    await dispatcher.dispatch_session(row.id)
+    stored = await get_session(database, row.id)
+    [attempt] = await get_attempts(database, row.id)
+    assert [one.id for one in rooms.in_force[row.room_name]] == [attempt.dispatch_id]
+    assert (stored.status, attempt.outcome) == (S.DISPATCHED, "accepted")
+    assert (await event_types(database, row.id)).count("dispatch.accepted.v1") == 1
+
+
+async def test_a_dispatcher_that_is_held_up_leaves_the_later_attempt_alone(
+    database: Database, dispatcher: Dispatcher, rooms: FakeRooms, clock: FakeClock, redis: Redis
+) -> None:
+    row = await put_session(database)
+    rooms.open_room(row.room_name)
+
+    async def others_go_on() -> None:
+        for failure in (unreachable(), None):
+            clock.forward(seconds=6)
+            if failure is not None:
+                rooms.fails_next["dispatches"] = failure
+            await dispatcher.dispatch_session(row.id)
+
+    rooms.meanwhile["dispatches"] = others_go_on
+    await dispatcher.dispatch_session(row.id)
+    first, second = await get_attempts(database, row.id)
+    [left] = rooms.in_force[row.room_name]
+    assert (first.dispatch_id, second.dispatch_id) == (None, left.id)
+    assert left.attributes["rollcall.attempt"] == "2"
+
+
+async def test_no_fence_is_lowered_or_opened_again(redis: Redis) -> None:
+    for value in (2, 1, FENCE_CLOSED, 3):
+        await set_fence(redis, "a-session", value)
+    assert await redis.get(fence_key(SessionId("a-session"))) == FENCE_CLOSED
+    for value in (1, 3, 2):
+        await set_fence(redis, "another", value)
+    assert await redis.get(fence_key(SessionId("another"))) == "3"
 
 
 async def test_a_wrong_key_fails_the_session_at_once(

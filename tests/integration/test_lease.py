@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.runtime.background import stop_all
 from shared.runtime.database import Database
 from shared.runtime.lease import Lease
 from tests.unit.making import FakeClock
@@ -81,3 +82,30 @@ async def test_leases_of_different_names_know_nothing_of_each_other(lease: MakeL
     assert await lease("one").hold()
     assert await lease("other", name="canary").take_turn()
     assert await lease("one", name="collect").hold()
+
+
+async def test_a_holder_that_is_told_to_stop_gives_the_lease_back_at_once(lease: MakeLease) -> None:
+    other = lease("other")
+    async with lease("holder") as holder:
+        assert await holder.hold()
+        assert not await other.hold()
+    assert await other.hold()
+    async with lease("holder"):
+        pass  # it was never his
+    assert await other.take_turn() is False
+
+
+async def test_a_lease_that_was_just_being_taken_is_given_back_too(lease: MakeLease) -> None:
+    async def work(number: int) -> None:
+        async with lease(f"holder-{number}") as holder:
+            while True:
+                await holder.hold()
+                await asyncio.sleep(0)
+
+    for moment in range(30):
+        working = asyncio.create_task(work(moment))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        await stop_all([working])
+        async with lease(f"other-{moment}") as other:
+            assert await other.hold()

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.dispatcher.claim import CLAIM_LEASE, Ledger
+from services.dispatcher import claim as claim_module
+from services.dispatcher.claim import CLAIM_LEASE, Decision, Ledger
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionCancelled
 from shared.contracts.sessions import SessionStatus
@@ -21,6 +22,7 @@ from tests.integration.rows import (
     last_event,
     put_session,
 )
+from tests.stack_fixtures.waiting import eventually
 from tests.unit.fake_rooms import refused_key, unreachable
 from tests.unit.making import T0, FakeClock
 
@@ -127,6 +129,67 @@ async def test_a_dispatch_that_came_too_late_has_the_ended_session_closed_once_m
     assert (stored.status, stored.next_check_at) == (S.CANCELLED, clock())
     [attempt] = await get_attempts(database, claim.row.id)
     assert attempt.dispatch_id == "AD_1"
+
+
+async def test_who_has_lost_his_claim_overwrites_nothing(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    held_up = await take(ledger, await put_session(database))
+    clock.forward(seconds=6)
+    other = await take(ledger, held_up.row)
+    assert await ledger.accepted(other, "AD_2", room_sid="RM_1")
+    assert not await ledger.accepted(held_up, "AD_1", room_sid="RM_1")
+    assert not (await ledger.refused(held_up, unreachable())).won
+    [attempt] = await get_attempts(database, held_up.row.id)
+    assert (attempt.dispatch_id, attempt.outcome, attempt.cause) == ("AD_2", "accepted", None)
+    assert await ledger.decided(held_up) == Decision("AD_2")
+
+
+async def test_who_has_lost_his_claim_waits_for_what_the_other_decides(
+    database: Database, ledger: Ledger, clock: FakeClock
+) -> None:
+    held_up = await take(ledger, await put_session(database))
+    clock.forward(seconds=6)
+    other = await take(ledger, held_up.row)
+    assert not await ledger.accepted(held_up, "AD_1", room_sid="RM_1")
+    assert await ledger.decided(held_up) is None
+    assert await ledger.accepted(other, "AD_2", room_sid="RM_1")
+    assert (await get_attempts(database, held_up.row.id))[0].dispatch_id == "AD_2"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "refused"])
+async def test_an_attempt_that_came_to_nothing_has_no_dispatch(
+    database: Database, ledger: Ledger, clock: FakeClock, how: str
+) -> None:
+    held_up = await take(ledger, await put_session(database))
+    clock.forward(seconds=6)
+    other = await take(ledger, held_up.row)
+    if how == "cancelled":
+        await cancel(database, held_up.row.id)
+    else:
+        await ledger.refused(other, unreachable())
+    assert await ledger.decided(held_up) == Decision(None)
+
+
+async def test_a_claim_lasts_as_long_as_somebody_is_at_it_and_no_longer_than_the_session(
+    database: Database, ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_module, "RENEWAL_S", 0.01)
+    held = await take(ledger, await put_session(database))
+
+    async def claimed_until(moment: object) -> bool:
+        return (await get_session(database, held.row.id)).claimed_until == moment
+
+    async with ledger.held(held):
+        for _ in range(3):
+            clock.forward(seconds=4)
+            await eventually(lambda: claimed_until(clock() + CLAIM_LEASE))
+            assert await ledger.find(held.row.id) is None
+        clock.time = held.row.deadline_at
+    assert held.row.claimed_until is not None
+    assert held.row.claimed_until < held.row.deadline_at + CLAIM_LEASE
+    clock.time = T0
+    assert await ledger.accepted(held, "AD_1", room_sid="RM_1"), "the version is the database's"
 
 
 async def test_after_an_error_the_next_attempt_follows_and_no_sooner_than_said(

@@ -260,6 +260,24 @@ async def test_what_an_agent_that_was_removed_reports_is_not_the_session_s_agent
     assert (attempt.closed_at, attempt.ready_at, attempt.job_id) == (None, AT, "AJ_1")
 
 
+async def test_what_a_second_job_of_the_attempt_reports_is_not_written_down(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with consuming(database, redis, relay, clock):
+        first = [a_report(row, step) for step in (Step.ACCEPTED, Step.ENTRYPOINT_STARTED)]
+        other = {"job_id": "AJ_2", "worker_id": "worker-2"}
+        second = [
+            a_report(row, Step.ACCEPTED, **other),
+            a_report(row, Step.CLOSED, reason="late", **other),
+            a_report(row, Step.REJECTED, reason="late", **other),
+        ]
+        await publish(redis, REPORTS_STREAM, [*first, *second])
+        await handled(redis, 5)
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.job_id, attempt.worker_id) == ("AJ_1", "worker-1")
+    assert (attempt.closed_at, attempt.rejected_at, attempt.close_reason) == (None, None, None)
+
+
 async def test_ready_is_only_a_hint_where_the_session_requires_it(
     database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
 ) -> None:

@@ -10,6 +10,7 @@ from services.verifier.proofs import FIRST_LOOK
 from services.verifier.rulings import CLAIM_LEASE
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
+from shared.runtime.background import stop_all
 from shared.runtime.registry import write_heartbeat
 from shared.runtime.tables import AttemptRow, SessionRow
 from tests.integration.background import in_background
@@ -218,6 +219,41 @@ async def test_a_caller_who_hangs_up_before_the_agent_came_cancels_the_session(b
     assert (stored.cause, stored.end_reason) == ("caller_left", "caller left")
     event = await last_event(bench.database, row.id)
     assert event["evidence"]["agent_missing"] == "no_worker_registered"
+
+
+@pytest.mark.parametrize("status", [S.DISPATCHED, S.ACTIVE])
+async def test_who_is_told_to_stop_gives_his_claim_back_whatever_he_is_doing(
+    bench: Bench, status: SessionStatus
+) -> None:
+    row = await bench.put(status)
+    if status == S.ACTIVE:
+        bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    for moment in range(25):
+        case = await bench.case(row)
+        work = bench.verifier.verify(case) if status == S.DISPATCHED else bench.watch.check(case)
+        working = asyncio.create_task(work)
+        for _ in range(moment):
+            await asyncio.sleep(0.001)
+        await stop_all([working])
+        stored = await get_session(bench.database, row.id)
+        assert (stored.status, stored.claimed_until) == (status, None), moment
+        assert await bench.rulings.claim(stored), "another takes over at once"
+        await bench.rulings.look_again(stored, at=T0)
+
+
+async def test_who_is_told_to_stop_does_not_touch_what_has_moved_on(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    working = asyncio.create_task(bench.verifier.verify(await bench.case(row)))
+
+    async def claimed() -> bool:
+        return (await get_session(bench.database, row.id)).claimed_until is not None
+
+    await until(claimed, what="the session is claimed")
+    case = await bench.case(row)
+    later = timedelta(seconds=2)
+    assert await bench.rulings.missing(case, Cause.UNKNOWN, {}, delay=later)
+    await stop_all([working])
+    assert (await get_session(bench.database, row.id)).claimed_until == T0 + later
 
 
 async def test_an_agent_that_somebody_else_dispatched_is_one_too_many(bench: Bench) -> None:

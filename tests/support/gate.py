@@ -11,15 +11,17 @@ from aiohttp import ClientSession, web
 
 from cli.ports import free_port
 
-Fault = Literal["drop", "hold"] | int
-"""What becomes of a call: its answer dropped or held after it took effect, or a status instead of it."""
+Fault = Literal["drop", "hold", "delay"] | int
+"""What becomes of a call: its answer dropped or held after it took effect, the call held before that, or a
+status instead of it.
+"""
 
 _HOP = {"transfer-encoding", "content-length", "connection", "content-encoding", "host"}
 
 
 @dataclass
 class Held:
-    """One method's answers that are held: set `free` to let them go; `count` have arrived."""
+    """One method's calls or answers that are held: set `free` to let them go; `count` have arrived."""
 
     count: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,15 +66,20 @@ class Gate:
         fault = self._faults[method].pop(0) if self._faults[method] else None
         if isinstance(fault, int):
             return web.json_response({"code": "spoiled", "msg": "by the test"}, status=fault)
+        if fault == "delay":
+            await self._hold(method)
         response = await self._pass_on(request)
         if fault == "drop" and request.transport is not None:
             request.transport.abort()
         elif fault == "hold":
-            held = self._held[method]
-            held.count += 1
-            held.arrived.set()
-            await held.free.wait()
+            await self._hold(method)
         return response
+
+    async def _hold(self, method: str) -> None:
+        held = self._held[method]
+        held.count += 1
+        held.arrived.set()
+        await held.free.wait()
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         if self._session is None or self.upstream is None:

@@ -85,16 +85,29 @@ class FakeStrings:
     def __init__(
         self, values: Mapping[str, str] | None = None, *, away: bool = False, frozen: bool = False
     ) -> None:
-        self._values = values or {}
+        self._values = dict(values or {})
         self._away = away
         self._frozen = frozen
 
     async def get(self, name: str) -> str | None:
+        await self._answer()
+        return self._values.get(name)
+
+    async def set(self, name: str, value: str, *, nx: bool, px: int) -> bool:
+        await self._answer()
+        assert nx
+        assert px > 0
+        return self._values.setdefault(name, value) == value
+
+    async def pexpire(self, name: str, time: int) -> bool:
+        await self._answer()
+        return name in self._values
+
+    async def _answer(self) -> None:
         if self._frozen:
             await asyncio.sleep(3600)
         if self._away:
             raise RedisConnectionError("connection refused")
-        return self._values.get(name)
 
 
 @dataclass

@@ -48,7 +48,9 @@ class FakeRooms:
         self.after_effect: set[str] = set()
         self.ghosts: set[str] = set()  # identities that stay when their dispatch is deleted
         self.drops_agents_of_rooms = False
-        self.meanwhile: dict[str, Callable[[], Awaitable[None]]] = {}  # happens once, before the answer
+        self.meanwhile: dict[str, Callable[[], Awaitable[None]]] = {}  # happens once, before the effect
+        self.afterwards: dict[str, Callable[[], Awaitable[None]]] = {}  # happens once, after it
+        self.fails_last: dict[str, LiveKitError] = {}  # after all of that
         self._made = 0
         self._rooms_made = 0
 
@@ -189,6 +191,10 @@ class FakeRooms:
             name, attributes, agent_name=agent_name, metadata=metadata, deployment=deployment
         )
         self._end("create_dispatch")
+        if "create_dispatch" in self.afterwards:
+            await self.afterwards.pop("create_dispatch")()
+        if "create_dispatch" in self.fails_last:
+            raise self.fails_last.pop("create_dispatch")
         return dispatch
 
     async def delete_dispatch(self, name: str, dispatch_id: str) -> None:

@@ -6,8 +6,7 @@ import pytest
 from livekit.agents import AssignmentTimeoutError
 
 from services.agent.admit import Admission, MalformedOrder, read_order, reported_load
-from services.agent.fence import is_behind, is_late
-from services.agent.ports import Strings
+from services.agent.fence import is_behind, is_late, is_second
 from services.agent.qualify import Qualification
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError, AgentReported, Step
@@ -16,6 +15,7 @@ from shared.contracts.models import Models
 from shared.contracts.sessions import Mode
 from shared.contracts.workers import WorkerFault
 from shared.runtime.clock import utc_now
+from shared.runtime.fence import Strings
 from tests.unit.agent_fakes import (
     ALL_MODELS,
     SESSION,
@@ -114,9 +114,43 @@ async def test_a_fence_that_is_absent_unreadable_or_ours_keeps_nobody_out(redis:
     assert steps(outbox) == [(Step.ACCEPTED, None)]
 
 
+async def test_a_second_job_of_one_attempt_stays_out_and_reports_nothing() -> None:
+    redis = FakeStrings({fence_key(SESSION): "1"})
+    first, first_says = admission(redis=redis)
+    second, second_says = admission(redis=redis)
+    taken = Offer(a_job(an_order(), job_id="AJ_1"))
+    relaunched = Offer(a_job(an_order(), job_id="AJ_2"))
+    await first.answer(taken.request)
+    await second.answer(relaunched.request)
+    assert taken.accepted is not None
+    assert (relaunched.accepted, relaunched.rejected_for_all) == (None, True)
+    assert steps(first_says) == [(Step.ACCEPTED, None)]
+    assert second_says.offered == []
+
+
+async def test_a_job_that_is_offered_again_is_the_same_job() -> None:
+    redis = FakeStrings()
+    failed, _ = admission(redis=redis)
+    await failed.answer(Offer(a_job(an_order()), failure=AssignmentTimeoutError()).request)
+    next_worker, _ = admission(redis=redis)
+    again = Offer(a_job(an_order()))
+    await next_worker.answer(again.request)
+    assert again.accepted is not None
+
+
+async def test_the_next_attempt_is_not_kept_out_by_the_job_of_the_one_before() -> None:
+    redis = FakeStrings()
+    admit, _ = admission(redis=redis)
+    await admit.answer(Offer(a_job(an_order(1), job_id="AJ_1")).request)
+    following = Offer(a_job(an_order(2), job_id="AJ_2"))
+    await admit.answer(following.request)
+    assert following.accepted is not None
+
+
 async def test_a_frozen_redis_costs_an_agent_a_moment_only() -> None:
     async with asyncio.timeout(5):
         assert not await is_late(an_order(), redis=FakeStrings(frozen=True))
+        assert not await is_second(an_order(), "AJ_1", redis=FakeStrings(frozen=True))
 
 
 @pytest.mark.parametrize("fence", ["", "x", "-2", "1.5", "²"])
@@ -135,7 +169,7 @@ async def test_a_full_worker_passes_a_job_on_to_the_next() -> None:
 async def test_a_burst_never_gets_more_jobs_than_the_maximum() -> None:
     admit, _ = admission(max_jobs=2)
     started = asyncio.Event()
-    offers = [Offer(a_job(an_order(), job_id=f"AJ_{n}"), accepting=started) for n in range(4)]
+    offers = [Offer(a_job(an_order(n), job_id=f"AJ_{n}"), accepting=started) for n in range(4)]
     answers = [asyncio.create_task(admit.answer(offer.request)) for offer in offers]
     await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
     assert admit.active_jobs == 2

@@ -132,6 +132,32 @@ async def test_the_job_of_our_dispatch_gives_the_identity(row: SessionRow, rooms
     )
 
 
+async def test_of_two_agents_the_one_whose_job_is_known_stays(row: SessionRow, rooms: FakeRooms) -> None:
+    first, second = (make_agent(f"agent-AJ_{n}", session_id=row.id, attempt=2) for n in (1, 2))
+    found = await sight(row, rooms, first, second, job=JobSighting(identity="agent-AJ_2"))
+    assert (found.agent, found.extra) == (second, [first])
+
+
+async def test_of_two_agents_that_nobody_knows_the_one_that_came_first_stays(
+    row: SessionRow, rooms: FakeRooms
+) -> None:
+    late = make_agent("agent-AJ_1", session_id=row.id, attempt=2)
+    early = make_agent("agent-AJ_2", session_id=row.id, attempt=2)
+    late.joined_at_ms, early.joined_at_ms = 2000, 1000
+    found = await sight(row, rooms, late, early)
+    assert (found.agent, found.extra) == (early, [late])
+
+
+async def test_a_dispatch_that_livekit_has_made_anew_is_the_attempts(
+    row: SessionRow, rooms: FakeRooms
+) -> None:
+    rooms.open_room(row.room_name)
+    bound = {"rollcall.session": row.id, "rollcall.attempt": "2"}
+    rooms.give_job(rooms.add_dispatch(row.room_name, {**bound, "rollcall.attempt": "1"}), "agent-AJ_1")
+    rooms.give_job(rooms.add_dispatch(row.room_name, bound), "agent-AJ_2")
+    assert (await look_at_job(row, "AD_gone", rooms=rooms)).identity == "agent-AJ_2"
+
+
 async def test_a_dispatch_without_a_job_proves_nothing(row: SessionRow, rooms: FakeRooms) -> None:
     rooms.open_room(row.room_name)
     ours = rooms.add_dispatch(row.room_name, {})
