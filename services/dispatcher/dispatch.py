@@ -28,8 +28,8 @@ from shared.runtime.tables import SessionRow
 from shared.runtime.tracing import failed, note
 from shared.runtime.waiting import FULL
 
-# A dispatcher that has lost its claim waits this long for the one that took the attempt over, and for a LiveKit
-# that has just not answered it.
+# A dispatcher that has lost its claim waits this long for the one that took the attempt over, and for a
+# LiveKit that has just not answered it.
 TAKEN_OVER_S = 10.0
 LOOK_AGAIN_S = 0.25
 
