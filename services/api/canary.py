@@ -9,7 +9,8 @@ from services.api.schemas import StartSession
 from services.api.settings import ApiSettings
 from services.api.start import start_session
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
@@ -44,7 +45,7 @@ class Canaries:
             await asyncio.sleep(pause_s)
             try:
                 await self.start_if_due()
-            except (Problem, *UNREACHABLE) as error:
+            except (Problem, *DATABASE_ERRORS) as error:
                 log.warning("canary_not_started", error=repr(error))
 
     async def start_if_due(self) -> str | None:

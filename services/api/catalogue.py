@@ -212,8 +212,14 @@ CATALOGUE: Final[dict[str, Entry]] = {
     "database_unavailable": Entry(
         503,
         "Not available",
-        "The database can't be reached.",
+        "The database can't be reached, or is busy; `detail` says which.",
         "Try again after as many seconds as Retry-After says.",
+    ),
+    "database_unfit": Entry(
+        503,
+        "Not available",
+        "The database is not as this release needs it: its schema, its rights, or the login.",
+        "The operator has to mend it; `/readyz` and the log say what. It goes on by itself afterwards.",
     ),
     "registry_unreachable": Entry(
         503,

@@ -17,11 +17,11 @@ from services.api.access import Principal
 from services.api.bootstrap import Services, services_of
 from services.api.exposure import Auth
 from services.api.networks import network_of
-from services.api.problems import TRACE_HEADER, Problem, answer, database_unavailable
+from services.api.problems import TRACE_HEADER, Problem, answer, without_database
 from services.api.settings import ApiSettings
 from services.api.traced import note_answer, traced
 from shared.contracts.traceparent import trace_id_of
-from shared.runtime.database import UNREACHABLE
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.logs import bound
 from shared.runtime.tracing import begun_here
 
@@ -73,8 +73,8 @@ class Door:
             except Problem as problem:
                 await answer(request, problem)(scope, receive, send_named)
                 return
-            except UNREACHABLE as error:
-                await answer(request, database_unavailable(error))(scope, receive, send_named)
+            except DATABASE_ERRORS as error:
+                await answer(request, without_database(error))(scope, receive, send_named)
                 return
             await self._app(scope, receive, send_named)
 

@@ -19,7 +19,8 @@ from services.api.erase_streams import Speaker, erase_from_redis
 from services.api.read import session_of
 from services.api.transcript_schemas import Erasure
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.database import Database, changed
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE as REDIS_UNREACHABLE
 from shared.runtime.tables import SessionRow, TranscriptItemRow
@@ -149,7 +150,7 @@ async def erase_copies(
     try:
         if database.is_sqlite and not await _empty_sqlite_files(database):
             removed.pending.append(DATABASE_FILE)
-    except UNREACHABLE as error:
+    except DATABASE_ERRORS as error:
         log.warning("erasure_incomplete", where=DATABASE_FILE, error=repr(error))
         removed.pending.append(DATABASE_FILE)
     if removed.pending:

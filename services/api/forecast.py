@@ -20,7 +20,8 @@ from services.api.records import Records, read_names, read_records
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.livekit import LiveKit, LiveKitError
 from shared.runtime.logs import get_logger
 from shared.runtime.registry import Fleet, read_fleet
@@ -167,7 +168,7 @@ class Forecast:
         while True:
             try:
                 await self.look()
-            except UNREACHABLE as error:
+            except DATABASE_ERRORS as error:
                 log.debug("forecast_interrupted", error=repr(error))
             await asyncio.sleep(INTERVAL_S)
 

@@ -14,6 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from shared.runtime.database import Database
+from shared.runtime.database_ready import unready
 from shared.runtime.livekit import NO_SUCH_ROOM, LiveKit
 from shared.runtime.migrate import pending_migration
 
@@ -109,6 +110,8 @@ class Health:
         return {name: task.result() if task.done() else hangs for name, task in self._asking.items()}
 
     async def _schema(self) -> str | None:
+        if told := await unready(self._database):
+            return told
         missing = await pending_migration(self._database)
         return missing and f"migration {missing} is missing: run python -m shared.runtime.migrate"
 

@@ -19,7 +19,8 @@ from services.api.access import Principal, Scope, all_held, key_missing
 from services.api.key_format import Kind, hash_key, id_of, is_key
 from services.api.problems import Problem
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.logs import get_logger
 from shared.runtime.tables import ApiKeyRow
 
@@ -51,7 +52,7 @@ class Keyring:
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def who(self, authorization: str | None, origin: str | None) -> Principal:
-        """Return who asks, by the headers of that name. Raises `Problem`, or `UNREACHABLE`."""
+        """Return who asks, by the headers of that name. Raises `Problem`, or one of `DATABASE_ERRORS`."""
         if not authorization:
             raise key_missing()
         key = _key_in(authorization)
@@ -120,7 +121,7 @@ class Keyring:
                 await db.execute(
                     update(ApiKeyRow).where(col(ApiKeyRow.id) == key_id, stale).values(last_used_at=now)
                 )
-        except UNREACHABLE as error:
+        except DATABASE_ERRORS as error:
             log.warning("key_use_not_noted", key_id=key_id, error=repr(error))
 
 

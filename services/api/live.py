@@ -27,7 +27,8 @@ from services.api.subscriber import Subscriber
 from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
 from shared.runtime.background import Loop
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.logs import get_logger
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 
@@ -109,7 +110,7 @@ class Follower:
             try:
                 async for event in subscriber.events():
                     yield event
-            except UNREACHABLE as error:
+            except DATABASE_ERRORS as error:
                 # Its client comes back, and says how far it was.
                 log.warning("follower_let_go", session_id=subscriber.feed.session_id, error=repr(error))
 
@@ -200,7 +201,7 @@ class Follower:
                 continue
             try:
                 await feed.look()
-            except (Problem, *UNREACHABLE) as error:
+            except (Problem, *DATABASE_ERRORS) as error:
                 log.warning("session_not_looked_at", session_id=session_id, error=repr(error))
                 continue  # it is still behind at the next poll
             for subscriber in self._subscribers.get(session_id, ()):
@@ -218,7 +219,7 @@ class Follower:
                 followed = list(self._feeds)
                 for start in range(0, len(followed), _BATCH):
                     await self._poll(followed[start : start + _BATCH], turns_too=turn % _COUNT_EVERY == 0)
-            except UNREACHABLE as error:
+            except DATABASE_ERRORS as error:
                 log.warning("followed_sessions_not_polled", error=repr(error))
 
     async def _poll(self, session_ids: Sequence[str], *, turns_too: bool) -> None:

@@ -7,15 +7,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from services.api import metrics
 from services.api.catalogue import CATALOGUE, TYPE_PREFIX
 from services.api.suggest import problem_of
-from shared.runtime.database import UNREACHABLE
-from shared.runtime.logs import get_logger
+from shared.runtime.database_errors import DATABASE_ERRORS, Fault, Kind, fault_of
+from shared.runtime.logs import bound, get_logger
 
 log = get_logger(__name__)
 
@@ -105,11 +104,28 @@ def unknown_session(session_id: str) -> Problem:
     return Problem(404, "session_not_found", f"there is no session {session_id}")
 
 
-def database_unavailable(error: Exception) -> Problem:
-    """The database can't be reached."""
-    log.error("request_without_database", error=repr(error))
-    detail = "the database can't be reached; try again in a few seconds"
+def without_database(error: Exception) -> Problem:
+    """The database did not do what the request needs. What it said itself is for the log alone."""
+    fault = fault_of(error)
+    if fault.kind is Kind.DATA:
+        return _failed(error)
+    log.error("request_without_database", error=str(fault), state=fault.state)
+    return _database_unfit(fault) if fault.kind is Kind.DEPLOYMENT else _database_unavailable(fault)
+
+
+def _database_unavailable(fault: Fault) -> Problem:
+    detail = f"{fault.what}; try again in a few seconds"
     return Problem(503, "database_unavailable", detail, headers={"Retry-After": "2"})
+
+
+def _database_unfit(fault: Fault) -> Problem:
+    detail = f"{fault.what}; the log and /readyz tell the operator what to mend"
+    return Problem(503, "database_unfit", detail, headers={"Retry-After": "15"})
+
+
+def _failed(error: Exception) -> Problem:
+    log.error("request_failed", exc_info=error)
+    return Problem(500, "internal_error", "something went wrong on our side; it is logged")
 
 
 def answer(request: Request, problem: Problem) -> JSONResponse:
@@ -156,19 +172,18 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_methods_of(app, request.scope["path"]))
         return answer(request, Problem(error.status_code, code, str(error.detail), headers=headers))
 
-    async def unreachable(request: Request, error: Exception) -> JSONResponse:
-        return answer(request, database_unavailable(error))
+    async def database_failed(request: Request, error: Exception) -> JSONResponse:
+        with bound(path=request.url.path):
+            return answer(request, without_database(error))
 
-    for kind in UNREACHABLE:
-        app.add_exception_handler(kind, unreachable)
+    for kind in DATABASE_ERRORS:
+        app.add_exception_handler(kind, database_failed)
 
-    @app.exception_handler(DBAPIError)
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
-        trace_id = getattr(request.state, "trace_id", None)
-        log.error("request_failed", path=request.url.path, trace_id=trace_id, exc_info=error)
-        detail = "something went wrong on our side; it is logged"
-        return answer(request, Problem(500, "internal_error", detail))
+        # This handler runs outside of the door, which names the trace.
+        with bound(path=request.url.path, trace_id=getattr(request.state, "trace_id", None)):
+            return answer(request, _failed(error))
 
 
 def _methods_of(app: FastAPI, path: str) -> list[str]:

@@ -11,14 +11,14 @@ from typing import Final
 
 from redis.asyncio import Redis
 from sqlalchemy import and_, delete, select, tuple_, update
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.api.access import DEFAULT_PROJECT
 from services.api.erase import RETRY, Removed, blank, erase_copies, schedule_again
 from services.api.settings import ApiSettings
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.database import Database, changed
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.search_words import index_missing
@@ -63,7 +63,7 @@ class Housekeeping:
                     await self.erase_again()
                     handled = [await self.delete_old(project) for project in await self.projects()]
                     more = sum([*handled, await self.index_missing()]) > 0
-            except (DBAPIError, *UNREACHABLE) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("transcript_housekeeping_interrupted", error=repr(error))
             await asyncio.sleep(0 if more else TICK_S)
 

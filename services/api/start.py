@@ -23,7 +23,8 @@ from shared.contracts.models import Models
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime import span_names as names
 from shared.runtime.clock import Clock
-from shared.runtime.database import Database, is_unique_violation
+from shared.runtime.database import Database
+from shared.runtime.database_errors import is_unique_violation
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.reservations import RELAY_GRACE

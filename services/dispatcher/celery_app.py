@@ -14,6 +14,7 @@ process: CeleryProcess[Dispatcher] = CeleryProcess(
     name="dispatcher",
     service=lambda: open_dispatcher(settings),
     settings=settings,
+    unready=lambda dispatcher: dispatcher.unready(),
 )
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -22,7 +21,9 @@ from shared.contracts.identifiers import SessionId, new_caller_identity
 from shared.contracts.models import Models
 from shared.contracts.sessions import TERMINAL, Level, Mode, Role, SessionStatus
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, after_commit, changed
+from shared.runtime.database import Database, after_commit, changed
+from shared.runtime.database_errors import DATABASE_ERRORS
+from shared.runtime.database_ready import unready
 from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.livekit import LiveKitError
 from shared.runtime.logs import get_logger
@@ -97,6 +98,10 @@ class Ledger:
         self._database = database
         self._retry_delay_s = retry_delay_s
         self._now = now
+
+    async def unready(self) -> str | None:
+        """Say what keeps the database from being of use; None if nothing does."""
+        return await unready(self._database)
 
     async def find(self, session_id: str) -> Wanted | None:
         """Return the session if a dispatch is wanted and nobody is at it."""
@@ -183,7 +188,7 @@ class Ledger:
                 async with self._database.write() as db:
                     until = now + CLAIM_LEASE
                     kept = await claim(db, row, claimed_until=until, next_check_at=until)
-            except (DBAPIError, *UNREACHABLE) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("claim_not_renewed", error=repr(error))
                 continue
             if not kept:

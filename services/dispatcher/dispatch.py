@@ -56,6 +56,10 @@ class Dispatcher:
         self._relay = relay
         self._settings = settings
 
+    async def unready(self) -> str | None:
+        """Say what keeps the database from being of use; None if nothing does."""
+        return await self._ledger.unready()
+
     async def dispatch_session(self, session_id: str) -> None:
         """Claim the session, call LiveKit, and store what came of it; a second delivery does nothing."""
         wanted = await self._ledger.find(session_id)

@@ -10,7 +10,6 @@ from shared.runtime.build import tell_build
 from shared.runtime.config import load_settings
 from shared.runtime.garbage import spare_collections
 from shared.runtime.logs import configure_logs, get_logger
-from shared.runtime.probe import start_probe
 from shared.runtime.tracing import configure_tracing
 
 log = get_logger(__name__)
@@ -22,11 +21,8 @@ async def _run(settings: TranscriptsSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_consumer(settings) as consumer, running(consumer=consumer.run):
-        probe = await start_probe(settings)
         log.info("transcripts_consumer_started", message="storing transcripts")
         await stop.wait()
-        if probe is not None:
-            await probe.cleanup()
 
 
 def main() -> None:

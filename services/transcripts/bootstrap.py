@@ -12,8 +12,10 @@ from shared.contracts.keys import NEWS_CHANNEL, TURNS_STREAM
 from shared.contracts.text import MAX_EVENT_BYTES
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
+from shared.runtime.database_ready import unready
 from shared.runtime.hints import give_hints
 from shared.runtime.logs import get_logger
+from shared.runtime.probe import start_probe
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
@@ -44,6 +46,7 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
 
     if settings.turn_max_bytes < MAX_EVENT_BYTES:
         log.warning("turn_limit_low", turn_max_bytes=settings.turn_max_bytes, workers_make=MAX_EVENT_BYTES)
+    probe = await start_probe(settings, ready=lambda: unready(database))
     try:
         yield Consumer(
             group=ConsumerGroup(
@@ -60,6 +63,8 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
             now=utc_now,
         )
     finally:
+        if probe is not None:
+            await probe.cleanup()
         await archive.aclose()
         await redis.aclose()
         await database.close()

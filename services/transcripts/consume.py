@@ -153,7 +153,7 @@ class Consumer:
                 return await ask()
             except ArchiveUnavailable as error:
                 metrics.database_retried()
-                log.warning("database_unavailable", error=str(error))
+                log.debug("batch_waits_for_database", error=str(error))
                 await asyncio.sleep(RETRY_DELAY_S)
 
     async def _set_turn_aside(self, parsed: Parsed, reason: Reason, detail: str) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import TextClause, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
 from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, is_refused
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS, Kind
 from shared.runtime.erasure import without_text
 from shared.runtime.search_words import COLUMN, as_tsvector
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
@@ -87,7 +87,7 @@ class DatabaseArchive:
     async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
         """Write the turns; see `ports.Archive.store`."""
         wanted: set[str] = {turn.session_id for turn in turns}
-        async with _failures_classed():
+        async with _failures_classed(self._database):
             erased = await self._erased(wanted)
             # In one order, so that two consumers with the same turns wait for each other, and not crosswise.
             rows = sorted(
@@ -99,7 +99,7 @@ class DatabaseArchive:
 
     async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
         """The projects of sessions; see `ports.Archive.projects`."""
-        async with _failures_classed(), self._database.read() as db:
+        async with _failures_classed(self._database), self._database.read() as db:
             return await _projects(db, session_ids)
 
     async def oddities(self, turns: Sequence[TurnFinished]) -> Oddities:
@@ -109,7 +109,7 @@ class DatabaseArchive:
             low, high = spans.get(turn.session_id, (turn.seq - 1, turn.seq))
             spans[turn.session_id] = (min(low, turn.seq - 1), max(high, turn.seq))
         asked = {"spans": _SPANS.dump_json([(key, *span) for key, span in spans.items()]).decode()}
-        async with _failures_classed():
+        async with _failures_classed(self._database):
             if self._database.is_sqlite:
                 async with self._database.read() as db:
                     answer = (await db.execute(_NEIGHBOURS_SQLITE, asked)).all()
@@ -135,7 +135,7 @@ class DatabaseArchive:
         query = select(col(AttemptRow.session_id), col(AttemptRow.number), col(AttemptRow.first_seq)).where(
             col(AttemptRow.session_id).in_(session_ids)
         )
-        async with _failures_classed(), self._database.read() as db:
+        async with _failures_classed(self._database), self._database.read() as db:
             return {(session_id, number, seq) for session_id, number, seq in await db.execute(query)}
 
     async def aclose(self) -> None:
@@ -188,14 +188,15 @@ class DatabaseArchive:
         """A connection on which each statement is its own transaction: one question and one answer, where
         asking whether it lives, BEGIN and COMMIT would make four. One that failed is not used again.
         """
-        connection = self._idle.pop() if self._idle else await self._connect()
-        try:
-            yield connection
-        except BaseException:
-            await connection.invalidate()
-            await connection.close()
-            raise
-        self._idle.append(connection)
+        with self._database.observed("write"):
+            connection = self._idle.pop() if self._idle else await self._connect()
+            try:
+                yield connection
+            except BaseException:
+                await connection.invalidate()
+                await connection.close()
+                raise
+            self._idle.append(connection)
 
     async def _connect(self) -> AsyncConnection:
         engine = self._database.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -208,10 +209,10 @@ async def _projects(db: AsyncSession, session_ids: Collection[str]) -> dict[str,
 
 
 @asynccontextmanager
-async def _failures_classed() -> AsyncIterator[None]:
+async def _failures_classed(database: Database) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(STORE_TIMEOUT_S):
             yield
-    except (DBAPIError, *_UNFIT, *UNREACHABLE) as error:
-        refused = isinstance(error, _UNFIT) or (isinstance(error, DBAPIError) and is_refused(error))
-        raise (ArchiveRefused if refused else ArchiveUnavailable)(repr(error)) from error
+    except (*DATABASE_ERRORS, *_UNFIT) as error:
+        fault = database.state.failed(error)
+        raise (ArchiveRefused if fault.kind is Kind.DATA else ArchiveUnavailable)(str(fault)) from error

@@ -38,6 +38,7 @@ from shared.runtime.session_metrics import agent_name_seen
 class Services:
     """What the tasks work with."""
 
+    database: Database
     rulings: Rulings
     verifier: Verifier
     watch: Watch
@@ -145,6 +146,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
             reservations=reservations.run,
         ):
             yield Services(
+                database=database,
                 rulings=rulings,
                 verifier=verifier,
                 watch=watch,

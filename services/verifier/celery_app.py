@@ -5,6 +5,7 @@ from services.verifier.settings import VerifierSettings
 from shared.contracts.keys import CLOSE_TASK, VERIFY_TASK
 from shared.runtime.celery import CeleryProcess, make_celery
 from shared.runtime.config import load_settings
+from shared.runtime.database_ready import unready
 
 settings = load_settings(VerifierSettings)
 app = make_celery("verifier", settings.celery_broker_url, queue_type=settings.broker_queue_type)
@@ -13,6 +14,7 @@ process: CeleryProcess[Services] = CeleryProcess(
     name="verifier",
     service=lambda: open_verifier(settings),
     settings=settings,
+    unready=lambda services: unready(services.database),
 )
 
 

@@ -19,7 +19,8 @@ from services.verifier.queues import Queues
 from shared.contracts.keys import DEAD_LETTERS_STREAM
 from shared.contracts.sessions import LIVE
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.registry import read_fleet
@@ -48,7 +49,7 @@ class Gauger:
             while True:
                 try:
                     await self._look_if_held()
-                except UNREACHABLE as error:
+                except DATABASE_ERRORS as error:
                     gauges.forget_all()
                     log.warning("not_gauged", error=repr(error))
                 await asyncio.sleep(INTERVAL_S)

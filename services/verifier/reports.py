@@ -4,6 +4,7 @@ A report decides nothing. It dates the levels of proof, carries the evidence for
 next poll come at once.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,6 @@ from functools import partial
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -22,7 +22,8 @@ from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, Ag
 from shared.contracts.keys import REPORTS_STREAM
 from shared.contracts.sessions import Level, SessionStatus
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, after_commit, is_refused
+from shared.runtime.database import Database, after_commit
+from shared.runtime.database_errors import DATABASE_ERRORS, is_of_the_data
 from shared.runtime.hints import give_hint
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.outbox import Relay
@@ -36,6 +37,7 @@ from shared.runtime.watermark import publish_counted
 log = get_logger(__name__)
 
 GROUP = "verifier"
+RETRY_DELAY_S = 0.5
 
 _DATED_BY = {
     Step.ACCEPTED: "assigned_at",
@@ -75,9 +77,11 @@ class Reports:
         async for batch in self._group.batches():
             try:
                 await self._handle(batch)
-            except (RedisError, DBAPIError, *UNREACHABLE) as error:
+            except (RedisError, *DATABASE_ERRORS) as error:
                 # Not acknowledged, so it comes again.
                 log.warning("reports_not_handled", entries=len(batch), error=repr(error))
+                await asyncio.sleep(RETRY_DELAY_S)
+                self._group.read_again()
 
     async def _handle(self, batch: Sequence[Entry]) -> None:
         parsed = [(entry, *found) for entry in batch if (found := await self._parse(entry))]
@@ -98,8 +102,8 @@ class Reports:
         try:
             async with self._database.write() as db:
                 await _apply(db, report, at=at, now=self._now())
-        except (RedisError, DBAPIError, *UNREACHABLE) as error:
-            if not (isinstance(error, DBAPIError) and is_refused(error)):
+        except (RedisError, *DATABASE_ERRORS) as error:
+            if isinstance(error, RedisError) or not is_of_the_data(error):
                 raise
             await self._set_aside(entry, "refused", repr(error))
         except Exception as error:  # what this one says can't be written; the others can

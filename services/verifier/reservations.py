@@ -19,7 +19,8 @@ from shared.contracts.events import SessionExpired
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.lease import Lease
 from shared.runtime.livekit import LiveKitError, is_caller
 from shared.runtime.logs import get_logger
@@ -72,7 +73,7 @@ class Reservations:
                 try:
                     if await self._lease.hold():
                         await self.look()
-                except UNREACHABLE as error:
+                except DATABASE_ERRORS as error:
                     log.warning("reservations_interrupted", error=repr(error))
                 except Exception:
                     log.exception("reservations_failed")

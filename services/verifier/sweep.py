@@ -27,7 +27,8 @@ from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.celery import TaskSender
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
@@ -98,7 +99,7 @@ class Sweep:
                         await self._sweep_once()
                     else:
                         metrics.sessions_waiting({})  # the holder tells
-                except (RedisError, KombuError, *UNREACHABLE) as error:
+                except (RedisError, KombuError, *DATABASE_ERRORS) as error:
                     log.warning("sweep_interrupted", error=repr(error))
                 except Exception:
                     log.exception("sweep_failed")

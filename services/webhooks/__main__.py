@@ -8,7 +8,6 @@ from services.webhooks.settings import WebhooksSettings
 from shared.runtime.config import load_settings
 from shared.runtime.garbage import spare_collections
 from shared.runtime.logs import configure_logs, get_logger
-from shared.runtime.probe import start_probe
 
 log = get_logger(__name__)
 
@@ -19,11 +18,8 @@ async def _run(settings: WebhooksSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_webhooks(settings):
-        probe = await start_probe(settings)
         log.info("webhook_sender_started", message="sending webhooks")
         await stop.wait()
-        if probe is not None:
-            await probe.cleanup()
 
 
 def main() -> None:

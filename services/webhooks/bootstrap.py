@@ -17,7 +17,9 @@ from services.webhooks.settings import WebhooksSettings
 from shared.runtime.background import running
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
+from shared.runtime.database_ready import unready
 from shared.runtime.lease import Lease
+from shared.runtime.probe import start_probe
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
 from shared.runtime.webhook_secrets import SecretBox
@@ -51,6 +53,7 @@ async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
         limit=settings.webhook_concurrency,
         now=utc_now,
     )
+    probe = await start_probe(settings, ready=lambda: unready(database))
     try:
         async with sender:
             deliverer = Deliverer(
@@ -81,5 +84,7 @@ async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
                 yield deliverer
             await deliverer.drain(DRAIN_S)
     finally:
+        if probe is not None:
+            await probe.cleanup()
         await redis.aclose()
         await database.close()

@@ -15,7 +15,6 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.webhooks import metrics
@@ -23,7 +22,8 @@ from shared.contracts.events import Severity
 from shared.contracts.keys import NEWS_CHANNEL
 from shared.contracts.webhooks import DeliveryStatus, wants
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.database import Database, changed
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.hints import hints
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
@@ -82,7 +82,7 @@ class Collector:
                     if time() >= next_scan:
                         next_scan = time() + SCAN_INTERVAL_S
                         await self.scan()
-            except (DBAPIError, *UNREACHABLE) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("webhook_collection_interrupted", error=repr(error))
                 await asyncio.sleep(1)
             await self._wait(next_scan - time())

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-
 from services.webhooks.payload import body_of, signed_headers
 from services.webhooks.ports import Book, Done, Job, Transport
 from services.webhooks.send import Outcome, Reply
 from shared.runtime.background import stop_all
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.logs import get_logger
 from shared.runtime.webhook_secrets import UnreadableSecret
 
@@ -48,7 +46,7 @@ class Deliverer:
         while True:
             try:
                 await self.turn()
-            except (DBAPIError, *UNREACHABLE) as error:
+            except DATABASE_ERRORS as error:
                 # What is done stays in hand, and is recorded when the database is back.
                 log.warning("webhooks_interrupted", error=repr(error))
                 await asyncio.sleep(POLL_S)
@@ -79,7 +77,7 @@ class Deliverer:
         if self._sending:
             await asyncio.wait(self._sending, timeout=timeout_s)
         await stop_all(self._sending)
-        with suppress(DBAPIError, *UNREACHABLE):
+        with suppress(*DATABASE_ERRORS):
             await self.turn(claim=False)
 
     def _sent(self, task: asyncio.Task[None]) -> None:

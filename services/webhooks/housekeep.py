@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import delete, func, or_, select, tuple_, update
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.webhooks import metrics
 from shared.contracts.webhooks import DeliveryStatus
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.database import Database, changed
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
@@ -43,7 +43,7 @@ class Housekeeping:
                     await self.end_those_of_disabled_endpoints()
                     more = await self.delete_old() > 0
                 await self.survey()
-            except (DBAPIError, *UNREACHABLE) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("webhook_housekeeping_interrupted", error=repr(error))
             await asyncio.sleep(0 if more else TICK_S)
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
@@ -219,11 +219,14 @@ class CeleryProcess(Generic[T]):
         name: str,
         service: Callable[[], AbstractAsyncContextManager[T]],
         settings: ProcessSettings,
+        unready: Callable[[T], Awaitable[str | None]] | None = None,
     ) -> None:
+        """`unready` says what keeps the service from working, beside the broker; None if nothing does."""
         self._app = app
         self._name = name
         self._service = service
         self._settings = settings
+        self._service_unready = unready
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="asyncio", daemon=True)
         self._opened: T | None = None
@@ -289,8 +292,12 @@ class CeleryProcess(Generic[T]):
             self._stack.push_async_callback(runner.cleanup)
         return opened
 
-    def _unready(self) -> str | None:
-        return None if self._pulse.connected else "not connected to the broker"
+    async def _unready(self) -> str | None:
+        if not self._pulse.connected:
+            return "not connected to the broker"
+        if self._service_unready is None or self._opened is None:
+            return None
+        return await self._service_unready(self._opened)
 
     def _interrupt(self, **_: Any) -> None:
         self._stopping = self._told_to_stop = True

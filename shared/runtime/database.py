@@ -13,16 +13,7 @@ from typing import Any, cast
 from prometheus_client import Counter, Histogram
 from sqlalchemy import Connection, CursorResult, Executable, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    DisconnectionError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
@@ -30,9 +21,9 @@ from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_r
 
 from shared.contracts.database_url import is_postgres
 from shared.contracts.text import clean, cleaned
+from shared.runtime.database_errors import DATABASE_ERRORS, Kind
+from shared.runtime.database_state import DatabaseState
 from shared.runtime.postgres import COMMAND_TIMEOUT_S, Postgres
-
-UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
 
 # A connection that was in use so shortly ago is taken to live still.
 RESTED_S = 1.0
@@ -51,10 +42,13 @@ _SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 _FAILURES = Counter(
-    "database_failures_total", "Database sessions that the database broke off or did not answer.", ["kind"]
+    "database_failures_total",
+    "Database sessions that failed, by fault: transient (away or busy) or deployment (it has to be mended).",
+    ["kind", "fault"],
 )
 for _kind in ("read", "write"):
-    _FAILURES.labels(_kind)
+    for _fault in (Kind.TRANSIENT, Kind.DEPLOYMENT):
+        _FAILURES.labels(_kind, _fault)
 
 
 class Database:
@@ -71,6 +65,7 @@ class Database:
         self._engine = (
             _create_sqlite(url, pool_size) if self._postgres is None else _create(self._postgres, pool_size)
         )
+        self.state = DatabaseState(self._engine.sync_engine)
         # A transaction costs PostgreSQL two more messages, and is of use to a snapshot only.
         self._autocommitting = self._isolated("AUTOCOMMIT")
         self._snapshots = async_sessionmaker(self._isolated("REPEATABLE READ"), expire_on_commit=False)
@@ -92,7 +87,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that changes nothing; what it sees may change between two statements."""
-        with _timed("read"):
+        with self.observed("read"):
             readers = self._pooled_readers if await self._is_pooled() else self._readers
             async with readers() as db:
                 yield db
@@ -103,14 +98,14 @@ class Database:
 
         It is one transaction, and what is set with SET LOCAL ends with it.
         """
-        with _timed("read"):
+        with self.observed("read"):
             async with self._snapshots() as db:
                 yield db
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        with _timed("write"):
+        with self.observed("write"):
             async with self._writers() as db:
                 async with db.begin():
                     yield db
@@ -123,7 +118,7 @@ class Database:
 
         Behind a pooler all are one: it takes a transaction to keep a connection for a statement.
         """
-        with _timed("write"):
+        with self.observed("write"):
             if not await self._is_pooled():
                 async with self._readers() as db:
                     yield db
@@ -136,10 +131,22 @@ class Database:
         if self.is_sqlite or await self._is_pooled():
             async with self.write() as db:
                 return await changed(db, statement)
-        with _timed("write"):
+        with self.observed("write"):
             # One message, where BEGIN and COMMIT would make three of it.
             async with self._autocommitting.connect() as connection:
                 return (await connection.execute(statement)).rowcount
+
+    @contextmanager
+    def observed(self, kind: str) -> Iterator[None]:
+        """Measure what the block asks of the database (`read` or `write`), and note what fails."""
+        try:
+            with _SECONDS.labels(kind).time():
+                yield
+        except DATABASE_ERRORS as error:
+            fault = self.state.failed(error)
+            if fault.kind is not Kind.DATA:
+                _FAILURES.labels(kind, fault.kind).inc()
+            raise
 
     async def close(self) -> None:
         """Close every connection."""
@@ -162,16 +169,6 @@ async def changed(db: AsyncSession, statement: Executable) -> int:
     """Run an UPDATE, DELETE or INSERT and return how many rows it touched."""
     result = cast("CursorResult[Any]", await db.execute(statement))
     return result.rowcount
-
-
-@contextmanager
-def _timed(kind: str) -> Iterator[None]:
-    try:
-        with _SECONDS.labels(kind).time():
-            yield
-    except UNREACHABLE:
-        _FAILURES.labels(kind).inc()
-        raise
 
 
 def _create(postgres: Postgres, pool_size: int) -> AsyncEngine:
@@ -270,21 +267,3 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 def _begin_sqlite(connection: Connection) -> None:
     writing = connection.get_execution_options().get(_WRITE)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-
-def is_refused(error: DBAPIError) -> bool:
-    """True if what was to be written is at fault, so that another try can't help.
-
-    The PostgreSQL driver raises its data errors, before and after asking the server, as several of
-    SQLAlchemy's kinds; what they have in common is their base class.
-    """
-    if isinstance(error, IntegrityError | DataError | ProgrammingError):
-        return True
-    driver_error = error.orig.__cause__ if error.orig is not None else None
-    return any(kind.__name__ == "DataError" for kind in type(driver_error).__mro__)
-
-
-def is_unique_violation(error: DBAPIError) -> bool:
-    """True if the statement failed because a row with that key is there already."""
-    text = str(error.orig)
-    return "UNIQUE constraint failed" in text or "duplicate key value" in text

@@ -6,12 +6,13 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import or_, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
 from shared.runtime.background import finish
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database, changed
+from shared.runtime.database import Database, changed
+from shared.runtime.database_errors import DATABASE_ERRORS, is_unique_violation
 from shared.runtime.logs import get_logger
 from shared.runtime.tables import LeaseRow
 
@@ -66,7 +67,7 @@ class Lease:
         try:
             async with asyncio.timeout(GIVE_BACK_S), self._database.write() as db:
                 await db.execute(mine.values(expires_at=self._now()))
-        except (DBAPIError, *UNREACHABLE) as error:
+        except DATABASE_ERRORS as error:
             log.warning("lease_not_given_back", lease=self._name, error=repr(error))
 
     async def _take(self, now: datetime, *, renew: bool) -> bool:
@@ -85,6 +86,8 @@ class Lease:
                 if not taken and await db.get(LeaseRow, self._name) is None:
                     db.add(LeaseRow(name=self._name, holder=self._holder, expires_at=until))
                     taken = True
-        except IntegrityError:
+        except IntegrityError as error:
+            if not is_unique_violation(error):
+                raise
             return False  # another process wrote the first lease in the same moment
         return taken

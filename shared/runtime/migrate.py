@@ -1,6 +1,7 @@
 """Bring the database's schema up to date: `python -m shared.runtime.migrate`."""
 
 import asyncio
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, text
 from shared.contracts.settings import DatabaseSettings, LogSettings
 from shared.runtime.config import load_settings
 from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS, fault_of
 from shared.runtime.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
@@ -56,8 +58,9 @@ async def pending_migration(database: Database) -> str | None:
     def current(connection: Connection) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
-    async with database.engine.connect() as connection:
-        revision = await connection.run_sync(current)
+    with database.observed("read"):
+        async with database.engine.connect() as connection:
+            revision = await connection.run_sync(current)
     return None if revision == _head() else _head()
 
 
@@ -71,7 +74,11 @@ def main() -> None:
     """Entry point."""
     settings = load_settings(MigrationSettings)
     configure_logs(settings, service="migrate")
-    asyncio.run(migrate(settings.database_url))
+    try:
+        asyncio.run(migrate(settings.database_url))
+    except DATABASE_ERRORS as error:
+        log.exception("schema_not_migrated", message=str(fault_of(error)))
+        sys.exit(1)
     log.info("schema_migrated", message="database schema is up to date")
 
 

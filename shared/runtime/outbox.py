@@ -15,7 +15,6 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select, tuple_, update
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from shared.contracts.events import (
@@ -31,8 +30,8 @@ from shared.contracts.events import (
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, NEWS_CHANNEL, VERIFY_TASK
 from shared.runtime.celery import TaskSender
 from shared.runtime.clock import utc_now
-from shared.runtime.database import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.hints import give_hints
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import publish
@@ -102,7 +101,7 @@ class Relay:
     async def _try_to_publish(self, session_ids: list[str]) -> None:
         try:
             await self._publish(session_ids)
-        except (RedisError, KombuError, DBAPIError, *DATABASE_UNREACHABLE) as error:
+        except (RedisError, KombuError, *DATABASE_ERRORS) as error:
             FAILURES.inc()
             log.warning("events_not_published", sessions=len(session_ids), error=repr(error))
         except Exception:  # left to the sweep too: the relay goes on with other sessions

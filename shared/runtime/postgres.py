@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from shared.contracts.database_url import PostgresUrl, read_postgres_url
+from shared.runtime.database_errors import READ_ONLY
 from shared.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -59,7 +60,7 @@ class Postgres:
             self._shown(), connect_args={"async_creator_fn": self._connect}, **options
         )
         event.listen(self._engine.sync_engine, "do_connect", self._look_for_a_pooler)
-        event.listen(self._engine.sync_engine, "handle_error", _drop_if_silent)
+        event.listen(self._engine.sync_engine, "handle_error", _drop_if_useless)
         return self._engine
 
     async def is_pooled(self) -> bool:
@@ -133,11 +134,16 @@ def _of_driver(options: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k not in ("host", "port", "user", "password", "database")}
 
 
-def _drop_if_silent(context: ExceptionContext) -> None:
-    """Close a connection whose server did not answer in time: to end its transaction would take as long."""
+def _drop_if_useless(context: ExceptionContext) -> None:
+    """Close a connection whose server did not answer in time: to end its transaction would take as long.
+
+    And all that lead to a server which takes no writes: after a failover the next may lead to the primary.
+    """
     if isinstance(context.original_exception, TimeoutError):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
+    elif getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _tls(url: PostgresUrl) -> dict[str, Any]:

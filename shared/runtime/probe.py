@@ -1,6 +1,6 @@
 """/livez, /readyz and /metrics for a process that has no HTTP server of its own."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
@@ -25,11 +25,15 @@ def exposed(accept: str) -> tuple[bytes, str]:
     return encode(REGISTRY), content_type
 
 
+async def _nothing_missing() -> str | None:
+    return None
+
+
 async def start_probe(
     settings: ProbeSettings,
     *,
     alive: Callable[[], bool] = lambda: True,
-    ready: Callable[[], str | None] = lambda: None,
+    ready: Callable[[], Awaitable[str | None]] = _nothing_missing,
 ) -> web.AppRunner | None:
     """Serve the probe in the running loop; `cleanup()` the result to stop. None if the port is 0.
 
@@ -43,7 +47,7 @@ async def start_probe(
         return web.Response(text="ok") if alive() else web.Response(status=503, text="not alive")
 
     async def readyz(_: web.Request) -> web.Response:
-        missing = ready()
+        missing = await ready()
         return web.Response(text="ok") if missing is None else web.Response(status=503, text=missing)
 
     async def metrics(request: web.Request) -> web.Response:

@@ -9,7 +9,8 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from cli.provision.postgres import PostgresServer
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.migrate import migrate, pending_migration
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import get_session, put_session
@@ -76,14 +77,14 @@ async def test_of_several_hosts_the_first_that_answers_and_takes_writes_is_it(
         url = f"postgresql://postgres@{hosts}/{database_name}?connect_timeout=3"
         assert await ask(f"{url}&target_session_attrs=read-write") == f"{database_name} "
         read_only = "options=-c%20default_transaction_read_only%3Don"
-        with pytest.raises(UNREACHABLE, match="read-write"):
+        with pytest.raises(DATABASE_ERRORS, match="read-write"):
             await ask(f"{url}&{read_only}")
 
 
 @pytest.mark.parametrize("behaviour", [*bad.SILENT, bad.NO_HTTP, bad.HTML, bad.HANGS_UP])
 async def test_a_database_that_never_answers_is_not_waited_for(behaviour: str) -> None:
     async with bad_server(behaviour) as server:
-        with pytest.raises((*UNREACHABLE, DBAPIError)):
+        with pytest.raises((*DATABASE_ERRORS, DBAPIError)):
             await ask(f"postgresql://u:p@127.0.0.1:{server.port}/d?connect_timeout=1&sslmode=disable")
 
 
@@ -96,9 +97,9 @@ async def test_a_database_that_falls_silent_holds_nobody_longer_than_a_statement
         row = await put_session(database)
         relay.fall_silent()
         async with asyncio.timeout(HANGS_S):
-            with pytest.raises(UNREACHABLE):
+            with pytest.raises(DATABASE_ERRORS):
                 await get_session(database, row.id)
-            with pytest.raises(UNREACHABLE):
+            with pytest.raises(DATABASE_ERRORS):
                 async with database.write() as db:
                     await db.execute(text("SELECT 1"))
             await database.close()
@@ -115,7 +116,7 @@ async def test_tls_is_verified_as_the_url_says(
         assert await ask(f"{url}?ssl=true")
         stranger = make_certificate(tmp_path).authority
         for unknown in (f"&sslrootcert={stranger}", "&sslrootcert=system", ""):
-            with pytest.raises(UNREACHABLE, match="certificate"):
+            with pytest.raises(DATABASE_ERRORS, match="certificate"):
                 await ask(f"{url}?sslmode=verify-full{unknown}")
 
 
@@ -123,7 +124,7 @@ async def test_tls_that_the_server_has_not_is_not_done_without(
     postgres_server: PostgresServer, database_name: str
 ) -> None:
     async with relay_to(postgres_server) as relay:
-        with pytest.raises(UNREACHABLE, match="SSL"):
+        with pytest.raises(DATABASE_ERRORS, match="SSL"):
             await ask(f"postgresql://postgres@127.0.0.1:{relay.port}/{database_name}?sslmode=require")
 
 

@@ -20,7 +20,8 @@ from shared.contracts.events import (
     SessionCancelled,
 )
 from shared.contracts.sessions import InvalidTransition, SessionStatus
-from shared.runtime.database import Database, is_unique_violation
+from shared.runtime.database import Database
+from shared.runtime.database_errors import is_unique_violation
 from shared.runtime.sessions import add_session, advance, claim, fail, insert_session, record
 from shared.runtime.tables import SessionRow
 from tests.integration.rows import REQUESTED, event_types, get_events, get_session, put_session
