@@ -79,6 +79,9 @@ class DatabaseState:
 
     def _mended(self, key: str | None) -> None:
         failure = self._failing.pop(key, None)
+        if failure is not None and failure.fault.kind is Kind.TRANSIENT:  # of the whole database
+            same = failure.fault.state
+            self._failing = {k: each for k, each in self._failing.items() if each.fault.state != same}
         if failure is not None and not self._failing:
             self._told_at.clear()
             log.info("database_mended", message="the database does again what was asked of it")
