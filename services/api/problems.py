@@ -14,7 +14,7 @@ from services.api import metrics
 from services.api.catalogue import CATALOGUE, TYPE_PREFIX
 from services.api.suggest import problem_of
 from shared.runtime.database_errors import DATABASE_ERRORS, Fault, Kind, fault_of
-from shared.runtime.logs import bound, get_logger
+from shared.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
@@ -104,12 +104,12 @@ def unknown_session(session_id: str) -> Problem:
     return Problem(404, "session_not_found", f"there is no session {session_id}")
 
 
-def without_database(error: Exception) -> Problem:
+def without_database(error: Exception, **about: str | None) -> Problem:
     """The database did not do what the request needs. What it said itself is for the log alone."""
     fault = fault_of(error)
     if fault.kind is Kind.DATA:
-        return _failed(error)
-    log.error("request_without_database", error=str(fault), state=fault.state)
+        return _failed(error, **about)
+    log.error("request_without_database", error=str(fault), state=fault.state, **about)
     return _database_unfit(fault) if fault.kind is Kind.DEPLOYMENT else _database_unavailable(fault)
 
 
@@ -123,8 +123,8 @@ def _database_unfit(fault: Fault) -> Problem:
     return Problem(503, "database_unfit", detail, headers={"Retry-After": "15"})
 
 
-def _failed(error: Exception) -> Problem:
-    log.error("request_failed", exc_info=error)
+def _failed(error: Exception, **about: str | None) -> Problem:
+    log.error("request_failed", exc_info=error, **about)
     return Problem(500, "internal_error", "something went wrong on our side; it is logged")
 
 
@@ -173,8 +173,7 @@ def install(app: FastAPI) -> None:
         return answer(request, Problem(error.status_code, code, str(error.detail), headers=headers))
 
     async def database_failed(request: Request, error: Exception) -> JSONResponse:
-        with bound(path=request.url.path):
-            return answer(request, without_database(error))
+        return answer(request, without_database(error, path=request.url.path))
 
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, database_failed)
@@ -182,8 +181,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
         # This handler runs outside of the door, which names the trace.
-        with bound(path=request.url.path, trace_id=getattr(request.state, "trace_id", None)):
-            return answer(request, _failed(error))
+        trace_id = getattr(request.state, "trace_id", None)
+        return answer(request, _failed(error, path=request.url.path, trace_id=trace_id))
 
 
 def _methods_of(app: FastAPI, path: str) -> list[str]:
