@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
 
@@ -19,7 +18,8 @@ from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, 
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.background import finish
 from shared.runtime.clock import Clock
-from shared.runtime.database import UNREACHABLE, Database
+from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.foreign_agents import foreign_agent_seen
 from shared.runtime.logs import get_logger
 from shared.runtime.sessions import advance, claim, fail, is_claimed, record
@@ -104,7 +104,7 @@ class Rulings:
                     return  # it has moved on
                 if is_claimed(found, now):
                     await claim(db, found, claimed_until=None, next_check_at=now)
-        except (DBAPIError, *UNREACHABLE) as error:
+        except DATABASE_ERRORS as error:
             log.warning("claim_not_given_back", error=repr(error))
 
     async def missing(self, case: Case, cause: Cause, evidence: dict[str, Any], *, delay: timedelta) -> bool:
