@@ -1,33 +1,35 @@
 """Erase what was said in a session, or by a participant, wherever we keep it.
 
-The row of the session is marked first, in the same transaction in which the text goes: from then on
-nobody stores text of it, however late a turn comes. What can't be reached at the moment is erased again
-later, and every erasure is repeated once, since a turn may have been on its way when it was made.
+The row of the session, and for a participant a mark, are written in the same transaction in which the text
+goes, and while no turn is being stored: from then on nobody stores text of it, however late a turn comes
+(`shared.runtime.erasure`). What can't be reached at the moment is erased again later, and every erasure is
+repeated once, since a turn may have been on its way to Redis when it was made.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.api.erase_streams import Speaker, erase_from_redis
+from services.api.erase_streams import Speaker, erase_from_redis, sessions_on_their_way
 from services.api.read import session_of
 from services.api.transcript_schemas import Erasure
 from shared.runtime.clock import Clock
-from shared.runtime.database import Database, changed
+from shared.runtime.database import Database
 from shared.runtime.database_errors import DATABASE_ERRORS
+from shared.runtime.erasure import erase_rows, exclude_stores, mark_person
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE as REDIS_UNREACHABLE
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 
 log = get_logger(__name__)
 
-# By then whoever had read the row before the erasure has stored what it had.
+# By then what was on its way to Redis is there.
 SECOND_LOOK: Final = timedelta(minutes=1)
 RETRY: Final = timedelta(seconds=5)
 _BATCH: Final = 100
@@ -58,22 +60,27 @@ async def erase_session(
 async def erase_participant(
     identity: str, *, project: str, database: Database, redis: Redis, now: Clock
 ) -> Erasure:
-    """Erase the text of a project's sessions in which the participant took part, the answers too."""
-    async with database.read() as db:
+    """Erase the text of a project's sessions in which the participant took part, the answers too.
+
+    Sessions until now in which he is known to take part only later are erased then: his mark stays.
+    """
+    async with database.write() as db:
+        await exclude_stores(db)
+        await mark_person(db, project=project, identity=identity, now=now())
         found = await _sessions_of(db, identity, project)
 
-    async def others(session_ids: Collection[str]) -> Collection[str]:
+    async def projects(session_ids: Collection[str]) -> Mapping[str, str]:
         async with database.read() as db:
-            return await _of_other_projects(db, session_ids, project)
+            named = select(col(SessionRow.id), col(SessionRow.project))
+            rows = await db.execute(named.where(col(SessionRow.id).in_(session_ids)))
+            return {row.id: row.project for row in rows}
 
-    return await _erase(found, Speaker(identity, others), database=database, redis=redis, now=now)
-
-
-async def _of_other_projects(db: AsyncSession, session_ids: Collection[str], project: str) -> set[str]:
-    theirs = select(col(SessionRow.id)).where(
-        col(SessionRow.id).in_(session_ids), col(SessionRow.project) != project
-    )
-    return set(await db.scalars(theirs))
+    speaker = Speaker(identity, project, projects)
+    try:
+        found = sorted({*found, *await sessions_on_their_way(redis, speaker)})
+    except REDIS_UNREACHABLE as error:
+        log.warning("turns_on_their_way_not_seen", error=repr(error))  # their consumer sees the mark
+    return await _erase(found, speaker, database=database, redis=redis, now=now)
 
 
 async def _sessions_of(db: AsyncSession, identity: str, project: str) -> list[str]:
@@ -102,32 +109,8 @@ async def _erase(
 
 async def _erase_rows(session_ids: Sequence[str], database: Database, now: datetime) -> int:
     async with database.write() as db:
-        # In one order, so that two erasures of the same sessions don't wait for each other.
-        here = select(col(SessionRow.id)).where(col(SessionRow.id).in_(session_ids))
-        await db.execute(here.order_by(col(SessionRow.id)).with_for_update())
-        await db.execute(
-            update(SessionRow)
-            .where(col(SessionRow.id).in_(session_ids))
-            .values(
-                transcript_erased_at=func.coalesce(col(SessionRow.transcript_erased_at), now),
-                transcript_erase_again_at=now + SECOND_LOOK,
-            )
-            .execution_options(synchronize_session=False)
-        )
-        return await blank(db, session_ids)
-
-
-async def blank(db: AsyncSession, session_ids: Sequence[str]) -> int:
-    """Take the text out of the sessions' turns; times, roles and latencies stay. Returns how many."""
-    nothing: Any = {}
-    says_something = or_(col(TranscriptItemRow.text) != "", col(TranscriptItemRow.extra) != nothing)
-    return await changed(
-        db,
-        update(TranscriptItemRow)
-        .where(col(TranscriptItemRow.session_id).in_(session_ids), says_something)
-        .values(text="", cut_from_bytes=None, extra=nothing)
-        .execution_options(synchronize_session=False),
-    )
+        await exclude_stores(db)
+        return await erase_rows(db, session_ids, now=now, again_at=now + SECOND_LOOK)
 
 
 async def erase_copies(

@@ -10,15 +10,16 @@ from datetime import timedelta
 from typing import Final
 
 from redis.asyncio import Redis
-from sqlalchemy import and_, delete, select, tuple_, update
+from sqlalchemy import Update, delete, func, select, tuple_, update
 from sqlmodel import col
 
 from services.api.access import DEFAULT_PROJECT
-from services.api.erase import RETRY, Removed, blank, erase_copies, schedule_again
+from services.api.erase import RETRY, Removed, erase_copies, schedule_again
 from services.api.settings import ApiSettings
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.database_errors import DATABASE_ERRORS
+from shared.runtime.erasure import blank, exclude_stores
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.search_words import index_missing
@@ -120,7 +121,7 @@ class Housekeeping:
             .where(
                 col(SessionRow.project) == project,
                 col(SessionRow.ended_at) < now - keep,
-                col(SessionRow.transcript_erased_at).is_(None),
+                col(SessionRow.transcript_deleted_at).is_(None),
             )
             .order_by(col(SessionRow.ended_at))
             .limit(_SESSIONS)
@@ -139,16 +140,20 @@ class Housekeeping:
         left = select(col(TranscriptItemRow.item_id)).where(
             col(TranscriptItemRow.session_id) == col(SessionRow.id)
         )
-        emptied = and_(col(SessionRow.id).in_(session_ids), ~left.exists())
+        now = self._now()
+        erased_at = func.coalesce(col(SessionRow.transcript_erased_at), now)
         async with self._database.write() as db:
+            await exclude_stores(db)
             turns = await changed(db, delete(TranscriptItemRow).where(turn.in_(some)))
-            # A session without turns is done with; later ones are stored without their text.
+            # Those without turns are done with. Of the others, what comes late is stored without its text.
+            await db.execute(_these(session_ids).values(transcript_erased_at=erased_at))
             sessions = await changed(
-                db,
-                update(SessionRow)
-                .where(emptied)
-                .values(transcript_erased_at=self._now())
-                .execution_options(synchronize_session=False),
+                db, _these(session_ids).where(~left.exists()).values(transcript_deleted_at=now)
             )
         log.info("old_turns_deleted", turns=turns, sessions=sessions)
         return turns + sessions
+
+
+def _these(session_ids: Sequence[str]) -> Update:
+    found = update(SessionRow).where(col(SessionRow.id).in_(session_ids))
+    return found.execution_options(synchronize_session=False)

@@ -40,6 +40,10 @@ from shared.runtime.tables import SessionRow, TranscriptItemRow, UtcDateTime
 # A word that stands in every second turn of millions is no search.
 TIMEOUT_MS: Final = 10_000
 
+# The character that marks a match: it stands in no word.
+_MARK: Final = 1
+_USUAL_WORDS: Final = 20.0
+
 _WORDS: Final[ColumnElement[Any]] = TranscriptItemRow.__table__.c[COLUMN]  # type: ignore[attr-defined]
 
 
@@ -102,10 +106,9 @@ class SqliteIndex:
 
     def hits(self, query: Query) -> Hits:
         """See `TextIndex.hits`."""
-        index = table("transcript_search", column("rowid"), column("rank", Float))
+        index = table("transcript_search", column("rowid"))
         key = table("transcript_search_key", column("id"), column("session_id"), column("item_id"))
-        # FTS5 ranks the best hit lowest.
-        rank = -index.c.rank
+        rank = self._rank()
         of_turn = and_(
             key.c.session_id == col(TranscriptItemRow.session_id),
             key.c.item_id == col(TranscriptItemRow.item_id),
@@ -113,6 +116,17 @@ class SqliteIndex:
         wanted = " OR ".join(map(self._side, query.alternatives))
         match = literal_column("transcript_search").op("MATCH")(wanted)
         return Hits(_turns(rank).join(key, of_turn).join(index, index.c.rowid == key.c.id).where(match), rank)
+
+    def _rank(self) -> ColumnElement[float]:
+        """BM25 with constants in the place of what FTS5 takes from the whole index: how long other turns are,
+        and how many have the word. Other projects' turns are among those, and a rank must not tell of them.
+        """
+        plain = func.length(_WORDS)
+        marked = func.highlight(literal_column("transcript_search"), 0, func.char(_MARK), "")
+        matches = func.length(marked) - plain
+        words = plain - func.length(func.replace(_WORDS, " ", "")) + 1
+        length = 0.25 + 0.75 * words / _USUAL_WORDS
+        return cast(matches * 2.2 / (matches + 1.2 * length), Float(53))
 
     def _side(self, alternative: Alternative) -> str:
         wanted = " AND ".join(map(self._phrase, alternative.wanted))

@@ -51,6 +51,8 @@ class Subscriber:
                 yield event
             async for event in self._send_turns(turns):
                 yield event
+            if self.feed.erased:
+                self._captions.clear()
             while self._captions:
                 yield self._captions.pop(next(iter(self._captions)))
             if over:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import TextClause, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import load_only
 from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
@@ -20,16 +21,34 @@ from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.database_errors import DATABASE_ERRORS, Kind
-from shared.runtime.erasure import without_text
+from shared.runtime.erasure import (
+    erase_rows,
+    exclude_erasures,
+    exclude_stores,
+    find_marked,
+    without_text,
+)
+from shared.runtime.logs import get_logger
 from shared.runtime.search_words import COLUMN, as_tsvector
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
 from shared.runtime.words import words_of
+
+log = get_logger(__name__)
 
 # A server that was cut off without a word would hold the batch for ever.
 STORE_TIMEOUT_S = 30.0
 
 # What a value raises that its column, or its encoding, can't take.
 _UNFIT = (OverflowError, ValueError, TypeError)
+
+_OF_A_SESSION: Any = (
+    SessionRow.id,
+    SessionRow.project,
+    SessionRow.participant_identity,
+    SessionRow.requested_at,
+    SessionRow.transcript_erased_at,
+    SessionRow.transcript_deleted_at,
+)
 
 _TABLE: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
 _COLUMNS = [column for column in _TABLE.columns if column.name in TurnFinished.model_fields]
@@ -88,14 +107,18 @@ class DatabaseArchive:
         """Write the turns; see `ports.Archive.store`."""
         wanted: set[str] = {turn.session_id for turn in turns}
         async with _failures_classed(self._database):
-            erased = await self._erased(wanted)
-            # In one order, so that two consumers with the same turns wait for each other, and not crosswise.
-            rows = sorted(
-                (self._as_stored(turn, erased) for turn in turns if turn.session_id in erased),
-                key=lambda turn: (turn.session_id, turn.item_id),
-            )
-            new = await self._insert(rows) if rows else 0
-        return new, wanted - erased.keys()
+            while True:
+                async with self._database.write() as db:
+                    await exclude_erasures(db)
+                    sessions = await self._sessions(db, wanted)
+                    untold = [row for row in sessions.values() if row.transcript_erased_at is None]
+                    marked = await find_marked(db, untold, turns)
+                    if not marked:
+                        new = await self._insert(db, self._as_stored(turns, sessions))
+                        break
+                # Somebody was erased, and it is known only now that he takes part in these.
+                await self._erase(marked)
+        return new, wanted - sessions.keys()
 
     async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
         """The projects of sessions; see `ports.Archive.projects`."""
@@ -143,21 +166,33 @@ class DatabaseArchive:
         while self._idle:
             await self._idle.pop().close()
 
-    async def _erased(self, wanted: Collection[str]) -> dict[str, bool]:
-        """Those of the sessions that exist, each with whether its transcript was erased.
+    async def _sessions(self, db: AsyncSession, wanted: Collection[str]) -> dict[str, SessionRow]:
+        """Those of the sessions that exist. Asked for each batch: an erasure holds from then on."""
+        query = select(SessionRow).where(col(SessionRow.id).in_(wanted))
+        return {row.id: row for row in await db.scalars(query.options(load_only(*_OF_A_SESSION)))}
 
-        Asked for each batch: an erasure that was answered holds from then on.
-        """
-        query = select(col(SessionRow.id), col(SessionRow.transcript_erased_at)).where(
-            col(SessionRow.id).in_(wanted)
-        )
-        async with self._database.read() as db:
-            return {row.id: row.transcript_erased_at is not None for row in await db.execute(query)}
+    async def _erase(self, session_ids: Collection[str]) -> None:
+        now = self._now()
+        async with self._database.write() as db:
+            await exclude_stores(db)
+            await erase_rows(db, session_ids, now=now, again_at=now)
+        log.info("sessions_of_erased_participants_erased", sessions=len(session_ids))
 
-    def _as_stored(self, turn: TurnFinished, erased: Mapping[str, bool]) -> TurnFinished:
-        return without_text(turn) if erased[turn.session_id] else self._prepare(turn)
+    def _as_stored(
+        self, turns: Sequence[TurnFinished], sessions: Mapping[str, SessionRow]
+    ) -> list[TurnFinished]:
+        """The turns that become rows. Of a session whose turns were deleted, none does."""
+        found = []
+        for turn in turns:
+            row = sessions.get(turn.session_id)
+            if row is not None and row.transcript_deleted_at is None:
+                found.append(self._prepare(turn) if row.transcript_erased_at is None else without_text(turn))
+        # In one order, so that two consumers with the same turns wait for each other, and not crosswise.
+        return sorted(found, key=lambda turn: (turn.session_id, turn.item_id))
 
-    async def _insert(self, turns: list[TurnFinished]) -> int:
+    async def _insert(self, db: AsyncSession, turns: list[TurnFinished]) -> int:
+        if not turns:
+            return 0
         stored_at = self._now()
         result: Any
         if self._database.is_sqlite:
@@ -170,8 +205,7 @@ class DatabaseArchive:
                 }
                 for turn in turns
             ]
-            async with self._database.write() as db:
-                result = await db.execute(_INSERT_SQLITE, rows)
+            result = await db.execute(_INSERT_SQLITE, rows)
         else:
             words = [as_tsvector(words_of(turn.text)) for turn in turns]
             values = {
@@ -179,8 +213,7 @@ class DatabaseArchive:
                 "words": _WORDS.dump_json(words).decode(),
                 "stored_at": stored_at,
             }
-            async with self._connection() as connection:
-                result = await connection.execute(_INSERT_POSTGRES, values)
+            result = await db.execute(_INSERT_POSTGRES, values)
         return int(result.rowcount)
 
     @asynccontextmanager

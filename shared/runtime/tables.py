@@ -25,7 +25,9 @@ _RESERVED = text("status = 'reserved'")
 _DUE = text("next_check_at IS NOT NULL")
 _UNPUBLISHED = text("published_at IS NULL")
 _OF_FOREIGN_AGENT = text("type = 'agent.foreign_seen.v1'")
-_TRANSCRIPT_KEPT = text("transcript_erased_at IS NULL AND ended_at IS NOT NULL")
+_TRANSCRIPT_KEPT = text("transcript_deleted_at IS NULL AND ended_at IS NOT NULL")
+_ENDED = text("ended_at IS NOT NULL")
+_EXPIRED = text("status = 'expired'")
 _TO_ERASE_AGAIN = text("transcript_erase_again_at IS NOT NULL")
 
 
@@ -52,7 +54,8 @@ class SessionRow(SQLModel, table=True):
     `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
     until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
     a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
-    `transcript_erased_at` on, no text of the session's turns is stored. A reservation is due never: its
+    `transcript_erased_at` on, no text of the session's turns is stored, and from `transcript_deleted_at` on
+    no turn of it. A reservation is due never: its
     `deadline_at` is when it expires, and `requested_at` becomes the moment at which its caller joins.
     `caller_left_at` is since when an active session's room has no caller any more.
     `traceparent` is where its trace begins.
@@ -102,6 +105,8 @@ class SessionRow(SQLModel, table=True):
             postgresql_where=_TRANSCRIPT_KEPT,
             sqlite_where=_TRANSCRIPT_KEPT,
         ),
+        Index("ix_session_ended", "ended_at", postgresql_where=_ENDED, sqlite_where=_ENDED),
+        Index("ix_session_expired", "ended_at", postgresql_where=_EXPIRED, sqlite_where=_EXPIRED),
         Index(
             "ix_session_erase_again",
             "transcript_erase_again_at",
@@ -162,6 +167,7 @@ class SessionRow(SQLModel, table=True):
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     transcript_erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     transcript_erase_again_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     traceparent: str | None = None
 
 
@@ -286,6 +292,19 @@ class TranscriptItemRow(SQLModel, table=True):
 
 _TURNS: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
 _TURNS.append_column(search_words_column())
+
+
+class ErasureMarkRow(SQLModel, table=True):
+    """Somebody who was erased: also from sessions until `made_at` whose turns are not stored yet.
+
+    `person` is a hash of the participant's identity, see `shared.runtime.erasure`.
+    """
+
+    __tablename__ = "erasure_mark"
+
+    project: str = Field(primary_key=True)
+    person: str = Field(primary_key=True)
+    made_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class WebhookReceiptRow(SQLModel, table=True):

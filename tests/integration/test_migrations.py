@@ -18,10 +18,11 @@ from shared.runtime.database import Database
 from shared.runtime.migrate import _config, migrate, pending_migration
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 
-HEAD = "0013"
+HEAD = "0014"
 TABLES = {
     "api_key",
     "dispatch_attempt",
+    "erasure_mark",
     "idempotency_key",
     "lease",
     "livekit_webhook_receipt",
@@ -36,9 +37,11 @@ PARTIAL_INDEXES = {
     "ix_session_project_cause",
     "ix_session_canary",
     "ix_session_due",
+    "ix_session_ended",
     "ix_session_erase_again",
     "ix_session_event_foreign_agent",
     "ix_session_event_unpublished",
+    "ix_session_expired",
     "ix_session_reserved",
     "ix_session_transcript_kept",
     "ix_session_waiting",

@@ -10,22 +10,24 @@ from redis.asyncio import Redis
 from sqlalchemy import delete, event, text, update
 from sqlmodel import col
 
-from services.api.erase import blank
 from services.api.problems import Problem
 from services.api.retention import Housekeeping
 from services.api.search import Filters, Order, search_turns
 from services.api.transcript_schemas import SearchHit, SearchPage
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
+from shared.runtime.erasure import blank
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import T0, FakeClock
 
 
-async def say(database: Database, *texts: str, agent_name: str = "agent", **fields: Any) -> str:
+async def say(
+    database: Database, *texts: str, agent_name: str = "agent", project: str = "default", **fields: Any
+) -> str:
     """Store a session in which these turns were said, a second apart; return its id."""
-    row = await put_session(database, agent_name=agent_name)
+    row = await put_session(database, agent_name=agent_name, project=project)
     turns = [
         a_turn(row.id, seq, text=said, **{"created_at": T0 + timedelta(seconds=seq), **fields})
         for seq, said in enumerate(texts, 1)
@@ -496,3 +498,17 @@ async def test_a_search_reads_the_index_and_not_the_table(database: Database) ->
     else:
         assert "Bitmap Index Scan on transcript_search" in plan
         assert "Seq Scan on transcript_item" not in plan
+
+
+async def test_a_rank_does_not_move_with_what_another_project_says(database: Database) -> None:
+    """Of SQLite's own measure, other turns' lengths and words are a part."""
+    await say(database, "apple pie with apple", "an apple a day", "pears and plums and cherries")
+
+    async def ranks() -> list[tuple[str, float]]:
+        page = await search(database, "apple OR pie", order=Order.RELEVANCE)
+        return [(hit.id, hit.rank) for hit in page.results]
+
+    before = await ranks()
+    for number in range(30):
+        await say(database, f"apple {number}", "pie " * 200, project="theirs")
+    assert await ranks() == before
