@@ -1,10 +1,10 @@
 """Whether a key is asked for, and whether it is safe not to."""
 
-import ipaddress
 from enum import StrEnum
 from typing import Final
 
 from services.api.settings import ApiSettings
+from shared.contracts.exposure import is_loopback
 from shared.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,16 +37,6 @@ def decide_auth(settings: ApiSettings) -> Auth:
             " set API_AUTH=keys, or API_AUTH=off if everybody who can reach it may do everything"
         )
     return Auth.OFF
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def warn_if_open(auth: Auth, settings: ApiSettings) -> None:

@@ -111,3 +111,8 @@ class ApiSettings(
     transcript_retention_days: int = Field(
         0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"
     )
+
+    @property
+    def reached_at(self) -> list[str]:
+        """The addresses of LiveKit, and of this API."""
+        return [*super().reached_at, self.api_published_on or self.api_host]

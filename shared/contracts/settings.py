@@ -163,6 +163,14 @@ class LiveKitSettings(Settings):
     livekit_calls_per_s: float = Field(
         200.0, gt=0, description="calls of one process to LiveKit's API in a second; the others wait"
     )
+    livekit_published_on: str | None = Field(
+        None, description="the address under which others reach LiveKit, where it is not LIVEKIT_URL's"
+    )
+
+    @property
+    def reached_at(self) -> list[str]:
+        """The addresses at which others may make use of the key pair."""
+        return [self.livekit_published_on or urlsplit(self.livekit_url).hostname or ""]
 
 
 class AgentNameSettings(Settings):

@@ -5,7 +5,8 @@ from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from shared.contracts.settings import Settings
+from shared.contracts.exposure import why_exposed
+from shared.contracts.settings import LiveKitSettings, Settings
 from shared.runtime.descriptors import raise_descriptor_limit
 from shared.runtime.output import never_refuse_text
 
@@ -18,14 +19,24 @@ def load_settings(settings: type[S]) -> S:
     """Read `settings` from the environment and `.env`.
 
     The first thing that each process does. Leaves it with exit code 2, after naming each variable that is
-    missing or malformed.
+    missing or malformed, or a LiveKit secret that is none where others can reach what it protects.
     """
     never_refuse_text()
     raise_descriptor_limit()
     try:
-        return settings()
+        loaded = settings()
     except ValidationError as invalid:
         _exit_naming_each_fault(invalid)
+    if isinstance(loaded, LiveKitSettings):
+        _refuse_exposed(loaded)
+    return loaded
+
+
+def _refuse_exposed(settings: LiveKitSettings) -> None:
+    why = why_exposed(settings.livekit_api_secret.get_secret_value(), settings.reached_at)
+    if why is not None:
+        sys.stderr.write(f"LIVEKIT_API_SECRET {why}\n")
+        raise SystemExit(EXIT_BAD_CONFIGURATION)
 
 
 def _exit_naming_each_fault(invalid: ValidationError) -> NoReturn:

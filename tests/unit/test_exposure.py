@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from services.api.__main__ import create_app
-from services.api.exposure import Auth, Exposed, decide_auth, is_loopback, warn_if_open
+from services.api.exposure import Auth, Exposed, decide_auth, warn_if_open
 from services.api.settings import ApiSettings
+from shared.contracts.exposure import is_loopback
 
 
 def settings(**changes: Any) -> ApiSettings:
