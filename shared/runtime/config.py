@@ -46,3 +46,8 @@ def _exit_naming_each_fault(invalid: ValidationError) -> NoReturn:
         sys.stderr.write(f"environment variable {variable} is {problem}\n")
     sys.stderr.write("set it in the environment or in .env (see .env.example), then start again\n")
     raise SystemExit(EXIT_BAD_CONFIGURATION)
+
+
+if __name__ == "__main__":
+    # For whatever starts a LiveKit server, which takes any secret; the services look for themselves.
+    load_settings(LiveKitSettings)

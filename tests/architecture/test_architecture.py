@@ -93,6 +93,7 @@ def test_the_contracts_package_does_no_io() -> None:
             "dataclasses",
             "datetime",
             "enum",
+            "ipaddress",
             "json",
             "pydantic",
             "pydantic_settings",

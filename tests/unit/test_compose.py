@@ -32,7 +32,7 @@ OF_OPENTELEMETRY: Final = {
 }
 _VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-((?:[^${}]|\$\{[^}]*\})*))?\}")
 COMMANDS: Final = {
-    "guard": "shared.runtime.guard",
+    "guard": "shared.runtime.config",
     "api": "services.api",
     "dispatcher": "services.dispatcher",
     "verifier": "services.verifier",
