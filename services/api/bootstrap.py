@@ -17,7 +17,8 @@ from services.api.health import Health
 from services.api.keyring import Keyring
 from services.api.lags import lags
 from services.api.limits import RateLimits
-from services.api.live import Follower
+from services.api.live import READS_AT_ONCE, Follower
+from services.api.reading import MOST_READERS, Reading
 from services.api.retention import Housekeeping
 from services.api.settings import ApiSettings
 from services.api.waiting_visitors import WaitingVisitors
@@ -33,8 +34,10 @@ from shared.runtime.redis import connect_redis
 from shared.runtime.webhook_secrets import SecretBox
 from shared.runtime.webhook_targets import TargetPolicy
 
-# An export keeps one for as long as its reader takes.
-MOST_DATABASE_CONNECTIONS: Final = 20
+# What starts, ends and looks at single sessions; each takes milliseconds.
+MOST_DATABASE_CONNECTIONS: Final = 16
+# One for each place, one for each feed that is read at once, and one for the poll of all.
+MOST_READING_CONNECTIONS: Final = MOST_READERS + READS_AT_ONCE + 1
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Services:
     settings: ApiSettings
     database: Database
     redis: Redis
+    reading: Reading
     relay: Relay
     follower: Follower
     health: Health
@@ -77,12 +81,14 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
         agent_name_proven(name)
     webhook_secrets = SecretBox(settings.webhook_secrets_key)
     database = Database(settings.database_url, pool_size=MOST_DATABASE_CONNECTIONS)
+    reading = Reading(Database(settings.database_url, pool_size=MOST_READING_CONNECTIONS))
     redis = connect_redis(settings.redis_url)
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("api", settings.celery_broker_url, queue_type=settings.broker_queue_type))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     follower = Follower(
         database=database,
+        reads=reading.database,
         redis=redis,
         now=utc_now,
         captions=settings.captions_allowed,
@@ -109,6 +115,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 settings=settings,
                 database=database,
                 redis=redis,
+                reading=reading,
                 relay=relay,
                 follower=follower,
                 health=Health(
@@ -138,4 +145,5 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
         await livekit.close()
         await redis.aclose()
         await database.close()
+        await reading.database.close()
         tasks.close()

@@ -190,6 +190,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "This network address has as many reservations as it may have that no caller has used yet.",
         "Join with one of them, or wait until some have expired.",
     ),
+    "too_many_reads": Entry(
+        429,
+        "Too many requests",
+        "The project searches, lists or reads as many conversations at once as it may.",
+        "Wait for as many seconds as Retry-After says, and read fewer things at once.",
+    ),
     "internal_error": Entry(
         500,
         "Internal error",
@@ -238,6 +244,18 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Not available",
         "This process serves as many event streams as MAX_FOLLOWERS lets it.",
         "Try again after as many seconds as Retry-After says; another replica may have room.",
+    ),
+    "reading_busy": Entry(
+        503,
+        "Not available",
+        "Other projects read so much that there is no room. Sessions can be started all the same.",
+        "Try again after as many seconds as Retry-After says.",
+    ),
+    "read_too_long": Entry(
+        503,
+        "Not available",
+        "Reading this took longer than the database is given for it.",
+        "Ask for less: a shorter time, or a smaller `limit`.",
     ),
     "search_too_broad": Entry(
         503,

@@ -1,6 +1,7 @@
 """Read a conversation: page by page for JSON, turn by turn for exports."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from itertools import accumulate
 
@@ -11,11 +12,13 @@ from services.api.latency import summarise
 from services.api.read import session_of
 from services.api.transcript_schemas import Transcript, Turn
 from shared.contracts.sessions import SessionStatus
-from shared.runtime.database import Database
 from shared.runtime.reading_order import Place, read_order, read_turns
 from shared.runtime.tables import SessionRow
 
 _EXPORT_BATCH = 500
+
+Opened = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+"""Opens a session of the database for a short while."""
 
 
 async def read_conversation(
@@ -50,12 +53,12 @@ async def call_started_at(db: AsyncSession, session: SessionRow) -> datetime:
     return _began(session, await read_order(db, session.id))
 
 
-async def each_turn(database: Database, session_id: str, started_at: datetime) -> AsyncIterator[Turn]:
+async def each_turn(opened: Opened, session_id: str, started_at: datetime) -> AsyncIterator[Turn]:
     """Yield every turn in the order of reading. No transaction is held while the reader takes its time."""
-    async with database.read() as db:
+    async with opened() as db:
         order = await read_order(db, session_id)
     for start in range(0, len(order), _EXPORT_BATCH):
-        async with database.read() as db:
+        async with opened() as db:
             turns = await read_turns(db, session_id, order[start : start + _EXPORT_BATCH])
         for place, row in turns:
             yield Turn.at(row, place.at - started_at)

@@ -39,21 +39,29 @@ POLL_INTERVAL_S: Final = 1.0
 _COUNT_EVERY: Final = 5
 _BATCH: Final = 500
 _LOOKS_AT_ONCE: Final = 4
-# Of ten connections, and ten more in need. A thousand followers may come at once after a restart.
-_READS_AT_ONCE: Final = 6
+# A thousand followers may come at once after a restart.
+READS_AT_ONCE: Final = 6
 
 
 class Follower:
-    """Serves everybody who follows a session in this process."""
+    """Serves everybody who follows a session in this process. `reads`: the same database, for long reads."""
 
     def __init__(
-        self, *, database: Database, redis: Redis, now: Clock, captions: bool, max_followers: int
+        self,
+        *,
+        database: Database,
+        reads: Database,
+        redis: Redis,
+        now: Clock,
+        captions: bool,
+        max_followers: int,
     ) -> None:
         self._database = database
+        self._reads = reads
         self._now = now
         self._captions = captions
         self._max_followers = max_followers
-        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
+        self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._news = News(redis, on_news=self._on_news, on_caption=self._on_caption)
         self._feeds: dict[str, Feed] = {}
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
@@ -142,7 +150,7 @@ class Follower:
         if feed is None:
             # In its place before it is read: what is hinted at meanwhile is looked at afterwards.
             feed = self._feeds[session_id] = Feed(
-                session_id, database=self._database, reading=self._reading, now=self._now
+                session_id, database=self._reads, reading=self._reading, now=self._now
             )
         try:
             await feed.look()
@@ -232,7 +240,7 @@ class Follower:
             .where(col(item.session_id).in_(session_ids))
             .group_by(col(item.session_id))
         )
-        async with self._database.read() as db:
+        async with self._reads.read() as db:
             found = (await db.execute(states)).all()
             turns = {row.session_id: row.number for row in await db.execute(counts)} if turns_too else None
         for session_id, status, sequence, erased_at in found:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
 from services.api import metrics
@@ -174,6 +175,10 @@ def install(app: FastAPI) -> None:
 
     async def database_failed(request: Request, error: Exception) -> JSONResponse:
         return answer(request, without_database(error, path=request.url.path))
+
+    @app.exception_handler(ClientDisconnect)
+    async def _(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # which nobody reads
 
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, database_failed)

@@ -1,5 +1,6 @@
 """The routes: each reads the request, calls one function, and shapes the answer."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -18,6 +19,7 @@ from services.api.parameters import Cursor, Several, Time
 from services.api.position import MAX_LENGTH, PATTERN, Position
 from services.api.problems import NO_AGENT, PROBLEM_CONTENT, PROBLEMS, Problem
 from services.api.read import SessionFilters, get_attempts, list_sessions, read_events, session_of
+from services.api.reading import while_connected
 from services.api.schemas import (
     Session,
     SessionHistory,
@@ -37,6 +39,7 @@ from shared.runtime.hints import give_hint
 from shared.runtime.probe import exposed
 from shared.runtime.registry import read_fleet
 from shared.runtime.streams import UNREACHABLE
+from shared.runtime.tables import SessionRow
 from shared.runtime.waiting import place_in_line
 
 router = APIRouter(responses=PROBLEMS)
@@ -105,16 +108,21 @@ async def list_(
 ) -> SessionPage:
     """List sessions, the newest first. Of several filters, all have to fit."""
     filters = SessionFilters(agent_name, room_name, participant_identity, cause, since, until)
-    async with services_of(request).database.read() as db:
-        rows, next_cursor = await list_sessions(
-            db,
-            project=asking.project,
-            limit=limit,
-            cursor=cursor,
-            status=status,
-            canary=canary,
-            filters=filters,
-        )
+    reading = services_of(request).reading
+
+    async def found() -> tuple[Sequence[SessionRow], str | None]:
+        async with reading.snapshot(asking.project) as db:
+            return await list_sessions(
+                db,
+                project=asking.project,
+                limit=limit,
+                cursor=cursor,
+                status=status,
+                canary=canary,
+                filters=filters,
+            )
+
+    rows, next_cursor = await while_connected(request, found())
     return SessionPage(sessions=[Session.of(row) for row in rows], next_cursor=next_cursor)
 
 
@@ -164,7 +172,7 @@ async def events(
     """
     services = services_of(request)
     if EVENT_STREAM not in preferred(accept):
-        async with services.database.read() as db:
+        async with services.reading.snapshot(asking.project) as db:
             await session_of(db, session_id, asking.project)
             return SessionHistory(events=await read_events(db, session_id))
     try:

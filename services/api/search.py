@@ -23,22 +23,19 @@ from sqlalchemy import (
     table,
     tuple_,
 )
-from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.api.problems import Problem
 from services.api.query import Alternative, MalformedQuery, Query, Words, parse
+from services.api.reading import TIMEOUT_S
 from services.api.snippet import make_snippet
 from services.api.transcript_schemas import SearchHit, SearchPage
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
+from shared.runtime.limited_reads import TookTooLong, limited_snapshot
 from shared.runtime.search_words import COLUMN
 from shared.runtime.tables import SessionRow, TranscriptItemRow, UtcDateTime
-
-# A word that stands in every second turn of millions is no search.
-TIMEOUT_MS: Final = 10_000
 
 # The character that marks a match: it stands in no word.
 _MARK: Final = 1
@@ -170,14 +167,9 @@ async def search_turns(
 
 async def _run(database: Database, statement: Select[Any]) -> Sequence[Any]:
     try:
-        async with database.snapshot() as db:
-            if not database.is_sqlite:
-                await db.execute(sql(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
+        async with limited_snapshot(database, seconds=TIMEOUT_S) as db:
             rows: Sequence[Any] = (await db.execute(statement)).all()
-    except DBAPIError as error:
-        driver_error = error.orig.__cause__ if error.orig is not None else None
-        if type(driver_error).__name__ != "QueryCanceledError":
-            raise
+    except TookTooLong:
         detail = "too many turns match; search for something rarer, or in a shorter time"
         raise Problem(503, "search_too_broad", detail) from None
     return rows

@@ -1,5 +1,6 @@
 """The routes of transcripts: each reads the request, calls one function, and shapes the answer."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -13,11 +14,13 @@ from services.api.export import EXPORTS, MEDIA_TYPES, Export, Format, file_name,
 from services.api.parameters import Time
 from services.api.problems import PROBLEMS
 from services.api.read import session_of
+from services.api.reading import while_connected
 from services.api.search import Filters, Order, search_turns
 from services.api.transcript_schemas import Erasure, ErasureRequest, Messages, SearchPage, Transcript
 from shared.contracts.names import Sought
 from shared.contracts.sessions import Role
 from shared.runtime.clock import utc_now
+from shared.runtime.tables import SessionRow
 
 router = APIRouter(responses=PROBLEMS, tags=["transcripts"])
 
@@ -41,17 +44,25 @@ async def transcript(
     accept: Annotated[str, Header()] = "*/*",
 ) -> Any:
     """Read the conversation so far, in order, and whether it is complete; or export all of it."""
-    database = services_of(request).database
+    reading = services_of(request).reading
     wanted = wanted_format(format, accept)
-    async with database.snapshot() as db:
-        if wanted is Format.JSON:
-            return await read_conversation(
-                db, session_id, project=asking.project, limit=limit, after_seq=after_seq, now=utc_now()
-            )
-        session = await session_of(db, session_id, asking.project)
-        started_at = await call_started_at(db, session)
+
+    async def read() -> Transcript | tuple[SessionRow, datetime]:
+        async with reading.snapshot(asking.project) as db:
+            if wanted is Format.JSON:
+                return await read_conversation(
+                    db, session_id, project=asking.project, limit=limit, after_seq=after_seq, now=utc_now()
+                )
+            session = await session_of(db, session_id, asking.project)
+            return session, await call_started_at(db, session)
+
+    found = await while_connected(request, read())
+    if isinstance(found, Transcript):
+        return found
+    session, started_at = found
     export: Export = EXPORTS[wanted]
-    turns = each_turn(database, session_id, started_at)
+    # An answer that has begun can't be refused any more: each page waits for its place.
+    turns = each_turn(lambda: reading.snapshot(asking.project, patient=True), session_id, started_at)
     return StreamingResponse(
         export.write(session, turns),
         media_type=export.media_type,
@@ -67,22 +78,24 @@ async def transcript(
 async def erase(request: Request, asking: Admin, session_id: str) -> Erasure:
     """Erase what was said, wherever it is kept, for ever. When, by whom and how long stays."""
     services = services_of(request)
-    return await erase_session(
-        session_id, project=asking.project, database=services.database, redis=services.redis, now=utc_now
-    )
+    async with services.reading.place(asking.project):
+        return await erase_session(
+            session_id, project=asking.project, database=services.database, redis=services.redis, now=utc_now
+        )
 
 
 @router.post("/v1/erasures", summary="Erase what was said with a participant")
 async def erase_by_participant(request: Request, asking: Admin, wish: ErasureRequest) -> Erasure:
     """Erase the text of every session in which the participant took part."""
     services = services_of(request)
-    return await erase_participant(
-        wish.participant_identity,
-        project=asking.project,
-        database=services.database,
-        redis=services.redis,
-        now=utc_now,
-    )
+    async with services.reading.place(asking.project):  # it looks through all turns of the project
+        return await erase_participant(
+            wish.participant_identity,
+            project=asking.project,
+            database=services.database,
+            redis=services.redis,
+            now=utc_now,
+        )
 
 
 @router.get("/v1/transcripts/search", summary="Search what was said")
@@ -102,12 +115,18 @@ async def search(
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> SearchPage:
     """Search every conversation for turns. `since` is within the time, `until` is not."""
-    return await search_turns(
-        services_of(request).database,
-        q,
-        filters=Filters(since, until, agent_name, role, session_id, language),
-        order=order,
-        limit=limit,
-        cursor=cursor,
-        project=asking.project,
-    )
+    reading = services_of(request).reading
+
+    async def found() -> SearchPage:
+        async with reading.place(asking.project):
+            return await search_turns(
+                reading.database,
+                q,
+                filters=Filters(since, until, agent_name, role, session_id, language),
+                order=order,
+                limit=limit,
+                cursor=cursor,
+                project=asking.project,
+            )
+
+    return await while_connected(request, found())

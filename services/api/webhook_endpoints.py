@@ -129,7 +129,7 @@ async def deliveries(
     status: DeliveryStatus | None = None,
 ) -> DeliveryPage:
     """List deliveries, the newest event first; `status=dead` lists the dead letters."""
-    async with services_of(request).database.read() as db:
+    async with services_of(request).reading.snapshot(principal.project) as db:
         endpoint = await get_endpoint(db, endpoint_id, principal.project)
         rows, next_cursor = await list_deliveries(db, endpoint.id, limit=limit, cursor=cursor, status=status)
     return DeliveryPage(deliveries=[Delivery.of(row) for row in rows], next_cursor=next_cursor)

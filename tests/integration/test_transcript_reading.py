@@ -275,7 +275,7 @@ async def test_a_long_conversation_is_exported_turn_by_turn_without_a_gap(
 ) -> None:
     await store(database, call, *range(1, 1203))
     await store(database, call, 500, item_id="twin")
-    turns = [turn.seq async for turn in each_turn(database, call, T0)]
+    turns = [turn.seq async for turn in each_turn(database.snapshot, call, T0)]
     assert turns == sorted([*range(1, 1203), 500])
 
 
