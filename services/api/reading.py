@@ -13,10 +13,10 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import ClientDisconnect
 
+from services.api.limited_reads import TookTooLong, limited_snapshot
 from services.api.problems import Problem
 from shared.runtime.background import stop_all
 from shared.runtime.database import Database
-from shared.runtime.limited_reads import TookTooLong, limited_snapshot
 
 # Of all projects together, and of one.
 MOST_READERS: Final = 6

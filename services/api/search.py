@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlmodel import col
 
+from services.api.limited_reads import TookTooLong, limited_snapshot
 from services.api.problems import Problem
 from services.api.query import Alternative, MalformedQuery, Query, Words, parse
 from services.api.reading import TIMEOUT_S
@@ -33,7 +34,6 @@ from services.api.snippet import make_snippet
 from services.api.transcript_schemas import SearchHit, SearchPage
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
-from shared.runtime.limited_reads import TookTooLong, limited_snapshot
 from shared.runtime.search_words import COLUMN
 from shared.runtime.tables import SessionRow, TranscriptItemRow, UtcDateTime
 
