@@ -16,8 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.runtime.background import stop_all
 from shared.runtime.database import Database
+from shared.runtime.database_errors import fault_of
 
 _LOOK_EVERY_S: Final = 0.1
+_STOPPED: Final = ("57014", "SQLITE_INTERRUPT")
 
 
 class TookTooLong(Exception):
@@ -36,7 +38,7 @@ async def limited_snapshot(database: Database, *, seconds: float) -> AsyncIterat
                 await db.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
                 yield db
         except DBAPIError as error:
-            if not _was_stopped(error):
+            if fault_of(error).state not in _STOPPED:
                 raise
             raise TookTooLong from None
 
@@ -61,8 +63,3 @@ async def _interrupted(db: AsyncSession, *, after_s: float) -> AsyncIterator[Non
         yield
     finally:
         await stop_all([interrupting])
-
-
-def _was_stopped(error: DBAPIError) -> bool:
-    driver_error = error.orig.__cause__ if error.orig is not None else None
-    return type(driver_error).__name__ == "QueryCanceledError" or str(error.orig) == "interrupted"
