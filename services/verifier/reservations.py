@@ -8,6 +8,7 @@ LiveKit which of these rooms there are, is nearly all it costs. One verifier at 
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from sqlalchemy import literal, select, tuple_
@@ -28,6 +29,7 @@ from shared.runtime.outbox import Relay
 from shared.runtime.reservations import is_reserved, request_reserved
 from shared.runtime.session_trace import bound_to
 from shared.runtime.sessions import advance
+from shared.runtime.set_aside import write_what_can_be
 from shared.runtime.tables import SessionRow, UtcDateTime
 
 log = get_logger(__name__)
@@ -109,10 +111,13 @@ class Reservations:
         """Request those in whose room there is somebody; return of which sessions it is not known."""
         for row in rows[:MOST_LOOKS]:
             if any(map(is_caller, await self._rooms.participants(row.room_name))):
-                await self._request(row)
+                await write_what_can_be(
+                    [row], self._request, what="reservation", name=lambda one: str(one.id)
+                )
         return {row.id for row in rows[MOST_LOOKS:]}
 
-    async def _request(self, row: SessionRow) -> None:
+    async def _request(self, rows: Sequence[SessionRow]) -> None:
+        [row] = rows
         async with self._database.write() as db:
             became = await request_reserved(
                 db,
@@ -132,22 +137,28 @@ class Reservations:
 
     async def _expire(self, rows: Sequence[SessionRow], there: set[str]) -> None:
         """The quiet end. A room that somebody has made and left is closed."""
-        now = self._now()
         for row in rows:
             if row.status != SessionStatus.RESERVED:
                 continue  # requested a moment ago
-            async with self._database.write() as db:
-                won = await advance(
-                    db,
-                    row,
-                    SessionStatus.EXPIRED,
-                    event=SessionExpired(reason=NOBODY_JOINED),
-                    now=now,
-                    ended_at=now,
-                    end_reason=NOBODY_JOINED,
-                    next_check_at=now if row.room_name in there else None,
-                )
-            if won:
-                metrics.reservation_over("expired")
-                self._relay.nudge(row.id)
-                log.info("reservation_expired", session_id=row.id, room=row.room_name)
+            await write_what_can_be(
+                [row], partial(self._expire_one, there), what="reservation", name=lambda one: str(one.id)
+            )
+
+    async def _expire_one(self, there: set[str], rows: Sequence[SessionRow]) -> None:
+        [row] = rows
+        now = self._now()
+        async with self._database.write() as db:
+            won = await advance(
+                db,
+                row,
+                SessionStatus.EXPIRED,
+                event=SessionExpired(reason=NOBODY_JOINED),
+                now=now,
+                ended_at=now,
+                end_reason=NOBODY_JOINED,
+                next_check_at=now if row.room_name in there else None,
+            )
+        if won:
+            metrics.reservation_over("expired")
+            self._relay.nudge(row.id)
+            log.info("reservation_expired", session_id=row.id, room=row.room_name)

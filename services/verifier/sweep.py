@@ -6,7 +6,9 @@ time is over, so a dead broker can't keep a caller waiting without a word.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from kombu.exceptions import KombuError
@@ -33,6 +35,7 @@ from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.outbox import Relay
 from shared.runtime.session_trace import bound_to
+from shared.runtime.set_aside import write_what_can_be
 from shared.runtime.tables import (
     AttemptRow,
     EventRow,
@@ -138,12 +141,15 @@ class Sweep:
         for task, session_ids in wanted.items():
             await self._tasks.send(task, session_ids)
             metrics.session_swept(task, len(session_ids))
-            async with self._database.write() as db:
-                await db.execute(
-                    update(SessionRow)
-                    .where(col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
-                    .values(next_check_at=now + PATIENCE)
-                )
+            await write_what_can_be(session_ids, partial(self._put_off, now), what="due_session", name=str)
+
+    async def _put_off(self, now: datetime, session_ids: Sequence[str]) -> None:
+        async with self._database.write() as db:
+            await db.execute(
+                update(SessionRow)
+                .where(col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
+                .values(next_check_at=now + PATIENCE)
+            )
 
     async def _give_up_overdue(self, now: datetime) -> None:
         overdue = (
@@ -163,6 +169,12 @@ class Sweep:
         async with self._database.read() as db:
             rows = (await db.scalars(overdue)).all()
         for row in rows:
+            await write_what_can_be(
+                [row], self._give_up, what="overdue_session", name=lambda overdue: str(overdue.id)
+            )
+
+    async def _give_up(self, overdue: Sequence[SessionRow]) -> None:
+        for row in overdue:
             cause, evidence = await self._why_overdue(row)
             with bound_to(row, attempt=row.attempt):
                 await self._verifier.give_up(row, cause, evidence)

@@ -20,7 +20,9 @@ from shared.contracts.identifiers import EventId
 from shared.contracts.webhooks import DeliveryStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS, is_of_the_data
 from shared.runtime.logs import get_logger
+from shared.runtime.set_aside import write_what_can_be
 from shared.runtime.tables import EVENT_SOURCE, EventRow
 from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
 
@@ -54,11 +56,27 @@ class DatabaseBook:
         rooms = self._rooms(ready, busy)
         if not done and not rooms:
             return []
+        # In the order of the endpoints: two processes must not wait for each other.
+        ordered = sorted(done, key=lambda one: one.job.endpoint_id)
+        try:
+            return await self._record_and_claim(ordered, rooms, now)
+        except DATABASE_ERRORS as error:
+            if not ordered or not is_of_the_data(error):
+                raise
+        await write_what_can_be(
+            ordered,
+            lambda some: self._record_and_claim(some, [], now),
+            what="webhook_outcome",
+            name=lambda one: one.job.event_id,
+        )
+        return []  # claimed at the next turn
+
+    async def _record_and_claim(
+        self, done: Sequence[Done], rooms: Sequence[tuple[WebhookEndpointRow, int]], now: datetime
+    ) -> list[Job]:
         jobs: list[Job] = []
         async with self._database.write() as db:
-            # In the order of the endpoints: two processes must not wait for each other.
-            ordered = sorted(done, key=lambda one: one.job.endpoint_id)
-            verdicts = [await self._recorder.record(db, one) for one in ordered]
+            verdicts = [await self._recorder.record(db, one) for one in done]
             for endpoint, room in rooms:
                 jobs += await self._claim(db, endpoint, room, now)
         self._recorder.tell(verdicts)

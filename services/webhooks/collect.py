@@ -27,6 +27,7 @@ from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.hints import hints
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
+from shared.runtime.set_aside import write_what_can_be
 from shared.runtime.tables import EventRow, SessionRow
 from shared.runtime.webhook_tables import WebhookCursorRow, WebhookDeliveryRow, WebhookEndpointRow
 
@@ -196,13 +197,19 @@ class Collector:
         return new
 
     async def _insert(self, deliveries: Sequence[dict[str, Any]]) -> int:
+        new: list[int] = []
+        for start in range(0, len(deliveries), _INSERTED_AT_ONCE):
+            some = deliveries[start : start + _INSERTED_AT_ONCE]
+            new += await write_what_can_be(
+                some, self._insert_some, what="webhook_delivery", name=lambda one: str(one["event_id"])
+            )
+        return sum(new)
+
+    async def _insert_some(self, deliveries: Sequence[dict[str, Any]]) -> int:
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        new = 0
+        written = insert(WebhookDeliveryRow).values(list(deliveries)).on_conflict_do_nothing()
         async with self._database.write() as db:
-            for start in range(0, len(deliveries), _INSERTED_AT_ONCE):
-                some = deliveries[start : start + _INSERTED_AT_ONCE]
-                new += await changed(db, insert(WebhookDeliveryRow).values(some).on_conflict_do_nothing())
-        return new
+            return await changed(db, written)
 
 
 def _is_wanted(endpoint: WebhookEndpointRow, event: Any) -> bool:

@@ -34,6 +34,7 @@ from shared.runtime.database import Database
 from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.hints import give_hints
 from shared.runtime.logs import get_logger
+from shared.runtime.set_aside import write_what_can_be
 from shared.runtime.streams import publish
 from shared.runtime.tables import EventRow
 
@@ -123,12 +124,15 @@ class Relay:
         await publish(self._redis, EVENTS_STREAM, list(_envelopes(rows)))
         told = dict.fromkeys(row.session_id for row in rows)
         await give_hints(self._redis, told, channel=NEWS_CHANNEL)
+        await write_what_can_be(rows, self._note_published, what="published_event", name=lambda row: row.id)
+        PUBLISHED.inc(len(rows))
+        return len(rows)
+
+    async def _note_published(self, rows: Sequence[EventRow]) -> None:
         these = tuple_(col(EventRow.session_id), col(EventRow.sequence)).in_(
             [(row.session_id, row.sequence) for row in rows]
         )
         await self._database.change(update(EventRow).where(these).values(published_at=utc_now()))
-        PUBLISHED.inc(len(rows))
-        return len(rows)
 
     async def _enqueue_follow_ups(self, rows: Sequence[EventRow]) -> None:
         wanted: dict[str, list[str]] = {}

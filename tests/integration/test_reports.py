@@ -1,13 +1,14 @@
 """Agents' reports date the levels of proof and carry the evidence; one bad report holds up no other."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 from services.verifier.reports import GROUP, Reports
 from services.verifier.wake import Waker
@@ -16,6 +17,7 @@ from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, REPORTS_STREAM
 from shared.contracts.sessions import SessionStatus
 from shared.runtime.database import Database
+from shared.runtime.database_ready import missing_columns
 from shared.runtime.outbox import Relay
 from shared.runtime.streams import publish
 from shared.runtime.tables import SessionRow
@@ -290,3 +292,43 @@ async def test_ready_is_only_a_hint_where_the_session_requires_it(
     assert "agent.ready.v1" not in await event_types(database, row.id)
     [attempt] = await get_attempts(database, row.id)
     assert attempt.ready_at == AT
+
+
+async def test_reports_wait_for_a_database_that_has_to_be_mended(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    """None is acknowledged and none becomes a dead letter, and those that come later wait behind them."""
+
+    async def rename(before: str, after: str) -> None:
+        async with database.write() as db:
+            await db.execute(text(f"ALTER TABLE dispatch_attempt RENAME COLUMN {before} TO {after}"))
+
+    async def taken(entries: int) -> bool:
+        return await redis.exists(REPORTS_STREAM) == 1 and any(
+            group["name"] == GROUP and group["pending"] >= entries
+            for group in await redis.xinfo_groups(REPORTS_STREAM)
+        )
+
+    await rename("worker_id", "gone")
+    try:
+        async with consuming(database, redis, relay, clock):
+            await publish(redis, REPORTS_STREAM, [a_report(row, Step.ACCEPTED)])
+            await until(lambda: taken(1), what="the report is taken", timeout_s=20)
+            await publish(redis, REPORTS_STREAM, [a_report(row, Step.CONNECTED)])
+            await until(database_unfit(database), what="the fault is noticed", timeout_s=20)
+            assert await redis.xlen(DEAD_LETTERS_STREAM) == 0
+            await rename("gone", "worker_id")
+            await handled(redis, 2)
+    finally:
+        if "dispatch_attempt.worker_id" in await missing_columns(database):
+            await rename("gone", "worker_id")
+    assert await redis.xlen(DEAD_LETTERS_STREAM) == 0
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.assigned_at, attempt.connected_at) == (AT, AT)
+
+
+def database_unfit(database: Database) -> Callable[[], Awaitable[bool]]:
+    async def told() -> bool:
+        return database.state.what_fails() is not None
+
+    return told

@@ -16,6 +16,7 @@ from tests.integration.conftest import Queued
 from tests.integration.rows import event_types, get_events, get_session, put_session
 from tests.integration.test_webhooks_in import an_event, received
 from tests.integration.verifier_bench import Bench
+from tests.support.refusals import refused
 from tests.unit.fake_rooms import FakeRooms, unreachable
 from tests.unit.making import T0, FakeClock, make_agent, make_caller
 
@@ -201,3 +202,16 @@ async def test_who_joins_when_it_is_over_is_put_out(
     bench.rooms.open_room("room", make_caller())
     await bench.closer.close(stored)
     assert "room" not in bench.rooms.sids, "nobody waits in silence"
+
+
+async def test_one_that_the_database_refuses_holds_up_no_other(
+    database: Database, reservations: Reservations, clock: FakeClock
+) -> None:
+    rows = [await reserve(database, f"room-{n}", deadline_at=T0) for n in range(3)]
+    clock.forward(seconds=1)
+    async with refused(database, "session", "UPDATE", f"NEW.id = '{rows[1].id}'"):
+        await reservations.look()
+    statuses = [(await get_session(database, row.id)).status for row in rows]
+    assert statuses == [S.EXPIRED, S.RESERVED, S.EXPIRED]
+    await reservations.look()
+    assert (await get_session(database, rows[1].id)).status == S.EXPIRED

@@ -24,6 +24,7 @@ from tests.integration.background import in_background
 from tests.integration.conftest import Queued
 from tests.integration.rows import count, get_attempts, get_session, last_event, put_session
 from tests.integration.verifier_bench import Bench
+from tests.support.refusals import refused
 from tests.support.sessions import until
 from tests.unit.making import T0, FakeClock
 
@@ -241,3 +242,18 @@ async def test_a_running_sweep_publishes_what_a_crash_left_unsent_and_enqueues_w
     async with in_background(sweep.run()):
         await until(published, what="the event is published", timeout_s=20)
         assert await queued() == {DISPATCH_TASK: [row.id]}
+
+
+async def test_a_session_that_the_database_refuses_holds_up_no_other(
+    database: Database, sweep: Sweep, queued: Queued
+) -> None:
+    overdue = {"deadline_at": T0 - timedelta(seconds=60), "next_check_at": T0}
+    rows = [await put_session(database, status=S.REQUESTED, **overdue) for _ in range(3)]
+    due = await put_session(database, status=S.ACTIVE, next_check_at=T0)
+    async with refused(database, "session", "UPDATE", f"NEW.id = '{rows[1].id}'"):
+        await sweep._sweep_once()
+        statuses = [(await get_session(database, row.id)).status for row in rows]
+        assert statuses == [S.FAILED, S.REQUESTED, S.FAILED]
+        assert due.id in (await queued())[VERIFY_TASK]
+    await sweep._sweep_once()
+    assert (await get_session(database, rows[1].id)).status == S.FAILED

@@ -20,6 +20,8 @@ from tests.integration.background import in_background
 from tests.integration.rows import get_events
 from tests.integration.webhook_bench import STEP, WebhookBench, webhook_bench
 from tests.stack_fixtures.waiting import eventually
+from tests.support.receiver import Receiver
+from tests.support.refusals import refused
 from tests.unit.making import FakeClock
 
 NOWHERE = "http://127.0.0.1:9/"  # nothing is sent here
@@ -181,3 +183,28 @@ async def test_old_deliveries_are_deleted_and_those_on_their_way_are_not(
     clock.forward(days=2)
     assert await hooks.housekeeping.delete_old() == 1
     assert await hooks.deliveries() == []
+
+
+async def test_an_event_that_the_database_refuses_holds_up_no_other(hooks: WebhookBench) -> None:
+    endpoint = await hooks.put_endpoint(NOWHERE)
+    row, poison = await hooks.put_session(), await hooks.put_session()
+    await hooks.put_events(row, 3)
+    async with refused(hooks.database, "webhook_delivery", "INSERT", f"NEW.session_id = '{poison.id}'"):
+        assert await hooks.collector.scan() == 4
+    assert {one.session_id for one in await hooks.deliveries(endpoint)} == {row.id}
+
+
+async def test_an_outcome_that_the_database_refuses_holds_up_no_other(hooks: WebhookBench) -> None:
+    async with Receiver() as receiver:
+        endpoint = await hooks.put_endpoint(receiver.url)
+        rows = [await hooks.put_session() for _ in range(3)]
+        condition = f"NEW.session_id = '{rows[1].id}' AND NEW.status = 'delivered'"
+        await hooks.collector.scan()
+        async with refused(hooks.database, "webhook_delivery", "UPDATE", condition):
+            await hooks.settle()
+        outcomes = {one.session_id: one.status for one in await hooks.deliveries(endpoint)}
+        assert [outcomes[row.id] for row in rows] == ["delivered", "pending", "delivered"]
+        # It was sent, and that isn't known: it is sent again, under its id, once its claim has lapsed.
+        hooks.clock.forward(seconds=60)
+        await hooks.settle()
+        assert {one.status for one in await hooks.deliveries(endpoint)} == {"delivered"}
