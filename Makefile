@@ -1,6 +1,6 @@
 # Everything starts from Python 3.11 or later, git and make; the rest is fetched or built.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults bench dashboards lint docs lock clean setup servers test-tools
+.PHONY: help demo up test test-faults bench dashboards lint audit docs lock clean setup servers test-tools
 
 PY := .venv/bin/python
 # These mostly wait; the others start whole stacks, whose timing a busy machine would change.
@@ -37,6 +37,9 @@ lint: setup ## style, types and the rules of the imports
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+
+audit: setup test-tools ## known vulnerabilities in the locks of Python and npm, as far as services can be reached
+	@$(PY) requirements/audit.py
 
 docs: setup ## write docs/events.md, asyncapi.yaml and the catalogue in docs/logs.md anew
 	@$(PY) -m cli.event_docs

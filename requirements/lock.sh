@@ -18,3 +18,4 @@ lock go
 lock runtime
 lock voice -c runtime.txt
 lock dev -c runtime.txt -c voice.txt
+lock audit
