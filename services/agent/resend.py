@@ -29,6 +29,7 @@ from shared.runtime.clock import Clock, utc_now
 from shared.runtime.erasure import MARKER_TTL, is_erased
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE, publish
+from shared.runtime.threads import in_thread
 from shared.runtime.watermark import read_stored
 
 ROUND_S: Final = 0.5
@@ -127,7 +128,7 @@ class Resender:
 
     async def round(self, *, hurry: bool = False) -> bool:
         """Look once at every file whose turn it is; whether Redis could be reached."""
-        await asyncio.to_thread(self._scan)
+        await in_thread(self._scan)
         self._measure()
         budget = TURNS_A_ROUND
         try:
@@ -169,7 +170,7 @@ class Resender:
         job_id, attempt = file.writer
         stored = await read_stored(self._redis, file.session_id, job_id=job_id, attempt=attempt)
         if await is_erased(self._redis, file.session_id):
-            await asyncio.to_thread(file.blank)
+            await in_thread(file.blank)
         moved = file.forget(stored)
         count = file.count_report(now=self._now) if file.is_dead and not stored.is_counted else None
         if not file.waiting and count is None:
@@ -201,7 +202,7 @@ class Resender:
 
     async def _remove(self, file: SpoolFile) -> None:
         try:
-            await asyncio.to_thread(file.path.unlink, missing_ok=True)
+            await in_thread(file.path.unlink, missing_ok=True)
         except OSError as error:
             self._tell_once(file.path.name, error)
             return

@@ -23,6 +23,7 @@ from services.agent.tally import Tally
 from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
 from shared.contracts.text import MAX_EVENT_BYTES
 from shared.runtime.logs import get_logger
+from shared.runtime.threads import in_thread
 
 SUFFIX: Final = ".jsonl"
 # Not locked yet, so not to be mistaken for that of a dead job.
@@ -173,7 +174,7 @@ class JobSpool:
         while self._unsynced and self._file is not None:
             self._unsynced = False
             try:
-                await asyncio.to_thread(_sync_data, self._file)
+                await in_thread(_sync_data, self._file)
             except OSError as error:
                 self._failed(error)
 

@@ -86,6 +86,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     livekit = LiveKit(settings)
     tasks = TaskSender(make_celery("api", settings.celery_broker_url, queue_type=settings.broker_queue_type))
     relay = Relay(database=database, redis=redis, tasks=tasks)
+    keyring = Keyring(database, now=utc_now)
     follower = Follower(
         database=database,
         reads=reading.database,
@@ -93,6 +94,8 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
         now=utc_now,
         captions=settings.captions_allowed,
         max_followers=settings.max_followers,
+        max_followers_project=settings.max_followers_project,
+        refused_since=keyring.refused_since,
     )
     me = process_name()
     housekeeping = Housekeeping(database=database, redis=redis, settings=settings, holder=me, now=utc_now)
@@ -134,7 +137,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 webhook_receiver=api.WebhookReceiver(verifier),
                 webhook_targets=TargetPolicy(settings),
                 webhook_secrets=webhook_secrets,
-                keyring=Keyring(database, now=utc_now),
+                keyring=keyring,
                 bad_keys=BadKeys(settings.requests_per_minute_bad_key),
                 rate_limits=RateLimits(settings, redis),
                 waiting_visitors=WaitingVisitors(

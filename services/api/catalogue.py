@@ -190,6 +190,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "This network address has as many reservations as it may have that no caller has used yet.",
         "Join with one of them, or wait until some have expired.",
     ),
+    "too_many_followers_project": Entry(
+        429,
+        "Too many requests",
+        "This process serves as many event streams of the project as MAX_FOLLOWERS_PROJECT lets it.",
+        "Close streams that nobody reads, or try again after as many seconds as Retry-After says.",
+    ),
     "too_many_reads": Entry(
         429,
         "Too many requests",

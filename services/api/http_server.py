@@ -10,8 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from services.api.catalogue import CATALOGUE, TYPE_PREFIX
-from services.api.problems import MEDIA_TYPE, Problem
+from services.api.problems import MEDIA_TYPE, Problem, bare
 from shared.runtime.connections import (
     TAKEN_AT_ONCE,
     Awaited,
@@ -80,18 +79,8 @@ def _words() -> Words:
     late = Problem(408, "request_too_slow", "the request did not come in time; send it again")
     full = Problem(503, "too_many_connections", "there are too many connections; try again in a second")
     return Words(
-        late=closing_answer("408 Request Timeout", _body(late), MEDIA_TYPE),
-        full=closing_answer("503 Service Unavailable", _body(full), MEDIA_TYPE, "Retry-After: 1"),
+        late=closing_answer("408 Request Timeout", json.dumps(bare(late)).encode(), MEDIA_TYPE),
+        full=closing_answer(
+            "503 Service Unavailable", json.dumps(bare(full)).encode(), MEDIA_TYPE, "Retry-After: 1"
+        ),
     )
-
-
-def _body(problem: Problem) -> bytes:
-    """What can be said where no request was read."""
-    body = {
-        "type": f"{TYPE_PREFIX}{problem.code}",
-        "title": CATALOGUE[problem.code].title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-    }
-    return json.dumps(body).encode()

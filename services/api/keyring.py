@@ -7,12 +7,12 @@ still be taken. A database that can't be read raises; nobody is let in unseen.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import or_, update
+from sqlalchemy import or_, select, update
 from sqlmodel import col
 
 from services.api.access import Principal, Scope, all_held, key_missing
@@ -61,10 +61,8 @@ class Keyring:
         if row is None or not is_key(key, row.key_hash):
             raise _refused("key_unknown", "this is no key of ours: check that all of it was copied")
         # From here on he has proven to have the key, and may be told what became of it.
-        if row.revoked_at is not None:
-            raise _refused("key_revoked", "this key was revoked; use another")
-        if row.expires_at is not None and row.expires_at <= self._now():
-            raise _refused("key_expired", f"this key expired at {row.expires_at:%Y-%m-%d %H:%M} UTC")
+        if over := _is_over(row, self._now()):
+            raise over
         asking = _principal(row, origin)
         self._taken[row.key_hash] = None
         self._taken.move_to_end(row.key_hash)
@@ -72,6 +70,18 @@ class Keyring:
             self._taken.popitem(last=False)
         self._note_use(row)
         return asking
+
+    async def refused_since(self, asking: Collection[Principal]) -> dict[Principal, Problem]:
+        """Of those who came in earlier: who would not be let in now, and why; read from the database."""
+        key_ids = {each.key_id for each in asking if each.key_id is not None}
+        if not key_ids:
+            return {}
+        async with self._database.read() as db:
+            found = await db.scalars(select(ApiKeyRow).where(col(ApiKeyRow.id).in_(key_ids)))
+            rows = {row.id: row for row in found}
+        now = self._now()
+        verdicts = {each: _judged_again(each, rows.get(each.key_id), now) for each in asking if each.key_id}
+        return {each: problem for each, problem in verdicts.items() if problem is not None}
 
     def has_taken(self, authorization: str | None) -> bool:
         """Whether a key that was sent so has been taken by this process: a look at it is worth while."""
@@ -128,6 +138,23 @@ class Keyring:
 def _key_in(authorization: str) -> str:
     scheme, _, key = authorization.partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _is_over(row: ApiKeyRow, now: datetime) -> Problem | None:
+    if row.revoked_at is not None:
+        return _refused("key_revoked", "this key was revoked; use another")
+    if row.expires_at is not None and row.expires_at <= now:
+        return _refused("key_expired", f"this key expired at {row.expires_at:%Y-%m-%d %H:%M} UTC")
+    return None
+
+
+def _judged_again(asking: Principal, row: ApiKeyRow | None, now: datetime) -> Problem | None:
+    if row is None:
+        return _refused("key_unknown", "this key is not there any more")
+    held = all_held({Scope(scope) for scope in row.scopes if scope in set(Scope)})
+    if row.project != asking.project or not asking.scopes <= held:
+        return Problem(403, "scope_missing", "this key may not do any more what it was let in for")
+    return _is_over(row, now)
 
 
 def _principal(row: ApiKeyRow, origin: str | None) -> Principal:

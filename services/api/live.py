@@ -6,8 +6,9 @@ and now and then how many turns they have.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Final
@@ -18,10 +19,11 @@ from sqlmodel import col
 from sse_starlette import ServerSentEvent
 
 from services.api import metrics
+from services.api.access import Principal
 from services.api.feed import Feed
 from services.api.news import News
 from services.api.position import Position
-from services.api.problems import Problem, unknown_session
+from services.api.problems import Problem, bare, unknown_session
 from services.api.read import get_session
 from services.api.subscriber import Subscriber
 from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
@@ -43,6 +45,15 @@ _LOOKS_AT_ONCE: Final = 4
 READS_AT_ONCE: Final = 6
 
 
+RefusedSince = Callable[[Collection[Principal]], Awaitable[Mapping[Principal, Problem]]]
+"""Of those who were let in: who would not be now, and why."""
+
+
+async def nobody_refused(_: Collection[Principal]) -> Mapping[Principal, Problem]:
+    """See `RefusedSince`, where no keys are asked for."""
+    return {}
+
+
 class Follower:
     """Serves everybody who follows a session in this process. `reads`: the same database, for long reads."""
 
@@ -55,17 +66,21 @@ class Follower:
         now: Clock,
         captions: bool,
         max_followers: int,
+        max_followers_project: int = 0,
+        refused_since: RefusedSince = nobody_refused,
     ) -> None:
         self._database = database
         self._reads = reads
         self._now = now
         self._captions = captions
         self._max_followers = max_followers
+        self._share = max_followers_project or max_followers
+        self._refused_since = refused_since
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._news = News(redis, on_news=self._on_news, on_caption=self._on_caption)
         self._feeds: dict[str, Feed] = {}
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
-        self._followers = 0
+        self._followers: Counter[str] = Counter()
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._stale: dict[str, None] = {}
         self._some_stale = asyncio.Event()
@@ -74,25 +89,27 @@ class Follower:
     def loops(self) -> dict[str, Loop]:
         """What has to run for as long as anybody may follow a session."""
         looks = {f"look-{number}": self._look_for_ever for number in range(_LOOKS_AT_ONCE)}
-        return {"news": self._news.run, "poll": self._poll_for_ever, **looks}
+        return {
+            "news": self._news.run,
+            "poll": self._poll_for_ever,
+            "keys": self._ask_again_for_ever,
+            **looks,
+        }
 
     async def follow(
-        self, session_id: str, *, project: str, after: Position, with_text: bool
+        self, session_id: str, *, asking: Principal, after: Position, with_text: bool
     ) -> AsyncIterator[ServerSentEvent] | None:
         """What comes after a position, until the session is over; None if nothing will come any more.
 
         Turns and captions are for those who may read text. Raises `Problem`.
         """
         feed = await self._feed(session_id)
-        if feed.project != project:
+        if feed.project != asking.project:
             raise unknown_session(session_id)
-        subscriber = Subscriber(feed, after=after, with_text=with_text)
+        subscriber = Subscriber(feed, after=after, with_text=with_text, asking=asking)
         if feed.over and subscriber.has_all:
             return None
-        if self._followers >= self._max_followers:
-            metrics.follower_refused()
-            detail = f"this process serves {self._max_followers} followers already; try again later"
-            raise Problem(503, "too_many_followers", detail, headers={"Retry-After": "5"})
+        self._check_room(asking.project)
         return self._serve(subscriber)
 
     async def until(
@@ -113,11 +130,26 @@ class Follower:
                     async with asyncio.timeout(min(left, POLL_INTERVAL_S)):
                         await wake.wait()
 
+    def _check_room(self, project: str) -> None:
+        headers = {"Retry-After": "5"}
+        if self._followers.total() >= self._max_followers:
+            metrics.follower_refused()
+            detail = f"this process serves {self._max_followers} followers already; try again later"
+            raise Problem(503, "too_many_followers", detail, headers=headers)
+        if self._followers[project] >= self._share:
+            metrics.follower_refused()
+            detail = f"this process serves {self._share} followers of this project already; try again later"
+            raise Problem(429, "too_many_followers_project", detail, headers=headers)
+
     async def _serve(self, subscriber: Subscriber) -> AsyncIterator[ServerSentEvent]:
         with self._subscribed(subscriber):
             try:
                 async for event in subscriber.events():
+                    if subscriber.ended is not None:
+                        break
                     yield event
+                if subscriber.ended is not None:
+                    yield ServerSentEvent(data=json.dumps(bare(subscriber.ended)), event="problem")
             except DATABASE_ERRORS as error:
                 # Its client comes back, and says how far it was.
                 log.warning("follower_let_go", session_id=subscriber.feed.session_id, error=repr(error))
@@ -128,18 +160,20 @@ class Follower:
         session_id = subscriber.feed.session_id
         subscriber.feed = self._feeds.setdefault(session_id, subscriber.feed)
         self._subscribers[session_id].add(subscriber)
-        self._count(1, session_id)
+        self._count(1, session_id, subscriber.asking.project)
         try:
             yield
         finally:
             self._subscribers[session_id].discard(subscriber)
             if not self._subscribers[session_id]:
                 del self._subscribers[session_id]
-            self._count(-1, session_id)
+            self._count(-1, session_id, subscriber.asking.project)
 
-    def _count(self, change: int, session_id: str) -> None:
-        self._followers += change
-        metrics.followers(self._followers)
+    def _count(self, change: int, session_id: str, project: str) -> None:
+        self._followers[project] += change
+        if not self._followers[project]:
+            del self._followers[project]
+        metrics.followers(self._followers.total())
         readers = [one for one in self._subscribers.get(session_id, ()) if one.with_text]
         self._news.want(session_id, wanted=self._captions and bool(readers))
 
@@ -193,6 +227,32 @@ class Follower:
             if subscriber.with_text:
                 subscriber.caption(envelope, caption)
 
+    def _end(self, session_id: str, why: Problem) -> None:
+        """Let go of everybody who follows a session that is not there any more."""
+        self._feeds.pop(session_id, None)
+        for subscriber in self._subscribers.get(session_id, ()):
+            self._end_one(subscriber, why)
+
+    def _end_one(self, subscriber: Subscriber, why: Problem) -> None:
+        if subscriber.ended is None:
+            metrics.follower_ended()
+            log.info("follower_ended", session_id=subscriber.feed.session_id, code=why.code)
+            subscriber.end(why)
+
+    async def _ask_again_for_ever(self) -> None:
+        """A key that is revoked, or whose time is over, ends the streams that it has opened."""
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            following = [one for those in self._subscribers.values() for one in those]
+            try:
+                refused = await self._refused_since({one.asking for one in following})
+            except DATABASE_ERRORS as error:
+                log.warning("keys_not_asked_again", error=repr(error))
+                continue
+            for one in following:
+                if one.asking in refused:
+                    self._end_one(one, refused[one.asking])
+
     def _look_at(self, session_id: str) -> None:
         self._stale[session_id] = None
         self._some_stale.set()
@@ -209,7 +269,10 @@ class Follower:
                 continue
             try:
                 await feed.look()
-            except (Problem, *DATABASE_ERRORS) as error:
+            except Problem as gone:
+                self._end(session_id, gone)
+                continue
+            except DATABASE_ERRORS as error:
                 log.warning("session_not_looked_at", session_id=session_id, error=repr(error))
                 continue  # it is still behind at the next poll
             for subscriber in self._subscribers.get(session_id, ()):
@@ -243,6 +306,8 @@ class Follower:
         async with self._reads.read() as db:
             found = (await db.execute(states)).all()
             turns = {row.session_id: row.number for row in await db.execute(counts)} if turns_too else None
+        for session_id in set(session_ids) - {row.id for row in found}:
+            self._end(session_id, unknown_session(session_id))
         for session_id, status, sequence, erased_at in found:
             feed = self._feeds.get(session_id)
             if feed is None:

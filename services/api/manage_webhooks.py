@@ -20,10 +20,10 @@ MAX_ENDPOINTS: Final = 50
 BY_REQUEST: Final = "by request"
 
 
-async def check_target(url: str, targets: TargetPolicy) -> None:
+async def check_target(url: str, targets: TargetPolicy, *, project: str) -> None:
     """Raise `Problem` unless webhooks may be sent there; asks the resolver, so not inside a transaction."""
     try:
-        await targets.check_target(url)
+        await targets.check_target(url, project=project)
     except ForbiddenTarget as forbidden:
         raise _forbidden(str(forbidden)) from None
 

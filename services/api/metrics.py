@@ -11,7 +11,7 @@ _NOT_COUNTED = Counter("api_limits_not_counted_total", "Requests let through bec
 _FOLLOWERS = Gauge("event_stream_followers", "Event streams that are open.")
 _FOLLOWERS_LOST = Counter(
     "event_stream_followers_lost_total",
-    "Event streams refused, or cut off since they were not read.",
+    "Event streams refused, ended with their key, or cut off since they were not read.",
     ["why"],
 )
 
@@ -63,6 +63,11 @@ def followers(number: int) -> None:
 def follower_refused() -> None:
     """There were too many event streams already."""
     _FOLLOWERS_LOST.labels("refused").inc()
+
+
+def follower_ended() -> None:
+    """An event stream ended since its key, or its session, is over."""
+    _FOLLOWERS_LOST.labels("not_allowed_any_more").inc()
 
 
 def follower_cut_off() -> None:

@@ -129,6 +129,18 @@ def _failed(error: Exception, **about: str | None) -> Problem:
     return Problem(500, "internal_error", "something went wrong on our side; it is logged")
 
 
+def bare(problem: Problem) -> dict[str, Any]:
+    """What can be said of it where there is no request to answer."""
+    entry = CATALOGUE.get(problem.code)
+    return {
+        "type": f"{TYPE_PREFIX}{problem.code}",
+        "title": entry.title if entry else _TITLES.get(problem.status, "Error"),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    }
+
+
 def answer(request: Request, problem: Problem) -> JSONResponse:
     """The problem as an answer to the request."""
     code, status = problem.code, problem.status

@@ -108,6 +108,9 @@ class ApiSettings(
     max_followers: int = Field(
         2000, ge=1, description="event streams that one process serves at once; more are told to come later"
     )
+    max_followers_project: int = Field(
+        1000, ge=0, description="the same of one project; 0: as many as of all together"
+    )
     transcript_retention_days: int = Field(
         0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"
     )

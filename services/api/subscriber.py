@@ -7,8 +7,10 @@ from typing import Final
 
 from sse_starlette import ServerSentEvent
 
+from services.api.access import Principal
 from services.api.feed import Feed
 from services.api.position import Position
+from services.api.problems import Problem
 from shared.contracts.events import CaptionChanged, Envelope
 
 # Only the latest words of each segment are kept for a follower who is slow; of older segments none.
@@ -18,8 +20,12 @@ _SEGMENTS: Final = 4
 class Subscriber:
     """Sends what was not sent before. Captions have no id, so that who comes back asks for no caption."""
 
-    def __init__(self, feed: Feed, *, after: Position, with_text: bool) -> None:
+    def __init__(
+        self, feed: Feed, *, after: Position, with_text: bool, asking: Principal | None = None
+    ) -> None:
         self.feed = feed
+        self.asking = asking or Principal()
+        self.ended: Problem | None = None
         self.with_text = with_text
         self.wake = asyncio.Event()
         self._position = after
@@ -30,6 +36,11 @@ class Subscriber:
     def has_all(self) -> bool:
         """Whether everything that is known was sent."""
         return self._position.sequence >= self.feed.sequence and not self._backlog()
+
+    def end(self, why: Problem) -> None:
+        """Send nothing more; `why` is in `ended`."""
+        self.ended = why
+        self.wake.set()
 
     def caption(self, envelope: Envelope, caption: CaptionChanged) -> None:
         """Take a caption in the place of the one before."""
@@ -59,6 +70,8 @@ class Subscriber:
                 return
             await self.wake.wait()
             self.wake.clear()
+            if self.ended is not None:
+                return
             turns, known = self.feed.arrivals[known:], len(self.feed.arrivals)
 
     def _backlog(self) -> list[tuple[str, int]]:

@@ -44,7 +44,7 @@ async def create(
 ) -> CreatedWebhookEndpoint:
     """Register an endpoint. Its secret is shown in this answer and never again."""
     services = services_of(request)
-    await check_target(wish.url, services.webhook_targets)
+    await check_target(wish.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
         row, secret = await add_endpoint(
             db, wish, project=principal.project, secrets=services.webhook_secrets, now=utc_now()
@@ -76,7 +76,7 @@ async def change(
     """Change what is named. What happens while an endpoint is disabled is not sent to it later."""
     services = services_of(request)
     if "url" in wish.model_fields_set:
-        await check_target(wish.url, services.webhook_targets)
+        await check_target(wish.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
         row = await get_endpoint(db, endpoint_id, principal.project)
         change_endpoint(row, wish, now=utc_now())

@@ -24,6 +24,7 @@ from shared.runtime.connections import Connections
 from shared.runtime.descriptors import room_for_callers
 from shared.runtime.listen import listening_socket
 from shared.runtime.logs import get_logger
+from shared.runtime.threads import in_thread
 
 GRACE_S = 1.0  # for requests under way when the process is told to stop
 MOST_CONNECTIONS = 2000  # each call has some three, and this machine's engines serve far fewer calls
@@ -78,7 +79,7 @@ def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.A
 async def _load(transcriber: WhisperTranscriber) -> None:
     started = time.perf_counter()
     await transcriber.load()
-    await asyncio.to_thread(SileroDetector)  # the first one loads the model for all
+    await in_thread(SileroDetector)  # the first one loads the model for all
     seconds = time.perf_counter() - started
     metrics.weights_loaded(seconds)
     _log.info("weights_loaded", seconds=round(seconds, 2))

@@ -3,6 +3,7 @@
 A claim is a lease: if its process dies, another sends the same webhook again, under the same id.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -45,6 +46,7 @@ class DatabaseBook:
         self._settings = settings
         self._recorder = recorder
         self._now = now
+        self._projects: dict[str, str] = {}  # of the endpoints that are busy, or were ready
         self._claim_for = timedelta(seconds=settings.webhook_timeout_s) + _CLAIM_MARGIN
 
     async def turn(self, done: Sequence[Done], busy: Mapping[str, int]) -> list[Job]:
@@ -97,13 +99,23 @@ class DatabaseBook:
     ) -> list[tuple[WebhookEndpointRow, int]]:
         """How many more each endpoint may be sent now; one that fails is asked one at a time."""
         left = self._settings.webhook_concurrency - sum(busy.values())
+        self._projects |= {endpoint.id: endpoint.project for endpoint in ready}
+        of_projects: Counter[str] = Counter()
+        for endpoint_id, number in busy.items():
+            of_projects[self._projects.get(endpoint_id, "")] += number
         rooms = []
         for endpoint in sorted(ready, key=lambda endpoint: busy.get(endpoint.id, 0)):
             limit = 1 if endpoint.failing_since else self._settings.webhook_endpoint_concurrency
-            room = min(limit - busy.get(endpoint.id, 0), left)
+            # Endpoints that hang must not take what other projects' need.
+            share = max(1, self._settings.webhook_concurrency // 2) - of_projects[endpoint.project]
+            room = min(limit - busy.get(endpoint.id, 0), share, left)
             if room > 0:
                 rooms.append((endpoint, room))
+                of_projects[endpoint.project] += room
                 left -= room
+        self._projects = {id_: of for id_, of in self._projects.items() if id_ in busy} | {
+            endpoint.id: endpoint.project for endpoint in ready
+        }
         return rooms
 
     async def _claim(
@@ -137,6 +149,7 @@ class DatabaseBook:
         return [
             Job(
                 endpoint_id=endpoint.id,
+                project=endpoint.project,
                 event_id=event_id,
                 attempts=attempts,
                 claimed_until=until,

@@ -108,7 +108,7 @@ class Deliverer:
         headers = signed_headers(
             body, message_id=job.event_id, secrets=secrets, now=self._now(), user_agent=self._agent
         )
-        return await self._transport.post(job.url, body, headers)
+        return await self._transport.post(job.url, body, headers, project=job.project)
 
 
 # No endpoint has room: nothing is claimed.

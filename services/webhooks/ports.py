@@ -17,6 +17,7 @@ class Job:
     """
 
     endpoint_id: str
+    project: str
     event_id: str
     attempts: int
     claimed_until: datetime
@@ -45,5 +46,5 @@ class Book(Protocol):
 class Transport(Protocol):
     """How a webhook is sent."""
 
-    async def post(self, url: str, body: str, headers: Mapping[str, str]) -> Reply:
+    async def post(self, url: str, body: str, headers: Mapping[str, str], *, project: str = "") -> Reply:
         """Send one; whatever the endpoint does is in the reply."""

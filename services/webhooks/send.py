@@ -14,6 +14,7 @@ from aiohttp import AddrInfoType, ClientError, ClientSession, ClientTimeout, Dum
 from services.webhooks.schedule import read_retry_after
 from shared.contracts.text import clean, cut
 from shared.runtime.clock import Clock
+from shared.runtime.names import ASKING, NamesForAiohttp
 from shared.runtime.webhook_targets import ForbiddenTarget, TargetPolicy
 
 _MAX_ERROR_BYTES: Final = 500
@@ -61,7 +62,11 @@ class Sender:
     async def __aenter__(self) -> Self:
         """Open the session."""
         # The factory is called for each address that is about to be connected to, however it was spelt.
-        connector = TCPConnector(limit=self._limit, socket_factory=self._checked_socket)
+        connector = TCPConnector(
+            limit=self._limit,
+            socket_factory=self._checked_socket,
+            resolver=NamesForAiohttp(self._policy.names),
+        )
         self._http = ClientSession(
             connector=connector,
             cookie_jar=DummyCookieJar(),
@@ -81,10 +86,11 @@ class Sender:
         if self._http is not None:
             await self._http.close()
 
-    async def post(self, url: str, body: str, headers: Mapping[str, str]) -> Reply:
+    async def post(self, url: str, body: str, headers: Mapping[str, str], *, project: str = "") -> Reply:
         """Send, and tell what came of it; never raises for what the endpoint does."""
         if self._http is None:
             raise RuntimeError("the sender is not open")
+        ASKING.set(project)
         started = time.monotonic()
         try:
             target = self._policy.check_url(url)

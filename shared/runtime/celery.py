@@ -49,6 +49,7 @@ from shared.runtime.garbage import spare_collections
 from shared.runtime.logs import configure_logs, get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.task_metrics import ENQUEUED_AT, TaskMeter
+from shared.runtime.threads import in_thread
 from shared.runtime.tracing import arrived, configure_tracing, stop_tracing
 from shared.runtime.watchdog import Watchdog
 
@@ -122,7 +123,7 @@ class TaskSender:
         traceparents: by session, where in its trace the task is asked for.
         """
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            await asyncio.to_thread(self._send, task, session_ids, traceparents or {})
+            await in_thread(self._send, task, session_ids, traceparents or {})
 
     async def warm_up(self) -> None:
         """Connect now, so that the first task needn't wait for it; a broker that is away is no matter."""
@@ -134,7 +135,7 @@ class TaskSender:
 
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await asyncio.to_thread(connect)
+                await in_thread(connect)
         except (KombuError, OSError) as error:
             log.warning("broker_not_ready", error=repr(error))
 
@@ -146,7 +147,7 @@ class TaskSender:
                 _ = connection.ensure_connection(max_retries=1).default_channel
 
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            await asyncio.to_thread(connect)
+            await in_thread(connect)
 
     async def waiting(self) -> Mapping[str, int]:
         """Count the tasks that wait in each queue of RabbitMQ; raises a kombu error or `OSError`.
@@ -168,7 +169,7 @@ class TaskSender:
                     raise
 
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            return await asyncio.to_thread(count)
+            return await in_thread(count)
 
     def _send(self, task: str, session_ids: list[str], traceparents: Mapping[str, str]) -> None:
         with broker_errors():

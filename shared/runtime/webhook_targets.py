@@ -4,8 +4,6 @@ An endpoint's address is looked at when it is registered, so that a mistake is t
 each connection, since a name may lead elsewhere by then.
 """
 
-import asyncio
-import socket
 from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
@@ -20,11 +18,11 @@ from typing import Final
 from yarl import URL
 
 from shared.contracts.settings import WebhookSettings
+from shared.runtime.names import Names
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-RESOLVE_TIMEOUT_S: Final = 5.0
 MAX_URL_LENGTH: Final = 2048
 
 # What `is_global` of some Python versions takes for public. The rest of what is special, it knows.
@@ -54,6 +52,7 @@ class TargetPolicy:
         self._allow_private = settings.webhook_allow_private
         self._allow_http = settings.webhook_allow_http
         self._allowed: tuple[Network, ...] = tuple(settings.webhook_allowed_networks)
+        self.names = Names()
 
     def check_url(self, url: str) -> URL:
         """Return the URL, parsed, if all but what its name leads to may be; raises `ForbiddenTarget`."""
@@ -86,11 +85,18 @@ class TargetPolicy:
             # Not which: what names mean inside is nothing to tell to whoever registers an endpoint.
             raise ForbiddenTarget("what it leads to is not a public address")
 
-    async def check_target(self, url: str) -> None:
+    async def check_target(self, url: str, *, project: str) -> None:
         """Check the URL and every address that its name has now; raises `ForbiddenTarget`."""
         parsed = self.check_url(url)
-        for address in await _resolve(parsed):
+        for address in await self._resolve(parsed, project):
             self.check_address(address)
+
+    async def _resolve(self, url: URL, project: str) -> Iterable[str]:
+        try:
+            found = await self.names.look_up(url.raw_host or "", url.port, project=project)
+        except (OSError, UnicodeError) as error:
+            raise ForbiddenTarget(f"the name {url.host} leads nowhere: {error}") from None
+        return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 def is_public(address: Address) -> bool:
@@ -108,13 +114,3 @@ def _embedded(address: Address) -> IPv4Address | None:
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped
-
-
-async def _resolve(url: URL) -> Iterable[str]:
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-            found = await loop.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ForbiddenTarget(f"the name {url.host} leads nowhere: {error}") from None
-    return [str(sockaddr[0]) for *_, sockaddr in found]

@@ -16,6 +16,7 @@ from sqlalchemy import update
 from sqlmodel import col
 
 from services.api import event_stream, live
+from services.api.access import Principal
 from services.api.feed import Feed
 from services.api.live import Follower
 from services.api.position import Position
@@ -345,10 +346,10 @@ async def test_who_may_not_read_text_gets_events_only(database: Database, redis:
     follower = Follower(
         database=database, reads=database, redis=redis, now=utc_now, captions=True, max_followers=1
     )
-    stream = await follower.follow(row.id, project=row.project, after=Position(), with_text=False)
+    stream = await follower.follow(row.id, asking=Principal(), after=Position(), with_text=False)
     assert stream is not None
     assert [event.id async for event in stream] == ["1", "2", "3", "4"]
-    assert await follower.follow(row.id, project=row.project, after=Position(4), with_text=False) is None
+    assert await follower.follow(row.id, asking=Principal(), after=Position(4), with_text=False) is None
 
 
 async def test_who_may_not_read_text_gets_no_turn_that_comes_later_either(database: Database) -> None:

@@ -59,11 +59,15 @@ class Stream:
 
 @asynccontextmanager
 async def following(
-    client: httpx.AsyncClient, session_id: str, last_event_id: str | None = None
+    client: httpx.AsyncClient,
+    session_id: str,
+    last_event_id: str | None = None,
+    *,
+    key: dict[str, str] | None = None,
 ) -> AsyncIterator[Stream]:
     """Follow a session beside the block."""
     stream = Stream()
-    headers = {"accept": "text/event-stream"}
+    headers = {"accept": "text/event-stream", **(key or {})}
     if last_event_id is not None:
         headers["last-event-id"] = last_event_id
 

@@ -113,9 +113,9 @@ def test_a_setting_allows_http() -> None:
 )
 async def test_what_a_name_or_a_number_leads_to_decides(host: str) -> None:
     with pytest.raises(ForbiddenTarget, match="is not a public address"):
-        await policy().check_target(f"https://{host}/")
+        await policy().check_target(f"https://{host}/", project="default")
 
 
 async def test_a_name_that_leads_nowhere_is_refused() -> None:
     with pytest.raises(ForbiddenTarget, match="leads nowhere"):
-        await policy().check_target("https://nobody.invalid/")
+        await policy().check_target("https://nobody.invalid/", project="default")

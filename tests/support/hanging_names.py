@@ -1,0 +1,32 @@
+"""Names whose server never answers."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+
+HANGING: Final = "hangs.example"
+
+
+@contextmanager
+def hanging_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every name below `HANGING` hangs for as long as the block lasts; yields those that were asked for."""
+    real = socket.getaddrinfo
+    over = threading.Event()
+    asked: list[str] = []
+
+    def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        if not str(host).endswith(HANGING):
+            return real(host, *arguments, **options)
+        asked.append(str(host))
+        over.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    try:
+        yield asked
+    finally:
+        over.set()
