@@ -17,7 +17,6 @@ class Job:
     """
 
     endpoint_id: str
-    project: str
     event_id: str
     attempts: int
     claimed_until: datetime
@@ -25,6 +24,7 @@ class Job:
     sealed_secrets: tuple[str, ...] = field(repr=False)
     endpoint_failing: bool
     envelope: Envelope | None
+    project: str = ""
 
 
 @dataclass(frozen=True)

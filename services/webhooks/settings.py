@@ -21,7 +21,7 @@ class WebhooksSettings(RedisSettings, DatabaseSettings, WebhookSettings, LogSett
         8, ge=1, le=100, description="requests at the same time to one endpoint, from one process"
     )
     webhook_concurrency: int = Field(
-        200, ge=1, le=10_000, description="requests at the same time, from one process; half of them of a project"
+        200, ge=1, le=10_000, description="requests at the same time, from one process; half of one project"
     )
     webhook_disable_after_days: float = Field(
         5.0, ge=0, description="an endpoint is disabled when every attempt has failed for so long; 0: never"

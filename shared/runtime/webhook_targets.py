@@ -85,7 +85,7 @@ class TargetPolicy:
             # Not which: what names mean inside is nothing to tell to whoever registers an endpoint.
             raise ForbiddenTarget("what it leads to is not a public address")
 
-    async def check_target(self, url: str, *, project: str) -> None:
+    async def check_target(self, url: str, *, project: str = "") -> None:
         """Check the URL and every address that its name has now; raises `ForbiddenTarget`."""
         parsed = self.check_url(url)
         for address in await self._resolve(parsed, project):
