@@ -7,18 +7,21 @@ from typing import Final
 
 from pydantic import ValidationError
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from cli.doctor.findings import Finding, failed, passed, skipped
 from cli.doctor.surroundings import Surroundings, reason_of
 from shared.contracts.database_url import is_postgres
 from shared.contracts.settings import DatabaseSettings
 from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS, fault_of
+from shared.runtime.database_ready import missing_columns
 from shared.runtime.migrate import pending_migration
 
 NAME: Final = "database"
 SCHEMA: Final = "migrations"
 MIGRATE: Final = "run python -m shared.runtime.migrate with this environment"
+BY_HAND: Final = "undo what was changed by hand"
+NAMED: Final = 5
 
 
 class NoDatabase(Exception):
@@ -48,15 +51,18 @@ async def check_database(surroundings: Surroundings) -> Sequence[Finding]:
             where = database.engine.url.render_as_string(hide_password=True)
             version = await _version(database)
             missing = await pending_migration(database)
+            lacking = await missing_columns(database) if missing is None else []
     except NoDatabase as error:
         return [failed(NAME, str(error), f"correct DATABASE_URL, or {MIGRATE}"), skipped(SCHEMA, str(error))]
-    except (SQLAlchemyError, OSError) as error:
-        why = f"it can't be reached: {str(error).splitlines()[0]}"
-        fix = "start the database, or correct DATABASE_URL"
-        return [failed(NAME, why, fix), skipped(SCHEMA, "the database can't be reached")]
+    except DATABASE_ERRORS as error:
+        fault = fault_of(error)
+        why = f"it can't be reached: {fault.what} [{fault.state}] {fault.said}".rstrip()
+        return [failed(NAME, why, fault.mend), skipped(SCHEMA, "the database can't be reached")]
     schema = passed(SCHEMA, "the schema is up to date")
     if missing is not None:
         schema = failed(SCHEMA, f"the schema is not that of revision {missing}", MIGRATE)
+    elif lacking:
+        schema = failed(SCHEMA, f"the database lacks {', '.join(lacking[:NAMED])}", f"{MIGRATE}; {BY_HAND}")
     return [passed(NAME, f"{version} at {where}"), schema]
 
 

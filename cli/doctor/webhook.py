@@ -11,7 +11,6 @@ from typing import Final
 import httpx
 from livekit import api
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
 
 from cli.doctor.database import NoDatabase, opened
@@ -19,6 +18,7 @@ from cli.doctor.findings import Finding, failed, passed, skipped, warned
 from cli.doctor.surroundings import Surroundings
 from cli.show import local
 from shared.contracts.identifiers import new_id
+from shared.runtime.database_errors import DATABASE_ERRORS
 from shared.runtime.tables import SessionRow, WebhookReceiptRow
 
 NAME: Final = "webhook"
@@ -64,7 +64,7 @@ async def check_arrivals(surroundings: Surroundings, url: str) -> Sequence[Findi
         async with opened(surroundings) as database, database.read() as db:
             last = await db.scalar(select(func.max(col(WebhookReceiptRow.received_at))))
             joined = await db.scalar(select(func.max(col(SessionRow.active_at))))
-    except (NoDatabase, SQLAlchemyError, OSError):
+    except (NoDatabase, *DATABASE_ERRORS):
         return [skipped(ARRIVED, "the receipts are in the database, which can't be read")]
     return [_verdict(last, joined, url)]
 

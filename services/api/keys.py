@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
 
 from services.api.access import DEFAULT_PROJECT, Scope
@@ -27,6 +26,7 @@ from shared.contracts.settings import DatabaseSettings
 from shared.runtime.clock import Clock, utc_now
 from shared.runtime.config import load_settings
 from shared.runtime.database import Database
+from shared.runtime.database_errors import DATABASE_ERRORS, fault_of
 from shared.runtime.tables import ApiKeyRow
 
 USUAL_SCOPES: Final = (Scope.SESSIONS_WRITE, Scope.SESSIONS_READ, Scope.TRANSCRIPTS_READ)
@@ -186,12 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcome = asyncio.run(_main(_parser().parse_args(arguments)))
     except Refused as refused:
         sys.stderr.write(f"{refused}\n")
-    except (SQLAlchemyError, OSError, OverflowError) as error:
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
-        sys.stderr.write(
-            f"the keys can't be reached: {reason}; does DATABASE_URL name the database, and is its schema"
-            " up to date (python -m shared.runtime.migrate)?\n"
-        )
+    except (*DATABASE_ERRORS, OverflowError) as error:
+        sys.stderr.write(f"the keys can't be reached: {fault_of(error)}\n")
     else:
         sys.stdout.write(json.dumps(outcome, ensure_ascii=False) + "\n")
         return 0
