@@ -41,7 +41,7 @@ class Postgres:
         """Raises `ValueError` for a URL that is none. A time limit in the URL wins."""
         self._url = read_postgres_url(url)
         self._pooled = self._url.pooled
-        self._learning = asyncio.Lock()
+        self._learning: asyncio.Task[None] | None = None
         self._options: dict[str, Any] = {
             "user": self._url.user,
             "password": self._url.password,
@@ -66,11 +66,17 @@ class Postgres:
     async def is_pooled(self) -> bool:
         """Whether a pooler is in between, which the first connection finds out. Raises as a session does."""
         if self._pooled is None:
-            async with self._learning:
-                if self._pooled is None:
-                    async with self._engine.connect():
-                        pass
+            # One attempt for all who ask meanwhile: one after the other they would wait for a server that
+            # doesn't answer as long as all of them together.
+            if self._learning is None or self._learning.done():
+                self._learning = asyncio.create_task(self._connect_once())
+                self._learning.add_done_callback(_heard)
+            await asyncio.shield(self._learning)
         return bool(self._pooled)
+
+    async def _connect_once(self) -> None:
+        async with self._engine.connect():
+            pass
 
     def _look_for_a_pooler(
         self, dialect: Dialect, _: Any, arguments: list[Any], options: dict[str, Any]
@@ -120,6 +126,12 @@ class Postgres:
             database=self._url.database,
             query=query,
         )
+
+
+def _heard(learning: "asyncio.Task[None]") -> None:
+    """Whoever asked may have gone: nobody is to be told of its error then."""
+    if not learning.cancelled():
+        learning.exception()
 
 
 async def _is_pooled(connection: "asyncpg.Connection") -> bool:
