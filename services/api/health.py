@@ -95,10 +95,16 @@ class Health:
         asks = {"database": self._schema, "redis": self._ping, "livekit": lambda: ask_livekit(livekit)}
         self._asks: dict[str, Ask] = {**asks, **others}
         self._asking: dict[str, asyncio.Task[Check]] = {}
+        self._readying: asyncio.Task[Check] | None = None
 
     async def ready(self) -> Check:
-        """Can a session be accepted? That takes the database, its schema up to date, and no more."""
-        return await check(self._schema)
+        """Can a session be accepted? That takes the database, its schema up to date, and no more.
+
+        One look for all who ask meanwhile: anybody may ask, and connections are for sessions.
+        """
+        if self._readying is None or self._readying.done():
+            self._readying = asyncio.create_task(check(self._schema), name="health-ready")
+        return await asyncio.shield(self._readying)
 
     async def dependencies(self) -> dict[str, Check]:
         """Ask each dependency."""

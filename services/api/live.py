@@ -43,6 +43,8 @@ _BATCH: Final = 500
 _LOOKS_AT_ONCE: Final = 4
 # A thousand followers may come at once after a restart.
 READS_AT_ONCE: Final = 6
+# Who has hung up before the first event was sent leaves his slot by then.
+_COMING_S: Final = 10.0
 
 
 RefusedSince = Callable[[Collection[Principal]], Awaitable[Mapping[Principal, Problem]]]
@@ -81,6 +83,7 @@ class Follower:
         self._feeds: dict[str, Feed] = {}
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
         self._followers: Counter[str] = Counter()
+        self._coming: dict[Subscriber, float] = {}
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._stale: dict[str, None] = {}
         self._some_stale = asyncio.Event()
@@ -109,7 +112,7 @@ class Follower:
         subscriber = Subscriber(feed, after=after, with_text=with_text, asking=asking)
         if feed.over and subscriber.has_all:
             return None
-        self._check_room(asking.project)
+        self._make_room(subscriber)
         return self._serve(subscriber)
 
     async def until(
@@ -130,16 +133,21 @@ class Follower:
                     async with asyncio.timeout(min(left, POLL_INTERVAL_S)):
                         await wake.wait()
 
-    def _check_room(self, project: str) -> None:
+    def _make_room(self, subscriber: Subscriber) -> None:
+        """Keep a slot for who was let in and is not served yet; raises `Problem` if there is none."""
+        project, now = subscriber.asking.project, asyncio.get_running_loop().time()
+        self._coming = {one: until for one, until in self._coming.items() if until > now}
+        taken = self._followers + Counter(one.asking.project for one in self._coming)
         headers = {"Retry-After": "5"}
-        if self._followers.total() >= self._max_followers:
+        if taken.total() >= self._max_followers:
             metrics.follower_refused()
             detail = f"this process serves {self._max_followers} followers already; try again later"
             raise Problem(503, "too_many_followers", detail, headers=headers)
-        if self._followers[project] >= self._share:
+        if taken[project] >= self._share:
             metrics.follower_refused()
             detail = f"this process serves {self._share} followers of this project already; try again later"
             raise Problem(429, "too_many_followers_project", detail, headers=headers)
+        self._coming[subscriber] = now + _COMING_S
 
     async def _serve(self, subscriber: Subscriber) -> AsyncIterator[ServerSentEvent]:
         with self._subscribed(subscriber):
@@ -158,6 +166,7 @@ class Follower:
     def _subscribed(self, subscriber: Subscriber) -> Iterator[None]:
         # Since it was made, the feed may have been forgotten, or read anew by another.
         session_id = subscriber.feed.session_id
+        self._coming.pop(subscriber, None)
         subscriber.feed = self._feeds.setdefault(session_id, subscriber.feed)
         self._subscribers[session_id].add(subscriber)
         self._count(1, session_id, subscriber.asking.project)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, Select, event, text
 
-from services.api import reading, search
+from services.api import health, reading, search
 from services.api.access import Scope
 from services.api.reading import MOST_OF_A_PROJECT, MOST_READERS
 from shared.runtime.database import Database
@@ -158,6 +158,22 @@ async def running_searches(database: Database, ticks: list[int]) -> int:
     )
     async with database.read() as db:
         return int((await db.execute(others)).scalar_one())
+
+
+async def test_a_crowd_that_asks_whether_we_are_ready_takes_one_connection(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    async def look(*_: object) -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0.2)
+
+    monkeypatch.setattr(health, "pending_migration", look)
+    answers = await asyncio.gather(*(client.get("/readyz") for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert looks < 10
 
 
 @pytest.mark.usefixtures("heavy_searches")

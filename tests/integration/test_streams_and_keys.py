@@ -1,6 +1,8 @@
 """An event stream lasts as long as its key may read it, and no project takes all of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -92,6 +94,23 @@ async def test_a_stream_ends_with_its_session(client: httpx.AsyncClient, databas
             await db.execute(delete(SessionRow).where(col(SessionRow.id) == row.id))
         await stream.until(lambda s: s.over.is_set())
     assert stream.received[-1].data["code"] == "session_not_found"
+
+
+async def test_streams_that_are_asked_for_at_once_are_counted_too(sqlite_url: str, redis_url: str) -> None:
+    database = Database(sqlite_url)
+    row = await put_session(database, status=SessionStatus.ACTIVE)
+    key = await put_key(database, Scope.SESSIONS_READ)
+    headers = {"accept": "text/event-stream", **key}
+    settings = api_settings(sqlite_url, redis_url, api_auth="keys", max_followers_project=3)
+    async with served(settings) as client, AsyncExitStack() as held:
+
+        async def status() -> int:
+            asked = client.stream("GET", f"/v1/sessions/{row.id}/events", headers=headers)
+            return (await held.enter_async_context(asked)).status_code
+
+        found = await asyncio.gather(*(status() for _ in range(12)))
+    assert sorted(found) == [200] * 3 + [429] * 9
+    await database.close()
 
 
 async def test_one_project_can_not_take_all_streams(sqlite_url: str, redis_url: str) -> None:
