@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.api.bad_keys import BadKeys
 from services.api.canary import Canaries
 from services.api.forecast import Forecast
+from services.api.growth import Growth
 from services.api.health import Health
 from services.api.keyring import Keyring
 from services.api.lags import lags
@@ -107,6 +108,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
         "relay": relay.run,
         "forecast": forecast.run,
         "housekeeping": housekeeping.run,
+        "growth": Growth(database=database, redis=redis, settings=settings, holder=me, now=utc_now).run,
         **follower.loops,
     }
     if settings.canary_interval_s:

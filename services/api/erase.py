@@ -124,7 +124,7 @@ async def erase_copies(
 ) -> None:
     """Erase what is not a row: streams, the history for a successor, freed pages of the embedded file."""
     try:
-        found = await erase_from_redis(redis, session_ids, speaker)
+        found = await erase_from_redis(redis, session_ids, speaker, told=session_ids)
         removed.stream_entries += found.stream_entries
         removed.dead_letters += found.dead_letters
     except REDIS_UNREACHABLE as error:

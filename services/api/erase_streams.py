@@ -60,13 +60,15 @@ async def sessions_on_their_way(redis: Redis, speaker: Speaker) -> set[str]:
     return {session_id for session_id, project in known.items() if project == speaker.project}
 
 
-async def erase_from_redis(redis: Redis, session_ids: Sequence[str], speaker: Speaker | None) -> Found:
-    """Mark the sessions for agent workers, and remove what Redis holds of them.
+async def erase_from_redis(
+    redis: Redis, session_ids: Sequence[str], speaker: Speaker | None, *, told: Sequence[str]
+) -> Found:
+    """Mark the sessions in `told` for agent workers, and remove what Redis holds of all of them.
 
     Raises `redis.exceptions.RedisError` or `OSError`; doing it again does no harm.
     """
     # First the markers: what is sent from now on is not sent at all.
-    await mark_erased(redis, session_ids)
+    await mark_erased(redis, told)
     await give_hints(redis, session_ids, channel=NEWS_CHANNEL)  # who follows one sees no captions any more
     if session_ids:
         await redis.delete(*map(history_key, session_ids))

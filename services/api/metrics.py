@@ -8,6 +8,9 @@ _REPLAYS = Counter("idempotency_keys_total", "Requests with a key seen before.",
 _WEBHOOKS = Counter("livekit_webhooks_total", "LiveKit webhooks received.", ["result"])
 _PROBLEMS = Counter("api_problems_total", "Answers that were an error, by their code.", ["code"])
 _NOT_COUNTED = Counter("api_limits_not_counted_total", "Requests let through because Redis was away.")
+_OUTLIVED = Counter(
+    "api_outlived_total", "What was deleted since its time was over, or there was too much of it.", ["what"]
+)
 _FOLLOWERS = Gauge("event_stream_followers", "Event streams that are open.")
 _FOLLOWERS_LOST = Counter(
     "event_stream_followers_lost_total",
@@ -53,6 +56,11 @@ def problem_answered(code: str) -> None:
 def limits_not_counted() -> None:
     """A request was let through uncounted."""
     _NOT_COUNTED.inc()
+
+
+def outlived(what: str, number: int) -> None:
+    """So many were deleted: of a table, or of a stream."""
+    _OUTLIVED.labels(what).inc(number)
 
 
 def followers(number: int) -> None:

@@ -15,6 +15,7 @@ from sqlmodel import col
 
 from services.api.access import DEFAULT_PROJECT
 from services.api.erase import RETRY, Removed, erase_copies, schedule_again
+from services.api.erase_streams import erase_from_redis
 from services.api.settings import ApiSettings
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
@@ -23,6 +24,7 @@ from shared.runtime.erasure import blank, exclude_stores
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.search_words import index_missing
+from shared.runtime.streams import UNREACHABLE as REDIS_UNREACHABLE
 from shared.runtime.tables import ApiKeyRow, SessionRow, TranscriptItemRow
 
 log = get_logger(__name__)
@@ -150,8 +152,18 @@ class Housekeeping:
             sessions = await changed(
                 db, _these(session_ids).where(~left.exists()).values(transcript_deleted_at=now)
             )
+        if sessions:
+            await self._delete_copies(session_ids)
         log.info("old_turns_deleted", turns=turns, sessions=sessions)
         return turns + sessions
+
+    async def _delete_copies(self, session_ids: Sequence[str]) -> None:
+        """Agent workers aren't told: markers of all sessions that ever were would fill Redis."""
+        try:
+            await erase_from_redis(self._redis, session_ids, None, told=())
+        except REDIS_UNREACHABLE as error:
+            log.warning("old_turns_left_in_redis", error=repr(error))
+            await schedule_again(self._database, session_ids, at=self._now() + RETRY)
 
 
 def _these(session_ids: Sequence[str]) -> Update:

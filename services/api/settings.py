@@ -16,6 +16,7 @@ from shared.contracts.settings import (
     Host,
     LiveKitSettings,
     LogSettings,
+    RetentionSettings,
     SessionLimitSettings,
     StoredTextSettings,
     TracingSettings,
@@ -43,6 +44,7 @@ class ApiSettings(
     DatabaseSettings,
     GuaranteeSettings,
     SessionLimitSettings,
+    RetentionSettings,
     StoredTextSettings,
     LogSettings,
     WebhookSettings,
@@ -111,8 +113,20 @@ class ApiSettings(
     max_followers_project: int = Field(
         1000, ge=0, description="the same of one project; 0: as many as of all together"
     )
-    transcript_retention_days: int = Field(
-        0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"
+    # Of what grows beside sessions and their turns: docs/growth.md.
+    reservation_retention_days: float = Field(
+        1, gt=0, le=36_500, description="how long a reservation is kept that came to nothing"
+    )
+    erasure_mark_retention_days: int = Field(
+        365, ge=1, le=36_500, description="longer than a worker's disk may hold turns that were not sent"
+    )
+    events_stream_hours: float = Field(
+        24, gt=0, le=8760, description="how long events stay in Redis for who reads them there"
+    )
+    dead_letter_retention_days: float = Field(7, gt=0, le=3650)
+    dead_letters_max_mb: int = Field(64, ge=1)
+    streams_max_mb: int = Field(
+        512, ge=1, description="of each other stream in Redis; beyond it the oldest entries are cut off"
     )
 
     @property

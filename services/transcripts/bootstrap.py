@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.transcripts.consume import Consumer
+from services.transcripts.letters import Letters
 from services.transcripts.redact import load_redactor, prepare_text
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
@@ -18,7 +19,7 @@ from shared.runtime.logs import get_logger
 from shared.runtime.probe import start_probe
 from shared.runtime.process import process_name
 from shared.runtime.redis import connect_redis
-from shared.runtime.streams import ConsumerGroup, Entry, dead_letter
+from shared.runtime.streams import ConsumerGroup
 from shared.runtime.watermark import publish_stored
 
 log = get_logger(__name__)
@@ -36,8 +37,7 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
 
     archive = DatabaseArchive(database, now=utc_now, prepare=lambda turn: prepare_text(turn, settings))
 
-    async def set_aside(entry: Entry, reason: str) -> None:
-        await dead_letter(redis, TURNS_STREAM, entry, reason)
+    letters = Letters(redis=redis, database=database, settings=settings, now=utc_now)
 
     async def tell_stored(turns: Sequence[TurnFinished]) -> None:
         # Who follows a session waits for this, an agent's worker for the other.
@@ -57,7 +57,7 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
                 max_count=settings.transcripts_batch_turns,
             ),
             archive=archive,
-            set_aside=set_aside,
+            set_aside=letters.set_aside,
             tell_stored=tell_stored,
             max_turn_bytes=settings.turn_max_bytes,
             now=utc_now,

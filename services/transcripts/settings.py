@@ -6,12 +6,15 @@ from shared.contracts.settings import (
     DatabaseSettings,
     ProcessSettings,
     RedisSettings,
+    RetentionSettings,
     StoredTextSettings,
 )
 from shared.contracts.text import MAX_EVENT_BYTES
 
 
-class TranscriptsSettings(RedisSettings, DatabaseSettings, StoredTextSettings, ProcessSettings):
+class TranscriptsSettings(
+    RedisSettings, DatabaseSettings, StoredTextSettings, RetentionSettings, ProcessSettings
+):
     """Settings of the transcript consumer."""
 
     turn_max_bytes: int = Field(

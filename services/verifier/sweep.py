@@ -13,7 +13,7 @@ from typing import Any
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -54,6 +54,7 @@ PATIENCE = timedelta(seconds=2)
 # The verifier rules at the deadline; only if it doesn't, the sweep does.
 VERIFIER_GRACE = timedelta(seconds=2)
 RECEIPTS_KEPT = timedelta(days=1)
+_FORGOTTEN_AT_ONCE = 1000
 _BATCH = 500
 
 _TASK_FOR = {
@@ -196,11 +197,18 @@ class Sweep:
         return Cause.QUEUE_STALLED, {"status": row.status, **waited}
 
     async def _forget_what_is_old(self, now: datetime) -> None:
+        """A batch of each at a time, so that nobody waits for it."""
+        receipts = select(col(WebhookReceiptRow.id)).where(
+            col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT
+        )
+        key = (col(IdempotencyKeyRow.project), col(IdempotencyKeyRow.route), col(IdempotencyKeyRow.key))
+        keys = select(*key).where(col(IdempotencyKeyRow.expires_at) <= now)
         async with self._database.write() as db:
+            old = col(WebhookReceiptRow.id).in_(receipts.limit(_FORGOTTEN_AT_ONCE))
+            await db.execute(delete(WebhookReceiptRow).where(old))
             await db.execute(
-                delete(WebhookReceiptRow).where(col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT)
+                delete(IdempotencyKeyRow).where(tuple_(*key).in_(keys.limit(_FORGOTTEN_AT_ONCE)))
             )
-            await db.execute(delete(IdempotencyKeyRow).where(col(IdempotencyKeyRow.expires_at) <= now))
 
 
 async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, Any]:

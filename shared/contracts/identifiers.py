@@ -1,5 +1,6 @@
 """Identifiers as types, and how they are made."""
 
+from datetime import UTC, datetime
 from typing import NewType
 
 import uuid_utils
@@ -11,6 +12,21 @@ EventId = NewType("EventId", str)
 def new_id() -> str:
     """Return a UUIDv7 (RFC 9562): unique, and ordered by the millisecond it was made in."""
     return str(uuid_utils.uuid7())
+
+
+def first_id(time: datetime) -> str:
+    """What no id that was made at this time or later comes before, and all earlier ones do."""
+    milliseconds = f"{int(time.timestamp() * 1000):012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}"
+
+
+def made_at(new: str) -> datetime | None:
+    """The time at which `new_id` returned this; None if it never did."""
+    try:
+        made = uuid_utils.UUID(new)
+    except ValueError:
+        return None
+    return datetime.fromtimestamp((made.int >> 80) / 1000, tz=UTC) if made.version == 7 else None
 
 
 def new_caller_identity(session_id: SessionId) -> str:

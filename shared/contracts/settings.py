@@ -238,6 +238,21 @@ class SessionLimitSettings(Settings):
     max_sessions_project: int = Field(1000, ge=0)
 
 
+class RetentionSettings(Settings):
+    """How long what was said, and what happened, is kept. docs/growth.md has everything that grows."""
+
+    transcript_retention_days: int = Field(
+        0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"
+    )
+    session_retention_days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="after this many days a session without turns is deleted, with all that is told of it; "
+        "0: never. One with turns is kept as long as they are",
+    )
+
+
 class GuaranteeSettings(Settings):
     """How hard and how long an agent is sought."""
 

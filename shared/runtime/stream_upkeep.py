@@ -4,11 +4,15 @@ Only commands of Redis 7.0: Redis itself can't yet be told to trim what every gr
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 
+# Of a stream's memory, looked at to measure the whole; and what is left free when it is cut.
+_SAMPLES = 100
+_ROOM = 0.9
 # What every group has handled stays for this long, for those who follow the stream without a group.
 KEEP_MS = 30_000
 
@@ -75,6 +79,28 @@ async def trim(redis: Redis, stream: str, *, now_ms: int, keep_ms: int) -> int:
         floor = min(floor, _parsed(pending["min"]) if pending["pending"] else (milliseconds, counter + 1))
     removed = int(await redis.xtrim(stream, minid=f"{floor[0]}-{floor[1]}", approximate=False))
     _TRIMMED.labels(stream).inc(removed)
+    return removed
+
+
+async def cut_to_age(redis: Redis, stream: str, age: timedelta) -> int:
+    """Remove what is older, whoever has read it; returns how many. Raises `RedisError` or `OSError`."""
+    seconds, _ = await redis.time()
+    oldest_ms = max(0, seconds * 1000 - age // timedelta(milliseconds=1))
+    return int(await redis.xtrim(stream, minid=f"{oldest_ms}-0", approximate=False))
+
+
+async def cut_to_bytes(redis: Redis, stream: str, most: int) -> int:
+    """Remove the oldest entries until Redis needs no more memory for the stream; returns how many.
+
+    Redis measures by samples, so that it is done in steps. Raises `RedisError` or `OSError`.
+    """
+    removed = 0
+    while (size := int(await redis.memory_usage(stream, samples=_SAMPLES) or 0)) > most:
+        length = int(await redis.xlen(stream))
+        kept = min(length - 1, int(length * most / size * _ROOM))
+        removed += int(await redis.xtrim(stream, maxlen=max(0, kept), approximate=False))
+        if length <= 1:
+            break
     return removed
 
 
