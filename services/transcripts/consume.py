@@ -11,7 +11,7 @@ from services.transcripts.admit import NotAdmitted, Parsed, Reason, admit
 from services.transcripts.ports import Archive, ArchiveRefused, ArchiveUnavailable, Group
 from services.transcripts.traced import Stored, trace_stored
 from shared.contracts.events import TurnFinished
-from shared.runtime.background import stop_all
+from shared.runtime.background import finish, stop_all
 from shared.runtime.clock import Clock
 from shared.runtime.logs import bound, get_logger
 from shared.runtime.streams import UNREACHABLE, Entry
@@ -69,6 +69,7 @@ class Consumer:
                 await asyncio.sleep(0)
         finally:
             await stop_all(settling)
+            await finish(self._group.give_back())
 
     def _sort(self, batch: Sequence[Entry]) -> tuple[list[Parsed], list[Refused]]:
         admitted, refused = [], []

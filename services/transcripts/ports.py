@@ -17,6 +17,8 @@ class Group(Protocol):
 
     async def acknowledge(self, entries: Iterable[Entry]) -> None: ...
 
+    async def give_back(self) -> None: ...
+
 
 @dataclass(frozen=True)
 class Oddities:

@@ -21,6 +21,7 @@ from services.verifier.wake import Waker
 from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
 from shared.contracts.keys import REPORTS_STREAM
 from shared.contracts.sessions import Level, SessionStatus
+from shared.runtime.background import finish
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, after_commit
 from shared.runtime.database_errors import DATABASE_ERRORS, is_of_the_data
@@ -74,6 +75,12 @@ class Reports:
 
     async def run(self) -> None:
         """Consume for ever."""
+        try:
+            await self._consume()
+        finally:
+            await finish(self._group.give_back())
+
+    async def _consume(self) -> None:
         async for batch in self._group.batches():
             try:
                 await self._handle(batch)

@@ -26,6 +26,7 @@ UNREACHABLE = (RedisError, OSError)
 # An entry that its consumer holds for longer is taken over by another consumer of the group.
 CLAIM_IDLE_MS = 15_000
 CLAIM_INTERVAL_S = 5.0
+MOST_GIVEN_BACK = 10_000
 READ_COUNT = 200
 READ_BLOCK_MS = 1_000
 # A batch is meant to stay below this, whatever the size of its entries.
@@ -158,6 +159,18 @@ class ConsumerGroup:
                 await self._redis.xack(self._stream, self._group, *ids)
         except UNREACHABLE as error:
             log.warning("acknowledgement_lost", stream=self._stream, error=repr(error))
+
+    async def give_back(self) -> None:
+        """Let others take at once what was read and not acknowledged; for who is told to stop."""
+        mine = (self._stream, self._group, self._consumer)
+        try:
+            left: Any = await self._redis.xpending_range(
+                self._stream, self._group, "-", "+", MOST_GIVEN_BACK, consumername=self._consumer
+            )
+            if ids := [one["message_id"] for one in left]:
+                await self._redis.xclaim(*mine, 0, ids, idle=CLAIM_IDLE_MS, justid=True)
+        except UNREACHABLE as error:
+            log.warning("stream_entries_not_given_back", stream=self._stream, error=repr(error))
 
     async def _next(self) -> list[Entry]:
         if self._own_backlog is not None:

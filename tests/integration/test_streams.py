@@ -113,6 +113,16 @@ async def test_what_a_dead_consumer_left_is_taken_over_by_another(
     assert await pending(redis) == 0
 
 
+async def test_what_a_consumer_that_stops_has_not_handled_is_taken_over_at_once(redis: Redis) -> None:
+    await put(redis, 1, 2, 3)
+    stopping = consumer(redis)
+    assert await take(stopping, 3, acknowledge=False) == [1, 2, 3]
+    await stopping.give_back()
+    assert await take(consumer(redis, "b"), 3) == [1, 2, 3]
+    assert await pending(redis) == 0
+    await stopping.give_back()  # nothing is left to give
+
+
 async def test_what_a_living_consumer_works_on_is_not_taken_from_it(redis: Redis) -> None:
     await put(redis, 1)
     await take(consumer(redis, "busy"), 1, acknowledge=False)
