@@ -2,8 +2,8 @@
 
 The row of the session, and for a participant a mark, are written in the same transaction in which the text
 goes, and while no turn is being stored: from then on nobody stores text of it, however late a turn comes
-(`shared.runtime.erasure`). What can't be reached at the moment is erased again later, and every erasure is
-repeated once, since a turn may have been on its way to Redis when it was made.
+(`shared.runtime.erasure_rows`). What can't be reached at the moment is erased again later, and every
+erasure is repeated once, since a turn may have been on its way to Redis when it was made.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ from services.api.transcript_schemas import Erasure
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.erasure import erase_rows, exclude_stores, mark_person
+from shared.runtime.erasure_rows import erase_rows, exclude_stores, mark_person
 from shared.runtime.logs import get_logger
 from shared.runtime.streams import UNREACHABLE as REDIS_UNREACHABLE
 from shared.runtime.tables import SessionRow, TranscriptItemRow

@@ -23,7 +23,7 @@ from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.erasure import exclude_stores
+from shared.runtime.erasure_rows import exclude_stores
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.stream_upkeep import cut_to_age, cut_to_bytes

@@ -20,7 +20,7 @@ from services.api.settings import ApiSettings
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database, changed
 from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.erasure import blank, exclude_stores
+from shared.runtime.erasure_rows import blank, exclude_stores
 from shared.runtime.lease import Lease
 from shared.runtime.logs import get_logger
 from shared.runtime.search_words import index_missing

@@ -17,7 +17,8 @@ from shared.contracts.identifiers import made_at
 from shared.contracts.keys import ENVELOPE_FIELD, TURNS_STREAM
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
-from shared.runtime.erasure import find_marked, without_text
+from shared.runtime.erasure import without_text
+from shared.runtime.erasure_rows import find_marked
 from shared.runtime.streams import Entry, dead_letter
 from shared.runtime.tables import SessionRow
 

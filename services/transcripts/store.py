@@ -21,13 +21,8 @@ from shared.contracts.events import TurnFinished
 from shared.runtime.clock import Clock
 from shared.runtime.database import Database
 from shared.runtime.database_errors import DATABASE_ERRORS, Kind
-from shared.runtime.erasure import (
-    erase_rows,
-    exclude_erasures,
-    exclude_stores,
-    find_marked,
-    without_text,
-)
+from shared.runtime.erasure import without_text
+from shared.runtime.erasure_rows import erase_rows, exclude_erasures, exclude_stores, find_marked
 from shared.runtime.logs import get_logger
 from shared.runtime.search_words import COLUMN, as_tsvector
 from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow

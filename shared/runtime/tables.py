@@ -297,7 +297,7 @@ _TURNS.append_column(search_words_column())
 class ErasureMarkRow(SQLModel, table=True):
     """Somebody who was erased: also from sessions until `made_at` whose turns are not stored yet.
 
-    `person` is a hash of the participant's identity, see `shared.runtime.erasure`.
+    `person` is a hash of the participant's identity, see `shared.runtime.erasure_rows`.
     """
 
     __tablename__ = "erasure_mark"

@@ -20,7 +20,7 @@ from shared.contracts.keys import DEAD_LETTERS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import Role, SessionStatus
 from shared.runtime.clock import utc_now
 from shared.runtime.database import Database
-from shared.runtime.erasure import person_of
+from shared.runtime.erasure_rows import person_of
 from shared.runtime.streams import Entry, dead_letter, publish
 from shared.runtime.tables import SessionRow
 from tests.integration.api_client import api_settings

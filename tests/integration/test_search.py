@@ -16,7 +16,7 @@ from services.api.search import Filters, Order, search_turns
 from services.api.transcript_schemas import SearchHit, SearchPage
 from shared.contracts.sessions import Role
 from shared.runtime.database import Database
-from shared.runtime.erasure import blank
+from shared.runtime.erasure_rows import blank
 from shared.runtime.tables import SessionRow, TranscriptItemRow
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns
