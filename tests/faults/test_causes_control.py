@@ -122,9 +122,9 @@ async def test_an_end_that_the_agent_meant_is_never_revived(
     verdict = verdicts[how]
     board.add(Finding(f"foreign worker: {how}", ("ended: agent left",), _ended(verdict)))
     assert (verdict.session["status"], verdict.session["end_reason"]) == ("ended", "agent left")
-    assert verdict.count("agent.lost.v1") == 0
-    assert verdict.session["attempt"] == 1
-    assert verdict.session["attempts"][0]["left_reason"] == "client_initiated"
+    # A slow machine may need a second attempt to bring the agent; none follows the one that did.
+    assert (verdict.count("agent.lost.v1"), verdict.count("agent.joined.v1")) == (0, 1)
+    assert verdict.session["attempts"][-1]["left_reason"] == "client_initiated"
 
 
 async def test_an_agent_that_raised_as_it_came_has_left(verdicts: dict[str, Verdict]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from livekit.agents import AgentServer, JobContext, JobExecutorType, cli
 
+from tests.support.shared_media import outlive_panics
+
 # By default a worker reports the host's CPU load, and LiveKit passes it over while the tests keep the
 # host busy.
 server = AgentServer(
@@ -35,4 +37,5 @@ async def entrypoint(ctx: JobContext) -> None:
 
 
 if __name__ == "__main__":
+    outlive_panics()
     cli.run_app(server)

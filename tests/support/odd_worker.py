@@ -12,6 +12,8 @@ import signal
 
 from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, cli
 
+from tests.support.shared_media import outlive_panics
+
 server = AgentServer(
     job_executor_type=JobExecutorType(os.environ.get("ODD_EXECUTOR", "thread")),
     num_idle_processes=2,
@@ -75,4 +77,5 @@ async def entrypoint(ctx: JobContext) -> None:
 
 
 if __name__ == "__main__":
+    outlive_panics()
     cli.run_app(server)

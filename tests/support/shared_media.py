@@ -1,0 +1,19 @@
+"""For a worker whose jobs are threads of one process: they share LiveKit's media library."""
+
+import os
+from types import SimpleNamespace
+
+from livekit.rtc import _ffi_client
+
+
+def outlive_panics() -> None:
+    """Keep the worker alive when the media library panics.
+
+    livekit-rtc 1.1 sends its own process a SIGTERM then. One room whose connecting was given up is enough
+    for a panic on a busy machine, and the jobs of all other rooms would end with it.
+    """
+    setattr(_ffi_client, "os", SimpleNamespace(**{**vars(os), "kill": _ignore}))  # noqa: B010
+
+
+def _ignore(*_: object) -> None:
+    """Send nothing."""
