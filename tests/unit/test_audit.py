@@ -136,6 +136,8 @@ def test_every_kind_of_lock_and_image_has_its_updates() -> None:
         ("pip", "deploy/requirements"),
         ("npm", "tests/js"),
         ("docker", "deploy"),
+        ("docker", ".devcontainer"),
+        ("github-actions", "."),
         ("docker-compose", "."),
     }
     for _, folder in looked_at:
