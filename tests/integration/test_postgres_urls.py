@@ -130,9 +130,14 @@ async def test_tls_that_the_server_has_not_is_not_done_without(
 
 @pytest.mark.parametrize("declared", ["", "?pgbouncer=true"])
 async def test_behind_a_pooler_every_kind_of_session_works(pooled_url: str, declared: str) -> None:
-    database = Database(pooled_url + declared)
+    database = Database(pooled_url + declared, pool_size=10)
+    at_once = asyncio.Semaphore(10)  # nobody waits for a connection, however slow the machine is
 
     async def one(_: int) -> None:
+        async with at_once:
+            await everything()
+
+    async def everything() -> None:
         row = await put_session(database)
         await get_session(database, row.id)
         async with database.snapshot() as db:
