@@ -213,13 +213,13 @@ async def test_consumes_again_after_a_server_that_refuses(brokers: Brokers, refu
     ports = {worker.name: worker.wire for worker in brokers.workers}
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as bad:
         for name, wire in ports.items():
-            wire.upstream_port = bad.sockets[0].getsockname()[1]
+            wire.upstream = bad.sockets[0].getsockname()[1]
             await wire.drop()
             await next(w for w in brokers.workers if w.name == name).answers("readyz", 503)
         await brokers.each(lambda worker: worker.answers("livez", 200))
         for worker in brokers.workers:
-            worker.wire.upstream_port = brokers.rabbit.port
-        _redis_worker(brokers).wire.upstream_port = _port(brokers.urls["redis"])
+            worker.wire.upstream = brokers.rabbit.port
+        _redis_worker(brokers).wire.upstream = _port(brokers.urls["redis"])
         for wire in ports.values():
             await wire.drop()
     await brokers.each(Consumers.consumes)
@@ -251,7 +251,7 @@ async def test_consumes_again_after_a_redis_that_takes_no_writes(
 @pytest.mark.parametrize("name", ["redis", *QUEUE_TYPES])
 async def test_a_sender_finds_the_broker_that_came_back(brokers: Brokers, name: str) -> None:
     worker = next(worker for worker in brokers.workers if worker.name == name)
-    async with open_wire(worker.wire.upstream_port) as wire:
+    async with open_wire(worker.wire.upstream) as wire:
         sender = sender_of(name, through(wire, brokers.urls[name]))
         await sender.send(DISPATCH_TASK, ["before"])
         # Its pooled connection died with the last broker; the next task is not to be lost to that.
@@ -300,7 +300,7 @@ async def test_ends_when_told_whatever_its_broker_does(brokers: Brokers, name: s
             if state in ("silent", "gone"):
                 worker.wire.cut()
             if state == "gone":
-                worker.wire.upstream_port = 1
+                worker.wire.upstream = 1
                 await worker.wire.drop()
                 worker.wire.mend()
             worker.process.kill(signal.SIGTERM)

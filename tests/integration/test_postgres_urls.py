@@ -17,7 +17,7 @@ from tests.integration.rows import get_session, put_session
 from tests.support import bad_server as bad
 from tests.support.bad_server import bad_server
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.pooler import pgbouncer, relay_to
+from tests.support.pooler import pgbouncer, wire_to
 
 NAME = "SELECT current_database() || ' ' || current_setting('application_name')"
 # Far above every limit in these tests, and far below for ever.
@@ -54,9 +54,9 @@ async def pooled_url(postgres_server: PostgresServer, database_name: str) -> Asy
 async def test_a_url_with_libpqs_parameters_is_taken(
     postgres_server: PostgresServer, database_name: str, scheme: str
 ) -> None:
-    async with relay_to(postgres_server) as relay:
+    async with wire_to(postgres_server) as wire:
         options = "sslmode=prefer&connect_timeout=30&application_name=calls&options=-c%20lock_timeout%3D7s"
-        url = f"{scheme}://postgres:p%40ss@127.0.0.1:{relay.port}/{database_name}?{options}"
+        url = f"{scheme}://postgres:p%40ss@127.0.0.1:{wire.port}/{database_name}?{options}"
         assert await ask(url) == f"{database_name} calls"
         assert await ask(url, "SHOW lock_timeout") == "7s"
 
@@ -72,8 +72,8 @@ async def test_a_socket_is_named_in_either_way(postgres_server: PostgresServer, 
 async def test_of_several_hosts_the_first_that_answers_and_takes_writes_is_it(
     postgres_server: PostgresServer, database_name: str, free_port: int
 ) -> None:
-    async with relay_to(postgres_server) as relay, bad_server(bad.NEVER) as silent:
-        hosts = f"127.0.0.1:{free_port},127.0.0.1:{silent.port},127.0.0.1:{relay.port}"
+    async with wire_to(postgres_server) as wire, bad_server(bad.NEVER) as silent:
+        hosts = f"127.0.0.1:{free_port},127.0.0.1:{silent.port},127.0.0.1:{wire.port}"
         url = f"postgresql://postgres@{hosts}/{database_name}?connect_timeout=3"
         assert await ask(f"{url}&target_session_attrs=read-write") == f"{database_name} "
         read_only = "options=-c%20default_transaction_read_only%3Don"
@@ -91,11 +91,11 @@ async def test_a_database_that_never_answers_is_not_waited_for(behaviour: str) -
 async def test_a_database_that_falls_silent_holds_nobody_longer_than_a_statement_may_take(
     postgres_server: PostgresServer, database_name: str
 ) -> None:
-    async with relay_to(postgres_server) as relay:
-        url = f"postgresql://postgres@127.0.0.1:{relay.port}/{database_name}"
+    async with wire_to(postgres_server) as wire:
+        url = f"postgresql://postgres@127.0.0.1:{wire.port}/{database_name}"
         database = Database(url, command_timeout_s=1)
         row = await put_session(database)
-        relay.fall_silent()
+        wire.cut()
         async with asyncio.timeout(HANGS_S):
             with pytest.raises(DATABASE_ERRORS):
                 await get_session(database, row.id)
@@ -123,9 +123,9 @@ async def test_tls_is_verified_as_the_url_says(
 async def test_tls_that_the_server_has_not_is_not_done_without(
     postgres_server: PostgresServer, database_name: str
 ) -> None:
-    async with relay_to(postgres_server) as relay:
+    async with wire_to(postgres_server) as wire:
         with pytest.raises(DATABASE_ERRORS, match="SSL"):
-            await ask(f"postgresql://postgres@127.0.0.1:{relay.port}/{database_name}?sslmode=require")
+            await ask(f"postgresql://postgres@127.0.0.1:{wire.port}/{database_name}?sslmode=require")
 
 
 @pytest.mark.parametrize("declared", ["", "?pgbouncer=true"])

@@ -27,7 +27,7 @@ from tests.integration.rows import a_turn, get_session, put_session
 from tests.integration.test_transcripts_consumer import acknowledged, say
 from tests.support import bad_server as bad
 from tests.support.bad_server import BadServer, bad_server
-from tests.support.pooler import relay_to
+from tests.support.pooler import wire_to
 from tests.support.sessions import until
 
 # Far above every limit in these tests, and far below for ever.
@@ -74,11 +74,11 @@ async def test_the_api_whose_database_falls_silent(
     postgres_server: PostgresServer, postgres_url: str, redis_url: str
 ) -> None:
     name = make_url(postgres_url).database
-    async with relay_to(postgres_server) as relay:
-        url = f"postgresql://postgres@127.0.0.1:{relay.port}/{name}?connect_timeout=3&command_timeout=2"
+    async with wire_to(postgres_server) as wire:
+        url = f"postgresql://postgres@127.0.0.1:{wire.port}/{name}?connect_timeout=3&command_timeout=2"
         async with asyncio.timeout(4 * HANGS_S), in_process(api_settings(url, redis_url)) as client:
             assert (await client.post("/v1/sessions")).status_code == 202
-            relay.fall_silent()
+            wire.cut()
             for _ in range(3):
                 async with asyncio.timeout(HANGS_S):
                     assert_problem(await client.post("/v1/sessions"), 503, "database_unavailable")

@@ -1,4 +1,4 @@
-"""pgbouncer before the tests' PostgreSQL, as operators set it up; and a relay that can fall silent."""
+"""pgbouncer before the tests' PostgreSQL, as operators set it up; and a wire to it that can be cut."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ from typing import Final
 from cli.ports import free_port
 from cli.provision.postgres import UNPRIVILEGED, PostgresServer
 from tests.support.certificates import Certificate
+from tests.support.wire import Wire, open_wire
 
 _PROGRAM: Final = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
 # Few server connections for many clients: consecutive transactions of a client get different ones.
@@ -76,50 +77,8 @@ async def _until_it_listens(port: int, process: asyncio.subprocess.Process) -> N
     raise AssertionError("pgbouncer has not started")
 
 
-class Relay:
-    """Passes bytes on to PostgreSQL's socket until it is `silent`: then it takes all, and gives nothing."""
-
-    def __init__(self, server: PostgresServer) -> None:
-        self._target = str(server.folder / ".s.PGSQL.5432")
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
-
-    def fall_silent(self) -> None:
-        self._flowing.clear()
-
-    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_unix_connection(self._target)
-        for pair in ((reader, ours), (theirs, writer)):
-            task = asyncio.create_task(self._pass_on(*pair))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def stop(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                await self._flowing.wait()
-                target.write(data)
-                await target.drain()
-        finally:
-            target.close()
-
-
 @asynccontextmanager
-async def relay_to(server: PostgresServer) -> AsyncIterator[Relay]:
-    """A relay on a port of the loopback interface."""
-    relay = Relay(server)
-    listening = await asyncio.start_server(relay.connect, "127.0.0.1", 0)
-    relay.port = listening.sockets[0].getsockname()[1]
-    try:
-        yield relay
-    finally:
-        listening.close()
-        await relay.stop()
+async def wire_to(server: PostgresServer) -> AsyncIterator[Wire]:
+    """A port of the loopback interface that leads to PostgreSQL."""
+    async with open_wire(server.folder / ".s.PGSQL.5432") as wire:
+        yield wire

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 
 class Wire:
     """Listens on `port` and passes everything on; while it is cut, bytes wait.
 
-    `upstream_port` may be set: that is where the next connections go.
+    `upstream`, a port of this host or the path of a socket, may be set: the next connections go there.
     """
 
-    def __init__(self, upstream_port: int) -> None:
-        self.upstream_port = upstream_port
+    def __init__(self, upstream: int | Path) -> None:
+        self.upstream = upstream
         self._whole = asyncio.Event()
         self._whole.set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -53,13 +54,18 @@ class Wire:
         self._pumps.add(task)
         try:
             await self._whole.wait()
-            there, back = await asyncio.open_connection("127.0.0.1", self.upstream_port)
+            there, back = await self._connect()
             await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
             self._pumps.discard(task)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.upstream, Path):
+            return await asyncio.open_unix_connection(self.upstream)
+        return await asyncio.open_connection("127.0.0.1", self.upstream)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
@@ -73,9 +79,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def open_wire(upstream_port: int) -> AsyncIterator[Wire]:
-    """A wire to a port of this host."""
-    wire = Wire(upstream_port)
+async def open_wire(upstream: int | Path) -> AsyncIterator[Wire]:
+    """A wire to a port of this host, or to a socket."""
+    wire = Wire(upstream)
     await wire.open()
     try:
         yield wire
