@@ -19,8 +19,7 @@ test: lint servers test-tools ## every check and every test; ARGS="tests/unit -k
 ifdef ARGS
 	$(PY) -m pytest $(ARGS)
 else
-	$(PY) -m pytest --numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)
-	$(PY) -m pytest tests/e2e tests/faults tests/observability
+	$(PY) -m tests.stages "--numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)" "tests/e2e tests/faults tests/observability"
 endif
 
 test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions
@@ -49,7 +48,7 @@ lock: setup ## write the locks anew; UPGRADE=1 takes the latest versions
 	@deploy/requirements/lock.sh
 
 clean: ## remove the environment and all local state; built servers stay in the user's cache
-	rm -rf .venv .rollcall .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv .rollcall .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis *.egg-info
 
 setup:
 	@requirements/setup.sh

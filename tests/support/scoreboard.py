@@ -52,6 +52,11 @@ class Scoreboard:
             "false causes": self.false_causes,
         }
 
+    @property
+    def broken_promises(self) -> int:
+        """What no test fails for; for a false cause, its own test does."""
+        return self.double_agents + self.missing_agents + self.stuck_sessions
+
     def print(self, console: Console) -> None:
         """The table, the seeds and the counts."""
         console.print(self._table())

@@ -1,0 +1,118 @@
+"""`make test` runs failed tests once more, alone: what passes then is listed, and what does not fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+# Without what this run of pytest says to its own tests and workers.
+BARE_ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+
+PASSES: Final = "def test_passes(): pass\n"
+# Each run of the test adds a character to its file.
+FAILS_ONCE: Final = """
+from pathlib import Path
+def test_shaken():
+    with Path("runs").open("a+") as runs:
+        runs.write(".")
+    assert Path("runs").read_text() == ".."
+"""
+FAILS: Final = "def test_broken(): assert False\n"
+SIX_FAIL: Final = "import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_broken(n): assert False\n"
+NO_PYTHON: Final = "def test_cut_off(:\n"
+
+
+class Project:
+    """A folder with tests, and what `make test` makes of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "pytest.ini").write_text("[pytest]\naddopts = -p xdist.plugin\n")
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            (self._folder / f"test_{name}.py").write_text(text)
+
+    def write_conftest(self, text: str) -> None:
+        (self._folder / "conftest.py").write_text(text)
+
+    def run(self, *stages: str) -> tuple[int, str]:
+        """The exit code, and all that was printed."""
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "tests" / "stages.py"), *stages],
+            cwd=self._folder,
+            # Other plugins take seconds to load.
+            env={**BARE_ENVIRONMENT, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return ended.returncode, ended.stdout
+
+    @property
+    def unsteady(self) -> list[str]:
+        """The tests that .rollcall/unsteady.txt names."""
+        file = self._folder / ".rollcall" / "unsteady.txt"
+        return [line.split()[1] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize("workers", ["", "--numprocesses 2 --dist loadfile "])
+def test_a_test_that_passes_alone_passes_and_is_listed(project: Project, workers: str) -> None:
+    project.write(shaken=FAILS_ONCE, sound=PASSES)
+    code, printed = project.run(f"{workers}test_shaken.py test_sound.py", "test_sound.py")
+    assert code == 0
+    assert project.unsteady == ["test_shaken.py::test_shaken"]
+    listed = printed.partition("failed once beside others, passed alone:")[2]
+    assert "test_shaken.py::test_shaken" in listed, "the list comes last"
+    assert printed.count("= 1 passed") == 2, "only the failed test was run again"
+
+
+def test_a_test_that_fails_twice_fails_and_ends_the_run(project: Project) -> None:
+    project.write(broken=FAILS, sound=PASSES)
+    code, printed = project.run("test_broken.py", "test_sound.py")
+    assert code == 1
+    assert printed.count("1 failed") >= 2
+    assert "1 passed" not in printed
+    assert project.unsteady == []
+
+
+def test_a_stage_that_fails_still_lists_what_passed_alone_before(project: Project) -> None:
+    project.write(shaken=FAILS_ONCE, broken=FAILS)
+    code, printed = project.run("test_shaken.py", "test_broken.py")
+    assert code == 1
+    assert "failed once beside others, passed alone:" in printed
+    assert project.unsteady == ["test_shaken.py::test_shaken"]
+
+
+def test_six_tests_that_fail_are_not_run_again(project: Project) -> None:
+    project.write(broken=SIX_FAIL)
+    code, printed = project.run("test_broken.py")
+    assert code == 1
+    assert printed.count("6 failed") == 1
+
+
+@pytest.mark.parametrize("workers", ["", "--numprocesses 2 "])
+def test_a_file_that_cannot_be_collected_fails_at_once(project: Project, workers: str) -> None:
+    project.write(cut_off=NO_PYTHON, sound=PASSES)
+    code, printed = project.run(f"{workers}test_cut_off.py test_sound.py")
+    assert code != 0
+    assert "once more" not in printed
+
+
+def test_a_run_that_fails_without_a_failed_test_is_not_run_again(project: Project) -> None:
+    project.write(shaken=FAILS_ONCE, sound=PASSES)
+    project.run("test_shaken.py")  # what another run left behind counts for nothing
+    project.write_conftest("def pytest_sessionfinish(session): session.exitstatus = 1\n")
+    code, printed = project.run("test_sound.py")
+    assert code == 1
+    assert "once more" not in printed
