@@ -45,7 +45,6 @@ docs: setup ## write docs/events.md, asyncapi.yaml and the catalogue in docs/log
 
 lock: setup ## write the locks anew; UPGRADE=1 takes the latest versions
 	@requirements/lock.sh
-	@deploy/requirements/lock.sh
 
 clean: ## remove the environment and all local state; built servers stay in the user's cache
 	rm -rf .venv .rollcall .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis *.egg-info

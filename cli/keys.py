@@ -3,16 +3,20 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, ParamSpec
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from cli.environment import user_environment
+from cli.extras import needing
 from cli.screen import make_console
 from shared.runtime.plain_text import one_line
+
+P = ParamSpec("P")
 
 app = typer.Typer(help="API keys: make, list and revoke them.", no_args_is_help=True)
 
@@ -21,7 +25,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 DEFAULT_STATE: Final = Path(".rollcall")
 
 
-@app.command()
+def _command(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    # The API's own program is run, on the database.
+    return lambda command: app.command(name)(needing("cli", command))
+
+
+@_command("create")
 def create(
     *,
     name: Annotated[str, typer.Argument(help="What the key is for: shop, website, tests.")],
@@ -68,7 +77,7 @@ def create(
     console.print(_table([made]))
 
 
-@app.command("list")
+@_command("list")
 def list_(
     *,
     project: Annotated[str | None, typer.Option(help="Of this project only.")] = None,
@@ -85,7 +94,7 @@ def list_(
         make_console().print("no keys: `rollcall keys create` makes one")
 
 
-@app.command()
+@_command("revoke")
 def revoke(
     *,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it.")],
@@ -108,7 +117,8 @@ def _ask(state: Path, command: str, *arguments: str) -> Any:
     env.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{state.resolve() / 'rollcall.db'}")
     env["PYTHONPATH"] = str(REPOSITORY)
     done = subprocess.run(
-        [sys.executable, "-m", "services.api.keys", command, *arguments],
+        # -P: the user's folder may have a package `services` of its own.
+        [sys.executable, "-P", "-m", "services.api.keys", command, *arguments],
         env=env,
         capture_output=True,
         text=True,

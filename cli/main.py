@@ -1,6 +1,7 @@
 """The `rollcall` command."""
 
 import logging
+from typing import Annotated
 
 import typer
 
@@ -11,7 +12,9 @@ from cli.commands.read import search, transcript, watch
 from cli.commands.sessions import end, session, sessions, start, workers
 from cli.commands.talk import call, canary
 from cli.doctor.command import doctor
+from cli.extras import needing
 from shared.runtime.output import never_refuse_text
+from shared.runtime.process import rollcall_version
 
 app = typer.Typer(
     help="Rollcall: every LiveKit session gets exactly one agent, or the operator knows why.",
@@ -20,8 +23,19 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rollcall {rollcall_version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _prepare() -> None:
+def _prepare(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version, and end."),
+    ] = False,
+) -> None:
     never_refuse_text()
     # The RTC library logs each connection; what matters is shown by the commands themselves.
     logging.getLogger("livekit").setLevel(logging.ERROR)
@@ -32,9 +46,12 @@ _PANELS = {
     "Sessions": (call, start, end, watch, sessions, session, workers, canary),
     "What was said": (transcript, search, replay),
 }
+# The others need nothing but an API.
+_EXTRAS = {up: "all", demo: "all", doctor: "cli", call: "cli", replay: "cli"}
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        _extra = _EXTRAS.get(_command)
+        app.command(rich_help_panel=_panel)(needing(_extra, _command) if _extra else _command)
 app.add_typer(keys.app, name="keys", rich_help_panel="On this machine")
 
 

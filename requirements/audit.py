@@ -64,7 +64,8 @@ def _summed_up(unchecked: Mapping[str, str]) -> list[str]:
 
 def python_locks() -> list[Path]:
     """Every lock of Python packages."""
-    return sorted([*(ROOT / "requirements").glob("*.txt"), *(ROOT / "deploy" / "requirements").glob("*.txt")])
+    folders = ("requirements", "deploy/requirements", "cli/provision")
+    return sorted(lock for folder in folders for lock in (ROOT / folder).glob("*.txt"))
 
 
 def check_python(locks: Sequence[Path]) -> Outcome:

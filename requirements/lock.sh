@@ -1,21 +1,28 @@
 #!/usr/bin/env bash
-# Write the locks from the .in files. What is locked stays, unless UPGRADE=1.
+# Write the locks from pyproject.toml. What is locked stays, unless UPGRADE=1.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/.."
 
-uv=${UV:-../.venv/bin/uv}
+uv=${UV:-.venv/bin/uv}
+python=${PYTHON:-.venv/bin/python}
 
 lock() {
-    local name=$1
+    local lock=$1
     shift
-    echo "locking $name" >&2
+    echo "locking $lock" >&2
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-        --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} "$@" "$name.in" -o "$name.txt"
+        --no-emit-index-url --no-emit-find-links "$@" -o "$lock"
 }
 
-lock tools
-lock go
-lock runtime
-lock voice -c runtime.txt
-lock dev -c runtime.txt -c voice.txt
-lock audit
+upgrade=${UPGRADE:+--upgrade}
+lock requirements/tools.txt $upgrade --group tools
+lock cli/provision/go.txt $upgrade --group go
+lock requirements/audit.txt $upgrade --group audit
+lock requirements/runtime.txt $upgrade pyproject.toml --extra all
+lock requirements/dev.txt $upgrade --group dev -c requirements/runtime.txt
+
+# The images have neither the command line nor other versions than those that were tested.
+for image in api:control agent:agent inference:inference; do
+    "$python" requirements/extras.py "${image%:*}" |
+        lock "deploy/requirements/${image#*:}.txt" --no-annotate -c requirements/runtime.txt -
+done

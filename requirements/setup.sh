@@ -63,7 +63,7 @@ fi
 
 say "installing the locked packages (about 400 MB the first time)"
 .venv/bin/uv pip sync --color never --python .venv/bin/python --require-hashes \
-    requirements/tools.txt requirements/runtime.txt requirements/voice.txt requirements/dev.txt \
+    requirements/tools.txt requirements/runtime.txt requirements/dev.txt \
     2>&1 | sed '/^ [-+~] /d' >&2
 # A .pth file to this checkout, and .venv/bin/rollcall; everything that it needs is installed already.
 .venv/bin/uv pip install --python .venv/bin/python --quiet --no-deps --no-build-isolation --offline \

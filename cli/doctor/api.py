@@ -1,7 +1,6 @@
 """The API: is it there, which version is it, and what does it say about the next session?"""
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import httpx
@@ -9,6 +8,7 @@ import httpx
 from cli.doctor.findings import Finding, failed, passed, skipped, warned
 from cli.show import local
 from cli.target import Target
+from shared.runtime.process import rollcall_version
 
 NAME: Final = "api"
 OUTLOOK: Final = "next session"
@@ -43,8 +43,8 @@ def _ready(url: str, ready: httpx.Response, theirs: str | None) -> Finding:
         )
     if ready.status_code == 503:
         return failed(NAME, f"{url} can accept no session: {body.get('output')}", "see the check database")
-    ours = _installed()
-    if theirs and ours and theirs != ours:
+    ours = rollcall_version()
+    if theirs and theirs != ours:
         fix = "install the same version here, or roll the API forward"
         return warned(NAME, f"{url} is version {theirs}; this is {ours}", fix)
     return passed(NAME, f"{url}, version {theirs or 'unknown'}")
@@ -74,10 +74,3 @@ def _body(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _installed() -> str | None:
-    try:
-        return version("rollcall")
-    except PackageNotFoundError:
-        return None

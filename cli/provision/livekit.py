@@ -26,7 +26,7 @@ OLDEST_ON_PATH: Final = (1, 13)
 # Named by the server's go.mod.
 OLDEST_GO: Final = (1, 26)
 GO_FOLDER: Final = "go"
-GO_REQUIREMENTS: Final = Path(__file__).parents[2] / "requirements" / "go.txt"
+GO_REQUIREMENTS: Final = Path(__file__).with_name("go.txt")
 
 PROGRESS_INTERVAL_S: Final = 10.0
 # How many packages `go install -v` names; only for the progress line.

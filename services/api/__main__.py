@@ -17,11 +17,12 @@ from services.api.head import AnswerHead
 from services.api.http_server import Server, server_config
 from services.api.parameters import OnlyDeclared
 from services.api.settings import ApiSettings
-from shared.runtime.build import rollcall_version, tell_build
+from shared.runtime.build import tell_build
 from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.runtime.garbage import spare_collections
 from shared.runtime.listen import listening_socket
 from shared.runtime.logs import configure_logs, get_logger
+from shared.runtime.process import rollcall_version
 from shared.runtime.tracing import configure_tracing
 
 log = get_logger(__name__)

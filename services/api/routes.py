@@ -33,10 +33,10 @@ from services.api.webhook import receive_webhook, verify_webhook
 from shared.contracts.causes import Cause
 from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
-from shared.runtime.build import rollcall_version
 from shared.runtime.clock import utc_now
 from shared.runtime.hints import give_hint
 from shared.runtime.probe import exposed
+from shared.runtime.process import rollcall_version
 from shared.runtime.registry import read_fleet
 from shared.runtime.streams import UNREACHABLE
 from shared.runtime.tables import SessionRow

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from services.webhooks.book import DatabaseBook
@@ -20,7 +19,7 @@ from shared.runtime.database import Database
 from shared.runtime.database_ready import unready
 from shared.runtime.lease import Lease
 from shared.runtime.probe import start_probe
-from shared.runtime.process import process_name
+from shared.runtime.process import process_name, rollcall_version
 from shared.runtime.redis import connect_redis
 from shared.runtime.webhook_secrets import SecretBox
 from shared.runtime.webhook_targets import TargetPolicy
@@ -29,13 +28,6 @@ LEASE: Final = "webhooks"
 LEASE_TERM: Final = timedelta(seconds=5)
 # What is being sent when the process is told to stop may take so long.
 DRAIN_S: Final = 2.5
-
-
-def _user_agent() -> str:
-    try:
-        return f"Rollcall/{version('rollcall')}"
-    except PackageNotFoundError:
-        return "Rollcall"
 
 
 @asynccontextmanager
@@ -61,7 +53,7 @@ async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
                 transport=sender,
                 open_secret=secrets.open,
                 now=utc_now,
-                agent=_user_agent(),
+                agent=f"Rollcall/{rollcall_version()}",
             )
             collector = Collector(
                 database=database, redis=redis, lease=lease, now=utc_now, nudge=deliverer.nudge

@@ -1,19 +1,12 @@
 """Which version of Rollcall this process runs."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import Info
 
+from shared.runtime.process import rollcall_version
+
 _BUILD = Info("rollcall_build", "The version that this process runs.")
-
-
-def rollcall_version() -> str:
-    """The installed version; "0" where the source runs without being installed."""
-    try:
-        return version("rollcall")
-    except PackageNotFoundError:
-        return "0"
 
 
 def tell_build(service: str) -> None:

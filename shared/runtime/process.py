@@ -1,9 +1,21 @@
-"""What tells one process from all others of the deployment."""
+"""Who a process is: its name, which no other of the deployment has, and its version of Rollcall."""
 
 import os
 import socket
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+DISTRIBUTION: Final = "rollcall"
 
 
 def process_name() -> str:
     """Return a name that no other living process has: the host and the process id."""
     return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def rollcall_version() -> str:
+    """Return the installed version; "0" where the source runs without being installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "0"

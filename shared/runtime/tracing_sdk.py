@@ -18,9 +18,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from shared.contracts.traceparent import trace_id_of
-from shared.runtime.build import rollcall_version
 from shared.runtime.logs import get_logger
-from shared.runtime.process import process_name
+from shared.runtime.process import process_name, rollcall_version
 from shared.runtime.span_names import ERROR_TYPE, SCHEMA_URL
 from shared.runtime.tracing import Attributes, Kind, Value
 

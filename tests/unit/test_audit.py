@@ -132,8 +132,10 @@ def test_every_kind_of_lock_and_image_has_its_updates() -> None:
     }
     assert config["version"] == 2
     assert looked_at == {
+        ("pip", "."),
         ("pip", "requirements"),
         ("pip", "deploy/requirements"),
+        ("pip", "cli/provision"),
         ("npm", "tests/js"),
         ("docker", "deploy"),
         ("docker", ".devcontainer"),
