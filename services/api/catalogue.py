@@ -284,7 +284,7 @@ Every error of the API is a problem detail (RFC 9457, `application/problem+json`
 | `title`, `status` | a title for people, and the HTTP status |
 | `detail` | what is wrong with this request, and what to do. It is for people, not for programs |
 | `instance` | the path of the request |
-| `trace_id` | the request's trace if it is traced; else its `X-Request-Id`, or the trace of its `traceparent` |
+| `trace_id` | the request's trace if it is traced; else its `X-Request-Id`, or its `traceparent`'s trace |
 | `session_id` | the session, if the error is about one |
 | `errors` | for `invalid_request`: each field with its problem |
 
