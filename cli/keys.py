@@ -21,7 +21,7 @@ P = ParamSpec("P")
 app = typer.Typer(help="API keys: make, list and revoke them.", no_args_is_help=True)
 
 State = Annotated[Path, typer.Option(help="The local stack's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_STATE: Final = Path(".rollcall")
 
 
@@ -34,27 +34,31 @@ def _command(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
 def create(
     *,
     name: Annotated[str, typer.Argument(help="What the key is for: shop, website, tests.")],
-    project: Annotated[str, typer.Option(help="Whose sessions it sees; a new name is a new project.")] = (
+    project: Annotated[str, typer.Option(help="The key's project; a new name makes a new project.")] = (
         "default"
     ),
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="sessions:write, sessions:read, transcripts:read, tokens:reserve or admin; several times."
+            help="sessions:write, sessions:read, transcripts:read, tokens:reserve or admin; repeatable."
             " Default: the first three."
         ),
     ] = None,
-    publishable: Annotated[bool, typer.Option(help="For web pages: it may only reserve tokens.")] = False,
+    publishable: Annotated[
+        bool, typer.Option(help="For web pages: the key can only reserve tokens.")
+    ] = False,
     origin: Annotated[
-        list[str] | None, typer.Option(help="Of a page that may use a publishable key; several times.")
+        list[str] | None, typer.Option(help="Origin of a page that may use a publishable key; repeatable.")
     ] = None,
-    expires_in_days: Annotated[float | None, typer.Option(help="Default: never.")] = None,
+    expires_in_days: Annotated[
+        float | None, typer.Option(help="Days until the key expires; default: never.")
+    ] = None,
     as_json: AsJson = False,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Make a key, and show it this once.
+    """Make a key, and show it. No other command shows it again.
 
-    It is written to the database that DATABASE_URL names, or to that of the local stack.
+    The key goes into the database that DATABASE_URL names, or into that of the local stack.
     """
     arguments = [f"--name={name}", f"--project={project}"]
     arguments += [f"--scope={one}" for one in scope or ()]
@@ -80,11 +84,11 @@ def create(
 @_command("list")
 def list_(
     *,
-    project: Annotated[str | None, typer.Option(help="Of this project only.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only keys of this project.")] = None,
     as_json: AsJson = False,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """List the keys, the revoked too; none of them is shown."""
+    """List the keys, also revoked ones, without the keys themselves."""
     found = _ask(state, "list", *([] if project is None else ["--project", project]))
     if as_json:
         typer.echo(json.dumps(found))
@@ -101,7 +105,7 @@ def revoke(
     as_json: AsJson = False,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Revoke a key; within seconds it opens nothing any more."""
+    """Revoke a key. Within seconds the API refuses it everywhere."""
     revoked = _ask(state, "revoke", key_id)
     if as_json:
         typer.echo(json.dumps(revoked))

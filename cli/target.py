@@ -29,9 +29,9 @@ ApiUrl = Annotated[
     typer.Option("--api", envvar="ROLLCALL_URL", help="The API's address; default: the local stack's."),
 ]
 Key = Annotated[
-    str | None, typer.Option("--key", envvar="ROLLCALL_API_KEY", help="An API key, where the API wants one.")
+    str | None, typer.Option("--key", envvar="ROLLCALL_API_KEY", help="An API key, if the API asks for keys.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from cli.target import DEFAULT_STATE, AsJson, State
 def replay(
     *,
     stream: Annotated[
-        Literal["turns", "reports"] | None, typer.Option(help="Only what came from this stream.")
+        Literal["turns", "reports"] | None, typer.Option(help="Only dead letters from this stream.")
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Only what was set aside for this reason.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what lies there.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Only dead letters with this reason.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many, the oldest first.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the dead letters.")] = False,
     as_json: AsJson = False,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Put dead letters back on the stream they came from, in order, and show what lies there."""
+    """Put dead letters back on their stream, in order, and show those that are left."""
     from cli.replay import STREAMS, run_replay
 
     wish = {"stream": STREAMS.get(stream or ""), "reason": reason, "limit": limit, "dry_run": dry_run}

@@ -9,7 +9,7 @@ from cli.target import DEFAULT_STATE, State
 
 def up(
     state: State = DEFAULT_STATE,
-    agents: Annotated[int, typer.Option(min=1, max=16, help="How many agent workers.")] = 1,
+    agents: Annotated[int, typer.Option(min=1, max=16, help="Number of agent workers.")] = 1,
 ) -> None:
     """Run the whole stack on this machine, until Ctrl-C.
 

@@ -14,12 +14,12 @@ def watch(
         str | None,
         typer.Argument(help="The session's id; default: all live sessions.", autocompletion=session_ids),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines, one JSON text a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one text on each line.")] = False,
     api: ApiUrl = None,
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Watch one session live, its steps and what is said; or all live sessions. Ctrl-C leaves."""
+    """Watch one session live, step by step and word by word; or all live sessions. Ctrl-C ends it."""
     target = Target.of(api, key, state)
     if session is None:
         from cli.watch_all import run_watch_all
@@ -36,9 +36,11 @@ def transcript(
     session: Annotated[str, typer.Argument(help="The session's id.", autocompletion=session_ids)],
     format: Annotated[
         str | None,
-        typer.Option(help="jsonl, txt, vtt, csv, openai, vcon or json: an export.", autocompletion=formats),
+        typer.Option(help="Export as jsonl, txt, vtt, csv, openai, vcon or json.", autocompletion=formats),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="The export's file; default: standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the export; default: standard output.")
+    ] = None,
     as_json: AsJson = False,
     api: ApiUrl = None,
     key: Key = None,
@@ -70,15 +72,15 @@ def search(
     role: Annotated[str | None, typer.Option(help="user, assistant or tool.", autocompletion=roles)] = None,
     agent: Annotated[str | None, typer.Option(help="The agent's name.")] = None,
     session: Annotated[str | None, typer.Option(help="A session's id.", autocompletion=session_ids)] = None,
-    since: Annotated[str | None, typer.Option(help="2026-11-23T12:00:00Z")] = None,
-    until: Annotated[str | None, typer.Option(help="2026-11-24T12:00:00Z")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-11-23T12:00:00Z")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time: 2026-11-24T12:00:00Z")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most this many.")] = 20,
     as_json: AsJson = False,
     api: ApiUrl = None,
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Search what was said, in all sessions; the newest first."""
+    """Search what was said in all sessions, the newest first."""
     from cli.screen import make_console
     from cli.target import print_json
     from cli.transcript import search_transcripts, show_search

@@ -18,31 +18,36 @@ def start(
     ] = None,
     wait: Annotated[
         int | None,
-        typer.Option(min=1, max=30, help="Seconds to wait for the agent; exit code 1 if none has come."),
+        typer.Option(min=1, max=30, help="Seconds to wait for the agent; exit code 1 if none comes."),
     ] = None,
     require: Annotated[
-        Literal["active", "ready"] | None, typer.Option(help="Proof of the agent: in the room, or listening.")
+        Literal["active", "ready"] | None,
+        typer.Option(help="What the agent has to prove: in the room, or listening."),
     ] = None,
     metadata: Annotated[
         list[str] | None,
-        typer.Option("--metadata", "-m", help="name=value, again for more; or one JSON object."),
+        typer.Option("--metadata", "-m", help="name=value, may be repeated; or one JSON object."),
     ] = None,
     room_name: Annotated[str | None, typer.Option(help="The room's name; default: a new room.")] = None,
     identity: Annotated[str | None, typer.Option(help="The caller's identity.")] = None,
     name: Annotated[str | None, typer.Option(help="The caller's name.")] = None,
-    mode: Annotated[Literal["pipeline", "realtime"] | None, typer.Option(help="How the agent hears.")] = None,
+    mode: Annotated[
+        Literal["pipeline", "realtime"] | None, typer.Option(help="How the agent processes speech.")
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="stt=…, llm=…, tts=…, realtime=…, voice=… or language=…; again for more."),
+        typer.Option(help="stt=…, llm=…, tts=…, realtime=…, voice=… or language=…; may be repeated."),
     ] = None,
-    instructions: Annotated[str | None, typer.Option(help="What the agent is told to be.")] = None,
-    canary: Annotated[bool, typer.Option("--canary", help="Only to see whether it works.")] = False,
+    instructions: Annotated[str | None, typer.Option(help="The agent's instructions.")] = None,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Only test whether a session gets its agent; nobody joins.")
+    ] = False,
     as_json: AsJson = False,
     api: ApiUrl = None,
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Start a session, and print what it takes to join its room."""
+    """Start a session, and print what a caller needs to join its room."""
     from cli.starting import named_values, run_start
 
     wish = {
@@ -67,7 +72,7 @@ def end(
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """End a session: its agent is sent away, and its room closed."""
+    """End a session: its agent leaves, and its room closes."""
     from cli.starting import run_end
 
     run(run_end(Target.of(api, key, state), session, as_json=as_json))
@@ -76,24 +81,25 @@ def end(
 def sessions(
     *,
     status: Annotated[
-        list[SessionStatus] | None, typer.Option(help="Only those that stand so; again for more.")
+        list[SessionStatus] | None, typer.Option(help="Only sessions with this status; may be repeated.")
     ] = None,
     agent_name: Annotated[
-        str | None, typer.Option("--agent-name", "--agent", help="Only of this agent's name.")
+        str | None, typer.Option("--agent-name", "--agent", help="Only sessions of this agent.")
     ] = None,
     cause: Annotated[
-        list[str] | None, typer.Option(help="Only without an agent for this cause; again for more.")
+        list[str] | None, typer.Option(help="Only sessions that failed with this cause; may be repeated.")
     ] = None,
-    room_name: Annotated[str | None, typer.Option(help="Only in this room.")] = None,
-    identity: Annotated[str | None, typer.Option(help="Only with this caller.")] = None,
-    since: Annotated[str | None, typer.Option(help="2026-11-23T12:00:00Z")] = None,
-    until: Annotated[str | None, typer.Option(help="2026-11-24T12:00:00Z")] = None,
-    live: Annotated[bool, typer.Option("--live", help="Only those that are not over.")] = False,
+    room_name: Annotated[str | None, typer.Option(help="Only sessions in this room.")] = None,
+    identity: Annotated[str | None, typer.Option(help="Only sessions of this caller.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-11-23T12:00:00Z")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time: 2026-11-24T12:00:00Z")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Only sessions that have not ended.")] = False,
     canary: Annotated[
-        bool | None, typer.Option("--canary/--no-canary", help="Only canaries, or none.", show_default=False)
+        bool | None,
+        typer.Option("--canary/--no-canary", help="Only canaries, or no canaries.", show_default=False),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    all_: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
+    all_: Annotated[bool, typer.Option("--all", help="All sessions, without a limit.")] = False,
     as_json: AsJson = False,
     api: ApiUrl = None,
     key: Key = None,
@@ -125,7 +131,7 @@ def session(
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Show one session: how it stands, its attempts, and why it has no agent."""
+    """Show one session: its status, its attempts, and why it has no agent."""
     from cli.listing import run_session
 
     run(run_session(Target.of(api, key, state), session, as_json=as_json))
@@ -134,7 +140,7 @@ def session(
 def workers(
     as_json: AsJson = False, api: ApiUrl = None, key: Key = None, state: State = DEFAULT_STATE
 ) -> None:
-    """Show which agent workers live, with their names, calls and faults."""
+    """List the agent workers that report to Rollcall, with their names, calls and faults."""
     from cli.fleet import run_workers
 
     run(run_workers(Target.of(api, key, state), as_json=as_json))

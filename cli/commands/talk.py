@@ -13,9 +13,7 @@ AgentName = Annotated[
 
 def call(
     *,
-    sentences: Annotated[
-        list[str] | None, typer.Argument(help="What to say, one sentence after the other.")
-    ] = None,
+    sentences: Annotated[list[str] | None, typer.Argument(help="What to say, sentence by sentence.")] = None,
     mic: Annotated[bool, typer.Option("--mic", help="Use the microphone; Ctrl-C hangs up.")] = False,
     agent: AgentName = None,
     as_json: AsJson = False,
@@ -23,7 +21,7 @@ def call(
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Call the agent, say the sentences or speak yourself, and see what happens and what is said."""
+    """Call the agent, say the sentences or speak yourself, and show what happens and what is said."""
     if mic == bool(sentences):
         raise typer.BadParameter("give either sentences to say, or --mic")
     from cli.calling import run_call
@@ -36,12 +34,12 @@ def canary(
     *,
     agent_name: AgentName = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the verdict.")] = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict alone, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the verdict, as JSON.")] = False,
     api: ApiUrl = None,
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Start a session without a caller, and tell whether its agent gets ready; exit code 1 if not."""
+    """Start a session without a caller, and say whether its agent gets ready; exit code 1 if not."""
     run(_canary(Target.of(api, key, state), agent_name, timeout, as_json=as_json))
 
 

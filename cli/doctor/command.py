@@ -21,9 +21,7 @@ def doctor(
     *,
     env_file: Annotated[
         Path | None,
-        typer.Option(
-            help="Look at the environment in this file, and at no other.", exists=True, dir_okay=False
-        ),
+        typer.Option(help="Use only the variables in this file.", exists=True, dir_okay=False),
     ] = None,
     webhook_url: Annotated[
         str | None, typer.Option(help="Where LiveKit sends its webhooks; default: the API's own address.")
@@ -34,7 +32,7 @@ def doctor(
     key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Check everything that a session needs, each fault with its fix; exit code 1 on a fault."""
+    """Check everything that a session needs. Each fault comes with its fix; exit code 1 on a fault."""
     import asyncio
 
     from cli.doctor.examine import examine
