@@ -41,7 +41,7 @@ audit: setup test-tools ## known vulnerabilities in the locks of Python and npm,
 	@$(PY) requirements/audit.py
 
 docs: setup ## write docs/events.md, asyncapi.yaml and the catalogue in docs/logs.md anew
-	@$(PY) -m cli.event_docs
+	@$(PY) -m tools.event_docs
 
 lock: setup ## write the locks anew; UPGRADE=1 takes the latest versions
 	@requirements/lock.sh
@@ -53,7 +53,7 @@ setup:
 	@requirements/setup.sh
 
 servers: setup
-	@$(PY) -m cli.provision
+	@$(PY) -m devstack.provision
 
 test-tools:
 	@requirements/tests.sh

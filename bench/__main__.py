@@ -13,7 +13,7 @@ from livekit.rtc import ConnectError
 from bench.stacks import kill_all
 from bench.wish import BenchFailed, Results, Wish, console, say
 from cli.interrupt import run_until_interrupted
-from cli.provision.server import ProvisionError
+from devstack.provision.server import ProvisionError
 
 FAILURES = (BenchFailed, ProvisionError, TimeoutError, ClientError, ServerError, ConnectError)
 NAMES = (

@@ -20,10 +20,10 @@ import psutil
 from bench.stacks import bench_stack
 from bench.usage import MEGABYTE
 from bench.wish import BenchFailed, Results, Wish, at_least, fact, p50, say
-from cli.ports import free_port
-from cli.probes import http_ready
-from cli.process import Process, ProcessSpec
-from cli.stack import Stack
+from devstack.ports import free_port
+from devstack.probes import http_ready
+from devstack.process import Process, ProcessSpec
+from devstack.stack import Stack
 
 AIM = 0.5
 CLIENTS = 32

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from shared.runtime.redis import connect_redis
+from shared.platform.redis.client import connect_redis
 
 CHANNEL: Final = "bench:events"
 

@@ -14,7 +14,7 @@ from bench.client import Client, open_client
 from bench.joiners import running_joiners
 from bench.stacks import bench_stack, until_idle
 from bench.wish import Figure, Results, Wish, fact, p50, say, seconds, show_times
-from cli.stack import Stack
+from devstack.stack import Stack
 
 BUDGET_S = 15.0
 # LiveKit's client SDKs give up then.

@@ -16,10 +16,10 @@ from livekit import api
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.wish import BenchFailed
-from cli.stack import Stack
+from devstack.stack import Stack
 from shared.contracts.keys import ENVELOPE_FIELD, EVENTS_STREAM
-from shared.runtime.redis import connect_redis
-from shared.runtime.streams import UNREACHABLE
+from shared.platform.redis.client import connect_redis
+from shared.platform.redis.streams import UNREACHABLE
 
 CALL_TIMEOUT_S = 60.0
 # The services that call LiveKit.

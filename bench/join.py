@@ -29,7 +29,7 @@ from bench.wish import (
     seconds,
     show_times,
 )
-from cli.stack import Stack
+from devstack.stack import Stack
 
 AIM_P50 = 1.10
 AIM_P95 = 1.15

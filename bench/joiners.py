@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.wish import BenchFailed
-from cli.process import Probe, Process, ProcessSpec, describe_exit
-from cli.services import REPOSITORY
-from cli.stack import Stack
+from devstack.process import Probe, Process, ProcessSpec, describe_exit
+from devstack.services import REPOSITORY
+from devstack.stack import Stack
 
 
 @dataclass

@@ -20,7 +20,7 @@ from bench.joiners import running_joiners
 from bench.stacks import PIPELINE, bench_stack, until_idle
 from bench.throughput import AGENT_NAME, SLOTS, Load, Side, measure, our_session, show_loads
 from bench.wish import BenchFailed, Results, Wish, at_least, fact, say
-from cli.stack import Stack
+from devstack.stack import Stack
 
 AIM = 0.95
 IN_FLIGHT = 16

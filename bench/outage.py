@@ -22,10 +22,10 @@ from bench.outage_log import CALLS_PER_S, SAMPLE_S, WATCHED, Log, Sample, call_r
 from bench.stacks import bench_stack
 from bench.usage import usage
 from bench.wish import BenchFailed, Results, Wish, at_most, say, seconds
-from cli.stack import Stack
+from devstack.stack import Stack
 from shared.contracts.sessions import SessionStatus
-from shared.runtime.database import Database
-from shared.runtime.tables import SessionRow
+from shared.core.tables import SessionRow
+from shared.platform.database.database import Database
 
 # The longest that the settings allow.
 BUDGET_S = 600

@@ -15,7 +15,7 @@ from livekit import api, rtc
 from bench.client import Bare, Client, new_room, open_bare, open_client
 from bench.stacks import EVERYTHING, bench_stack, until_idle
 from bench.wish import BenchFailed, Figure, Results, Wish, p50, say, seconds, show_times
-from cli.stack import Stack
+from devstack.stack import Stack
 
 AIM_LOST_S = 3.0
 AIM_REPLACED_S = 5.0

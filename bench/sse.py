@@ -21,18 +21,18 @@ from redis.asyncio import Redis
 from bench.bare_events import CHANNEL
 from bench.stacks import bench_stack
 from bench.wish import Results, Wish, at_most, fact, p50, say, show_times
-from cli.environment import clean_environment
-from cli.ports import free_port
-from cli.process import Process, ProcessSpec
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.ports import free_port
+from devstack.process import Process, ProcessSpec
+from devstack.stack import Stack
 from shared.contracts.events import CaptionChanged, SessionRequested, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId, new_id
 from shared.contracts.keys import ENVELOPE_FIELD, TURNS_STREAM, captions_channel
 from shared.contracts.sessions import Mode, Role, SessionStatus
-from shared.runtime.database import Database
-from shared.runtime.redis import connect_redis
-from shared.runtime.sessions import add_session
-from shared.runtime.tables import SessionRow, TranscriptItemRow
+from shared.core.sessions.repository import add_session
+from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.platform.database.database import Database
+from shared.platform.redis.client import connect_redis
 
 FOLLOWERS: Final = 1000
 READERS: Final = 100

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.wish import BenchFailed, Wish, console, say
-from cli.environment import clean_environment
-from cli.process import StartFailed
-from cli.provision.postgres import running_postgres
-from cli.stack import Stack
-from shared.runtime.redis import connect_redis
-from shared.runtime.registry import read_fleet
+from devstack.environment import clean_environment
+from devstack.process import StartFailed
+from devstack.provision.postgres import running_postgres
+from devstack.stack import Stack
+from shared.core.workers.registry import read_fleet
+from shared.platform.redis.client import connect_redis
 
 # What stands between a request and an agent that is the light joiner.
 PIPELINE: Final = ("api", "dispatcher", "verifier")

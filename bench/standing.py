@@ -13,9 +13,9 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentReported, Envelope, Step, wrap
 from shared.contracts.keys import FENCE_CLOSED, REPORTS_STREAM, fence_key
 from shared.contracts.workers import WorkerHeartbeat
-from shared.runtime.redis import connect_redis
-from shared.runtime.registry import HEARTBEAT_INTERVAL_S, remove_worker, write_heartbeat
-from shared.runtime.streams import UNREACHABLE, publish
+from shared.core.workers.registry import HEARTBEAT_INTERVAL_S, remove_worker, write_heartbeat
+from shared.platform.redis.client import connect_redis
+from shared.platform.redis.streams import UNREACHABLE, publish
 
 SOURCE = "rollcall/bench"
 # Many jobs change in the same moment; one beat tells of them all.

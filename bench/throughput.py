@@ -21,7 +21,7 @@ from bench.joiners import Joiners, running_joiners
 from bench.stacks import PIPELINE, bare_stack, bench_stack, until_idle
 from bench.usage import Usage, cpu_between, usage
 from bench.wish import BenchFailed, Results, Wish, at_least, console, fact, say
-from cli.stack import Stack
+from devstack.stack import Stack
 
 AIM = 0.5
 SLOTS = 500

@@ -24,17 +24,17 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.wish import Results, Wish
-from cli.environment import clean_environment
-from cli.ports import Ports
-from cli.process import Process, ProcessSpec
-from cli.provision.postgres import PostgresServer, running_postgres
-from cli.servers import plan_redis
+from devstack.environment import clean_environment
+from devstack.ports import Ports
+from devstack.process import Process, ProcessSpec
+from devstack.provision.postgres import PostgresServer, running_postgres
+from devstack.servers import plan_redis
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.identifiers import SessionId, new_id
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM
 from shared.contracts.sessions import Role
-from shared.runtime.migrate import migrate
-from shared.runtime.redis import connect_redis
+from shared.core.migrate import migrate
+from shared.platform.redis.client import connect_redis
 
 AIM_THROUGHPUT = 0.5
 AIM_P99 = 3.0

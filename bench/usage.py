@@ -8,8 +8,8 @@ from typing import Final
 
 import psutil
 
-from cli.process import Process
-from cli.stack import Stack
+from devstack.process import Process
+from devstack.stack import Stack
 
 MEGABYTE: Final = 1_000_000
 # This process, which asks for the sessions.

@@ -4,8 +4,8 @@ from typing import Final
 
 import typer
 
-from cli.target import DEFAULT_STATE, Target
-from shared.runtime.plain_text import one_line
+from cli.client.target import DEFAULT_STATE, Target
+from shared.platform.plain_text import one_line
 
 TIMEOUT_S: Final = 1.0
 OFFERED: Final = 50

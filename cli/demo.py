@@ -9,15 +9,15 @@ from livekit import rtc
 from rich.console import Console
 from rich.text import Text
 
-from cli.client import ApiError, open_client
-from cli.conversation import Outcome, hold_conversation
+from cli.call.conversation import Outcome, hold_conversation
+from cli.call.voice import VoiceMissing
+from cli.client.client import ApiError, open_client
 from cli.interrupt import EXIT_INTERRUPTED, run_until_interrupted
-from cli.process import StartFailed
-from cli.provision.server import ProvisionError
-from cli.screen import WARNING, Screen, make_console
-from cli.stack import Stack
 from cli.up import OPEN_TO_ALL
-from cli.voice import VoiceMissing
+from devstack.log_console import WARNING, Screen, make_console
+from devstack.process import StartFailed
+from devstack.provision.server import ProvisionError
+from devstack.stack import Stack
 
 # Without a pause: the end of a turn is found by silence, and a comma can be long enough for it.
 SENTENCES: Final = (

@@ -8,8 +8,8 @@ from typing import Final, ParamSpec
 
 import typer
 
-from cli.target import complain
-from shared.runtime.process import DISTRIBUTION
+from cli.client.target import complain
+from shared.platform.process import DISTRIBUTION
 
 P = ParamSpec("P")
 

@@ -11,10 +11,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cli.environment import user_environment
 from cli.extras import needing
-from cli.screen import make_console
-from shared.runtime.plain_text import one_line
+from devstack.environment import user_environment
+from devstack.log_console import make_console
+from shared.platform.plain_text import one_line
 
 P = ParamSpec("P")
 
@@ -115,7 +115,7 @@ def revoke(
 
 def _ask(state: Path, command: str, *arguments: str) -> Any:
     """Run the API's own program for it; leaves with exit code 1 if that refuses."""
-    from cli.services import REPOSITORY  # which brings what help and completion don't need
+    from devstack.services import REPOSITORY  # which brings what help and completion don't need
 
     env = user_environment()
     env.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{state.resolve() / 'rollcall.db'}")

@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from cli import keys
-from cli.commands.letters import replay
+from cli.commands.dead_letters import replay
 from cli.commands.local import demo, up
 from cli.commands.read import search, transcript, watch
 from cli.commands.sessions import end, session, sessions, start, workers
 from cli.commands.talk import call, canary
 from cli.doctor.command import doctor
 from cli.extras import needing
-from shared.runtime.output import never_refuse_text
-from shared.runtime.process import rollcall_version
+from shared.platform.output import never_refuse_text
+from shared.platform.process import rollcall_version
 
 app = typer.Typer(
     help="Rollcall: every LiveKit session gets exactly one agent, or the operator knows why.",

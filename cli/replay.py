@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.environment import user_environment
-from cli.screen import make_console
-from cli.target import complain
+from cli.client.target import complain
+from devstack.environment import user_environment
+from devstack.log_console import make_console
 from shared.contracts.keys import DEAD_LETTERS_STREAM, REPORTS_STREAM, TURNS_STREAM
-from shared.runtime.plain_text import one_line
-from shared.runtime.redis import connect_redis
+from shared.platform.plain_text import one_line
+from shared.platform.redis.client import connect_redis
 
 # Entries go back to these only, whatever a letter says about where it came from.
 STREAMS: Final = {"turns": TURNS_STREAM, "reports": REPORTS_STREAM}

@@ -7,10 +7,10 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from cli.answers import StartedSession
-from cli.screen import make_console
-from cli.show import fields, reason_text, status_text
-from cli.target import Target, complain, print_json
+from cli.client.answers import StartedSession
+from cli.client.target import Target, complain, print_json
+from cli.render.show import fields, reason_text, status_text
+from devstack.log_console import make_console
 from shared.contracts.sessions import SessionStatus
 
 

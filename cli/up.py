@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.text import Text
 
 from cli.interrupt import EXIT_INTERRUPTED, run_until_interrupted
-from cli.process import StartFailed
-from cli.provision.server import ProvisionError
-from cli.screen import INFO, Screen, make_console
-from cli.stack import Stack
+from devstack.log_console import INFO, Screen, make_console
+from devstack.process import StartFailed
+from devstack.provision.server import ProvisionError
+from devstack.stack import Stack
 
 EXIT_FAILED = 1
 

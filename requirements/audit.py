@@ -64,7 +64,7 @@ def _summed_up(unchecked: Mapping[str, str]) -> list[str]:
 
 def python_locks() -> list[Path]:
     """Every lock of Python packages."""
-    folders = ("requirements", "deploy/requirements", "cli/provision")
+    folders = ("requirements", "deploy/requirements", "devstack/provision")
     return sorted(lock for folder in folders for lock in (ROOT / folder).glob("*.txt"))
 
 

@@ -16,7 +16,7 @@ lock() {
 
 upgrade=${UPGRADE:+--upgrade}
 lock requirements/tools.txt $upgrade --group tools
-lock cli/provision/go.txt $upgrade --group go
+lock devstack/provision/go.txt $upgrade --group go
 lock requirements/audit.txt $upgrade --group audit
 lock requirements/runtime.txt $upgrade pyproject.toml --extra all
 lock requirements/dev.txt $upgrade --group dev -c requirements/runtime.txt

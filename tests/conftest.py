@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from cli.stack import Stack
+from devstack.stack import Stack
 from tests.stack_fixtures.databases import database_factory, database_url
 from tests.stack_fixtures.pages import page_origin
 from tests.stack_fixtures.servers import free_port, livekit_server, postgres_server, rabbitmq, redis_server

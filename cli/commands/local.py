@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.target import DEFAULT_STATE, State
+from cli.client.target import DEFAULT_STATE, State
 
 
 def up(

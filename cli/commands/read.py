@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cli.client.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
 from cli.completion import formats, roles, session_ids
-from cli.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
 
 
 def watch(
@@ -22,11 +22,11 @@ def watch(
     """Watch one session live, step by step and word by word; or all live sessions. Ctrl-C ends it."""
     target = Target.of(api, key, state)
     if session is None:
-        from cli.watch_all import run_watch_all
+        from cli.render.watch_all import run_watch_all
 
         run(run_watch_all(target, as_json=as_json), watching=True)
     else:
-        from cli.watch import run_watch
+        from cli.render.watch import run_watch
 
         run(run_watch(target, session, as_json=as_json), watching=True)
 
@@ -47,9 +47,9 @@ def transcript(
     state: State = DEFAULT_STATE,
 ) -> None:
     """Show a conversation, or export it."""
-    from cli.screen import make_console
-    from cli.target import print_json
-    from cli.transcript import export_transcript, read_transcript, show_transcript
+    from cli.client.target import print_json
+    from cli.render.transcript import export_transcript, read_transcript, show_transcript
+    from devstack.log_console import make_console
 
     target = Target.of(api, key, state)
 
@@ -81,9 +81,9 @@ def search(
     state: State = DEFAULT_STATE,
 ) -> None:
     """Search what was said in all sessions, the newest first."""
-    from cli.screen import make_console
-    from cli.target import print_json
-    from cli.transcript import search_transcripts, show_search
+    from cli.client.target import print_json
+    from cli.render.transcript import search_transcripts, show_search
+    from devstack.log_console import make_console
 
     target = Target.of(api, key, state)
     filters = {"role": role, "agent_name": agent, "session_id": session, "since": since, "until": until}

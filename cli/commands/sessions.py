@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.client.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
 from cli.completion import session_ids
-from cli.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
 from shared.contracts.sessions import SessionStatus
 
 SessionId = Annotated[str, typer.Argument(help="The session's id.", autocompletion=session_ids)]
@@ -106,7 +106,7 @@ def sessions(
     state: State = DEFAULT_STATE,
 ) -> None:
     """List sessions, the newest first."""
-    from cli.listing import run_sessions
+    from cli.render.listing import run_sessions
 
     if live and status:
         raise typer.BadParameter("say either --live or --status")
@@ -132,7 +132,7 @@ def session(
     state: State = DEFAULT_STATE,
 ) -> None:
     """Show one session: its status, its attempts, and why it has no agent."""
-    from cli.listing import run_session
+    from cli.render.listing import run_session
 
     run(run_session(Target.of(api, key, state), session, as_json=as_json))
 
@@ -141,6 +141,6 @@ def workers(
     as_json: AsJson = False, api: ApiUrl = None, key: Key = None, state: State = DEFAULT_STATE
 ) -> None:
     """List the agent workers that report to Rollcall, with their names, calls and faults."""
-    from cli.fleet import run_workers
+    from cli.render.fleet import run_workers
 
     run(run_workers(Target.of(api, key, state), as_json=as_json))

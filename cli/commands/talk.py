@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
+from cli.client.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
 
 AgentName = Annotated[
     str | None, typer.Option("--agent-name", "--agent", help="The agent's name; default: the API's.")
@@ -24,7 +24,7 @@ def call(
     """Call the agent, say the sentences or speak yourself, and show what happens and what is said."""
     if mic == bool(sentences):
         raise typer.BadParameter("give either sentences to say, or --mic")
-    from cli.calling import run_call
+    from cli.call.call import run_call
 
     target = Target.of(api, key, state)
     run(run_call(target, sentences or [], microphone=mic, agent_name=agent, as_json=as_json))
@@ -46,8 +46,8 @@ def canary(
 async def _canary(target: Target, agent_name: str | None, timeout_s: float, *, as_json: bool) -> int:
     from rich.text import Text
 
-    from cli.canary import run_canary
-    from cli.screen import make_console
+    from cli.call.canary import run_canary
+    from devstack.log_console import make_console
 
     console = make_console()
 

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import httpx
 
+from cli.client.target import Target
 from cli.doctor.findings import Finding, failed, passed, skipped, warned
-from cli.show import local
-from cli.target import Target
-from shared.runtime.process import rollcall_version
+from cli.render.show import local
+from shared.platform.process import rollcall_version
 
 NAME: Final = "api"
 OUTLOOK: Final = "next session"

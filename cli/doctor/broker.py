@@ -12,8 +12,8 @@ from cli.doctor.findings import Finding, failed, passed
 from cli.doctor.surroundings import Surroundings, reason_of
 from shared.contracts.keys import DISPATCH_QUEUE, HOUSEKEEPING_QUEUE, VERIFY_QUEUE
 from shared.contracts.settings import BrokerSettings
-from shared.runtime.broker import broker_errors
-from shared.runtime.celery import make_celery
+from shared.platform.celery.broker import broker_errors
+from shared.platform.celery.tasks import make_celery
 
 NAME: Final = "broker"
 QUEUES: Final = "celery"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, complain
-from shared.runtime.plain_text import plain_json
+from cli.client.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, complain
+from shared.platform.plain_text import plain_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,7 @@ def doctor(
     import asyncio
 
     from cli.doctor.examine import examine
-    from cli.screen import make_console
+    from devstack.log_console import make_console
 
     console = make_console()
     work = examine(api, key, state, env_file=env_file, webhook_url=webhook_url, limit_s=timeout)

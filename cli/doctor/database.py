@@ -12,14 +12,14 @@ from cli.doctor.findings import Finding, failed, passed, skipped
 from cli.doctor.surroundings import Surroundings, reason_of
 from shared.contracts.database_url import is_postgres
 from shared.contracts.settings import DatabaseSettings
-from shared.runtime.database import Database
-from shared.runtime.database_errors import DATABASE_ERRORS, fault_of
-from shared.runtime.database_ready import missing_columns
-from shared.runtime.migrate import pending_migration
+from shared.core.database_ready import missing_columns
+from shared.core.migrate import pending_migration
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS, fault_of
 
 NAME: Final = "database"
 SCHEMA: Final = "migrations"
-MIGRATE: Final = "run python -m shared.runtime.migrate with this environment"
+MIGRATE: Final = "run python -m shared.core.migrate with this environment"
 BY_HAND: Final = "undo what was changed by hand"
 NAMED: Final = 5
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cli.doctor.findings import Finding, failed, passed, warned
 from cli.doctor.surroundings import Surroundings
-from cli.services import ALL_SERVICES, REPOSITORY
+from devstack.services import ALL_SERVICES, REPOSITORY
 
 NAME: Final = "environment"
 # Variables that no settings class has.

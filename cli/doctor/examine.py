@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from cli.client.target import DEFAULT_API, Target
 from cli.doctor.api import check_api
 from cli.doctor.broker import check_broker
 from cli.doctor.database import check_database
@@ -14,7 +15,6 @@ from cli.doctor.redis import check_redis
 from cli.doctor.surroundings import Surroundings
 from cli.doctor.webhook import PATH, check_arrivals, check_webhook
 from cli.doctor.workers import check_workers
-from cli.target import DEFAULT_API, Target
 
 
 async def examine(

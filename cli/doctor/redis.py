@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from cli.doctor.findings import Finding, failed, passed, skipped, warned
 from cli.doctor.surroundings import Surroundings, reason_of
 from shared.contracts.settings import RedisSettings
-from shared.runtime.redis import connect_redis
+from shared.platform.redis.client import connect_redis
 
 NAME: Final = "redis"
 KEPT: Final = "redis: kept"

@@ -12,8 +12,8 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_settings import PydanticBaseSettingsSource
 
-from cli.environment import clean_environment, user_environment
-from cli.state import running_stack_env
+from devstack.environment import clean_environment, user_environment
+from devstack.state import running_stack_env
 from shared.contracts.settings import Settings
 
 # LiveKit's API key is a name, told in every token: the secret is the other half.

@@ -16,10 +16,10 @@ from sqlmodel import col
 from cli.doctor.database import NoDatabase, opened
 from cli.doctor.findings import Finding, failed, passed, skipped, warned
 from cli.doctor.surroundings import Surroundings
-from cli.show import local
+from cli.render.show import local
 from shared.contracts.identifiers import new_id
-from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.tables import SessionRow, WebhookReceiptRow
+from shared.core.tables import SessionRow, WebhookReceiptRow
+from shared.platform.database.errors import DATABASE_ERRORS
 
 NAME: Final = "webhook"
 ARRIVED: Final = "webhook: sent"

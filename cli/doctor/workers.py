@@ -13,8 +13,8 @@ from cli.doctor.surroundings import Surroundings
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.settings import AgentNameSettings, RedisSettings
 from shared.contracts.workers import WorkerHeartbeat
-from shared.runtime.redis import connect_redis
-from shared.runtime.registry import Fleet, read_fleet
+from shared.core.workers.registry import Fleet, read_fleet
+from shared.platform.redis.client import connect_redis
 
 NAME: Final = "workers"
 # They pass by themselves.

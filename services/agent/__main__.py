@@ -4,8 +4,8 @@ import asyncio
 import sys
 
 from services.agent.settings import AgentSettings
-from shared.runtime.config import load_settings
-from shared.runtime.logs import configure_logs, get_logger
+from shared.platform.config import load_settings
+from shared.platform.logs.logs import configure_logs, get_logger
 
 
 def main() -> None:

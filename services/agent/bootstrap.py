@@ -9,25 +9,25 @@ from livekit.agents import AgentServer
 from livekit.agents.version import __version__ as sdk_version
 from livekit.protocol.models import ServerInfo
 
-from services.agent.admit import NO_THRESHOLD, Admission
-from services.agent.beat import Heart, Standing
-from services.agent.inference import InferenceCheck
-from services.agent.job import end_job, run_job, set_up
-from services.agent.logs import JobRecords
-from services.agent.preflight import check_credentials
-from services.agent.publish import Publisher
-from services.agent.qualify import Qualification
-from services.agent.resend import Resender
+from services.agent.job.job import end_job, run_job, set_up
+from services.agent.job.publish import Publisher
 from services.agent.settings import AgentSettings
-from services.agent.spool import check_spool
-from services.agent.stop import Signals, WorkerStop, serve
-from services.agent.tally import Tally
-from shared.runtime.background import running
-from shared.runtime.build import tell_build
-from shared.runtime.listen import ALL_ADDRESSES
-from shared.runtime.logs import get_logger
-from shared.runtime.probe import start_probe
-from shared.runtime.redis import connect_redis
+from services.agent.spool.resend import Resender
+from services.agent.spool.spool import check_spool
+from services.agent.worker.admit import NO_THRESHOLD, Admission
+from services.agent.worker.heartbeat import Heart, Standing
+from services.agent.worker.inference import InferenceCheck
+from services.agent.worker.logs import JobRecords
+from services.agent.worker.preflight import check_credentials
+from services.agent.worker.preflight_job import Qualification
+from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shutdown import Signals, WorkerStop, serve
+from shared.platform.background import running
+from shared.platform.build import tell_build
+from shared.platform.http.listen import ALL_ADDRESSES
+from shared.platform.http.probe import start_probe
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.client import connect_redis
 
 FLUSH_S = 3.0
 # A job's last words are bounded by their own flush; this is the SDK's bound around them.
@@ -142,7 +142,7 @@ def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: 
         max_retry=settings.agent_max_retry,
         host=_page_host(settings),
         port=settings.agent_http_port,
-        preload_modules=["services.agent.preload"],
+        preload_modules=["services.agent.worker.preload"],
     )
 
 

@@ -10,9 +10,9 @@ from services.agent.ports import Outbox
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentError, AgentReported, Step, wrap
 from shared.contracts.keys import REPORTS_STREAM
-from shared.runtime.clock import Clock, utc_now
-from shared.runtime.logs import get_logger
-from shared.runtime.tracing import here
+from shared.platform.clock import Clock, utc_now
+from shared.platform.logs.logs import get_logger
+from shared.platform.tracing.tracing import here
 
 log = get_logger(__name__)
 

@@ -8,22 +8,28 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.config import STARTUP_FAILURE
 
-from services.api import door, problem_pages, problems, routes, token_source, transcripts, webhook_endpoints
+from services.api.auth.auth_mode import Exposed, decide_auth, warn_if_open
 from services.api.bootstrap import open_services
-from services.api.cors import allow_origins
-from services.api.event_stream import give_up_unread
-from services.api.exposure import Exposed, decide_auth, warn_if_open
-from services.api.head import AnswerHead
-from services.api.http_server import Server, server_config
-from services.api.parameters import OnlyDeclared
+from services.api.errors import pages as problem_pages
+from services.api.errors import problems
+from services.api.http import middleware as door
+from services.api.http.cors import allow_origins
+from services.api.http.head import AnswerHead
+from services.api.http.parameters import OnlyDeclared
+from services.api.http.server import Server, server_config
+from services.api.live.event_stream import give_up_unread
+from services.api.sessions import routes
 from services.api.settings import ApiSettings
-from shared.runtime.build import tell_build
-from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
-from shared.runtime.garbage import spare_collections
-from shared.runtime.listen import listening_socket
-from shared.runtime.logs import configure_logs, get_logger
-from shared.runtime.process import rollcall_version
-from shared.runtime.tracing import configure_tracing
+from services.api.token import routes as token_source
+from services.api.transcripts import routes as transcripts
+from services.api.webhooks import routes as webhook_endpoints
+from shared.platform.build import tell_build
+from shared.platform.config import EXIT_BAD_CONFIGURATION, load_settings
+from shared.platform.garbage import spare_collections
+from shared.platform.http.listen import listening_socket
+from shared.platform.logs.logs import configure_logs, get_logger
+from shared.platform.process import rollcall_version
+from shared.platform.tracing.tracing import configure_tracing
 
 log = get_logger(__name__)
 

@@ -10,30 +10,30 @@ from fastapi import Request
 from livekit import api
 from redis.asyncio import Redis
 
-from services.api.bad_keys import BadKeys
-from services.api.canary import Canaries
-from services.api.forecast import Forecast
+from services.api.auth.bad_keys import BadKeys
+from services.api.auth.keyring import Keyring
 from services.api.growth import Growth
-from services.api.health import Health
-from services.api.keyring import Keyring
-from services.api.lags import lags
-from services.api.limits import RateLimits
-from services.api.live import READS_AT_ONCE, Follower
-from services.api.reading import MOST_READERS, Reading
-from services.api.retention import Housekeeping
+from services.api.health.checks import Health
+from services.api.health.forecast import Forecast
+from services.api.health.lag_checks import lags
+from services.api.limits.rates import RateLimits
+from services.api.limits.reading import MOST_READERS, Reading
+from services.api.live.hub import READS_AT_ONCE, Follower
+from services.api.sessions.canary import Canaries
 from services.api.settings import ApiSettings
-from services.api.waiting_visitors import WaitingVisitors
-from shared.runtime.agent_names import agent_name_proven
-from shared.runtime.background import Loop, running
-from shared.runtime.celery import TaskSender, make_celery
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
-from shared.runtime.livekit import LiveKit
-from shared.runtime.outbox import Relay
-from shared.runtime.process import process_name
-from shared.runtime.redis import connect_redis
-from shared.runtime.webhook_secrets import SecretBox
-from shared.runtime.webhook_targets import TargetPolicy
+from services.api.token.waiting_visitors import WaitingVisitors
+from services.api.transcripts.erase.retention import Housekeeping
+from shared.core.sessions.outbox import Relay
+from shared.core.webhooks.secrets import SecretBox
+from shared.core.webhooks.targets import TargetPolicy
+from shared.platform.agent_names import agent_name_proven
+from shared.platform.background import Loop, running
+from shared.platform.celery.tasks import TaskSender, make_celery
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
+from shared.platform.livekit.client import LiveKit
+from shared.platform.process import process_name
+from shared.platform.redis.client import connect_redis
 
 # What starts, ends and looks at single sessions; each takes milliseconds.
 MOST_DATABASE_CONNECTIONS: Final = 16

@@ -20,15 +20,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.identifiers import first_id
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import TERMINAL, SessionStatus
-from shared.runtime.clock import Clock
-from shared.runtime.database import Database, changed
-from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.erasure_rows import exclude_stores
-from shared.runtime.lease import Lease
-from shared.runtime.logs import get_logger
-from shared.runtime.stream_upkeep import cut_to_age, cut_to_bytes
-from shared.runtime.streams import UNREACHABLE as REDIS_UNREACHABLE
-from shared.runtime.tables import (
+from shared.core.tables import (
     ApiKeyRow,
     AttemptRow,
     ErasureMarkRow,
@@ -37,6 +29,14 @@ from shared.runtime.tables import (
     TranscriptItemRow,
     UtcDateTime,
 )
+from shared.core.transcripts.erasure_rows import exclude_stores
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, changed
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.lease import Lease
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.stream_upkeep import cut_to_age, cut_to_bytes
+from shared.platform.redis.streams import UNREACHABLE as REDIS_UNREACHABLE
 
 log = get_logger(__name__)
 

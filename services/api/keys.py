@@ -19,15 +19,15 @@ from pydantic import SecretStr
 from sqlalchemy import select
 from sqlmodel import col
 
-from services.api.access import DEFAULT_PROJECT, Scope
-from services.api.key_format import Kind, id_of, make_key
+from services.api.auth.access import DEFAULT_PROJECT, Scope
+from services.api.auth.key_format import Kind, id_of, make_key
 from shared.contracts.names import check_name
 from shared.contracts.settings import DatabaseSettings
-from shared.runtime.clock import Clock, utc_now
-from shared.runtime.config import load_settings
-from shared.runtime.database import Database
-from shared.runtime.database_errors import DATABASE_ERRORS, fault_of
-from shared.runtime.tables import ApiKeyRow
+from shared.core.tables import ApiKeyRow
+from shared.platform.clock import Clock, utc_now
+from shared.platform.config import load_settings
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS, fault_of
 
 USUAL_SCOPES: Final = (Scope.SESSIONS_WRITE, Scope.SESSIONS_READ, Scope.TRANSCRIPTS_READ)
 # It becomes part of room names.

@@ -3,18 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.dispatcher.claim import Ledger
 from services.dispatcher.dispatch import Dispatcher
+from services.dispatcher.repository import Ledger
 from services.dispatcher.settings import DispatcherSettings
-from shared.runtime.agent_names import agent_name_proven
-from shared.runtime.background import running
-from shared.runtime.celery import TaskSender, make_celery
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
-from shared.runtime.livekit import LiveKit
-from shared.runtime.outbox import Relay
-from shared.runtime.redis import connect_redis
-from shared.runtime.session_metrics import agent_name_seen
+from shared.core.sessions.metrics import agent_name_seen
+from shared.core.sessions.outbox import Relay
+from shared.platform.agent_names import agent_name_proven
+from shared.platform.background import running
+from shared.platform.celery.tasks import TaskSender, make_celery
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
+from shared.platform.livekit.client import LiveKit
+from shared.platform.redis.client import connect_redis
 
 
 @asynccontextmanager

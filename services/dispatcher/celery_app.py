@@ -4,8 +4,8 @@ from services.dispatcher.bootstrap import open_dispatcher
 from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.keys import DISPATCH_TASK
-from shared.runtime.celery import CeleryProcess, make_celery
-from shared.runtime.config import load_settings
+from shared.platform.celery.tasks import CeleryProcess, make_celery
+from shared.platform.config import load_settings
 
 settings = load_settings(DispatcherSettings)
 app = make_celery("dispatcher", settings.celery_broker_url, queue_type=settings.broker_queue_type)

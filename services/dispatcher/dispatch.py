@@ -8,25 +8,25 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.dispatcher import metrics
-from services.dispatcher.claim import Claim, Ledger, Wanted
-from services.dispatcher.place import Placed, place_dispatch, withdraw_others
+from services.dispatcher.livekit_dispatch import Placed, place_dispatch, withdraw_others
 from services.dispatcher.ports import Rooms
+from services.dispatcher.repository import Claim, Ledger, Wanted
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.keys import DISPATCH_TASK
-from shared.runtime import span_names as names
-from shared.runtime.fence import set_fence
-from shared.runtime.history import write_history
-from shared.runtime.livekit import LiveKitError
-from shared.runtime.logs import bound, get_logger
-from shared.runtime.outbox import Relay
-from shared.runtime.registry import Fleet, read_fleet
-from shared.runtime.session_metrics import agent_name_seen
-from shared.runtime.session_trace import bound_to, task_span
-from shared.runtime.slots import release, reserve
-from shared.runtime.tables import SessionRow
-from shared.runtime.tracing import failed, note
-from shared.runtime.waiting import FULL
+from shared.core.admission.slots import release, reserve
+from shared.core.admission.wait_queue import FULL
+from shared.core.sessions.metrics import agent_name_seen
+from shared.core.sessions.outbox import Relay
+from shared.core.sessions.trace import bound_to, task_span
+from shared.core.tables import SessionRow
+from shared.core.workers.fence import set_fence
+from shared.core.workers.history import write_history
+from shared.core.workers.registry import Fleet, read_fleet
+from shared.platform.livekit.client import LiveKitError
+from shared.platform.logs.logs import bound, get_logger
+from shared.platform.tracing import span_names as names
+from shared.platform.tracing.tracing import failed, note
 
 # A dispatcher that has lost its claim waits this long for the one that took the attempt over, and for a
 # LiveKit that has just not answered it.

@@ -8,9 +8,9 @@ import sys
 from services.inference.bootstrap import serve
 from services.inference.ports import EngineMissing
 from services.inference.settings import InferenceSettings
-from shared.runtime.build import tell_build
-from shared.runtime.config import EXIT_BAD_CONFIGURATION, load_settings
-from shared.runtime.logs import configure_logs, get_logger
+from shared.platform.build import tell_build
+from shared.platform.config import EXIT_BAD_CONFIGURATION, load_settings
+from shared.platform.logs.logs import configure_logs, get_logger
 
 _log = get_logger(__name__)
 

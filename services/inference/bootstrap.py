@@ -8,23 +8,23 @@ from aiohttp import web
 
 from services.inference import metrics
 from services.inference.auth import Gatekeeper
-from services.inference.chat import Chat
 from services.inference.converse import reply
 from services.inference.flite import FliteSynthesizer
-from services.inference.listen import Listen
+from services.inference.llm import Chat
 from services.inference.ports import Message
 from services.inference.routes import build_app
 from services.inference.settings import InferenceSettings
 from services.inference.silero import SileroDetector
-from services.inference.speak import Speak
+from services.inference.stt import Listen
+from services.inference.tts import Speak
 from services.inference.whisper import WhisperTranscriber
-from shared.runtime.aiohttp_site import PatientSite
-from shared.runtime.clock import utc_now
-from shared.runtime.connections import Connections
-from shared.runtime.descriptors import room_for_callers
-from shared.runtime.listen import listening_socket
-from shared.runtime.logs import get_logger
-from shared.runtime.threads import in_thread
+from shared.platform.clock import utc_now
+from shared.platform.descriptors import room_for_callers
+from shared.platform.http.connections import Connections
+from shared.platform.http.listen import listening_socket
+from shared.platform.http.site import PatientSite
+from shared.platform.logs.logs import get_logger
+from shared.platform.threads import in_thread
 
 GRACE_S = 1.0  # for requests under way when the process is told to stop
 MOST_CONNECTIONS = 2000  # each call has some three, and this machine's engines serve far fewer calls

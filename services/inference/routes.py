@@ -8,12 +8,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.inference import metrics
 from services.inference.auth import Gatekeeper
 from services.inference.catalogue import Kind
-from services.inference.chat import Chat
-from services.inference.listen import Listen
+from services.inference.llm import Chat
 from services.inference.refusal import Refusal
 from services.inference.sockets import close_open_sockets
-from services.inference.speak import Speak
-from shared.runtime.logs import get_logger
+from services.inference.stt import Listen
+from services.inference.tts import Speak
+from shared.platform.logs.logs import get_logger
 
 MAX_BODY_BYTES = 4 << 20  # a conversation of hours, tool schemas included
 

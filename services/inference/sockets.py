@@ -14,7 +14,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from services.inference import metrics
 from services.inference.catalogue import Kind
 from services.inference.refusal import Refusal, malformed
-from shared.runtime.logs import get_logger
+from shared.platform.logs.logs import get_logger
 
 MAX_FRAME_BYTES = 1 << 20  # the client sends some 2 kB for 50 ms of audio
 MAX_WAITING = 64  # pieces of work of one socket; beyond, reading pauses

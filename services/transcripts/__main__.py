@@ -5,12 +5,12 @@ import signal
 
 from services.transcripts.bootstrap import open_consumer
 from services.transcripts.settings import TranscriptsSettings
-from shared.runtime.background import running
-from shared.runtime.build import tell_build
-from shared.runtime.config import load_settings
-from shared.runtime.garbage import spare_collections
-from shared.runtime.logs import configure_logs, get_logger
-from shared.runtime.tracing import configure_tracing
+from shared.platform.background import running
+from shared.platform.build import tell_build
+from shared.platform.config import load_settings
+from shared.platform.garbage import spare_collections
+from shared.platform.logs.logs import configure_logs, get_logger
+from shared.platform.tracing.tracing import configure_tracing
 
 log = get_logger(__name__)
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from shared.contracts.events import Envelope, TurnFinished, UnknownEvent
 from shared.contracts.keys import ENVELOPE_FIELD
-from shared.runtime.streams import Entry
-from shared.runtime.watermark import MAX_SEQ
+from shared.core.transcripts.watermark import MAX_SEQ
+from shared.platform.redis.streams import Entry
 
 
 class Reason(StrEnum):

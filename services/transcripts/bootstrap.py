@@ -4,23 +4,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.transcripts.consume import Consumer
-from services.transcripts.letters import Letters
+from services.transcripts.dead_letters import Letters
 from services.transcripts.redact import load_redactor, prepare_text
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import TurnFinished
 from shared.contracts.keys import NEWS_CHANNEL, TURNS_STREAM
 from shared.contracts.text import MAX_EVENT_BYTES
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
-from shared.runtime.database_ready import unready
-from shared.runtime.hints import give_hints
-from shared.runtime.logs import get_logger
-from shared.runtime.probe import start_probe
-from shared.runtime.process import process_name
-from shared.runtime.redis import connect_redis
-from shared.runtime.streams import ConsumerGroup
-from shared.runtime.watermark import publish_stored
+from shared.core.database_ready import unready
+from shared.core.transcripts.watermark import publish_stored
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
+from shared.platform.http.probe import start_probe
+from shared.platform.logs.logs import get_logger
+from shared.platform.process import process_name
+from shared.platform.redis.client import connect_redis
+from shared.platform.redis.hints import give_hints
+from shared.platform.redis.streams import ConsumerGroup
 
 log = get_logger(__name__)
 

@@ -11,11 +11,11 @@ from services.transcripts.admit import NotAdmitted, Parsed, Reason, admit
 from services.transcripts.ports import Archive, ArchiveRefused, ArchiveUnavailable, Group
 from services.transcripts.traced import Stored, trace_stored
 from shared.contracts.events import TurnFinished
-from shared.runtime.background import finish, stop_all
-from shared.runtime.clock import Clock
-from shared.runtime.logs import bound, get_logger
-from shared.runtime.streams import UNREACHABLE, Entry
-from shared.runtime.tracing import trace_fields
+from shared.platform.background import finish, stop_all
+from shared.platform.clock import Clock
+from shared.platform.logs.logs import bound, get_logger
+from shared.platform.redis.streams import UNREACHABLE, Entry
+from shared.platform.tracing.tracing import trace_fields
 
 log = get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the transcript consumer counts. The streams it reads are gauged by `shared.runtime.stream_upkeep`."""
+"""What the transcript consumer counts. The streams it reads are gauged by `shared.platform.redis.stream_upkeep`."""
 
 import math
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shared.contracts.events import TurnFinished
-from shared.runtime.streams import Entry
+from shared.platform.redis.streams import Entry
 
 
 class Group(Protocol):

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, Protocol
 from shared.contracts.events import TurnFinished
 from shared.contracts.text import completed_json, cut, size_of
 from shared.contracts.tools import CALL, OUTPUT, begins_with
-from shared.runtime.erasure import without_text
-from shared.runtime.logs import get_logger
+from shared.core.transcripts.erasure import without_text
+from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 

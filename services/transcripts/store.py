@@ -18,15 +18,15 @@ from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
 from shared.contracts.events import TurnFinished
-from shared.runtime.clock import Clock
-from shared.runtime.database import Database
-from shared.runtime.database_errors import DATABASE_ERRORS, Kind
-from shared.runtime.erasure import without_text
-from shared.runtime.erasure_rows import erase_rows, exclude_erasures, exclude_stores, find_marked
-from shared.runtime.logs import get_logger
-from shared.runtime.search_words import COLUMN, as_tsvector
-from shared.runtime.tables import AttemptRow, SessionRow, TranscriptItemRow
-from shared.runtime.words import words_of
+from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.core.transcripts.erasure import without_text
+from shared.core.transcripts.erasure_rows import erase_rows, exclude_erasures, exclude_stores, find_marked
+from shared.core.transcripts.search_words import COLUMN, as_tsvector
+from shared.core.transcripts.words import words_of
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS, Kind
+from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 

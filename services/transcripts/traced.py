@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from services.transcripts.admit import Parsed
 from shared.contracts.keys import TURNS_STREAM
 from shared.contracts.traceparent import is_sampled
-from shared.runtime import span_names as names
-from shared.runtime.tracing import Kind, is_tracing, record
+from shared.platform.tracing import span_names as names
+from shared.platform.tracing.tracing import Kind, is_tracing, record
 
 
 @dataclass(frozen=True)

@@ -4,34 +4,34 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from services.verifier.close import Closer
-from services.verifier.collect import Collector
-from services.verifier.gauge import Gauger
-from services.verifier.line import Line
-from services.verifier.liveness import Liveness
-from services.verifier.patience import Patience
-from services.verifier.proofs import Proofs
-from services.verifier.queues import AmqpQueues, Queues, RedisQueues
-from services.verifier.reports import Reports
-from services.verifier.reservations import Reservations
-from services.verifier.rulings import Rulings
+from services.verifier.admit.admission import Line
+from services.verifier.admit.reservations import Reservations
+from services.verifier.close.close import Closer
+from services.verifier.close.collect import Collector
+from services.verifier.gauges.queues import AmqpQueues, Queues, RedisQueues
+from services.verifier.gauges.survey import Gauger
+from services.verifier.prove.attempt_deadline import Patience
+from services.verifier.prove.proofs import Proofs
+from services.verifier.prove.verify import Verifier
+from services.verifier.reports.reports import Reports
+from services.verifier.reports.wake import Waker
+from services.verifier.repository import Rulings
 from services.verifier.settings import VerifierSettings
-from services.verifier.sweep import Sweep
-from services.verifier.verify import Verifier
-from services.verifier.wake import Waker
-from services.verifier.watch import Watch
+from services.verifier.sweep.sweep import Sweep
+from services.verifier.watch.liveness import Liveness
+from services.verifier.watch.watch import Watch
 from shared.contracts.broker_url import is_amqp
 from shared.contracts.sessions import SessionStatus
-from shared.runtime.agent_names import agent_name_proven
-from shared.runtime.background import running
-from shared.runtime.celery import TaskSender, make_celery
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
-from shared.runtime.livekit import LiveKit
-from shared.runtime.outbox import Relay
-from shared.runtime.process import process_name
-from shared.runtime.redis import connect_redis
-from shared.runtime.session_metrics import agent_name_seen
+from shared.core.sessions.metrics import agent_name_seen
+from shared.core.sessions.outbox import Relay
+from shared.platform.agent_names import agent_name_proven
+from shared.platform.background import running
+from shared.platform.celery.tasks import TaskSender, make_celery
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
+from shared.platform.livekit.client import LiveKit
+from shared.platform.process import process_name
+from shared.platform.redis.client import connect_redis
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from services.verifier.bootstrap import Services, open_verifier
 from services.verifier.settings import VerifierSettings
 from shared.contracts.keys import CLOSE_TASK, VERIFY_TASK
-from shared.runtime.celery import CeleryProcess, make_celery
-from shared.runtime.config import load_settings
-from shared.runtime.database_ready import unready
+from shared.core.database_ready import unready
+from shared.platform.celery.tasks import CeleryProcess, make_celery
+from shared.platform.config import load_settings
 
 settings = load_settings(VerifierSettings)
 app = make_celery("verifier", settings.celery_broker_url, queue_type=settings.broker_queue_type)

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge
 
 from shared.contracts.causes import Cause
 from shared.contracts.events import Step
-from shared.runtime.celery import TASK_QUEUES
+from shared.platform.celery.tasks import TASK_QUEUES
 
 _ABANDONED = Counter("session_abandoned_total", "Sessions whose caller left before the agent came.")
 _NEVER_CAME = Counter("session_caller_never_came_total", "Sessions whose agent waited, and no caller came.")

@@ -5,9 +5,9 @@ import signal
 
 from services.webhooks.bootstrap import open_webhooks
 from services.webhooks.settings import WebhooksSettings
-from shared.runtime.config import load_settings
-from shared.runtime.garbage import spare_collections
-from shared.runtime.logs import configure_logs, get_logger
+from shared.platform.config import load_settings
+from shared.platform.garbage import spare_collections
+from shared.platform.logs.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
 

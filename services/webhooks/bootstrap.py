@@ -5,24 +5,24 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
-from services.webhooks.book import DatabaseBook
 from services.webhooks.collect import Collector
 from services.webhooks.deliver import Deliverer
+from services.webhooks.delivery_store import DatabaseBook
 from services.webhooks.housekeep import Housekeeping
 from services.webhooks.record import Recorder
 from services.webhooks.schedule import some_jitter
 from services.webhooks.send import Sender
 from services.webhooks.settings import WebhooksSettings
-from shared.runtime.background import running
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
-from shared.runtime.database_ready import unready
-from shared.runtime.lease import Lease
-from shared.runtime.probe import start_probe
-from shared.runtime.process import process_name, rollcall_version
-from shared.runtime.redis import connect_redis
-from shared.runtime.webhook_secrets import SecretBox
-from shared.runtime.webhook_targets import TargetPolicy
+from shared.core.database_ready import unready
+from shared.core.webhooks.secrets import SecretBox
+from shared.core.webhooks.targets import TargetPolicy
+from shared.platform.background import running
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
+from shared.platform.http.probe import start_probe
+from shared.platform.lease import Lease
+from shared.platform.process import process_name, rollcall_version
+from shared.platform.redis.client import connect_redis
 
 LEASE: Final = "webhooks"
 LEASE_TERM: Final = timedelta(seconds=5)

@@ -21,15 +21,15 @@ from services.webhooks import metrics
 from shared.contracts.events import Severity
 from shared.contracts.keys import NEWS_CHANNEL
 from shared.contracts.webhooks import DeliveryStatus, wants
-from shared.runtime.clock import Clock
-from shared.runtime.database import Database, changed
-from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.hints import hints
-from shared.runtime.lease import Lease
-from shared.runtime.logs import get_logger
-from shared.runtime.set_aside import write_what_can_be
-from shared.runtime.tables import EventRow, SessionRow
-from shared.runtime.webhook_tables import WebhookCursorRow, WebhookDeliveryRow, WebhookEndpointRow
+from shared.core.tables import EventRow, SessionRow
+from shared.core.webhooks.tables import WebhookCursorRow, WebhookDeliveryRow, WebhookEndpointRow
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, changed
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.database.set_aside import write_what_can_be
+from shared.platform.lease import Lease
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.hints import hints
 
 log = get_logger(__name__)
 

@@ -9,11 +9,11 @@ from typing import Final
 from services.webhooks.payload import body_of, signed_headers
 from services.webhooks.ports import Book, Done, Job, Transport
 from services.webhooks.send import Outcome, Reply
-from shared.runtime.background import stop_all
-from shared.runtime.clock import Clock
-from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.logs import get_logger
-from shared.runtime.webhook_secrets import UnreadableSecret
+from shared.core.webhooks.secrets import UnreadableSecret
+from shared.platform.background import stop_all
+from shared.platform.clock import Clock
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 

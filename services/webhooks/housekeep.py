@@ -9,12 +9,12 @@ from sqlmodel import col
 
 from services.webhooks import metrics
 from shared.contracts.webhooks import DeliveryStatus
-from shared.runtime.clock import Clock
-from shared.runtime.database import Database, changed
-from shared.runtime.database_errors import DATABASE_ERRORS
-from shared.runtime.lease import Lease
-from shared.runtime.logs import get_logger
-from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
+from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, changed
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.lease import Lease
+from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -14,10 +14,10 @@ from services.webhooks.ports import Done
 from services.webhooks.schedule import Jitter, next_attempt
 from services.webhooks.send import Outcome
 from shared.contracts.webhooks import DeliveryStatus
-from shared.runtime.database import changed
-from shared.runtime.logs import get_logger
-from shared.runtime.tables import UtcDateTime
-from shared.runtime.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
+from shared.core.tables import UtcDateTime
+from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
+from shared.platform.database.database import changed
+from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 

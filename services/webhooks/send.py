@@ -13,9 +13,9 @@ from aiohttp import AddrInfoType, ClientError, ClientSession, ClientTimeout, Dum
 
 from services.webhooks.schedule import read_retry_after
 from shared.contracts.text import clean, cut
-from shared.runtime.clock import Clock
-from shared.runtime.names import ASKING, NamesForAiohttp
-from shared.runtime.webhook_targets import ForbiddenTarget, TargetPolicy
+from shared.core.webhooks.targets import ForbiddenTarget, TargetPolicy
+from shared.platform.clock import Clock
+from shared.platform.name_lookup import ASKING, NamesForAiohttp
 
 _MAX_ERROR_BYTES: Final = 500
 _GONE: Final = 410

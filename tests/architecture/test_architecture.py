@@ -23,7 +23,7 @@ CELERY_SERVICES = {"dispatcher", "verifier"}
 USED_BY_FEWER = {
     "shared.contracts": "a package without code",
     "shared.runtime": "a package without code",
-    "shared.runtime.migrate": "a program of its own; the API asks it whether the schema is up to date",
+    "shared.core.migrate": "a program of its own; the API asks it whether the schema is up to date",
 }
 
 

@@ -12,7 +12,7 @@ CLIENT: Final = re.compile(
     r"|urlopen|requests\.(get|post|Session))\("
 )
 # They start or fetch the local stack's servers; it resolves our own addresses.
-NOT_CALLS_OUT: Final = ("cli/provision/", "shared/runtime/listen.py")
+NOT_CALLS_OUT: Final = ("devstack/provision/", "shared/platform/http/listen.py")
 
 
 def test_every_module_with_a_client_is_in_the_table() -> None:

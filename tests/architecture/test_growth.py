@@ -10,7 +10,8 @@ from sqlmodel import SQLModel
 from services.api.settings import ApiSettings
 from services.webhooks.settings import WebhooksSettings
 from shared.contracts import keys
-from shared.runtime import tables, webhook_tables
+from shared.core import tables
+from shared.core.webhooks import tables as webhook_tables
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "growth.md").read_text()
 SECTIONS: Final = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))

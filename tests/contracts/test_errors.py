@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.api.catalogue import CATALOGUE, as_markdown
+from services.api.errors.catalogue import CATALOGUE, as_markdown
 
 ROOT = Path(__file__).parents[2]
 # Made of an HTTP status, by the framework or by us.
@@ -37,7 +37,7 @@ def test_every_error_is_in_the_catalogue_with_its_status() -> None:
 
 def test_the_page_of_errors_is_the_catalogue() -> None:
     page = (ROOT / "docs" / "errors.md").read_text()
-    assert page == as_markdown(), "python -m services.api.catalogue > docs/errors.md"
+    assert page == as_markdown(), "python -m services.api.errors.catalogue > docs/errors.md"
 
 
 def test_an_entry_says_what_it_means_and_what_to_do() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.event_docs.__main__ import WRITTEN
-from cli.event_docs.asyncapi import asyncapi
 from shared.contracts.events import EVENT_TYPES, SESSION_EVENTS
+from tools.event_docs.__main__ import WRITTEN
+from tools.event_docs.asyncapi import asyncapi
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.log_docs import MARK, PAGE, LogCall, as_markdown, calls_in, loggers_in, logging_method, read_calls
-from shared.runtime.logs import LIBRARY_EVENT
+from shared.platform.logs.logs import LIBRARY_EVENT
+from tools.log_docs import MARK, PAGE, LogCall, as_markdown, calls_in, loggers_in, logging_method, read_calls
 
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -63,7 +63,7 @@ def test_every_call_keeps_to_the_rules() -> None:
 def test_no_logger_is_handed_on() -> None:
     found = {str(file): list(logger_uses_that_are_no_calls(file.read_text())) for file in sources()}
     # It configures the root logger.
-    found.pop(str(ROOT / "shared/runtime/logs.py"))
+    found.pop(str(ROOT / "shared/platform/logs/logs.py"))
     assert {file: lines for file, lines in found.items() if lines} == {}
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cli.environment import clean_environment
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 from tests.support.sessions import Rollcall
 
 

@@ -17,8 +17,8 @@ from faster_whisper import WhisperModel
 from livekit import api
 from redis.asyncio import Redis
 
-from cli.caller import Caller
-from cli.voice import SAMPLE_RATE
+from cli.call.caller import Caller
+from cli.call.voice import SAMPLE_RATE
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Envelope, Step, TurnFinished
 from shared.contracts.identifiers import SessionId, new_id

@@ -12,9 +12,9 @@ import pytest
 
 from cli.doctor.examine import examine
 from cli.doctor.findings import Finding
-from cli.ports import free_port
-from cli.services import REPOSITORY
-from cli.stack import Stack
+from devstack.ports import free_port
+from devstack.services import REPOSITORY
+from devstack.stack import Stack
 from shared.contracts.causes import ADVICE, Cause
 from tests.support.sessions import until
 
@@ -86,7 +86,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, tuple[str, str]]]] = {
         },
         {
             "livekit": ("does not answer", ADVICE[Cause.LIVEKIT_UNREACHABLE]),
-            "database": ("there is no file", "shared.runtime.migrate"),
+            "database": ("there is no file", "shared.core.migrate"),
         },
     ),
     "no Redis, no migration": (
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, tuple[str, str]]]] = {
         {
             "redis": ("does not answer", "REDIS_URL"),
             "broker": ("does not answer", "BROKER_URL"),
-            "migrations": ("the schema is not that of revision", "shared.runtime.migrate"),
+            "migrations": ("the schema is not that of revision", "shared.core.migrate"),
         },
     ),
     "nobody at work, bad setting": (

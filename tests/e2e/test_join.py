@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from livekit import api
 
-from cli.caller import Caller
-from cli.process import Process
+from cli.call.caller import Caller
+from devstack.process import Process
 from shared.contracts.identifiers import new_id
 from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cli.log_docs import read_calls
-from services.api.exposure import OPEN_TO_ALL
-from shared.runtime.logs import LIBRARY_EVENT
+from services.api.auth.auth_mode import OPEN_TO_ALL
+from shared.platform.logs.logs import LIBRARY_EVENT
 from tests.support.sessions import Rollcall, until
+from tools.log_docs import read_calls
 
 pytestmark = pytest.mark.e2e
 

@@ -3,7 +3,7 @@
 import pytest
 from livekit.agents.types import TOPIC_CHAT
 
-from cli.caller import Caller
+from cli.call.caller import Caller
 from tests.support.guests import guest, stranger
 from tests.support.sessions import Rollcall, until
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from cli.caller import Caller
+from cli.call.caller import Caller
 from tests.stack_fixtures.stacks import StartStack
 from tests.support.leaks import leaks_in
 from tests.support.sessions import Rollcall, until

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from livekit.agents.types import TOPIC_CHAT
 
-from cli.caller import Caller
-from shared.runtime.redis import connect_redis
-from shared.runtime.registry import read_fleet
+from cli.call.caller import Caller
+from shared.core.workers.registry import read_fleet
+from shared.platform.redis.client import connect_redis
 from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cli.caller import Caller
+from cli.call.caller import Caller
 from tests.support.sessions import Rollcall, until
 
 pytestmark = pytest.mark.e2e

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 
-from cli.environment import clean_environment
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall
 from tests.support.spoken import TranscriptBoard

@@ -20,11 +20,11 @@ from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from cli.environment import clean_environment
-from cli.ports import Ports
-from cli.process import Process
-from cli.servers import plan_redis
-from services.verifier.queues import AmqpQueues
+from devstack.environment import clean_environment
+from devstack.ports import Ports
+from devstack.process import Process
+from devstack.servers import plan_redis
+from services.verifier.gauges.queues import AmqpQueues
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_QUEUE, DISPATCH_TASK, HOUSEKEEPING_QUEUE, VERIFY_QUEUE
 from tests.support.consumers import Consumers, consumers, sender_of, through
 from tests.support.rabbitmq import RabbitServer

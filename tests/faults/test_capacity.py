@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cli.environment import clean_environment
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 from tests.faults.conftest import CONTROL_PLANE
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import TERMINAL, Rollcall

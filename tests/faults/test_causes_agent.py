@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cli.stack import Stack
+from devstack.stack import Stack
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall
 from tests.support.verdicts import Verdict, judge, until_over

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cli.environment import clean_environment
-from cli.servers import LiveKitServer
-from cli.stack import Stack
-from shared.runtime.clock import utc_now
+from devstack.environment import clean_environment
+from devstack.servers import LiveKitServer
+from devstack.stack import Stack
+from shared.platform.clock import utc_now
 from tests.faults.conftest import CONTROL_PLANE
 from tests.support.clocks import clock_off_by
 from tests.support.scoreboard import Scoreboard

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from livekit import api
 
-from cli.process import Process
-from cli.stack import Stack
+from devstack.process import Process
+from devstack.stack import Stack
 from tests.support.guests import guest
 from tests.support.scoreboard import Finding, Scoreboard
 from tests.support.sessions import TERMINAL, Rollcall, until

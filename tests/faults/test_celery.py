@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from cli.ports import free_port
+from devstack.ports import free_port
 from shared.contracts.keys import DISPATCH_QUEUE, HOUSEKEEPING_QUEUE, VERIFY_QUEUE
 from tests.support.census import take_census
 from tests.support.scoreboard import Scoreboard

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from livekit import api
 
-from cli.environment import clean_environment
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 from tests.faults.conftest import CONTROL_PLANE
 from tests.support.gate import Gate, open_gate
 from tests.support.scoreboard import Scoreboard

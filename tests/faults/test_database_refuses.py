@@ -11,16 +11,16 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from cli.provision.postgres import PostgresServer
-from cli.stack import Stack
+from devstack.provision.postgres import PostgresServer
+from devstack.stack import Stack
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import DEAD_LETTERS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import SessionStatus
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
-from shared.runtime.redis import connect_redis
-from shared.runtime.streams import publish
-from shared.runtime.watermark import read_stored
+from shared.core.transcripts.watermark import read_stored
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
+from shared.platform.redis.client import connect_redis
+from shared.platform.redis.streams import publish
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
 from tests.stack_fixtures.stacks import StartStack

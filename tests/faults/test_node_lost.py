@@ -14,11 +14,11 @@ import yaml
 from livekit import api
 from redis.asyncio import Redis
 
-from cli.environment import clean_environment
-from cli.ports import free_port
-from cli.probes import http_ready
-from cli.process import Process, ProcessSpec
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.ports import free_port
+from devstack.probes import http_ready
+from devstack.process import Process, ProcessSpec
+from devstack.stack import Stack
 from tests.faults.conftest import CONTROL_PLANE
 from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until

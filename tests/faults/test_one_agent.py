@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 from livekit import api
 
-from cli.environment import clean_environment
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 from shared.contracts.keys import DISPATCH_TASK, SESSION_ATTRIBUTE, VERIFY_TASK
-from shared.runtime.celery import TaskSender, make_celery
-from shared.runtime.database import Database
-from shared.runtime.tables import SessionRow
+from shared.core.tables import SessionRow
+from shared.platform.celery.tasks import TaskSender, make_celery
+from shared.platform.database.database import Database
 from tests.faults.conftest import CONTROL_PLANE
 from tests.support.census import take_census
 from tests.support.gate import Gate, open_gate

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from cli.stack import Stack
+from devstack.stack import Stack
 from tests.support.census import take_census
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall, until
@@ -83,7 +83,7 @@ async def test_no_session_is_stuck_when_celery_workers_are_killed_under_load(
 
 async def test_a_task_delivered_twice_makes_one_dispatch(rollcall: Rollcall, joiner: str) -> None:
     from shared.contracts.keys import DISPATCH_TASK, VERIFY_TASK
-    from shared.runtime.celery import TaskSender, make_celery
+    from shared.platform.celery.tasks import TaskSender, make_celery
 
     sender = TaskSender(make_celery("test", rollcall.stack.redis_url))
     started = await rollcall.start(agent_name=joiner)

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from livekit import api
 
-from cli.stack import Stack
+from devstack.stack import Stack
 from tests.support.guests import guest
 from tests.support.scoreboard import Finding, Scoreboard
 from tests.support.sessions import Rollcall, until

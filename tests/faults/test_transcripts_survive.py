@@ -19,9 +19,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from cli.caller import Caller
-from cli.environment import clean_environment
-from cli.stack import Stack
+from cli.call.caller import Caller
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 from tests.support.guests import guest
 from tests.support.restartable_postgres import restartable_postgres
 from tests.support.sessions import until

@@ -11,13 +11,13 @@ from asgi_lifespan import LifespanManager
 from redis.asyncio import Redis
 
 from services.api.__main__ import create_app
-from services.api.event_stream import give_up_unread
-from services.api.http_server import PATIENCE, Server, server_config
+from services.api.http.server import PATIENCE, Server, server_config
+from services.api.live.event_stream import give_up_unread
 from services.api.settings import ApiSettings
 from shared.contracts.keys import worker_key
 from shared.contracts.workers import WorkerHeartbeat
-from shared.runtime.connections import Patience
-from shared.runtime.registry import write_heartbeat
+from shared.core.workers.registry import write_heartbeat
+from shared.platform.http.connections import Patience
 from tests.integration.background import stop
 
 KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"

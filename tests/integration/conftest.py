@@ -11,24 +11,24 @@ import pytest
 from redis.asyncio import Redis
 from sqlmodel import SQLModel
 
-from cli.environment import clean_environment
-from cli.ports import Ports
-from cli.process import Process
-from cli.provision.postgres import PostgresServer
-from cli.servers import RedisServer, plan_redis
-from services.agent.spool import check_spool
-from services.dispatcher.claim import Ledger
+from devstack.environment import clean_environment
+from devstack.ports import Ports
+from devstack.process import Process
+from devstack.provision.postgres import PostgresServer
+from devstack.servers import RedisServer, plan_redis
+from services.agent.spool.spool import check_spool
 from services.dispatcher.dispatch import Dispatcher
-from services.verifier.line import Line
+from services.dispatcher.repository import Ledger
+from services.verifier.admit.admission import Line
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
-from shared.runtime.celery import TASK_QUEUES, TaskSender, make_celery
-from shared.runtime.database import Database
-from shared.runtime.outbox import Relay
-from shared.runtime.redis import connect_redis
+from shared.core.sessions.outbox import Relay
+from shared.platform.celery.tasks import TASK_QUEUES, TaskSender, make_celery
+from shared.platform.database.database import Database
+from shared.platform.redis.client import connect_redis
+from tests.integration.agent.spooling import Host
 from tests.integration.api_client import api_settings, in_process
-from tests.integration.dispatching import make_dispatcher
-from tests.integration.spooling import Host
-from tests.integration.verifier_bench import Bench
+from tests.integration.dispatcher.dispatching import make_dispatcher
+from tests.integration.verifier.verifier_bench import Bench
 from tests.stack_fixtures.databases import DatabaseFactory
 from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import FakeClock

@@ -10,10 +10,10 @@ from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import SessionRequested, TurnFinished
 from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import Mode, Role
-from shared.runtime.clock import Clock
-from shared.runtime.database import Database
-from shared.runtime.sessions import add_session
-from shared.runtime.tables import AttemptRow, EventRow, SessionRow
+from shared.core.sessions.repository import add_session
+from shared.core.tables import AttemptRow, EventRow, SessionRow
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
 from tests.unit.making import T0, make_attempt, make_session
 
 REQUESTED = SessionRequested(room_name="room-1", agent_name="agent", mode=Mode.PIPELINE)

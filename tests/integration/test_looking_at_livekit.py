@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from livekit import api
 
-from cli.servers import LiveKitServer
+from devstack.servers import LiveKitServer
 from shared.contracts.identifiers import new_id
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "why-didnt-my-agent-join.md"

@@ -12,10 +12,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 from sqlmodel import SQLModel
 
-from cli.provision.postgres import PostgresServer
-from services.api.search import Filters, Order, search_turns
-from shared.runtime.database import Database
-from shared.runtime.migrate import _config, migrate, pending_migration
+from devstack.provision.postgres import PostgresServer
+from services.api.transcripts.search.search import Filters, Order, search_turns
+from shared.core.migrate import _config, migrate, pending_migration
+from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 
 HEAD = "0014"

@@ -6,7 +6,7 @@ import pytest
 from livekit import rtc
 from livekit.api import AccessToken, VideoGrants
 
-from cli.servers import LiveKitServer
+from devstack.servers import LiveKitServer
 from services.api.settings import ApiSettings
 from tests.integration.api_client import api_settings, assert_problem, in_process, start
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from services.api import completeness
-from services.api.conversation import read_conversation
-from services.api.feed import Feed
+from services.api.live.session_feed import Feed
+from services.api.transcripts.read import completeness
+from services.api.transcripts.read.conversation import read_conversation
 from shared.contracts.sessions import SessionStatus
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
-from shared.runtime.tables import SessionRow, TranscriptItemRow
+from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import T0
 

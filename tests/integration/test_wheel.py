@@ -16,12 +16,12 @@ from typing import Final
 
 import pytest
 
-from cli.environment import clean_environment
-from cli.ports import free_port
-from cli.probes import http_ready
-from cli.process import Process, ProcessSpec
-from cli.servers import LiveKitServer, RedisServer
-from cli.services import ALL_SERVICES, port_variable
+from devstack.environment import clean_environment
+from devstack.ports import free_port
+from devstack.probes import http_ready
+from devstack.process import Process, ProcessSpec
+from devstack.servers import LiveKitServer, RedisServer
+from devstack.services import ALL_SERVICES, port_variable
 
 ROOT: Final = Path(__file__).parents[2]
 UV: Final = Path(sys.executable).with_name("uv")
@@ -178,7 +178,7 @@ async def test_each_service_starts_from_its_extra_and_the_command_reaches_them(
         "AGENT_IDLE_PROCESSES": "0",
         "LIVEKIT_AGENT_NAME": "from-the-wheel",
     }
-    migrate = ("-I", "-m", "shared.runtime.migrate")
+    migrate = ("-I", "-m", "shared.core.migrate")
     assert command(install("control") / "python", *migrate, cwd=tmp_path, **env)[0] == 0
 
     async with AsyncExitStack() as stack:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cli.caller import Caller
-from cli.environment import clean_environment
-from cli.stack import Stack
+from cli.call.caller import Caller
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 from tests.observability.known import RULES
 from tests.support.observatory import Observatory, observing
 from tests.support.otlp import Traces, receiving

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.provision.postgres import PostgresServer
-from shared.runtime.migrate import migrate
+from devstack.provision.postgres import PostgresServer
+from shared.core.migrate import migrate
 
 _TEMPLATE = "migrated"
 

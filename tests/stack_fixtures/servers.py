@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from cli import ports as free_ports
-from cli.environment import clean_environment
-from cli.process import Process
-from cli.provision.postgres import PostgresServer, running_postgres
-from cli.servers import LiveKitServer, RedisServer, plan_livekit, plan_redis
+from devstack import ports as free_ports
+from devstack.environment import clean_environment
+from devstack.process import Process
+from devstack.provision.postgres import PostgresServer, running_postgres
+from devstack.servers import LiveKitServer, RedisServer, plan_livekit, plan_redis
 from tests.support.rabbitmq import RabbitServer, running_rabbitmq
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cli.environment import clean_environment
-from cli.stack import Stack
+from devstack.environment import clean_environment
+from devstack.stack import Stack
 
 StartStack = Callable[..., Awaitable[Stack]]
 

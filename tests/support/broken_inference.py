@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from cli.ports import free_port
+from devstack.ports import free_port
 
 
 class BrokenInference:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
 
-from cli.voice import SAMPLE_RATE, synthesise, write_wav
+from cli.call.voice import SAMPLE_RATE, synthesise, write_wav
 
 # Before and after the sentence: to open the line, and for the answer.
 _PAUSE_S = 3.0

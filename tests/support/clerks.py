@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from cli.provision.postgres import PostgresServer
+from devstack.provision.postgres import PostgresServer
 
 _GROUP = "clerks"
 

@@ -10,12 +10,12 @@ import httpx
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from cli.environment import clean_environment
-from cli.ports import free_port
-from cli.process import Process, ProcessSpec
-from cli.services import REPOSITORY
+from devstack.environment import clean_environment
+from devstack.ports import free_port
+from devstack.process import Process, ProcessSpec
+from devstack.services import REPOSITORY
 from shared.contracts.keys import DISPATCH_TASK, VERIFY_TASK
-from shared.runtime.celery import TaskSender, make_celery
+from shared.platform.celery.tasks import TaskSender, make_celery
 from tests.support.sessions import until
 from tests.support.wire import Wire, open_wire
 

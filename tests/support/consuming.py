@@ -14,8 +14,8 @@ from pathlib import Path
 
 from shared.contracts.keys import DISPATCH_QUEUE, DISPATCH_TASK, VERIFY_QUEUE, VERIFY_TASK
 from shared.contracts.settings import BrokerSettings, ProcessSettings
-from shared.runtime.celery import CeleryProcess, make_celery
-from shared.runtime.config import load_settings
+from shared.platform.celery.tasks import CeleryProcess, make_celery
+from shared.platform.config import load_settings
 
 SLOW_S = 2.0
 

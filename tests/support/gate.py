@@ -9,7 +9,7 @@ from typing import Literal
 
 from aiohttp import ClientSession, web
 
-from cli.ports import free_port
+from devstack.ports import free_port
 
 Fault = Literal["drop", "hold", "delay"] | int
 """What becomes of a call: its answer dropped or held after it took effect, the call held before that, or a

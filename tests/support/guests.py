@@ -6,7 +6,7 @@ from typing import Any
 
 from livekit import api, rtc
 
-from cli.stack import Stack
+from devstack.stack import Stack
 
 
 @asynccontextmanager

@@ -8,11 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from services.api.access import Needs, Scope
-from services.api.key_format import Kind
+from services.api.auth.access import Needs, Scope
+from services.api.auth.key_format import Kind
 from services.api.keys import KeyWish, create_key, revoke_key
-from shared.runtime.clock import utc_now
-from shared.runtime.database import Database
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
 
 ORIGIN = "https://shop.example.com"
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from cli.stack import Stack
+from devstack.stack import Stack
 
 # Any JWT: whatever it opens, it has no business in a log. And our keys.
 _PATTERNS = (

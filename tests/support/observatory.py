@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-from cli.ports import free_port
-from cli.probes import http_ready
-from cli.process import Process, ProcessSpec
-from cli.stack import Stack
 from deploy.grafana.query import Prometheus
+from devstack.ports import free_port
+from devstack.probes import http_ready
+from devstack.process import Process, ProcessSpec
+from devstack.stack import Stack
 from tests.support.prometheus import program
 
 _MILLISECONDS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -13,11 +13,11 @@ from unittest.mock import patch
 from livekit.agents.job import JobContext
 
 from services.agent import bootstrap
-from services.agent.converse import Conversation
-from services.agent.job import run_job
+from services.agent.job.converse import Conversation
+from services.agent.job.job import run_job
 from services.agent.settings import AgentSettings
-from shared.runtime.config import load_settings
-from shared.runtime.logs import configure_logs
+from shared.platform.config import load_settings
+from shared.platform.logs.logs import configure_logs
 
 
 def fault_in(metadata: str) -> str | None:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from cli.ports import free_port
-from cli.provision.postgres import UNPRIVILEGED, PostgresServer
+from devstack.ports import free_port
+from devstack.provision.postgres import UNPRIVILEGED, PostgresServer
 from tests.support.certificates import Certificate
 from tests.support.wire import Wire, open_wire
 

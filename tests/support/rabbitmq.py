@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from cli.environment import clean_environment
-from cli.ports import free_port
-from cli.probes import tcp_ready
-from cli.process import Process, ProcessSpec
-from cli.provision.server import ProvisionError
+from devstack.environment import clean_environment
+from devstack.ports import free_port
+from devstack.probes import tcp_ready
+from devstack.process import Process, ProcessSpec
+from devstack.provision.server import ProvisionError
 
 # Debian's own script on PATH changes to the user rabbitmq, who can't write here.
 _PROGRAMS: Final = Path("/usr/lib/rabbitmq/bin")

@@ -28,12 +28,13 @@ from livekit.agents.llm import (
 )
 from livekit.agents.voice.events import ConversationItemAddedEvent, FunctionToolsExecutedEvent
 
-from services.agent import bootstrap, converse
-from services.agent.converse import Conversation
-from services.agent.job import end_job, run_job
+from services.agent import bootstrap
+from services.agent.job import converse
+from services.agent.job.converse import Conversation
+from services.agent.job.job import end_job, run_job
 from services.agent.settings import AgentSettings
-from shared.runtime.config import load_settings
-from shared.runtime.logs import configure_logs
+from shared.platform.config import load_settings
+from shared.platform.logs.logs import configure_logs
 
 FOLDER = "RECORDINGS"
 TOOLS = {"Look it up": "look_up", "Hand me over": "hand_over"}

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
-from shared.runtime.database import Database
+from shared.platform.database.database import Database
 
 
 @asynccontextmanager

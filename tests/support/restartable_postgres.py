@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import psutil
 
-from cli.provision.postgres import PostgresServer, running_postgres
+from devstack.provision.postgres import PostgresServer, running_postgres
 from tests.support.sessions import until
 
 

@@ -11,9 +11,9 @@ import httpx
 import psutil
 from livekit import api
 
-from cli.stack import Stack
-from shared.runtime.database import Database
-from shared.runtime.tables import SessionRow
+from devstack.stack import Stack
+from shared.core.tables import SessionRow
+from shared.platform.database.database import Database
 
 # Far above what anything takes on a loaded machine; no test is about speed.
 PATIENCE_S = 60.0

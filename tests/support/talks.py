@@ -9,11 +9,11 @@ import httpx
 from livekit import rtc
 from livekit.agents.types import TOPIC_CHAT
 
-from cli.ports import free_port
-from cli.stack import Stack
+from devstack.ports import free_port
+from devstack.stack import Stack
 from shared.contracts.keys import TURNS_STREAM, job_beat_field
-from shared.runtime.beats import read_job_beats
-from shared.runtime.redis import connect_redis
+from shared.core.workers.beats import read_job_beats
+from shared.platform.redis.client import connect_redis
 from tests.support.restartable_postgres import RestartablePostgres
 from tests.support.sessions import TERMINAL, Rollcall, until
 from tests.support.spoken import Job, Reckoning, TranscriptBoard, Turn, read_recordings, spoken_in

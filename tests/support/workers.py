@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from cli.ports import free_port
-from cli.stack import Stack
+from devstack.ports import free_port
+from devstack.stack import Stack
 from tests.support.sessions import Rollcall, until
 
 FOREIGN_WORKER = Path(__file__).parent / "foreign_worker.py"

@@ -8,7 +8,7 @@ from livekit.protocol.agent_dispatch import AgentDispatch, AgentDispatchState, R
 from livekit.protocol.models import ParticipantInfo, Room
 
 from shared.contracts.causes import Cause
-from shared.runtime.livekit import LiveKitError, NotFound
+from shared.platform.livekit.client import LiveKitError, NotFound
 
 
 def unreachable(*, uncertain: bool = False) -> LiveKitError:

@@ -1,0 +1,1 @@
+"""The client of Rollcall's API, and which API and key a command talks to."""

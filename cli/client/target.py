@@ -1,0 +1,86 @@
+"""Which API a command talks to, with which key; the options that say so; and how a command ends."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from cli.client.errors import ApiError
+from devstack.environment import user_environment
+from devstack.log_console import make_console
+from devstack.state import running_api_url
+from shared.platform.plain_text import plain_json
+
+if TYPE_CHECKING:
+    from cli.client.client import Client
+
+DEFAULT_STATE: Final = Path(".rollcall")
+DEFAULT_API: Final = "http://127.0.0.1:8080"
+EXIT_INTERRUPTED: Final = 130
+
+State = Annotated[Path, typer.Option(help="The local stack's folder: configuration, data and logs.")]
+ApiUrl = Annotated[
+    str | None,
+    typer.Option("--api", envvar="ROLLCALL_URL", help="The API's address; default: the local stack's."),
+]
+Key = Annotated[
+    str | None, typer.Option("--key", envvar="ROLLCALL_API_KEY", help="An API key, if the API asks for keys.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An API, and the key for it."""
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, api: str | None, key: str | None, state: Path = DEFAULT_STATE) -> "Target":
+        """What the options say, else the environment or `.env`, else the local stack."""
+        env = user_environment()
+        url = api or env.get("ROLLCALL_URL") or running_api_url(state) or DEFAULT_API
+        found_key = key or env.get("ROLLCALL_API_KEY")
+        return cls(url.strip().rstrip("/"), found_key and found_key.strip())
+
+    def open(self) -> "AbstractAsyncContextManager[Client]":
+        """A client of the API."""
+        from cli.client.client import open_client
+
+        return open_client(self.url, key=self.key)
+
+
+def run(work: Coroutine[Any, Any, int | None], *, watching: bool = False) -> None:
+    """Run a command to its end; a refusal is told on standard error, with exit code 1.
+
+    watching: Ctrl-C is how one leaves, and no failure.
+    """
+    try:
+        code = asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(0 if watching else EXIT_INTERRUPTED) from None
+    except (ApiError, OSError) as failure:
+        complain(str(failure))
+        raise typer.Exit(1) from None
+    if code:
+        raise typer.Exit(code)
+
+
+def complain(message: str) -> None:
+    """Say on standard error what went wrong, and less loudly what to do."""
+    what, _, advice = message.partition("\n")
+    text = Text(what, style="red")
+    if advice:
+        text.append(f"\n{advice}", style="yellow")
+    make_console(stderr=True).print(text)
+
+
+def print_json(value: Any) -> None:
+    """For machines: one JSON text, alone on standard output."""
+    typer.echo(plain_json(value, indent=2))

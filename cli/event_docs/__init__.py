@@ -1,1 +1,0 @@
-"""docs/events.md and asyncapi.yaml, made from the models of the events: `python -m cli.event_docs`."""

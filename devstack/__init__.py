@@ -1,0 +1,1 @@
+"""A whole stack on this machine: servers and services for `rollcall up`, the tests and the benchmarks."""

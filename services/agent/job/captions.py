@@ -1,0 +1,128 @@
+"""Say live what is being said: the caller's words as they are recognised, the agent's as they are heard.
+
+Captions are for the moment. They are published to whoever listens, kept nowhere, and given up where Redis is
+slow or away: only the latest words of each segment wait to be sent, and a call waits for none of them.
+"""
+
+import asyncio
+from typing import Final
+
+from livekit.agents.voice.events import UserInputTranscribedEvent
+from livekit.agents.voice.io import TextOutput
+from redis.asyncio import Redis
+
+from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.events import CaptionChanged, wrap
+from shared.contracts.keys import captions_channel
+from shared.contracts.sessions import Role
+from shared.platform.background import stop_all
+from shared.platform.clock import Clock, utc_now
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.streams import UNREACHABLE
+
+log = get_logger(__name__)
+
+# An agent's words come one by one; nobody reads faster than this.
+INTERVAL_S: Final = 0.1
+RETRY_DELAY_S: Final = 1.0
+# Segments that wait to be sent; the oldest is given up.
+SEGMENTS: Final = 4
+SOURCE: Final = "rollcall/agent"
+
+
+class Captions:
+    """Publishes what is being said in one session."""
+
+    def __init__(self, *, order: DispatchOrder, redis: Redis, clock: Clock = utc_now) -> None:
+        self._order = order
+        self._redis = redis
+        self._clock = clock
+        self._waiting: dict[str, CaptionChanged] = {}
+        self._changed = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+        self._segments = {Role.USER: 1, Role.ASSISTANT: 1}
+        self.spoken = _Spoken(self)
+
+    def start(self) -> None:
+        """Begin to publish, in the running loop."""
+        self._sender = asyncio.create_task(self._send_for_ever(), name="captions")
+
+    async def aclose(self) -> None:
+        """Stop; what waits is given up."""
+        if self._sender is not None:
+            await stop_all([self._sender])
+
+    def heard(self, event: UserInputTranscribedEvent, *, caller: str | None) -> None:
+        """The caller has been understood so far, or to the end of a piece."""
+        language = str(event.language) if event.language else None
+        self.say(
+            Role.USER, event.transcript, final=event.is_final, language=language, participant_identity=caller
+        )
+
+    def say(self, role: Role, text: str, *, final: bool, **more: str | None) -> None:
+        """These are the words of a role's segment so far; `final` closes it."""
+        try:
+            self._wait(role, text, final=final, more=more)
+        except Exception:  # in the midst of the SDK's speech, which must go on
+            log.exception("captions_not_published", captions=1)
+
+    def _wait(self, role: Role, text: str, *, final: bool, more: dict[str, str | None]) -> None:
+        number = self._segments[role]
+        self._segments[role] += final
+        segment_id = f"{self._order.attempt}.{role}.{number}"
+        self._waiting.pop(segment_id, None)
+        while len(self._waiting) >= SEGMENTS:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[segment_id] = CaptionChanged(
+            session_id=self._order.session_id,
+            attempt=self._order.attempt,
+            segment_id=segment_id,
+            role=role,
+            text=text,
+            final=final,
+            **more,
+        )
+        self._changed.set()
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            waiting, self._waiting = self._waiting, {}
+            try:
+                await self._publish(list(waiting.values()))
+            except UNREACHABLE as error:
+                log.debug("captions_lost", error=repr(error))
+                await asyncio.sleep(RETRY_DELAY_S)
+            except Exception:  # these are given up, and the next ones come through
+                log.exception("captions_not_published", captions=len(waiting))
+            await asyncio.sleep(INTERVAL_S)
+
+    async def _publish(self, captions: list[CaptionChanged]) -> None:
+        channel = captions_channel(self._order.session_id)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for caption in captions:
+                envelope = wrap(caption, session_id=caption.session_id, source=SOURCE, time=self._clock())
+                pipe.publish(channel, envelope.model_dump_json(exclude_none=True))
+            await pipe.execute()
+
+
+class _Spoken(TextOutput):
+    """The end of the SDK's chain of text: it gets the agent's words in time with its voice."""
+
+    def __init__(self, captions: Captions) -> None:
+        super().__init__(label="captions", next_in_chain=None)
+        self._captions = captions
+        self._text = ""
+
+    async def capture_text(self, text: str) -> None:
+        """Some more was said."""
+        self._text += text
+        if self._text.strip():
+            self._captions.say(Role.ASSISTANT, self._text.strip(), final=False)
+
+    def flush(self) -> None:
+        """All was said, or the agent was interrupted."""
+        if self._text.strip():
+            self._captions.say(Role.ASSISTANT, self._text.strip(), final=True)
+        self._text = ""

@@ -1,0 +1,83 @@
+"""Join the spans of livekit-agents to the session's trace.
+
+The SDK begins a job's root span before any code of ours runs in the job, and knows no parent for it. So its
+spans without a parent are given one here: the dispatch that the job's order comes from.
+"""
+
+from multiprocessing.util import Finalize
+from typing import Any, Final
+
+from livekit.agents import telemetry
+from livekit.agents.job import get_job_context
+from livekit.agents.telemetry import gen_ai
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Span, Tracer
+
+from services.agent.settings import AgentSettings
+from services.agent.worker.admit import MalformedOrder, read_order
+from shared.contracts.dispatching import DispatchOrder
+from shared.platform.tracing import span_names as names
+from shared.platform.tracing.tracing import configure_tracing, stop_tracing
+
+# A job's process ends after its last spans; a collector that is away must not hold its slot.
+_FLUSH_S: Final = 1.0
+
+
+def trace_jobs(settings: AgentSettings) -> None:
+    """Trace what this process does, if tracing is on; called once, before it has a job."""
+    content = settings.content_may_be_traced
+    recorder = configure_tracing(settings, service="agent", content=content, make_provider=JoinedProvider)
+    if recorder is None:
+        return
+    gen_ai.set_capture_content(content)
+    telemetry.set_tracer_provider(recorder.provider, allow_pii=content)
+    # Processes of `multiprocessing` don't run what is registered with atexit.
+    Finalize(None, stop_tracing, kwargs={"within_s": _FLUSH_S}, exitpriority=1)
+
+
+class JoinedProvider(TracerProvider):
+    """OpenTelemetry's own, but that spans without a parent are joined to the session's trace."""
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
+        """Return a tracer; see OpenTelemetry's."""
+        return _JoinedTracer(super().get_tracer(*args, **kwargs))
+
+
+class _JoinedTracer(Tracer):
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
+        parent, attributes = _joined(context)
+        begun = self._tracer.start_span(name, parent, *args, **kwargs)
+        begun.set_attributes(attributes)
+        return begun
+
+    def start_as_current_span(
+        self, name: str, context: Context | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        parent, _ = _joined(context)
+        return self._tracer.start_as_current_span(name, parent, *args, **kwargs)
+
+
+def _joined(context: Context | None) -> tuple[Context | None, dict[str, str | int]]:
+    """The context for a new span, and what it tells of the order, if that is what gives it a parent."""
+    if trace.get_current_span(context).get_span_context().is_valid:
+        return context, {}
+    order = _order()
+    if order is None or order.traceparent is None:
+        return context, {}
+    # Imported late, as all that needs the SDK is: without an endpoint, this is never reached.
+    from shared.platform.tracing.sdk import remote
+
+    return remote(order.traceparent), {names.SESSION_ID: order.session_id, names.ATTEMPT: order.attempt}
+
+
+def _order() -> DispatchOrder | None:
+    job = get_job_context(required=False)
+    try:
+        return read_order(job.job) if job is not None else None
+    except MalformedOrder:
+        return None

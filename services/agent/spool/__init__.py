@@ -1,0 +1,1 @@
+"""Turns on this host's disk, until the database has them."""

@@ -1,0 +1,279 @@
+"""Send from this host's disk what the database does not have, and forget what it has.
+
+A loop of the worker's main process. Several workers of a host may share the folder: one of them, by a lock
+in it, looks after the files of all, and when it dies another does. A job that lives publishes its turns
+itself; from here they are sent again if they are not stored some time after (Redis may have lost its data).
+What a dead job has left is sent at once, and how many turns it had, until both are known to be in the
+database; then its file is removed.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from redis.asyncio import Redis
+
+from services.agent import metrics
+from services.agent.spool.spool import NASCENT, SUFFIX
+from services.agent.spool.spool_file import SpoolFile
+from services.agent.worker.shared_counter import Tally
+from shared.contracts.keys import REPORTS_STREAM, TURNS_STREAM
+from shared.core.transcripts.erasure import MARKER_TTL, is_erased
+from shared.core.transcripts.watermark import read_stored
+from shared.platform.clock import Clock, utc_now
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.streams import UNREACHABLE, publish
+from shared.platform.threads import in_thread
+
+ROUND_S: Final = 0.5
+LOCK: Final = "resender.lock"
+# A living job's turn is stored within milliseconds, unless something is wrong.
+RESEND_S: Final = 3.0
+# What a job published last, before it closed, is given this long to arrive.
+DEAD_S: Final = 1.0
+# A consumer or a database that is away must not find its stream full of copies.
+BACKOFF_MAX_S: Final = 60.0
+LOOK_MAX_S: Final = 5.0
+TURNS_AT_ONCE: Final = 200
+TURNS_A_ROUND: Final = 1000
+# A file without a lock that is younger may be about to be locked.
+NASCENT_S: Final = 60.0
+# At a round every half second, a warning for the first failure and then one a minute.
+LOG_EVERY_FAILURES: Final = 120
+
+log = get_logger(__name__)
+
+
+@dataclass
+class Care:
+    """One file, and when it is its turn; times are of the monotonic clock, in seconds."""
+
+    file: SpoolFile
+    due_at: float | None = None
+    backoff: float = RESEND_S
+    look_at: float = 0.0
+    knew_dead: bool = False
+
+    def is_due(self, now: float, *, moved: bool) -> bool:
+        """Whether to send what is left; `moved`: some of it was found stored, so the rest may follow."""
+        patience = DEAD_S if self.file.is_dead else RESEND_S
+        if self.due_at is None or moved:
+            self.due_at, self.backoff = now + patience, RESEND_S
+        if self.file.is_dead and not self.knew_dead:
+            self.knew_dead = True
+            self.due_at = min(self.due_at, now + patience)
+        return now >= self.due_at
+
+    def sent(self, now: float) -> None:
+        """Wait longer and longer before it is all sent again."""
+        self.due_at = now + self.backoff
+        self.backoff = min(2 * self.backoff, BACKOFF_MAX_S)
+
+    def looked(self, now: float) -> None:
+        """The longer nothing moves, the more seldom it is looked at."""
+        self.look_at = now + min(ROUND_S * self.backoff / RESEND_S, LOOK_MAX_S)
+
+
+class Resender:
+    """Looks after the spools of a folder from `run` to `finish`; without a folder there are none."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        redis: Redis,
+        failures: Tally,
+        now: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._redis = redis
+        self._failures = failures
+        self._now = now
+        self._monotonic = monotonic
+        self._lock: int | None = None
+        self._cares: dict[str, Care] = {}
+        self._unreachable = 0
+        self._told: set[str] = set()
+        self._fresh = True
+
+    async def run(self) -> None:
+        """Look after the files until cancelled."""
+        while True:
+            metrics.spool_failed(self._failures.take())
+            if self._holds_lock():
+                await self.round()
+            await asyncio.sleep(ROUND_S)
+
+    async def finish(self, *, within_s: float) -> None:
+        """See off what the last jobs have left, for `within_s` at most; the rest is for the next worker."""
+        until = self._monotonic() + within_s
+        while self._holds_lock() and self._monotonic() < until:
+            if not await self.round(hurry=True) or not any(c.file.is_dead for c in self._cares.values()):
+                break
+            await asyncio.sleep(ROUND_S / 5)
+        left = sum(len(care.file.waiting) for care in self._cares.values())
+        if left:
+            log.warning("turns_left_on_disk", turns=left, folder=str(self._folder))
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def round(self, *, hurry: bool = False) -> bool:
+        """Look once at every file whose turn it is; whether Redis could be reached."""
+        await in_thread(self._scan)
+        self._measure()
+        budget = TURNS_A_ROUND
+        try:
+            for care in list(self._cares.values()):
+                if budget > 0 and (hurry or self._monotonic() >= care.look_at):
+                    budget -= await self._tend_safely(care)
+        except UNREACHABLE as error:
+            if self._unreachable % LOG_EVERY_FAILURES == 0:
+                log.warning("spool_not_sent", files=len(self._cares), error=repr(error))
+            self._unreachable += 1
+            return False
+        if self._unreachable:
+            self._unreachable = 0
+            for care in self._cares.values():
+                if not care.file.is_dead:
+                    care.due_at = None  # the job sends them itself now
+        return True
+
+    async def _tend_safely(self, care: Care) -> int:
+        """Tend a file. What is wrong with one is told once, and holds up none of the others."""
+        try:
+            return await self._tend(care)
+        except UNREACHABLE as error:
+            if isinstance(error, OSError) and error.filename is not None:  # not Redis: the disk
+                self._tell_once(care.file.path.name, error)
+                return 0
+            raise
+        except Exception as error:
+            self._tell_once(care.file.path.name, error)
+            return 0
+
+    async def _tend(self, care: Care) -> int:
+        """Forget what is stored of a file, and send the rest if it is time; returns how many turns."""
+        file, now = care.file, self._monotonic()
+        if file.session_id is None:  # nothing in it can be read
+            if file.is_dead:
+                await self._remove(file)
+            return 0
+        job_id, attempt = file.writer
+        stored = await read_stored(self._redis, file.session_id, job_id=job_id, attempt=attempt)
+        if await is_erased(self._redis, file.session_id):
+            await in_thread(file.blank)
+        moved = file.forget(stored)
+        count = file.count_report(now=self._now) if file.is_dead and not stored.is_counted else None
+        if not file.waiting and count is None:
+            care.due_at = None
+            if file.is_dead:
+                await self._remove(file)
+            return 0
+        due = care.is_due(now, moved=moved)
+        care.looked(now)
+        if not due:
+            return 0
+        if file.is_dead and self._is_too_old(file):
+            metrics.spool_dropped(len(file.waiting))
+            log.error("spool_dropped", file=file.path.name, turns=len(file.waiting))
+            await self._remove(file)
+            return 0
+        batch = [line.envelope for _, line in islice(sorted(file.waiting.items()), TURNS_AT_ONCE)]
+        if batch:
+            await publish(self._redis, TURNS_STREAM, batch)
+            metrics.turns_resent(len(batch))
+            log.info("turns_resent", file=file.path.name, turns=len(batch), job_is_dead=file.is_dead)
+        if count is not None:
+            await publish(self._redis, REPORTS_STREAM, [count])
+        care.sent(now)
+        return len(batch)
+
+    def _is_too_old(self, file: SpoolFile) -> bool:
+        return file.changed_at is not None and self._now() - file.changed_at > MARKER_TTL
+
+    async def _remove(self, file: SpoolFile) -> None:
+        try:
+            await in_thread(file.path.unlink, missing_ok=True)
+        except OSError as error:
+            self._tell_once(file.path.name, error)
+            return
+        self._cares.pop(file.path.name, None)
+
+    def _scan(self) -> None:
+        """Take in what is new on disk. Runs in a thread: a slow disk holds up no heartbeat."""
+        try:
+            paths = sorted(self._folder.iterdir()) if self._folder is not None else []
+        except OSError as error:
+            self._tell_once(str(self._folder), error)
+            paths = []
+        for gone in self._cares.keys() - {path.name for path in paths}:
+            del self._cares[gone]
+        for path in paths:
+            if path.name.endswith(NASCENT):
+                _remove_stillborn(path)
+            elif path.name.endswith(SUFFIX):
+                self._read(path)
+        self._fresh = False
+
+    def _read(self, path: Path) -> None:
+        name = path.name
+        care = self._cares.get(name) or Care(SpoolFile(path))
+        if care.file.is_dead and name in self._cares:
+            return  # nothing comes after the last word
+        try:
+            care.file.read()
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            self._tell_once(name, error)
+            return
+        if self._fresh and care.file.is_dead:
+            # Its job died with a worker before this one.
+            care.due_at, care.knew_dead = self._monotonic(), True
+        self._cares[name] = care
+
+    def _measure(self) -> None:
+        files = [care.file for care in self._cares.values()]
+        oldest = min((line.envelope.time for f in files for line in f.waiting.values()), default=None)
+        metrics.spool_seen(
+            files=len(files),
+            size=sum(file.size for file in files),
+            oldest_s=max(0.0, (self._now() - oldest).total_seconds()) if oldest else 0.0,
+        )
+
+    def _holds_lock(self) -> bool:
+        if self._lock is not None or self._folder is None:
+            return self._lock is not None
+        try:
+            file = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self._tell_once(LOCK, error)
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another worker of this host has it
+            os.close(file)
+            return False
+        self._lock = file
+        return True
+
+    def _tell_once(self, name: str, error: Exception) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            log.error("spool_unreadable", file=name, folder=str(self._folder), error=repr(error))
+
+
+def _remove_stillborn(path: Path) -> None:
+    # Its job died, or ran out of disk, in the moment of making it.
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > NASCENT_S:
+            path.unlink()

@@ -1,0 +1,165 @@
+"""Know whether the inference endpoint would serve a call, before a caller waits for it in vain.
+
+A session made with livekit-agents asks for the list of models too, and ignores what it is told: the
+first words of the agent are then what fails, many seconds later.
+"""
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+from livekit.agents.inference._utils import (
+    create_access_token,
+    extract_quota_usage,
+    get_default_inference_url,
+)
+from livekit.agents.utils import http_context
+from yarl import URL
+
+from services.agent import metrics
+from services.agent.job.models import inference_credentials
+from services.agent.settings import AgentSettings
+from shared.contracts.causes import Cause
+from shared.contracts.workers import WorkerFault
+from shared.platform.background import stop_all
+from shared.platform.clock import Clock, utc_now
+from shared.platform.logs.logs import get_logger
+
+INTERVAL_S = 10.0
+TIMEOUT_S = 2.0
+# A call is offered: knowledge that the interval should have renewed is renewed now, and waited for no
+# longer than that. A younger one costs the caller no time.
+FRESH_S = 12.0
+PATIENCE_S = 1.0
+
+_CAUSES: Final[dict[int, Cause]] = {
+    HTTPStatus.UNAUTHORIZED: Cause.INFERENCE_UNAVAILABLE,
+    HTTPStatus.FORBIDDEN: Cause.INFERENCE_UNAVAILABLE,
+    HTTPStatus.PAYMENT_REQUIRED: Cause.INFERENCE_QUOTA,
+    HTTPStatus.TOO_MANY_REQUESTS: Cause.INFERENCE_QUOTA,
+}
+
+log = get_logger(__name__)
+
+
+class InferenceCheck:
+    """Asks the endpoint for its language models, with the SDK's own kind of token."""
+
+    def __init__(self, settings: AgentSettings, *, clock: Clock = utc_now) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._url = _models_url(settings.livekit_inference_url or get_default_inference_url())
+        self._http: aiohttp.ClientSession | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._asked_at = float("-inf")
+        self._fault: WorkerFault | None = None
+        self._models: frozenset[str] | None = None
+
+    @property
+    def fault(self) -> WorkerFault | None:
+        """What was wrong when the endpoint was last asked."""
+        return self._fault
+
+    async def run(self) -> None:
+        """Ask again and again until cancelled."""
+        while True:
+            await asyncio.shield(self._ask())
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self) -> WorkerFault | None:
+        """What is wrong now. Asks, unless all was well a moment ago.
+
+        An endpoint that takes too long to answer this once is not at fault yet: only `TIMEOUT_S` says so.
+        """
+        age = asyncio.get_running_loop().time() - self._asked_at
+        if self._fault is not None or age > FRESH_S:
+            await asyncio.wait([self._ask()], timeout=PATIENCE_S)
+        return self._fault
+
+    def lacks(self, llm: str) -> bool:
+        """Whether the endpoint surely has no such model: its list is trusted if it has our own."""
+        return (
+            self._models is not None and self._settings.agent_llm in self._models and llm not in self._models
+        )
+
+    async def aclose(self) -> None:
+        """Stop asking and close the connections; not while `run` goes on."""
+        if self._asking is not None:
+            await stop_all([self._asking])
+        if self._http is not None:
+            await self._http.close()
+
+    def _ask(self) -> asyncio.Task[None]:
+        """The request that is under way, or a new one: a burst of offers asks once."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_once(), name="inference-check")
+        return self._asking
+
+    async def _ask_once(self) -> None:
+        cause: Cause | None = None
+        detail = ""
+        models: frozenset[str] | None = None
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                self._session().get(self._url, headers=self._head()) as answer,
+            ):
+                cause = _cause_of(answer.status)
+                metrics.inference_quota_told(extract_quota_usage(answer.headers))
+                detail = f"{self._url} answers {answer.status} {answer.reason}"
+                if answer.status == HTTPStatus.OK:
+                    models = _ids_in(await answer.read())
+        except (aiohttp.ClientError, OSError) as failure:  # asyncio's TimeoutError is an OSError
+            cause = Cause.INFERENCE_UNAVAILABLE
+            detail = f"{self._url} can't be reached: {type(failure).__name__}: {failure}"
+        self._asked_at = asyncio.get_running_loop().time()
+        self._models = models
+        self._note(cause, detail)
+
+    def _note(self, cause: Cause | None, detail: str) -> None:
+        metrics.inference_checked(up=cause is None)
+        before = self._fault
+        if cause is None:
+            self._fault = None
+            if before is not None:
+                log.info("inference_restored")
+        elif before is None or before.cause is not cause:
+            self._fault = WorkerFault(cause=cause, detail=detail, since=self._clock())
+            log.warning("inference_fault", cause=cause, detail=detail)
+        else:
+            self._fault = before.model_copy(update={"detail": detail})
+
+    def _head(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {create_access_token(*inference_credentials(self._settings))}"}
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            # The trust and the proxies of the SDK's own clients: no other verdict than a call would get.
+            connector = aiohttp.TCPConnector(ssl=http_context._create_ssl_context(), keepalive_timeout=30)
+            self._http = aiohttp.ClientSession(connector=connector, trust_env=True)
+        return self._http
+
+
+def _models_url(base: str) -> URL:
+    url = URL(base.rstrip("/") + "/models").with_user(None)  # the token is what lets us in
+    return url.with_scheme({"ws": "http", "wss": "https"}.get(url.scheme, url.scheme))
+
+
+def _cause_of(status: int) -> Cause | None:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Cause.INFERENCE_UNAVAILABLE
+    return _CAUSES.get(status)
+
+
+def _ids_in(body: bytes) -> frozenset[str] | None:
+    """The models' names in an answer of OpenAI's kind; None if it is of another."""
+    try:
+        loaded = json.loads(body)
+    except ValueError:
+        return None
+    entries = loaded.get("data") if isinstance(loaded, dict) else None
+    if not isinstance(entries, list):
+        return None
+    return frozenset(str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry)

@@ -1,0 +1,103 @@
+"""Stop the worker: let its calls finish, or end them, as the signals ask."""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class WorkerStop:
+    """Tells the jobs' processes that it is their worker that ends them.
+
+    The SDK ends a job in the same words when its worker stops and when LiveKit withdraws it. Handed to
+    each process at its start; a plain byte without a lock, which a killed process could not give back.
+    """
+
+    def __init__(self) -> None:
+        self._flag = multiprocessing.get_context("forkserver").RawValue(ctypes.c_bool, False)
+
+    def announce(self) -> None:
+        """What ends from now on, ends since the worker stops."""
+        self._flag.value = True
+
+    @property
+    def announced(self) -> bool:
+        """Whether the worker stops."""
+        return bool(self._flag.value)
+
+
+class Signals:
+    """SIGTERM asks to drain. SIGINT, or a second signal, asks to stop now. A third one kills."""
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.stop = asyncio.Event()
+
+    def install(self) -> None:
+        """Handle the signals in the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.received, number)
+
+    def received(self, number: signal.Signals) -> None:
+        """A signal came."""
+        log.info("signal_received", signal=signal.Signals(number).name)
+        if self.stop.is_set():
+            log.warning("killed")
+            os._exit(1)  # the jobs' processes end when their pipe to this one breaks
+        if number == signal.SIGINT or self.drain.is_set():
+            self.stop.set()
+        self.drain.set()
+
+
+async def serve(
+    *,
+    run: Callable[[], Awaitable[None]],
+    drain: Callable[[], Awaitable[None]],
+    close: Callable[[], Awaitable[None]],
+    signals: Signals,
+) -> None:
+    """Run until a signal, drain unless told to stop now, then close.
+
+    Raises what `run` raises if it ends by itself; `close` has been awaited then too.
+    """
+    running = asyncio.ensure_future(run())
+    try:
+        await _first_of(running, signals.drain.wait())
+        if not running.done() and not signals.stop.is_set():
+            await _drain(drain, running, signals)
+    finally:
+        await close()
+    await running
+
+
+async def _drain(
+    drain: Callable[[], Awaitable[None]], running: asyncio.Future[None], signals: Signals
+) -> None:
+    draining = asyncio.ensure_future(drain())
+    await _first_of(running, draining, signals.stop.wait())
+    if not draining.done():
+        # The SDK's drain() holds the lock that its aclose() needs.
+        draining.cancel()
+        await asyncio.wait([draining])
+    elif isinstance(draining.exception(), TimeoutError):
+        log.warning("drain_timed_out")
+    else:
+        draining.result()
+        log.info("drained")
+
+
+async def _first_of(*waits: Awaitable[object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task, wait in zip(tasks, waits, strict=True):
+            if task is not wait:  # made here, so ended here
+                task.cancel()

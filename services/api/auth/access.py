@@ -1,0 +1,94 @@
+"""Who asks, and what he may do: each route names the scope that it takes.
+
+The door (`door.py`) finds out who asks before a route is looked for; here it is decided whether he may.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Final
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from services.api.errors.problems import Problem
+
+
+class Scope(StrEnum):
+    """What a key may do. `ADMIN` holds all others, and who may start sessions may reserve them."""
+
+    SESSIONS_WRITE = "sessions:write"
+    SESSIONS_READ = "sessions:read"
+    TRANSCRIPTS_READ = "transcripts:read"
+    TOKENS_RESERVE = "tokens:reserve"
+    ADMIN = "admin"
+
+
+DEFAULT_PROJECT: Final = "default"
+
+_IMPLIED: Final = {
+    Scope.ADMIN: frozenset(Scope),
+    Scope.SESSIONS_WRITE: frozenset({Scope.SESSIONS_WRITE, Scope.TOKENS_RESERVE}),
+}
+
+
+def all_held(scopes: Collection[Scope]) -> frozenset[Scope]:
+    """The scopes of a key, with those that they imply."""
+    return frozenset(held for scope in scopes for held in _IMPLIED.get(scope, {scope}))
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks: a project, by one of its keys. Sessions of another project do not exist for it.
+
+    `key_id` is None where nobody is asked for a key. A publishable key is in everybody's hands.
+    """
+
+    project: str = DEFAULT_PROJECT
+    scopes: frozenset[Scope] = frozenset(Scope)
+    key_id: str | None = None
+    publishable: bool = False
+
+
+_BEARER: Final = HTTPBearer(auto_error=False, description="An API key: `rollcall keys create`")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A dependency that returns who asks, if he has the scope. Raises `Problem`."""
+
+    scope: Scope
+
+    async def __call__(  # a plain function would be run in a thread
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    ) -> Principal:
+        """Return who asks."""
+        asking: Principal | None = getattr(request.state, "principal", None)
+        if asking is None:
+            raise key_missing()
+        if self.scope not in asking.scopes:
+            raise Problem(
+                403,
+                "scope_missing",
+                f"this needs a key with the scope {self.scope}; yours has {_named(asking.scopes)}",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{self.scope}"'},
+                missing_scope=self.scope,
+            )
+        return asking
+
+
+def key_missing() -> Problem:
+    """Nobody has said who he is."""
+    detail = "send an API key: Authorization: Bearer …; `rollcall keys create` makes one"
+    return Problem(401, "key_missing", detail, headers={"WWW-Authenticate": 'Bearer realm="rollcall"'})
+
+
+def _named(scopes: Collection[Scope]) -> str:
+    return ", ".join(sorted(scopes)) or "none"
+
+
+SessionsWriter = Annotated[Principal, Depends(Needs(Scope.SESSIONS_WRITE))]
+SessionsReader = Annotated[Principal, Depends(Needs(Scope.SESSIONS_READ))]
+TranscriptsReader = Annotated[Principal, Depends(Needs(Scope.TRANSCRIPTS_READ))]
+Admin = Annotated[Principal, Depends(Needs(Scope.ADMIN))]
+TokenReserver = Annotated[Principal, Depends(Needs(Scope.TOKENS_RESERVE))]

@@ -1,0 +1,1 @@
+"""What works, and whether the next session would get its agent."""

@@ -1,0 +1,52 @@
+"""What is wrong in the LiveKit project although the next session gets its agent."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from shared.contracts.events import ForeignAgentSeen
+from shared.core.tables import EventRow
+from shared.core.workers.foreign_agents import ADVICE, is_of_foreign_agent
+from shared.platform.database.database import Database
+
+UNNAMED_WORKER: Final = "unnamed_worker"
+# Nobody tells when such a worker is gone; by then it has not been seen for a while.
+SEEN_FOR: Final = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault that somebody should see to, when it was seen last, and what to do."""
+
+    code: str
+    seen_at: datetime
+    evidence: dict[str, Any]
+    fix: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As an operator reads it in /health/agent."""
+        return {
+            "code": self.code,
+            "seen_at": self.seen_at.isoformat(),
+            "evidence": self.evidence,
+            "fix": self.fix,
+        }
+
+
+async def read_findings(database: Database, *, now: datetime) -> list[Finding]:
+    """Read what the last sessions have met with; an index finds it at once."""
+    newest = select(EventRow).where(is_of_foreign_agent()).order_by(col(EventRow.id).desc()).limit(1)
+    async with database.read() as db:
+        event = await db.scalar(newest)
+    if event is None or event.occurred_at < now - SEEN_FOR:
+        return []
+    seen = ForeignAgentSeen.model_validate(event.data)
+    evidence = {
+        "session_id": event.session_id,
+        "participant_identity": seen.participant_identity,
+        "removed": seen.removed,
+    }
+    return [Finding(UNNAMED_WORKER, event.occurred_at, evidence, ADVICE)]

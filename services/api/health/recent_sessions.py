@@ -1,0 +1,206 @@
+"""What the database knows of how the last sessions fared."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from shared.contracts.causes import Cause
+from shared.contracts.sessions import SessionStatus
+from shared.core.tables import AttemptRow, SessionRow
+from shared.platform.database.database import Database
+
+# A dispatcher takes a session up within milliseconds, and the sweep gives it a second chance by then.
+STALLED_AFTER = timedelta(seconds=3)
+
+# What clients may ask for is any name, where ALLOWED_AGENT_NAMES is empty.
+MOST_NAMES = 50
+
+_VERDICTS = (SessionStatus.ACTIVE, SessionStatus.ENDED, SessionStatus.FAILED)
+
+
+@dataclass(frozen=True)
+class CanaryVerdict:
+    """How a canary ended. `cause` is None if its agent was proven; `at` is when that was known."""
+
+    session_id: str
+    at: datetime
+    cause: Cause | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """As /health/agent shows it."""
+        return {
+            "session_id": self.session_id,
+            "at": self.at.isoformat(),
+            "ok": self.cause is None,
+            "cause": self.cause,
+        }
+
+
+@dataclass(frozen=True)
+class ProvenJoin:
+    """The newest join of an agent. `reported`: its worker told us of the job, so it is one of ours."""
+
+    session_id: str
+    at: datetime
+    reported: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A session that got no agent, or lost it for good."""
+
+    session_id: str
+    at: datetime
+    cause: Cause
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Records:
+    """The last proven join of any agent; of one agent's name, its last one, the newest failure after it,
+    its newest canary with a verdict, and whether an agent has joined since. `wanted`: there has been a
+    session of the name. `stalled` sessions wait for a dispatcher since `stalled_since`.
+    """
+
+    last_join: datetime | None = None
+    join: ProvenJoin | None = None
+    failure_since: Failure | None = None
+    wanted: bool = False
+    canary: CanaryVerdict | None = None
+    joined_since_canary: bool = False
+    stalled: int = 0
+    stalled_since: datetime | None = None
+
+
+async def read_records(database: Database, *, agent_name: str, now: datetime) -> Records:
+    """Read everything; each query has an index to itself, or stops at the first row."""
+    async with database.read() as db:
+        canary = await _newest_canary(db, agent_name)
+        join = await _newest_join(db, agent_name)
+        stalled, since = await _stalled(db, now)
+        return Records(
+            last_join=await _last_join(db),
+            join=join,
+            failure_since=await _failure_since(db, agent_name, join),
+            wanted=await _wanted(db, agent_name),
+            canary=canary,
+            joined_since_canary=canary is not None and await _joined_since(db, agent_name, canary),
+            stalled=stalled,
+            stalled_since=since,
+        )
+
+
+async def _last_join(db: AsyncSession) -> datetime | None:
+    newest = (
+        select(col(SessionRow.active_at))
+        .where(col(SessionRow.active_at).is_not(None))
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    return await db.scalar(newest)
+
+
+async def _newest_join(db: AsyncSession, agent_name: str) -> ProvenJoin | None:
+    newest = (
+        select(SessionRow)
+        .where(col(SessionRow.agent_name) == agent_name, col(SessionRow.active_at).is_not(None))
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    row = await db.scalar(newest)
+    if row is None or row.active_at is None:
+        return None
+    # Dated by nothing but a report of the job itself.
+    reported = select(col(AttemptRow.number)).where(
+        col(AttemptRow.session_id) == row.id, col(AttemptRow.entrypoint_at).is_not(None)
+    )
+    return ProvenJoin(row.id, row.active_at, await db.scalar(reported.limit(1)) is not None)
+
+
+async def _failure_since(db: AsyncSession, agent_name: str, join: ProvenJoin | None) -> Failure | None:
+    newest = (
+        select(SessionRow)
+        .where(col(SessionRow.agent_name) == agent_name, col(SessionRow.status) == SessionStatus.FAILED)
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    if join is not None:
+        newest = newest.where(col(SessionRow.id) >= join.session_id)
+    row = await db.scalar(newest)
+    if row is None:
+        return None
+    at = row.ended_at or row.requested_at
+    return Failure(row.id, at, Cause(row.cause or Cause.UNKNOWN), row.evidence or {})
+
+
+async def _wanted(db: AsyncSession, agent_name: str) -> bool:
+    any_of_it = select(col(SessionRow.id)).where(col(SessionRow.agent_name) == agent_name).limit(1)
+    return await db.scalar(any_of_it) is not None
+
+
+async def read_names(database: Database, *, since: datetime) -> list[str]:
+    """The agent names that sessions have been requested for since then, in order; at most `MOST_NAMES`."""
+    # One jump of the index from each name to the next: there may be millions of sessions of each.
+    names = select(func.min(col(SessionRow.agent_name)).label("name")).cte("names", recursive=True)
+    later = (
+        select(func.min(col(SessionRow.agent_name)))
+        .where(col(SessionRow.agent_name) > names.c.name)
+        .scalar_subquery()
+    )
+    names = names.union_all(select(later).where(names.c.name.is_not(None)))
+    newest = (
+        select(col(SessionRow.requested_at))
+        .where(col(SessionRow.agent_name) == names.c.name)
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = select(names.c.name).where(names.c.name.is_not(None), newest >= since).limit(MOST_NAMES)
+    async with database.read() as db:
+        return list((await db.scalars(found)).all())
+
+
+async def _newest_canary(db: AsyncSession, agent_name: str) -> CanaryVerdict | None:
+    newest = (
+        select(SessionRow)
+        .where(
+            col(SessionRow.agent_name) == agent_name,
+            col(SessionRow.canary).is_(True),
+            col(SessionRow.status).in_(_VERDICTS),
+        )
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    row = await db.scalar(newest)
+    if row is None:
+        return None
+    if row.status != SessionStatus.FAILED:
+        return CanaryVerdict(row.id, row.ready_at or row.active_at or row.requested_at)
+    cause = Cause(row.cause or Cause.UNKNOWN)
+    return CanaryVerdict(row.id, row.ended_at or row.requested_at, cause, row.evidence or {})
+
+
+async def _joined_since(db: AsyncSession, agent_name: str, canary: CanaryVerdict) -> bool:
+    later = select(col(SessionRow.id)).where(
+        col(SessionRow.id) > canary.session_id,
+        col(SessionRow.agent_name) == agent_name,
+        col(SessionRow.active_at) > canary.at,
+    )
+    return await db.scalar(later.limit(1)) is not None
+
+
+async def _stalled(db: AsyncSession, now: datetime) -> tuple[int, datetime | None]:
+    # Every live session is due some time, so the index of those keeps this query off all that are over.
+    waiting = select(func.count(), func.min(col(SessionRow.requested_at))).where(
+        col(SessionRow.next_check_at).is_not(None),
+        col(SessionRow.status) == SessionStatus.REQUESTED,
+        col(SessionRow.waiting_for).is_(None),
+        col(SessionRow.requested_at) < now - STALLED_AFTER,
+    )
+    count, since = (await db.execute(waiting)).one()
+    return count, since

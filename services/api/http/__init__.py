@@ -1,0 +1,1 @@
+"""HTTP as every route needs it: middleware, the server, headers and parameters."""

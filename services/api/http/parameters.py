@@ -1,0 +1,66 @@
+"""What the routes have in common about the parameters of a URL: their types, and that there are no others.
+
+A parameter that a route doesn't know would be a filter that filters nothing: whoever misspells `agent_name`
+would be told of everybody's sessions. So it is refused, as is a second value where there is room for one.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Query, Request, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+
+from services.api.errors.problems import Problem
+from services.api.http.suggest import allowed_and_nearest
+
+
+def _of_our_time(value: datetime) -> datetime:
+    if not 1970 <= value.year <= 9000:
+        raise ValueError("must be between the years 1970 and 9000")
+    return value
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
+"""A moment, with its zone."""
+
+Cursor = Annotated[str, Query(max_length=64, pattern=r"^[0-9a-f-]+$")]
+"""The `next_cursor` of the page before."""
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return [part for each in value for part in (each.split(",") if isinstance(each, str) else [each])]
+
+
+Several: Final = BeforeValidator(_split)
+"""Makes a list of values that may be given one by one (`?a=x&a=y`) or with commas (`?a=x,y`)."""
+
+
+async def _only_declared(request: Request) -> None:
+    """Raise `Problem` for a parameter that the route doesn't declare, or that is given too often."""
+    route = request.scope.get("route")
+    # What the documentation doesn't show (LiveKit's webhook, Prometheus' page) has a form of its own.
+    if not request.query_params or not isinstance(route, APIRoute) or not route.include_in_schema:
+        return
+    fields = get_flat_params(route.dependant)
+    declared = {field.alias: field for field in fields if isinstance(field.field_info, params.Query)}
+    errors = []
+    for name in dict.fromkeys(request.query_params):
+        if name not in declared:
+            errors.append({"field": name, "problem": allowed_and_nearest("parameter", name, declared)})
+        elif len(request.query_params.getlist(name)) > 1 and not _takes_several(declared[name]):
+            errors.append({"field": name, "problem": "is given more than once"})
+    if errors:
+        summary = "; ".join(f"{error['field']}: {error['problem']}" for error in errors)
+        raise Problem(422, "invalid_request", summary, errors=errors)
+
+
+def _takes_several(field: Any) -> bool:
+    return "list[" in str(field.field_info.annotation)
+
+
+OnlyDeclared: Final = Depends(_only_declared)
+"""For every router: its routes take no parameter that they don't declare."""

@@ -1,0 +1,86 @@
+"""uvicorn, with an end to every wait for a caller (`shared/platform/http/connections.py`)."""
+
+import json
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from services.api.errors.problems import MEDIA_TYPE, Problem, bare
+from shared.platform.descriptors import room_for_callers
+from shared.platform.http.connections import (
+    TAKEN_AT_ONCE,
+    Awaited,
+    Connections,
+    Patience,
+    Wait,
+    Words,
+    closing_answer,
+)
+from shared.platform.http.listen import BACKLOG
+
+# Longer than proxies keep a connection that rests (60 s is usual), or one of them sends a request into
+# a connection that is being closed here, and its client is told of a bad gateway.
+KEEP_ALIVE_S: Final = 75
+# uvicorn closes a connection that rests; what it has not got rid of by then is cut off.
+PATIENCE: Final = Patience(next_request_s=KEEP_ALIVE_S + 5)
+
+
+class Server(uvicorn.Server):
+    """Takes a few connections in one go, while more of them may wait in the kernel."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(BACKLOG)
+
+
+def server_config(
+    app: FastAPI, *, max_connections: int, patience: Patience = PATIENCE, grace_s: int = 3
+) -> uvicorn.Config:
+    """How the API is served. `grace_s`: what is being answered when the process is told to stop."""
+    connections = Connections(room_for_callers(max_connections), patience, _words())
+    return uvicorn.Config(
+        app,
+        http=_protocols(connections),  # type: ignore[arg-type]  # it is only ever called
+        ws="none",
+        log_config=None,
+        access_log=False,
+        backlog=TAKEN_AT_ONCE,
+        timeout_graceful_shutdown=grace_s,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+
+
+def _protocols(connections: Connections) -> Callable[..., Any]:
+    def make(**options: Any) -> Any:
+        protocol = H11Protocol(**options)
+        return connections.of(protocol, lambda: _awaited(protocol))
+
+    return make
+
+
+def _awaited(protocol: H11Protocol) -> Awaited | None:
+    theirs, cycle = protocol.conn.their_state, protocol.cycle
+    if theirs is h11.IDLE:
+        begun = cycle is None or bool(protocol.conn.trailing_data[0])
+        return Awaited(Wait.HEADER if begun else Wait.NEXT, cycle, unanswered=begun)
+    if theirs is h11.SEND_BODY and not protocol.flow.read_paused:
+        return Awaited(Wait.BODY, cycle, unanswered=not cycle.response_started)
+    return None
+
+
+def _words() -> Words:
+    late = Problem(408, "request_too_slow", "the request did not come in time; send it again")
+    full = Problem(503, "too_many_connections", "there are too many connections; try again in a second")
+    return Words(
+        late=closing_answer("408 Request Timeout", json.dumps(bare(late)).encode(), MEDIA_TYPE),
+        full=closing_answer(
+            "503 Service Unavailable", json.dumps(bare(full)).encode(), MEDIA_TYPE, "Retry-After: 1"
+        ),
+    )

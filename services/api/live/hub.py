@@ -1,0 +1,327 @@
+"""Follow a session live: as server-sent events, or until it is what somebody waits for.
+
+Redis says which session has something new, and carries captions. That may get lost, so the database is
+asked too: once a second, in one query for all sessions that are followed in this process, how they stand,
+and now and then how many turns they have.
+"""
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import Final
+
+from redis.asyncio import Redis
+from sqlalchemy import func, select
+from sqlmodel import col
+from sse_starlette import ServerSentEvent
+
+from services.api import metrics
+from services.api.auth.access import Principal
+from services.api.errors.problems import Problem, bare, unknown_session
+from services.api.live.event_id import Position
+from services.api.live.pubsub import News
+from services.api.live.session_feed import Feed
+from services.api.live.subscriber import Subscriber
+from services.api.sessions.read import get_session
+from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
+from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.platform.background import Loop
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+POLL_INTERVAL_S: Final = 1.0
+# Turns come by Redis, and so do the hints at them: where one gets through, the other mostly does.
+_COUNT_EVERY: Final = 5
+_BATCH: Final = 500
+_LOOKS_AT_ONCE: Final = 4
+# A thousand followers may come at once after a restart.
+READS_AT_ONCE: Final = 6
+# Who has hung up before the first event was sent leaves his slot by then.
+_COMING_S: Final = 10.0
+
+
+RefusedSince = Callable[[Collection[Principal]], Awaitable[Mapping[Principal, Problem]]]
+"""Of those who were let in: who would not be now, and why."""
+
+
+async def nobody_refused(_: Collection[Principal]) -> Mapping[Principal, Problem]:
+    """See `RefusedSince`, where no keys are asked for."""
+    return {}
+
+
+class Follower:
+    """Serves everybody who follows a session in this process. `reads`: the same database, for long reads."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        reads: Database,
+        redis: Redis,
+        now: Clock,
+        captions: bool,
+        max_followers: int,
+        max_followers_project: int = 0,
+        refused_since: RefusedSince = nobody_refused,
+    ) -> None:
+        self._database = database
+        self._reads = reads
+        self._now = now
+        self._captions = captions
+        self._max_followers = max_followers
+        self._share = max_followers_project or max_followers
+        self._refused_since = refused_since
+        self._reading = asyncio.Semaphore(READS_AT_ONCE)
+        self._news = News(redis, on_news=self._on_news, on_caption=self._on_caption)
+        self._feeds: dict[str, Feed] = {}
+        self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
+        self._followers: Counter[str] = Counter()
+        self._coming: dict[Subscriber, float] = {}
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._stale: dict[str, None] = {}
+        self._some_stale = asyncio.Event()
+
+    @property
+    def loops(self) -> dict[str, Loop]:
+        """What has to run for as long as anybody may follow a session."""
+        looks = {f"look-{number}": self._look_for_ever for number in range(_LOOKS_AT_ONCE)}
+        return {
+            "news": self._news.run,
+            "poll": self._poll_for_ever,
+            "keys": self._ask_again_for_ever,
+            **looks,
+        }
+
+    async def follow(
+        self, session_id: str, *, asking: Principal, after: Position, with_text: bool
+    ) -> AsyncIterator[ServerSentEvent] | None:
+        """What comes after a position, until the session is over; None if nothing will come any more.
+
+        Turns and captions are for those who may read text. Raises `Problem`.
+        """
+        feed = await self._feed(session_id)
+        if feed.project != asking.project:
+            raise unknown_session(session_id)
+        subscriber = Subscriber(feed, after=after, with_text=with_text, asking=asking)
+        if feed.over and subscriber.has_all:
+            return None
+        self._make_room(subscriber)
+        return self._serve(subscriber)
+
+    async def until(
+        self, session_id: str, reached: Callable[[SessionRow], bool], *, timeout_s: float
+    ) -> SessionRow:
+        """Return the session once `reached` is true of it, or as it is when the time is over."""
+        time = asyncio.get_running_loop().time
+        ends = time() + timeout_s
+        with self._listening(session_id) as wake:
+            while True:
+                wake.clear()
+                async with self._database.read() as db:
+                    row = await get_session(db, session_id)
+                left = ends - time()
+                if left <= 0 or reached(row):
+                    return row
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, POLL_INTERVAL_S)):
+                        await wake.wait()
+
+    def _make_room(self, subscriber: Subscriber) -> None:
+        """Keep a slot for who was let in and is not served yet; raises `Problem` if there is none."""
+        project, now = subscriber.asking.project, asyncio.get_running_loop().time()
+        self._coming = {one: until for one, until in self._coming.items() if until > now}
+        taken = self._followers + Counter(one.asking.project for one in self._coming)
+        headers = {"Retry-After": "5"}
+        if taken.total() >= self._max_followers:
+            metrics.follower_refused()
+            detail = f"this process serves {self._max_followers} followers already; try again later"
+            raise Problem(503, "too_many_followers", detail, headers=headers)
+        if taken[project] >= self._share:
+            metrics.follower_refused()
+            detail = f"this process serves {self._share} followers of this project already; try again later"
+            raise Problem(429, "too_many_followers_project", detail, headers=headers)
+        self._coming[subscriber] = now + _COMING_S
+
+    async def _serve(self, subscriber: Subscriber) -> AsyncIterator[ServerSentEvent]:
+        with self._subscribed(subscriber):
+            try:
+                async for event in subscriber.events():
+                    if subscriber.ended is not None:
+                        break
+                    yield event
+                if subscriber.ended is not None:
+                    yield ServerSentEvent(data=json.dumps(bare(subscriber.ended)), event="problem")
+            except DATABASE_ERRORS as error:
+                # Its client comes back, and says how far it was.
+                log.warning("follower_let_go", session_id=subscriber.feed.session_id, error=repr(error))
+
+    @contextmanager
+    def _subscribed(self, subscriber: Subscriber) -> Iterator[None]:
+        # Since it was made, the feed may have been forgotten, or read anew by another.
+        session_id = subscriber.feed.session_id
+        self._coming.pop(subscriber, None)
+        subscriber.feed = self._feeds.setdefault(session_id, subscriber.feed)
+        self._subscribers[session_id].add(subscriber)
+        self._count(1, session_id, subscriber.asking.project)
+        try:
+            yield
+        finally:
+            self._subscribers[session_id].discard(subscriber)
+            if not self._subscribers[session_id]:
+                del self._subscribers[session_id]
+            self._count(-1, session_id, subscriber.asking.project)
+
+    def _count(self, change: int, session_id: str, project: str) -> None:
+        self._followers[project] += change
+        if not self._followers[project]:
+            del self._followers[project]
+        metrics.followers(self._followers.total())
+        readers = [one for one in self._subscribers.get(session_id, ()) if one.with_text]
+        self._news.want(session_id, wanted=self._captions and bool(readers))
+
+    async def _feed(self, session_id: str) -> Feed:
+        feed = self._feeds.get(session_id)
+        if feed is not None and session_id in self._subscribers:
+            return feed  # it is kept up to date
+        if feed is None:
+            # In its place before it is read: what is hinted at meanwhile is looked at afterwards.
+            feed = self._feeds[session_id] = Feed(
+                session_id, database=self._reads, reading=self._reading, now=self._now
+            )
+        try:
+            await feed.look()
+        except BaseException:
+            if session_id not in self._subscribers:
+                self._feeds.pop(session_id, None)
+            raise
+        return feed
+
+    @contextmanager
+    def _listening(self, session_id: str) -> Iterator[asyncio.Event]:
+        """Have the event set whenever a hint names the session."""
+        wake = asyncio.Event()
+        self._waiting[session_id].add(wake)
+        try:
+            yield wake
+        finally:
+            self._waiting[session_id].discard(wake)
+            if not self._waiting[session_id]:
+                del self._waiting[session_id]
+
+    def _on_news(self, session_id: str) -> None:
+        for wake in self._waiting.get(session_id, ()):
+            wake.set()
+        if session_id in self._feeds:
+            self._look_at(session_id)
+
+    def _on_caption(self, session_id: str, text: str) -> None:
+        feed = self._feeds.get(session_id)
+        if feed is None or feed.erased:
+            return
+        try:
+            envelope = Envelope.parse(text)
+            caption = envelope.event()
+        except (ValueError, UnknownEvent):
+            return  # of a later version, or a stranger's
+        if not isinstance(caption, CaptionChanged) or caption.session_id != session_id:
+            return
+        for subscriber in self._subscribers.get(session_id, ()):
+            if subscriber.with_text:
+                subscriber.caption(envelope, caption)
+
+    def _end(self, session_id: str, why: Problem) -> None:
+        """Let go of everybody who follows a session that is not there any more."""
+        self._feeds.pop(session_id, None)
+        for subscriber in self._subscribers.get(session_id, ()):
+            self._end_one(subscriber, why)
+
+    def _end_one(self, subscriber: Subscriber, why: Problem) -> None:
+        if subscriber.ended is None:
+            metrics.follower_ended()
+            log.info("follower_ended", session_id=subscriber.feed.session_id, code=why.code)
+            subscriber.end(why)
+
+    async def _ask_again_for_ever(self) -> None:
+        """A key that is revoked, or whose time is over, ends the streams that it has opened."""
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            following = [one for those in self._subscribers.values() for one in those]
+            try:
+                refused = await self._refused_since({one.asking for one in following})
+            except DATABASE_ERRORS as error:
+                log.warning("keys_not_asked_again", error=repr(error))
+                continue
+            for one in following:
+                if one.asking in refused:
+                    self._end_one(one, refused[one.asking])
+
+    def _look_at(self, session_id: str) -> None:
+        self._stale[session_id] = None
+        self._some_stale.set()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await self._some_stale.wait()
+            session_id = next(iter(self._stale), None)
+            if session_id is None:
+                self._some_stale.clear()
+                continue
+            del self._stale[session_id]
+            if (feed := self._feeds.get(session_id)) is None:
+                continue
+            try:
+                await feed.look()
+            except Problem as gone:
+                self._end(session_id, gone)
+                continue
+            except DATABASE_ERRORS as error:
+                log.warning("session_not_looked_at", session_id=session_id, error=repr(error))
+                continue  # it is still behind at the next poll
+            for subscriber in self._subscribers.get(session_id, ()):
+                subscriber.wake.set()
+
+    async def _poll_for_ever(self) -> None:
+        unfollowed: set[str] = set()
+        for turn in count():
+            await asyncio.sleep(POLL_INTERVAL_S)
+            # Not the first time, since a follower may be on his way.
+            unfollowed, before = self._feeds.keys() - self._subscribers.keys(), unfollowed
+            for session_id in unfollowed & before:
+                del self._feeds[session_id]
+            try:
+                followed = list(self._feeds)
+                for start in range(0, len(followed), _BATCH):
+                    await self._poll(followed[start : start + _BATCH], turns_too=turn % _COUNT_EVERY == 0)
+            except DATABASE_ERRORS as error:
+                log.warning("followed_sessions_not_polled", error=repr(error))
+
+    async def _poll(self, session_ids: Sequence[str], *, turns_too: bool) -> None:
+        row, item = SessionRow, TranscriptItemRow
+        states = select(
+            col(row.id), col(row.status), col(row.last_sequence), col(row.transcript_erased_at)
+        ).where(col(row.id).in_(session_ids))
+        counts = (
+            select(col(item.session_id), func.count().label("number"))
+            .where(col(item.session_id).in_(session_ids))
+            .group_by(col(item.session_id))
+        )
+        async with self._reads.read() as db:
+            found = (await db.execute(states)).all()
+            turns = {row.session_id: row.number for row in await db.execute(counts)} if turns_too else None
+        for session_id in set(session_ids) - {row.id for row in found}:
+            self._end(session_id, unknown_session(session_id))
+        for session_id, status, sequence, erased_at in found:
+            feed = self._feeds.get(session_id)
+            if feed is None:
+                continue
+            same = (status, sequence, erased_at is not None) == (feed.status, feed.sequence, feed.erased)
+            fewer_or_more = turns is not None and turns.get(session_id, 0) != feed.turns
+            if not same or fewer_or_more or feed.ending:
+                self._look_at(session_id)

@@ -1,0 +1,148 @@
+"""What this process knows of a followed session: read once for everybody who follows it here.
+
+It keeps numbers and ids, and the text of the last few events and turns only. Whoever is further behind
+reads the database a page at a time, as fast as his client takes it, so that nothing is kept for the slow.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api.sessions.read import get_session, read_events
+from services.api.transcripts.read.completeness import judge
+from shared.contracts.events import Envelope, TurnFinished, wrap
+from shared.contracts.identifiers import SessionId
+from shared.contracts.sessions import TERMINAL
+from shared.core.tables import EVENT_SOURCE, SessionRow, TranscriptItemRow
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+
+# The last turns of a call come a little after its end.
+LAST_TURNS_GRACE: Final = timedelta(seconds=10)
+# Who keeps up finds what is new among these.
+_RECENT: Final = 32
+_PAGE: Final = 50
+
+
+class Feed:
+    """One session. `arrivals` are its turns in the order in which they were found: item id and number.
+
+    `reading` bounds how many feeds read the database at once: the other routes need connections too.
+    """
+
+    def __init__(
+        self, session_id: str, *, database: Database, reading: asyncio.Semaphore, now: Clock
+    ) -> None:
+        self.session_id = session_id
+        self.project = ""
+        self.status = ""
+        self.sequence = 0
+        self.arrivals: list[tuple[str, int]] = []
+        self.erased = False
+        self.over = False
+        self._ids: set[str] = set()
+        self._recent: OrderedDict[str | int, Envelope] = OrderedDict()
+        self._database = database
+        self._reading = reading
+        self._now = now
+        self._looking = asyncio.Lock()
+        self._looked = False
+
+    @property
+    def turns(self) -> int:
+        """How many turns were found at the last look."""
+        return len(self._ids)
+
+    @property
+    def ending(self) -> bool:
+        """Whether time alone may change it: the call is over, and its last turns are waited for."""
+        return self.status in TERMINAL and not self.over
+
+    async def look(self) -> None:
+        """Read what is new; raises `Problem`, or what the database raises."""
+        async with self._looking:
+            # Of one state: a turn that is stored meanwhile would make it complete, and not be found.
+            async with self._reading, self._database.snapshot() as db:
+                row = await get_session(db, self.session_id)
+                ids = await self._find_turns(db)
+                if self._looked:
+                    await self._read_new(db, row, ids)
+                over = await self._is_over(db, row)
+            # Without a pause from here on: nobody sees half of it.
+            self.arrivals += [(item_id, seq) for item_id, seq in ids.items() if item_id not in self._ids]
+            self._ids = set(ids)
+            self.project = row.project
+            self.sequence, self.status, self.over = row.last_sequence, row.status, over
+            self.erased = row.transcript_erased_at is not None
+            self._looked = True
+
+    async def events_after(self, sequence: int) -> Sequence[Envelope]:
+        """The next events, in order, up to those known."""
+        wanted = range(sequence + 1, min(self.sequence, sequence + _PAGE) + 1)
+        kept = [self._recent[number] for number in wanted if number in self._recent]
+        if len(kept) == len(wanted):
+            return kept
+        async with self._reading, self._database.read() as db:
+            return await read_events(db, self.session_id, after=sequence, up_to=wanted[-1])
+
+    async def turns_of(self, arrivals: Sequence[tuple[str, int]]) -> AsyncIterator[tuple[int, Envelope]]:
+        """These turns in their order, with their numbers; what was deleted meanwhile is left out."""
+        for start in range(0, len(arrivals), _PAGE):
+            page = dict(arrivals[start : start + _PAGE])
+            found = {item_id: self._recent[item_id] for item_id in page if item_id in self._recent}
+            if len(found) < len(page):
+                async with self._reading, self._database.read() as db:
+                    found = await _read_turns(db, self.session_id, list(page))
+            for item_id, seq in page.items():
+                if item_id in found:
+                    yield seq, found[item_id]
+
+    async def _find_turns(self, db: AsyncSession) -> dict[str, int]:
+        item_id, seq = col(TranscriptItemRow.item_id), col(TranscriptItemRow.seq)
+        query = select(item_id, seq).where(col(TranscriptItemRow.session_id) == self.session_id)
+        return {row.item_id: row.seq for row in await db.execute(query.order_by(seq, item_id))}
+
+    async def _read_new(self, db: AsyncSession, row: SessionRow, ids: dict[str, int]) -> None:
+        new = [item_id for item_id in ids if item_id not in self._ids]
+        for event in await read_events(db, self.session_id, after=self.sequence, up_to=row.last_sequence):
+            self._recent[event.sequence or 0] = event
+        self._recent.update(await _read_turns(db, self.session_id, new[-_RECENT:]))
+        if row.transcript_erased_at is not None and not self.erased:
+            self._recent.clear()
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    async def _is_over(self, db: AsyncSession, row: SessionRow) -> bool:
+        if row.status not in TERMINAL:
+            return False
+        now = self._now()
+        if row.ended_at is None or now - row.ended_at >= LAST_TURNS_GRACE:
+            return True
+        return (await judge(db, row, now=now)).complete is True
+
+
+async def _read_turns(db: AsyncSession, session_id: str, item_ids: Sequence[str]) -> dict[str, Envelope]:
+    if not item_ids:
+        return {}
+    query = select(TranscriptItemRow).where(
+        col(TranscriptItemRow.session_id) == session_id, col(TranscriptItemRow.item_id).in_(item_ids)
+    )
+    return {row.item_id: _envelope(row) for row in await db.scalars(query)}
+
+
+def _envelope(row: TranscriptItemRow) -> Envelope:
+    """The turn as it is stored, under an id that is the same each time."""
+    turn = TurnFinished.model_validate(row.model_dump())
+    return wrap(
+        turn,
+        session_id=SessionId(row.session_id),
+        source=EVENT_SOURCE,
+        time=row.created_at,
+        event_id=f"{row.session_id}/{row.item_id}",
+    )

@@ -1,0 +1,103 @@
+"""One follower of a session: what was sent to him, and what comes next."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Final
+
+from sse_starlette import ServerSentEvent
+
+from services.api.auth.access import Principal
+from services.api.errors.problems import Problem
+from services.api.live.event_id import Position
+from services.api.live.session_feed import Feed
+from shared.contracts.events import CaptionChanged, Envelope
+
+# Only the latest words of each segment are kept for a follower who is slow; of older segments none.
+_SEGMENTS: Final = 4
+
+
+class Subscriber:
+    """Sends what was not sent before. Captions have no id, so that who comes back asks for no caption."""
+
+    def __init__(
+        self, feed: Feed, *, after: Position, with_text: bool, asking: Principal | None = None
+    ) -> None:
+        self.feed = feed
+        self.asking = asking or Principal()
+        self.ended: Problem | None = None
+        self.with_text = with_text
+        self.wake = asyncio.Event()
+        self._position = after
+        self._again: dict[int, int] = {}
+        self._captions: dict[str, ServerSentEvent] = {}
+
+    @property
+    def has_all(self) -> bool:
+        """Whether everything that is known was sent."""
+        return self._position.sequence >= self.feed.sequence and not self._backlog()
+
+    def end(self, why: Problem) -> None:
+        """Send nothing more; `why` is in `ended`."""
+        self.ended = why
+        self.wake.set()
+
+    def caption(self, envelope: Envelope, caption: CaptionChanged) -> None:
+        """Take a caption in the place of the one before."""
+        self._captions.pop(caption.segment_id, None)
+        while len(self._captions) >= _SEGMENTS:
+            del self._captions[next(iter(self._captions))]
+        data = envelope.model_dump_json(exclude_none=True)
+        self._captions[caption.segment_id] = ServerSentEvent(data=data, event=envelope.type)
+        self.wake.set()
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Everything after the position, and what comes, until the session is over."""
+        turns = self._backlog()
+        self._again = {seq: times for _, seq in turns if (times := self._position.times(seq))}
+        known = len(self.feed.arrivals)
+        while True:
+            over = self.feed.over  # looked at first: what is known by then is sent below
+            async for event in self._send_events():
+                yield event
+            async for event in self._send_turns(turns):
+                yield event
+            if self.feed.erased:
+                self._captions.clear()
+            while self._captions:
+                yield self._captions.pop(next(iter(self._captions)))
+            if over:
+                return
+            await self.wake.wait()
+            self.wake.clear()
+            if self.ended is not None:
+                return
+            turns, known = self.feed.arrivals[known:], len(self.feed.arrivals)
+
+    def _backlog(self) -> list[tuple[str, int]]:
+        """The turns that the position doesn't have. Of two with one number that it has once: both."""
+        if not self.with_text:
+            return []
+        found = Counter(seq for _, seq in self.feed.arrivals)
+        missing = [turn for turn in self.feed.arrivals if found[turn[1]] > self._position.times(turn[1])]
+        return sorted(missing, key=lambda turn: (turn[1], turn[0]))
+
+    async def _send_events(self) -> AsyncIterator[ServerSentEvent]:
+        while self._position.sequence < self.feed.sequence:
+            for envelope in await self.feed.events_after(self._position.sequence):
+                self._position.sequence = envelope.sequence or self.feed.sequence
+                yield self._numbered(envelope)
+
+    async def _send_turns(self, turns: list[tuple[str, int]]) -> AsyncIterator[ServerSentEvent]:
+        if not self.with_text:
+            return
+        async for seq, envelope in self.feed.turns_of(turns):
+            if self._again.get(seq):
+                self._again[seq] -= 1
+            else:
+                self._position.add(seq)
+            yield self._numbered(envelope)
+
+    def _numbered(self, envelope: Envelope) -> ServerSentEvent:
+        data = envelope.model_dump_json(exclude_none=True)
+        return ServerSentEvent(data=data, event=envelope.type, id=str(self._position))

@@ -1,0 +1,183 @@
+"""LiveKit's webhooks in: checked, remembered once, and turned into a hint.
+
+A webhook is never proof. LiveKit waits for the answer before it sends the room's next event, so the
+answer goes out as soon as the receipt is committed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from livekit import api
+from livekit.protocol.models import ParticipantInfo
+from livekit.protocol.webhook import WebhookEvent
+from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api import metrics
+from services.api.errors.problems import Problem
+from services.api.livekit import presence
+from shared.contracts.keys import SESSION_ATTRIBUTE
+from shared.contracts.sessions import LIVE, TERMINAL, SessionStatus
+from shared.contracts.settings import SessionLimitSettings
+from shared.core.admission.reservations import request_reserved
+from shared.core.tables import SessionRow, WebhookReceiptRow
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, changed
+from shared.platform.livekit.client import is_caller
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+# What may mean that an active session's agent or caller is gone.
+DEPARTURES = frozenset({"participant_left", "participant_connection_aborted", "room_finished"})
+# What a session that is over should see no more of in its room.
+ARRIVALS = frozenset({"room_started", "participant_joined"})
+_OF_INTEREST = DEPARTURES | ARRIVALS
+
+
+def verify_webhook(body: bytes, authorization: str | None, receiver: api.WebhookReceiver) -> WebhookEvent:
+    """Return the event if its signature covers exactly this body; raises `Problem` if not."""
+    if not authorization:
+        metrics.webhook_received("refused")
+        raise Problem(401, "webhook_unsigned", "the Authorization header is missing")
+    try:
+        return receiver.receive(body.decode(), authorization)
+    except Exception as error:  # the library raises bare exceptions for a bad hash or token
+        metrics.webhook_received("refused")
+        log.warning("webhook_refused", error=type(error).__name__)
+        detail = "the signature doesn't match the body and our LiveKit key and secret"
+        raise Problem(401, "webhook_forged", detail) from None
+
+
+@dataclass(frozen=True)
+class Received:
+    """What follows from an event: sessions to look at now, and reserved ones that it has moved on."""
+
+    to_look_at: Sequence[str] = ()
+    moved: Sequence[str] = ()
+
+
+async def receive_webhook(
+    event: WebhookEvent,
+    *,
+    database: Database,
+    limits: SessionLimitSettings,
+    join_budget_s: float,
+    now: Clock,
+) -> Received:
+    """Remember the event and return what follows; from a repeated event, nothing does.
+
+    An event that can't change anything is not even remembered: LiveKit sends several for each track.
+    """
+    if event.event not in _OF_INTEREST:
+        metrics.webhook_received("of_no_interest")
+        return Received()
+    insert = postgresql.insert if not database.is_sqlite else sqlite.insert
+    receipt = insert(WebhookReceiptRow).values(
+        id=event.id, event=event.event, room_name=event.room.name or None, received_at=now()
+    )
+    came_at = now()  # how far two events are apart tells something, and a transaction may have to wait
+    async with database.write() as db:
+        if not await changed(db, receipt.on_conflict_do_nothing()):
+            metrics.webhook_received("repeated")
+            return Received()
+        live = await _live_sessions(db, event.room.name) if event.room.name else []
+        sessions = [session_id for session_id, _ in live]
+        reserved = [session_id for session_id, status in live if status == SessionStatus.RESERVED]
+        asked = {"limits": limits, "join_budget_s": join_budget_s, "now": now()}
+        moved = await _request(db, reserved, event, **asked) if reserved else []
+        if sessions:
+            await _note_presence(db, sessions, event, came_at)
+        due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
+        if due is not None:
+            await db.execute(update(SessionRow).where(due).values(next_check_at=now()))
+        if _is_arrival_of(event, _is_any_agent):
+            await _agent_is_late(db, event.participant, now())
+    metrics.webhook_received("accepted")
+    # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
+    looks = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
+    return Received(to_look_at=sessions if looks else (), moved=moved)
+
+
+def _is_arrival_of(event: WebhookEvent, whom: Callable[[ParticipantInfo], bool]) -> bool:
+    return event.event == "participant_joined" and whom(event.participant)
+
+
+async def _note_presence(
+    db: AsyncSession, sessions: Sequence[str], event: WebhookEvent, now: datetime
+) -> None:
+    if _is_arrival_of(event, is_caller):
+        await presence.caller_joined(db, sessions, now)
+    elif _is_arrival_of(event, _is_any_agent):
+        await presence.agent_arrived(db, sessions, event.participant, now)
+    elif event.event in DEPARTURES and _is_any_agent(event.participant):
+        await presence.agent_left(db, sessions, event.participant, now)
+
+
+def _is_any_agent(participant: ParticipantInfo) -> bool:
+    return participant.kind == ParticipantInfo.Kind.AGENT
+
+
+async def _request(db: AsyncSession, reserved: Sequence[str], event: WebhookEvent, **asked: Any) -> list[str]:
+    """The caller of these reservations is in the room, or on his way: nobody else makes it."""
+    joined = _is_arrival_of(event, is_caller)
+    if not joined and event.event != "room_started":
+        return []
+    rows = (await db.scalars(select(SessionRow).where(col(SessionRow.id).in_(reserved)))).all()
+    return [
+        row.id
+        for row in rows
+        if row.status == SessionStatus.RESERVED
+        and await request_reserved(db, row, joined=joined, **asked) is not None
+    ]
+
+
+async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime) -> None:
+    """Have an agent taken out whose session is over, whoever else is in its room by now."""
+    session_id = agent.attributes.get(SESSION_ATTRIBUTE)
+    if session_id is None:
+        return
+    over = update(SessionRow).where(col(SessionRow.id) == session_id, col(SessionRow.status).in_(TERMINAL))
+    await db.execute(over.values(next_check_at=now))
+
+
+async def _live_sessions(db: AsyncSession, room_name: str) -> list[tuple[str, str]]:
+    """The ids of the room's live sessions, each with its status."""
+    live = select(col(SessionRow.id), col(SessionRow.status)).where(
+        col(SessionRow.room_name) == room_name, col(SessionRow.status).in_(LIVE)
+    )
+    return [(session_id, status) for session_id, status in await db.execute(live)]
+
+
+def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:
+    """Which active sessions of the room are to be looked at now, because of what LiveKit says."""
+    active = and_(
+        col(SessionRow.room_name) == event.room.name, col(SessionRow.status) == SessionStatus.ACTIVE
+    )
+    if event.event in DEPARTURES:
+        return active
+    if _is_arrival_of(event, _is_any_agent):
+        return and_(active, col(SessionRow.agent_identity).is_distinct_from(event.participant.identity))
+    return None
+
+
+async def _due_in_left_room(db: AsyncSession, event: WebhookEvent) -> ColumnElement[bool] | None:
+    """The last session of a room of ours in which none lives, and which somebody has made anew all the
+    same: a late agent, say.
+    """
+    if event.event not in ARRIVALS or not event.room.name:
+        return None
+    newest = (
+        select(col(SessionRow.id))
+        .where(col(SessionRow.room_name) == event.room.name)
+        .order_by(col(SessionRow.id).desc())
+        .limit(1)
+    )
+    session_id = await db.scalar(newest)
+    if session_id is None:
+        return None
+    return and_(col(SessionRow.id) == session_id, col(SessionRow.room_is_ours).is_(True))

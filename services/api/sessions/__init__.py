@@ -1,0 +1,1 @@
+"""Sessions over HTTP: start one, read it, list them, end it."""

@@ -1,0 +1,59 @@
+"""End a session by request, whatever state it is in."""
+
+from services.api.errors.problems import Problem
+from services.api.sessions.read import session_of
+from shared.contracts.causes import Cause
+from shared.contracts.events import Event, SessionCancelled, SessionEnded
+from shared.contracts.sessions import ENDED_BY_REQUEST, TERMINAL, SessionStatus
+from shared.core.sessions.outbox import Relay
+from shared.core.sessions.repository import advance
+from shared.core.sessions.trace import bound_to
+from shared.core.tables import SessionRow
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+_RACES = 20
+
+
+async def end_session(
+    session_id: str, *, project: str, database: Database, relay: Relay, now: Clock
+) -> SessionRow:
+    """Move the session to its end; agent and room are sent away by the task that this event starts.
+
+    Ending a session that is over changes nothing. Raises `Problem` if there is none.
+    """
+    for _ in range(_RACES):
+        async with database.write() as db:
+            row = await session_of(db, session_id, project)
+            if row.status in TERMINAL:
+                return row
+            status, event = _end_of(row)
+            moment = now()
+            won = await advance(
+                db,
+                row,
+                status,
+                event=event,
+                now=moment,
+                ended_at=moment,
+                end_reason=ENDED_BY_REQUEST,
+                waiting_for=None,
+                claimed_until=None,
+                next_check_at=moment,
+            )
+        if won:
+            relay.nudge(row.id)
+            with bound_to(row):
+                log.info("session_ended_by_request", status=str(status))
+            return row
+    raise Problem(503, "busy", "the session keeps changing; try again", headers={"Retry-After": "1"})
+
+
+def _end_of(row: SessionRow) -> tuple[SessionStatus, Event]:
+    if row.status == SessionStatus.ACTIVE:
+        return SessionStatus.ENDED, SessionEnded(reason=ENDED_BY_REQUEST)
+    cause = Cause(row.waiting_for) if row.waiting_for else None
+    return SessionStatus.CANCELLED, SessionCancelled(reason=ENDED_BY_REQUEST, cause=cause)

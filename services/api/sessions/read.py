@@ -1,0 +1,117 @@
+"""Read sessions and their history."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api.errors.problems import unknown_session
+from shared.contracts.causes import Cause
+from shared.contracts.events import Envelope
+from shared.contracts.sessions import SessionStatus
+from shared.core.tables import AttemptRow, EventRow, SessionRow
+
+
+@dataclass(frozen=True)
+class SessionFilters:
+    """Which sessions are listed; what is None, or empty, doesn't matter.
+
+    `causes` are those of a failure, or of an agent that was still missing when the session was cancelled.
+    Times are those of the request: from `since` on, and before `until`.
+    """
+
+    agent_name: str | None = None
+    room_name: str | None = None
+    participant_identity: str | None = None
+    causes: Collection[Cause] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same as conditions of a query."""
+        conditions = [
+            col(column) == wanted
+            for column, wanted in (
+                (SessionRow.agent_name, self.agent_name),
+                (SessionRow.room_name, self.room_name),
+                (SessionRow.participant_identity, self.participant_identity),
+            )
+            if wanted is not None
+        ]
+        if self.causes:
+            conditions.append(col(SessionRow.cause).in_(list(self.causes)))
+        if self.since is not None:
+            conditions.append(col(SessionRow.requested_at) >= self.since)
+        if self.until is not None:
+            conditions.append(col(SessionRow.requested_at) < self.until)
+        return conditions
+
+
+async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
+    """Return a session, whosever it is; raises `Problem` if there is none."""
+    # PostgreSQL refuses to even look for a text with NUL in it.
+    row = await db.get(SessionRow, session_id) if session_id.isprintable() else None
+    if row is None:
+        raise unknown_session(session_id)
+    return row
+
+
+async def session_of(db: AsyncSession, session_id: str, project: str) -> SessionRow:
+    """Return a session of a project; raises `Problem` if it has none of this id, whoever else may."""
+    row = await get_session(db, session_id)
+    if row.project != project:
+        raise unknown_session(session_id)
+    return row
+
+
+async def get_attempts(db: AsyncSession, session_id: str) -> list[AttemptRow]:
+    """Return a session's dispatch attempts in order."""
+    query = select(AttemptRow).where(col(AttemptRow.session_id) == session_id)
+    return list((await db.scalars(query.order_by(col(AttemptRow.number)))).all())
+
+
+async def list_sessions(
+    db: AsyncSession,
+    *,
+    project: str,
+    limit: int,
+    cursor: str | None = None,
+    status: SessionStatus | Collection[SessionStatus] | None = None,
+    canary: bool | None = None,
+    filters: SessionFilters | None = None,
+) -> tuple[Sequence[SessionRow], str | None]:
+    """Return up to `limit` sessions of a project older than the cursor, and the next cursor.
+
+    The newest come first. The cursor is a session id: ids are UUIDv7, so their order is that of their
+    making. No filter changes it, so a cursor of one list is good for any other.
+    """
+    of_project = select(SessionRow).where(col(SessionRow.project) == project)
+    query = of_project.order_by(col(SessionRow.id).desc()).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(col(SessionRow.id) < cursor)
+    if status:
+        wanted = [status] if isinstance(status, SessionStatus) else list(status)
+        query = query.where(col(SessionRow.status).in_(wanted))
+    if canary is not None:
+        query = query.where(col(SessionRow.canary).is_(canary))
+    query = query.where(*(filters or SessionFilters()).conditions())
+    rows = (await db.scalars(query)).all()
+    page = rows[:limit]
+    return page, page[-1].id if len(rows) > limit else None
+
+
+async def read_events(
+    db: AsyncSession, session_id: str, *, after: int = 0, up_to: int | None = None
+) -> list[Envelope]:
+    """Return a session's events with a sequence number above `after`, and at most `up_to`, in order."""
+    query = (
+        select(EventRow)
+        .where(col(EventRow.session_id) == session_id, col(EventRow.sequence) > after)
+        .order_by(col(EventRow.sequence))
+    )
+    if up_to is not None:
+        query = query.where(col(EventRow.sequence) <= up_to)
+    return [row.envelope() for row in (await db.scalars(query)).all()]

@@ -1,0 +1,224 @@
+"""The JSON of the API."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.events import Envelope
+from shared.contracts.models import Models
+from shared.contracts.names import AgentName, Name, Text
+from shared.contracts.sessions import Level, Mode, SessionStatus
+from shared.contracts.tools import spelled_out
+from shared.contracts.workers import WorkerHeartbeat
+from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
+
+
+def _metadata(value: object) -> object:
+    if not isinstance(value, dict | str):
+        raise ValueError("must be an object or a text")  # noqa: TRY004 - what pydantic takes for a refusal
+    return value
+
+
+class StartSession(BaseModel):
+    """What a client may say about the session that it wants; all of it optional."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agent_name: AgentName | None = Field(None, description="default: LIVEKIT_AGENT_NAME")
+    room_name: Name | None = Field(None, description="default: a new room")
+    participant_identity: Name | None = None
+    participant_name: Name | None = None
+    mode: Mode = Field(Mode.PIPELINE, description="`hybrid`, its older name, is taken for `pipeline`")
+    models: Models = Models()
+    instructions: Annotated[Text, Field(max_length=16_384)] | None = None
+    metadata: Annotated[dict[str, Any] | str, BeforeValidator(_metadata)] = Field(
+        default_factory=dict,
+        description="the job's metadata, as the agent gets it: an object as JSON, a text to the letter, "
+        "and nothing where it is empty; at most 32 KiB",
+    )
+    require: Literal[Level.ACTIVE, Level.READY] = Field(
+        Level.ACTIVE, description="what has to be proven of the agent: that it is in the room, or listens"
+    )
+    canary: bool = Field(
+        False, description="only to see whether it works: requires `ready`, and ends when that is proven"
+    )
+
+
+class Timings(BaseModel):
+    """When each step was reached; null where it was not (yet)."""
+
+    requested_at: datetime
+    caller_joined_at: datetime | None
+    accepted_at: datetime | None
+    assigned_at: datetime | None
+    active_at: datetime | None
+    ready_at: datetime | None
+    first_speech_at: datetime | None
+    ended_at: datetime | None
+
+
+class Started(BaseModel):
+    """The answer to a request for a session: everything needed to join at once.
+
+    `agent_identity` is known where the answer has waited for the agent.
+    """
+
+    session_id: str
+    room_name: str
+    server_url: str
+    participant_token: str
+    participant_identity: str
+    status: SessionStatus
+    agent_identity: str | None
+    timings: Timings
+
+
+class Failure(BaseModel):
+    """Why there is no agent."""
+
+    cause: Cause
+    advice: str
+    evidence: dict[str, Any]
+
+
+class Attempt(BaseModel):
+    """One dispatch attempt."""
+
+    number: int
+    outcome: str | None
+    dispatch_id: str | None
+    job_id: str | None
+    worker_id: str | None
+    participant_identity: str | None
+    participant_sid: str | None
+    cause: Cause | None
+    evidence: dict[str, Any] | None
+    started_at: datetime
+    accepted_at: datetime | None
+    assigned_at: datetime | None
+    active_at: datetime | None
+    left_at: datetime | None
+    left_reason: str | None = Field(
+        description="how LiveKit says that the agent left: client_initiated is a goodbye"
+    )
+
+    @classmethod
+    def of(cls, row: AttemptRow) -> "Attempt":
+        """From the database's row."""
+        return cls.model_validate(row, from_attributes=True)
+
+
+class Session(BaseModel):
+    """A session. `waiting_for` is why it waits, where it does; `failure` why it failed.
+
+    `place_in_line` is told to who reads this session alone, while it waits for a worker's free slot.
+    """
+
+    session_id: str
+    status: SessionStatus
+    room_name: str
+    room_sid: str | None
+    agent_name: str
+    mode: Mode
+    models: Models
+    metadata: dict[str, Any] | str
+    participant_identity: str
+    participant_name: str | None
+    attempt: int
+    max_attempts: int
+    require: Level
+    canary: bool
+    agent_identity: str | None
+    agent_sid: str | None
+    waiting_for: Cause | None
+    place_in_line: int | None = None
+    failure: Failure | None
+    end_reason: str | None
+    timings: Timings
+    attempts: list[Attempt] | None = None
+
+    @classmethod
+    def of(
+        cls, row: SessionRow, attempts: list[AttemptRow] | None = None, *, place_in_line: int | None = None
+    ) -> "Session":
+        """From the database's rows."""
+        failure = None
+        if row.cause is not None:
+            cause = Cause(row.cause)
+            failure = Failure(cause=cause, advice=ADVICE[cause], evidence=row.evidence or {})
+        return cls(
+            session_id=row.id,
+            status=SessionStatus(row.status),
+            room_name=row.room_name,
+            room_sid=row.room_sid,
+            agent_name=row.agent_name,
+            mode=Mode(row.mode),
+            models=Models.model_validate(row.models),
+            metadata=row.client_metadata,
+            participant_identity=row.participant_identity,
+            participant_name=row.participant_name,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            require=Level(row.required_level),
+            canary=row.canary,
+            agent_identity=row.agent_identity,
+            agent_sid=row.agent_sid,
+            waiting_for=Cause(row.waiting_for) if row.waiting_for else None,
+            place_in_line=place_in_line,
+            failure=failure,
+            end_reason=row.end_reason,
+            timings=Timings.model_validate(row, from_attributes=True),
+            attempts=None if attempts is None else [Attempt.of(attempt) for attempt in attempts],
+        )
+
+
+class SessionPage(BaseModel):
+    """Sessions, the newest first; `next_cursor` is null on the last page."""
+
+    sessions: list[Session]
+    next_cursor: str | None
+
+
+class SessionHistory(BaseModel):
+    """Everything that happened to a session, in order."""
+
+    events: list[Envelope]
+
+
+class TranscriptItem(BaseModel):
+    """One finished turn."""
+
+    seq: int
+    id: str
+    kind: str
+    role: str
+    text: str
+    cut_from_bytes: int | None = Field(
+        None,
+        description="how many bytes of UTF-8 the whole text had, if this is only its beginning",
+    )
+    interrupted: bool
+    language: str | None
+    confidence: float | None
+    participant_identity: str | None
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    metrics: dict[str, Any]
+    extra: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: TranscriptItemRow) -> "TranscriptItem":
+        """From the database's row."""
+        fields = row.model_dump(include=set(cls.model_fields) - {"id", "extra"})
+        extra = spelled_out(row.kind, row.text, row.extra, cut_from_bytes=row.cut_from_bytes)
+        return cls(id=row.item_id, extra=extra, **fields)
+
+
+class Workers(BaseModel):
+    """The agent workers that live now."""
+
+    workers: list[WorkerHeartbeat]

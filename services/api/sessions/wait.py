@@ -1,0 +1,61 @@
+"""`Prefer: wait=N` (RFC 7240): answer a start when the agent has joined, or is known not to come."""
+
+from urllib.request import parse_http_list
+
+from services.api.errors.problems import Problem
+from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.core.tables import SessionRow
+
+# Longer than any session is waited for by its caller, and shorter than what proxies cut off.
+LONGEST_WAIT_S = 30
+
+
+def preferred_wait(prefer: list[str]) -> int | None:
+    """Return the seconds that a client would wait, at most `LONGEST_WAIT_S`; None if it asks for none.
+
+    A preference that makes no sense is as if it were not there, and of two `wait` the first counts.
+    """
+    for preference in parse_http_list(", ".join(prefer)):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            return _seconds(value.strip().strip('"'))
+    return None
+
+
+def _seconds(text: str) -> int | None:
+    # Python's int would also take "+5", "1_0" and the digits of other scripts.
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0")
+    return LONGEST_WAIT_S if len(digits) > 2 else min(int(digits or "0"), LONGEST_WAIT_S)
+
+
+def is_settled(row: SessionRow) -> bool:
+    """True once the agent has joined, or the session is over."""
+    return row.status == SessionStatus.ACTIVE or row.status in TERMINAL
+
+
+def check_not_lost(row: SessionRow, *, headers: dict[str, str]) -> None:
+    """Raise `Problem` if the session is over, and there is no agent to join."""
+    if row.status == SessionStatus.FAILED:
+        cause = Cause(row.cause or Cause.UNKNOWN)
+        what = "no agent joined" if row.active_at is None else "the agent joined and was lost"
+        raise Problem(
+            503,
+            "agent_did_not_join",
+            f"{what}: {cause}. {ADVICE[cause]}",
+            headers=headers,
+            cause=cause,
+            advice=ADVICE[cause],
+            evidence=row.evidence or {},
+            session_id=row.id,
+            room_name=row.room_name,
+        )
+    # A canary is over as soon as its agent is proven.
+    proven = row.canary and row.status == SessionStatus.ENDED
+    if row.status in TERMINAL and not proven:
+        detail = f"the session was over before its agent was waited for: {row.end_reason or row.status}"
+        raise Problem(
+            409, "session_over", detail, headers=headers, session_id=row.id, room_name=row.room_name
+        )

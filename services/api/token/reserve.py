@@ -1,0 +1,148 @@
+"""Reserve a session: a token now, an agent when its holder joins.
+
+LiveKit's client SDKs ask for a token on every page load and again after every call, so nothing is
+dispatched for it. What a client may not set is refused; what has no meaning here is ignored, and named.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from services.api.auth.access import Principal
+from services.api.sessions.schemas import StartSession
+from services.api.sessions.start import (
+    MAX_METADATA_BYTES,
+    check_agent_name,
+    check_metadata,
+    invalid,
+    new_row,
+    write_session,
+)
+from services.api.settings import ApiSettings
+from services.api.token.schemas import AgentWish, TokenRequest
+from shared.contracts.events import SessionReserved
+from shared.contracts.sessions import Mode, SessionStatus
+from shared.core.sessions.outbox import Relay
+from shared.core.sessions.trace import bound_to
+from shared.core.tables import SessionRow
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.logs.logs import get_logger
+from shared.platform.tracing import span_names as names
+from shared.platform.tracing.tracing import note
+
+log = get_logger(__name__)
+
+# LiveKit takes a token for a minute after its end, and a join takes a moment.
+USABLE_AFTER_ITS_END: Final = timedelta(seconds=70)
+# The token travels in a header, and some proxies take no more than 8 KiB of those.
+MAX_PARTICIPANT_BYTES: Final = 4096
+# LiveKit's own, and ours.
+RESERVED_ATTRIBUTES: Final = ("lk.", "rollcall.")
+# An agent's identity: whoever joins under it would put the agent out.
+RESERVED_IDENTITY: Final = "agent-"
+_AGENT: Final = "room_config.agents.0"
+
+
+async def reserve_session(
+    wish: TokenRequest,
+    *,
+    asking: Principal,
+    settings: ApiSettings,
+    database: Database,
+    relay: Relay,
+    now: Clock,
+    admit: Callable[[SessionRow], Awaitable[None]],
+) -> SessionRow:
+    """Write a reservation, and return it; raises `Problem`.
+
+    admit: is asked before it is written, and raises if there are too many.
+    """
+    _check_room(wish)
+    _check_participant(wish)
+    agent = _agent(wish, settings)
+    row = new_row(
+        StartSession(
+            agent_name=agent.agent_name,
+            participant_identity=wish.participant_identity,
+            participant_name=wish.participant_name,
+            metadata=_agent_metadata(agent.metadata, _most_metadata(asking, settings)),
+        ),
+        asking,
+        settings,
+        now,
+    )
+    row.status = SessionStatus.RESERVED
+    row.deployment = agent.deployment
+    row.deadline_at = expires_at(row, settings) + USABLE_AFTER_ITS_END
+    row.next_check_at = None
+    event = SessionReserved(
+        room_name=row.room_name,
+        agent_name=row.agent_name,
+        mode=Mode(row.mode),
+        expires_at=expires_at(row, settings),
+    )
+    await admit(row)
+    await write_session(row, event, asking=asking, settings=settings, database=database)
+    note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
+    relay.nudge(row.id)
+    with bound_to(row):
+        log.info("session_reserved", agent_name=row.agent_name)
+    return row
+
+
+def expires_at(row: SessionRow, settings: ApiSettings) -> datetime:
+    """When the token of a reservation ends."""
+    return row.requested_at + timedelta(seconds=settings.participant_token_ttl_s)
+
+
+def _check_room(wish: TokenRequest) -> None:
+    config = wish.room_config
+    for field, asked in (("room_name", wish.room_name), ("room_config.name", config.name)):
+        if asked:
+            raise invalid(field, "may not be set: each token is for a new room of its own")
+    if config.egress:
+        raise invalid("room_config.egress", "may not be set: a caller starts no recordings")
+    if len(config.agents) > 1:
+        raise invalid("room_config.agents", "a session has one agent")
+
+
+def _check_participant(wish: TokenRequest) -> None:
+    if (wish.participant_identity or "").startswith(RESERVED_IDENTITY):
+        raise invalid("participant_identity", f"must not begin with {RESERVED_IDENTITY!r}")
+    for name in wish.participant_attributes:
+        if name.startswith(RESERVED_ATTRIBUTES):
+            raise invalid("participant_attributes", f"{name!r} is reserved")
+    attributes = json.dumps(wish.participant_attributes, ensure_ascii=False)
+    size = len((wish.participant_metadata or "").encode()) + len(attributes.encode())
+    if size > MAX_PARTICIPANT_BYTES:
+        limit = f"at most {MAX_PARTICIPANT_BYTES} bytes together with participant_attributes"
+        raise invalid("participant_metadata", f"must be {limit}, for the token carries it; it has {size}")
+
+
+def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:
+    agent = wish.room_config.agents[0] if wish.room_config.agents else AgentWish()
+    check_agent_name(agent.agent_name, settings, field=f"{_AGENT}.agent_name")
+    if agent.deployment and agent.deployment not in settings.allowed_deployments:
+        allowed = ", ".join(settings.allowed_deployments) or "left out"
+        raise invalid(f"{_AGENT}.deployment", f"must be {allowed}")
+    return agent
+
+
+def _most_metadata(asking: Principal, settings: ApiSettings) -> int:
+    """Whoever sees a page may fill the database by its key, so that he is given little room."""
+    return settings.max_metadata_bytes_visitor if asking.publishable else MAX_METADATA_BYTES
+
+
+def _agent_metadata(metadata: str | None, most: int) -> dict[str, Any] | str:
+    """An object where the text is one in JSON, and else the text; at most so many bytes."""
+    if not metadata:
+        return {}
+    try:
+        loaded = json.loads(metadata) if metadata.lstrip().startswith("{") else metadata
+    except (ValueError, RecursionError):
+        loaded = metadata
+    found = loaded if isinstance(loaded, dict) else metadata
+    check_metadata(found, field=f"{_AGENT}.metadata", most=most)
+    return found

@@ -1,0 +1,66 @@
+"""LiveKit's TokenSource endpoint: any of its client SDKs gets its token here, by changing one URL."""
+
+from fastapi import APIRouter, Request, Response
+
+from services.api import metrics
+from services.api.auth.access import TokenReserver
+from services.api.bootstrap import services_of
+from services.api.errors.problems import PROBLEMS, Problem
+from services.api.token.participant_token import mint_participant_token
+from services.api.token.reserve import expires_at, reserve_session
+from services.api.token.schemas import TokenGranted, TokenRequest
+from shared.core.tables import SessionRow
+from shared.platform.clock import utc_now
+
+router = APIRouter(responses=PROBLEMS)
+
+
+@router.post("/v1/token", status_code=201, tags=["sessions"], summary="Reserve a session for a caller")
+# Where LiveKit's SDKs look under the base URL of a "development token server". Some versions of the Flutter
+# SDK take no other status than 200.
+@router.post("/api/v2/sandbox/connection-details", status_code=200, include_in_schema=False)
+async def token(
+    request: Request, response: Response, asking: TokenReserver, wish: TokenRequest | None = None
+) -> TokenGranted:
+    """Hand out a token by LiveKit's TokenSource protocol, for a new room at each call.
+
+    Nothing is dispatched before the caller joins. A token that nobody uses expires quietly.
+    """
+    services = services_of(request)
+    wish = wish or TokenRequest()
+
+    async def admit(row: SessionRow) -> None:
+        if asking.publishable:
+            await services.waiting_visitors.admit(row, request.state.network, now=utc_now())
+
+    try:
+        row = await reserve_session(
+            wish,
+            asking=asking,
+            settings=services.settings,
+            database=services.database,
+            relay=services.relay,
+            now=utc_now,
+            admit=admit,
+        )
+    except Problem as problem:
+        metrics.token_requested(problem.code)
+        raise
+    metrics.token_requested("reserved")
+    response.headers["Location"] = f"/v1/sessions/{row.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return TokenGranted(
+        server_url=services.settings.livekit_public_url or services.settings.livekit_url,
+        participant_token=mint_participant_token(
+            row,
+            services.settings,
+            metadata=wish.participant_metadata,
+            attributes=wish.participant_attributes,
+        ),
+        participant_name=row.participant_name,
+        room_name=row.room_name,
+        session_id=row.id,
+        expires_at=expires_at(row, services.settings),
+        events_url=f"/v1/sessions/{row.id}/events",
+        ignored=wish.ignored(),
+    )

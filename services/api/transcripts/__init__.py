@@ -1,0 +1,1 @@
+"""Transcripts over HTTP: read, search, export and erase what was said."""

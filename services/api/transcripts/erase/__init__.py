@@ -1,0 +1,1 @@
+"""Erase what was said, on request or when its time is over."""

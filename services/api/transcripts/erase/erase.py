@@ -1,0 +1,165 @@
+"""Erase what was said in a session, or by a participant, wherever we keep it.
+
+The row of the session, and for a participant a mark, are written in the same transaction in which the text
+goes, and while no turn is being stored: from then on nobody stores text of it, however late a turn comes
+(`shared.core.transcripts.erasure_rows`). What can't be reached at the moment is erased again later, and every
+erasure is repeated once, since a turn may have been on its way to Redis when it was made.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api.sessions.read import session_of
+from services.api.transcripts.erase.streams import Speaker, erase_from_redis, sessions_on_their_way
+from services.api.transcripts.schemas import Erasure
+from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.core.transcripts.erasure_rows import erase_rows, exclude_stores, mark_person
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.streams import UNREACHABLE as REDIS_UNREACHABLE
+
+log = get_logger(__name__)
+
+# By then what was on its way to Redis is there.
+SECOND_LOOK: Final = timedelta(minutes=1)
+RETRY: Final = timedelta(seconds=5)
+_BATCH: Final = 100
+
+REDIS: Final = "redis"
+DATABASE_FILE: Final = "database file"
+
+
+@dataclass
+class Removed:
+    """What an erasure found and removed."""
+
+    turns: int = 0
+    stream_entries: int = 0
+    dead_letters: int = 0
+    pending: list[str] = field(default_factory=list)
+
+
+async def erase_session(
+    session_id: str, *, project: str, database: Database, redis: Redis, now: Clock
+) -> Erasure:
+    """Erase the text of one session; raises `Problem` if there is none. Doing it twice does no harm."""
+    async with database.read() as db:
+        await session_of(db, session_id, project)
+    return await _erase([session_id], None, database=database, redis=redis, now=now)
+
+
+async def erase_participant(
+    identity: str, *, project: str, database: Database, redis: Redis, now: Clock
+) -> Erasure:
+    """Erase the text of a project's sessions in which the participant took part, the answers too.
+
+    Sessions until now in which he is known to take part only later are erased then: his mark stays.
+    """
+    async with database.write() as db:
+        await exclude_stores(db)
+        await mark_person(db, project=project, identity=identity, now=now())
+        found = await _sessions_of(db, identity, project)
+
+    async def projects(session_ids: Collection[str]) -> Mapping[str, str]:
+        async with database.read() as db:
+            named = select(col(SessionRow.id), col(SessionRow.project))
+            rows = await db.execute(named.where(col(SessionRow.id).in_(session_ids)))
+            return {row.id: row.project for row in rows}
+
+    speaker = Speaker(identity, project, projects)
+    try:
+        found = sorted({*found, *await sessions_on_their_way(redis, speaker)})
+    except REDIS_UNREACHABLE as error:
+        log.warning("turns_on_their_way_not_seen", error=repr(error))  # their consumer sees the mark
+    return await _erase(found, speaker, database=database, redis=redis, now=now)
+
+
+async def _sessions_of(db: AsyncSession, identity: str, project: str) -> list[str]:
+    of_project = col(SessionRow.project) == project
+    asked_for = select(col(SessionRow.id)).where(of_project, col(SessionRow.participant_identity) == identity)
+    spoke_in = (
+        select(col(TranscriptItemRow.session_id))
+        .join(SessionRow, col(SessionRow.id) == col(TranscriptItemRow.session_id))
+        .where(of_project, col(TranscriptItemRow.participant_identity) == identity)
+    )
+    return sorted({*(await db.scalars(asked_for)), *(await db.scalars(spoke_in.distinct()))})
+
+
+async def _erase(
+    session_ids: Sequence[str], speaker: Speaker | None, *, database: Database, redis: Redis, now: Clock
+) -> Erasure:
+    removed = Removed()
+    for start in range(0, len(session_ids), _BATCH):
+        removed.turns += await _erase_rows(session_ids[start : start + _BATCH], database, now())
+    await erase_copies(removed, session_ids, speaker, database=database, redis=redis, now=now)
+    log.info(
+        "transcripts_erased", sessions=len(session_ids), turns=removed.turns, pending=removed.pending or None
+    )
+    return Erasure(session_ids=list(session_ids), **vars(removed))
+
+
+async def _erase_rows(session_ids: Sequence[str], database: Database, now: datetime) -> int:
+    async with database.write() as db:
+        await exclude_stores(db)
+        return await erase_rows(db, session_ids, now=now, again_at=now + SECOND_LOOK)
+
+
+async def erase_copies(
+    removed: Removed,
+    session_ids: Sequence[str],
+    speaker: Speaker | None,
+    *,
+    database: Database,
+    redis: Redis,
+    now: Clock,
+) -> None:
+    """Erase what is not a row: streams, the history for a successor, freed pages of the embedded file."""
+    try:
+        found = await erase_from_redis(redis, session_ids, speaker, told=session_ids)
+        removed.stream_entries += found.stream_entries
+        removed.dead_letters += found.dead_letters
+    except REDIS_UNREACHABLE as error:
+        log.warning("erasure_incomplete", where=REDIS, error=repr(error))
+        removed.pending.append(REDIS)
+    try:
+        if database.is_sqlite and not await _empty_sqlite_files(database):
+            removed.pending.append(DATABASE_FILE)
+    except DATABASE_ERRORS as error:
+        log.warning("erasure_incomplete", where=DATABASE_FILE, error=repr(error))
+        removed.pending.append(DATABASE_FILE)
+    if removed.pending:
+        await schedule_again(database, session_ids, at=now() + RETRY)
+
+
+async def schedule_again(database: Database, session_ids: Sequence[str], *, at: datetime | None) -> None:
+    """Have the sessions erased once more at a time, or never again."""
+    async with database.write() as db:
+        await db.execute(
+            update(SessionRow)
+            .where(col(SessionRow.id).in_(session_ids))
+            .values(transcript_erase_again_at=at)
+            .execution_options(synchronize_session=False)
+        )
+
+
+async def _empty_sqlite_files(database: Database) -> bool:
+    """Drop the words from the index's older segments, and the text from the write-ahead log.
+
+    False if a reader kept the log from being emptied.
+    """
+    async with database.write() as db:
+        await db.execute(text("INSERT INTO transcript_search (transcript_search) VALUES ('optimize')"))
+    async with database.engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+            busy, _, _ = await cursor.fetchone()
+    return not busy

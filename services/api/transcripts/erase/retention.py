@@ -1,0 +1,171 @@
+"""Housekeeping of transcripts: delete what is too old, look a second time at what was erased, and index
+what is in no index.
+
+One process at a time does it. Every step takes few rows, so that nobody waits for it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from redis.asyncio import Redis
+from sqlalchemy import Update, delete, func, select, tuple_, update
+from sqlmodel import col
+
+from services.api.auth.access import DEFAULT_PROJECT
+from services.api.settings import ApiSettings
+from services.api.transcripts.erase.erase import RETRY, Removed, erase_copies, schedule_again
+from services.api.transcripts.erase.streams import erase_from_redis
+from shared.core.tables import ApiKeyRow, SessionRow, TranscriptItemRow
+from shared.core.transcripts.erasure_rows import blank, exclude_stores
+from shared.core.transcripts.search_words import index_missing
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, changed
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.lease import Lease
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.streams import UNREACHABLE as REDIS_UNREACHABLE
+
+log = get_logger(__name__)
+
+LEASE: Final = "transcript-housekeeping"
+LEASE_TERM: Final = timedelta(seconds=30)
+TICK_S: Final = 5.0
+_SESSIONS: Final = 100
+_TURNS: Final = 2000
+_INDEXED: Final = 500
+
+
+def retention_of(_project: str, settings: ApiSettings) -> timedelta | None:
+    """How long after a session's end its turns are kept; None: for ever. The same for every project,
+    until projects have settings of their own.
+    """
+    days = settings.transcript_retention_days
+    return timedelta(days=days) if days else None
+
+
+class Housekeeping:
+    """Runs in every API process; works in the one that holds the lease."""
+
+    def __init__(
+        self, *, database: Database, redis: Redis, settings: ApiSettings, holder: str, now: Clock
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._settings = settings
+        self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
+        self._now = now
+
+    async def run(self) -> None:
+        """Keep house for ever; what fails now is found again at the next turn."""
+        while True:
+            more = False
+            try:
+                if await self._lease.hold():
+                    await self.erase_again()
+                    handled = [await self.delete_old(project) for project in await self.projects()]
+                    more = sum([*handled, await self.index_missing()]) > 0
+            except DATABASE_ERRORS as error:
+                log.warning("transcript_housekeeping_interrupted", error=repr(error))
+            await asyncio.sleep(0 if more else TICK_S)
+
+    async def erase_again(self) -> int:
+        """Erase what is due for a second look, and return of how many sessions."""
+        now = self._now()
+        due = (
+            select(col(SessionRow.id))
+            .where(col(SessionRow.transcript_erase_again_at) <= now)
+            .order_by(col(SessionRow.transcript_erase_again_at))
+            .limit(_SESSIONS)
+        )
+        async with self._database.read() as db:
+            session_ids = list((await db.scalars(due)).all())
+        if not session_ids:
+            return 0
+        removed = Removed()
+        # Until this has gone well, it comes again; and not at once, since it reads whole streams.
+        await schedule_again(self._database, session_ids, at=now + RETRY)
+        async with self._database.write() as db:
+            removed.turns = await blank(db, session_ids)
+        await erase_copies(
+            removed, session_ids, None, database=self._database, redis=self._redis, now=self._now
+        )
+        if not removed.pending:
+            await schedule_again(self._database, session_ids, at=None)
+        if removed.turns or removed.stream_entries or removed.dead_letters:
+            log.info("late_turns_erased", sessions=len(session_ids), **vars(removed))
+        return len(session_ids)
+
+    async def index_missing(self) -> int:
+        """Let a batch of turns be found that are in no index yet, and return how many."""
+        async with self._database.write() as db:
+            connection = await db.connection()
+            turns = await connection.run_sync(index_missing, _INDEXED)
+        if turns:
+            log.info("turns_indexed", turns=turns)
+        return turns
+
+    async def projects(self) -> list[str]:
+        """Every project that may have sessions: the default one, and those that were given a key."""
+        async with self._database.read() as db:
+            named = await db.scalars(select(col(ApiKeyRow.project)).distinct())
+        return sorted({DEFAULT_PROJECT, *named})
+
+    async def delete_old(self, project: str) -> int:
+        """Delete one batch of turns whose time is over, and return how many rows it touched."""
+        keep = retention_of(project, self._settings)
+        if keep is None:
+            return 0
+        now = self._now()
+        old = (
+            select(col(SessionRow.id))
+            .where(
+                col(SessionRow.project) == project,
+                col(SessionRow.ended_at) < now - keep,
+                col(SessionRow.transcript_deleted_at).is_(None),
+            )
+            .order_by(col(SessionRow.ended_at))
+            .limit(_SESSIONS)
+        )
+        async with self._database.read() as db:
+            session_ids = list((await db.scalars(old)).all())
+        return await self._delete(session_ids) if session_ids else 0
+
+    async def _delete(self, session_ids: Sequence[str]) -> int:
+        turn = tuple_(col(TranscriptItemRow.session_id), col(TranscriptItemRow.item_id))
+        some = (
+            select(col(TranscriptItemRow.session_id), col(TranscriptItemRow.item_id))
+            .where(col(TranscriptItemRow.session_id).in_(session_ids))
+            .limit(_TURNS)
+        )
+        left = select(col(TranscriptItemRow.item_id)).where(
+            col(TranscriptItemRow.session_id) == col(SessionRow.id)
+        )
+        now = self._now()
+        erased_at = func.coalesce(col(SessionRow.transcript_erased_at), now)
+        async with self._database.write() as db:
+            await exclude_stores(db)
+            turns = await changed(db, delete(TranscriptItemRow).where(turn.in_(some)))
+            # Those without turns are done with. Of the others, what comes late is stored without its text.
+            await db.execute(_these(session_ids).values(transcript_erased_at=erased_at))
+            sessions = await changed(
+                db, _these(session_ids).where(~left.exists()).values(transcript_deleted_at=now)
+            )
+        if sessions:
+            await self._delete_copies(session_ids)
+        log.info("old_turns_deleted", turns=turns, sessions=sessions)
+        return turns + sessions
+
+    async def _delete_copies(self, session_ids: Sequence[str]) -> None:
+        """Agent workers aren't told: markers of all sessions that ever were would fill Redis."""
+        try:
+            await erase_from_redis(self._redis, session_ids, None, told=())
+        except REDIS_UNREACHABLE as error:
+            log.warning("old_turns_left_in_redis", error=repr(error))
+            await schedule_again(self._database, session_ids, at=self._now() + RETRY)
+
+
+def _these(session_ids: Sequence[str]) -> Update:
+    found = update(SessionRow).where(col(SessionRow.id).in_(session_ids))
+    return found.execution_options(synchronize_session=False)

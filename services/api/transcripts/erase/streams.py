@@ -1,0 +1,141 @@
+"""Erase text from Redis: turns on their way, dead letters, and the history kept for a successor."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from shared.contracts.keys import (
+    DEAD_LETTERS_STREAM,
+    ENVELOPE_FIELD,
+    NEWS_CHANNEL,
+    TURNS_STREAM,
+    history_key,
+)
+from shared.contracts.text import bounded_id, cleaned
+from shared.core.transcripts.erasure import mark_erased
+from shared.platform.redis.hints import give_hints
+
+_READ: Final = 500
+_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many entries were removed."""
+
+    stream_entries: int
+    dead_letters: int
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody whose words are erased, in whatever session of the project.
+
+    `projects` tells of which project each of some sessions is.
+    """
+
+    identity: str
+    project: str
+    projects: Callable[[Collection[str]], Awaitable[Mapping[str, str]]]
+
+    async def of_others(self, session_ids: Collection[str]) -> set[str]:
+        """Those of the sessions that are another project's."""
+        known = await self.projects(session_ids) if session_ids else {}
+        return {session_id for session_id, project in known.items() if project != self.project}
+
+
+async def sessions_on_their_way(redis: Redis, speaker: Speaker) -> set[str]:
+    """The project's sessions of which a turn of the speaker waits in Redis; raises as below."""
+    found: set[str] = set()
+    for stream in (TURNS_STREAM, DEAD_LETTERS_STREAM):
+        async for page in _pages(redis, stream):
+            for _, fields in page:
+                if _belongs(fields or {}, (), speaker.identity):
+                    found |= _sessions_in(fields or {})
+    known = await speaker.projects(found) if found else {}
+    return {session_id for session_id, project in known.items() if project == speaker.project}
+
+
+async def erase_from_redis(
+    redis: Redis, session_ids: Sequence[str], speaker: Speaker | None, *, told: Sequence[str]
+) -> Found:
+    """Mark the sessions in `told` for agent workers, and remove what Redis holds of all of them.
+
+    Raises `redis.exceptions.RedisError` or `OSError`; doing it again does no harm.
+    """
+    # First the markers: what is sent from now on is not sent at all.
+    await mark_erased(redis, told)
+    await give_hints(redis, session_ids, channel=NEWS_CHANNEL)  # who follows one sees no captions any more
+    if session_ids:
+        await redis.delete(*map(history_key, session_ids))
+    wanted = frozenset(session_ids)
+    return Found(
+        stream_entries=await _clean(redis, TURNS_STREAM, wanted, speaker),
+        dead_letters=await _clean(redis, DEAD_LETTERS_STREAM, wanted, speaker),
+    )
+
+
+async def _pages(redis: Redis, stream: str) -> AsyncIterator[Any]:
+    """The whole stream, some entries at a time."""
+    start = "-"
+    while True:
+        page: Any = await redis.xrange(stream, min=start, count=_READ)
+        yield page
+        if len(page) < _READ:
+            return
+        start = f"({page[-1][0]}"
+
+
+async def _clean(redis: Redis, stream: str, session_ids: Collection[str], speaker: Speaker | None) -> int:
+    """Delete the entries that belong to the erased."""
+    removed = 0
+    identity = None if speaker is None else speaker.identity
+    async for page in _pages(redis, stream):
+        doomed = {
+            entry_id: _sessions_in(fields or {})
+            for entry_id, fields in page
+            if _belongs(fields or {}, session_ids, identity)
+        }
+        if speaker is not None and doomed:
+            theirs = await speaker.of_others({sid for found in doomed.values() for sid in found})
+            doomed = {entry_id: found for entry_id, found in doomed.items() if not found & theirs}
+        if doomed:
+            removed += await redis.xdel(stream, *doomed)
+    return removed
+
+
+def _belongs(fields: dict[str, str], session_ids: Collection[str], identity: str | None) -> bool:
+    raw = fields.get(ENVELOPE_FIELD, "")
+    try:
+        envelope = json.loads(raw)
+        data = envelope.get("data") or {}
+        session_id = str(envelope.get("subject", "")).removeprefix("session/")
+        if session_id in session_ids or data.get("session_id") in session_ids:
+            return True
+        return identity is not None and bounded_id(cleaned(data.get("participant_identity"))) == identity
+    except (ValueError, AttributeError, TypeError):
+        # A malformed entry is searched as it is: better one too many than one that stays.
+        everything = " ".join(fields.values())
+        return any(session_id in everything for session_id in session_ids) or (
+            identity is not None and _stands_in(everything, identity)
+        )
+
+
+def _stands_in(text: str, identity: str) -> bool:
+    """Whether a text has the identity as a word of its own, as it is or as JSON writes it."""
+    spellings = {identity, json.dumps(identity)[1:-1]}
+    return any(re.search(rf"(?<!\w){re.escape(spelling)}(?!\w)", text) for spelling in spellings)
+
+
+def _sessions_in(fields: dict[str, str]) -> frozenset[str]:
+    """The sessions that an entry names; of one that can't be read, all that stand in it anywhere."""
+    try:
+        envelope = json.loads(fields.get(ENVELOPE_FIELD, ""))
+        named = (envelope.get("subject"), (envelope.get("data") or {}).get("session_id"))
+    except (ValueError, AttributeError):
+        return frozenset(_ID.findall(" ".join(fields.values())))
+    return frozenset(str(name).removeprefix("session/") for name in named if name)

@@ -1,0 +1,1 @@
+"""Write one conversation in a format for people or for programs."""

@@ -1,0 +1,122 @@
+"""The JSON of the transcript routes."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.api.sessions.schemas import TranscriptItem
+from services.api.transcripts.read.latency import Latencies, Summary
+from shared.contracts.names import Sought
+from shared.contracts.sessions import SessionStatus
+from shared.contracts.text import marked
+from shared.core.tables import TranscriptItemRow
+
+
+class TranscriptState(StrEnum):
+    """Whether more turns are to be expected, and whether it is known how many there were."""
+
+    RUNNING = "running"  # the call goes on, or has ended a moment ago
+    CLOSED = "closed"  # the call is over, and of every agent it is known how many turns it had
+    UNCLOSED = "unclosed"  # the call is over, and of an agent that died it is not known
+
+
+class Turn(TranscriptItem):
+    """One finished turn. `offset_s` counts from the start of the call, in seconds."""
+
+    offset_s: float
+    duration_s: float | None
+    latencies: Latencies
+
+    @property
+    def shown(self) -> str:
+        """The text as people and models read it: with a mark if it was cut."""
+        return marked(self.text, self.cut_from_bytes)
+
+    @classmethod
+    def at(cls, row: TranscriptItemRow, since_start: timedelta) -> "Turn":
+        """From the database's row, and how long after the call's beginning it has its place."""
+        spoken = (row.ended_at - row.started_at) if row.ended_at and row.started_at else None
+        return cls(
+            **TranscriptItem.of(row).model_dump(),
+            offset_s=max(0.0, round(since_start.total_seconds(), 3)),
+            duration_s=None if spoken is None else max(0.0, round(spoken.total_seconds(), 3)),
+            latencies=Latencies.of(row.metrics),
+        )
+
+
+class Transcript(BaseModel):
+    """The conversation so far, and whether all of it is here.
+
+    `complete` is true when it is known how many turns each agent had and all are here; false when turns
+    are missing; null when that can't be said: while the call runs without a gap, after a crash that nobody
+    has counted and that left none, where no agent came, and when the turns were deleted. A late turn makes a
+    transcript complete again.
+    """
+
+    session_id: str
+    status: SessionStatus
+    state: TranscriptState
+    complete: bool | None
+    missing: list[int] = Field(description="sequence numbers; the first thousand")
+    missing_count: int
+    missing_since: datetime | None = Field(description="since when the gap is known")
+    erased_at: datetime | None = Field(description="when the text was erased")
+    items: list[Turn]
+    next_after_seq: int | None = Field(description="`after_seq` of the next page; null on the last")
+    summary: Summary | None = Field(description="of the whole conversation; on the first page only")
+
+
+class Messages(BaseModel):
+    """The conversation as `?format=openai` gives it: what OpenAI's chat interface takes."""
+
+    messages: list[dict[str, Any]]
+
+
+class SnippetPart(BaseModel):
+    """A piece of plain text; `hit` if the query matched it. Nothing in it is markup."""
+
+    text: str
+    hit: bool
+
+
+class SearchHit(BaseModel):
+    """A turn that matches. A higher `rank` is a better match; ranks compare within one answer only."""
+
+    session_id: str
+    agent_name: str
+    seq: int
+    id: str
+    kind: str
+    role: str
+    language: str | None
+    participant_identity: str | None
+    created_at: datetime
+    rank: float
+    snippet: list[SnippetPart]
+
+
+class SearchPage(BaseModel):
+    """Turns that match; `next_cursor` is null on the last page."""
+
+    results: list[SearchHit]
+    next_cursor: str | None
+
+
+class ErasureRequest(BaseModel):
+    """Whose transcripts are to be erased."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    participant_identity: Sought = Field(min_length=1)
+
+
+class Erasure(BaseModel):
+    """What was removed. What is `pending` could not be reached; it is erased as soon as it can be."""
+
+    session_ids: list[str]
+    turns: int = Field(description="turns whose text was in the database")
+    stream_entries: int = Field(description="turns on their way to the database")
+    dead_letters: int
+    pending: list[str]

@@ -1,0 +1,141 @@
+"""The JSON of webhook endpoints and their deliveries."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from services.api.http.parameters import Time
+from shared.contracts.events import Severity
+from shared.contracts.names import Name
+from shared.contracts.webhooks import EVERYTHING, DeliveryStatus, is_known
+from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
+
+
+def _known(pattern: str) -> str:
+    if not is_known(pattern):
+        raise ValueError("is no event type, nor the beginning of one as in agent.*; see docs/events.md")
+    return pattern
+
+
+EventPattern = Annotated[str, Field(max_length=64), AfterValidator(_known)]
+EventPatterns = Annotated[list[EventPattern], Field(min_length=1, max_length=50)]
+Url = Annotated[str, Field(max_length=2048, examples=["https://example.com/hooks/rollcall"])]
+
+
+class NewWebhookEndpoint(BaseModel):
+    """An endpoint that events are to be sent to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Url
+    description: Name | None = None
+    events: EventPatterns = Field(
+        [EVERYTHING], description="types such as `session.failed.v1`, beginnings such as `agent.*`, or `*`"
+    )
+    min_severity: Severity = Field(Severity.INFO, description="only events at least as severe")
+
+
+class WebhookEndpointChange(BaseModel):
+    """What is to change; what is not named stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Url = ""
+    description: Name | None = None
+    events: EventPatterns = [EVERYTHING]
+    min_severity: Severity = Severity.INFO
+    enabled: bool = True
+
+
+class WebhookEndpoint(BaseModel):
+    """An endpoint. Every attempt failed since `failing_since`; it wants nothing until `paused_until`."""
+
+    id: str
+    url: str
+    description: str | None
+    events: list[str]
+    min_severity: Severity
+    enabled: bool
+    disabled_reason: str | None
+    disabled_at: datetime | None
+    failing_since: datetime | None
+    paused_until: datetime | None
+    previous_secret_until: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: WebhookEndpointRow) -> "WebhookEndpoint":
+        """From the database's row."""
+        return cls.model_validate(row, from_attributes=True)
+
+
+class CreatedWebhookEndpoint(WebhookEndpoint):
+    """An endpoint with its secret, which is told this once."""
+
+    secret: str = Field(repr=False)
+
+
+class WebhookEndpoints(BaseModel):
+    """Every endpoint of the project, the oldest first."""
+
+    endpoints: list[WebhookEndpoint]
+
+
+class Rotation(BaseModel):
+    """How long the secret of before is to sign too."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overlap_s: int = Field(86_400, ge=0, le=7 * 86_400)
+
+
+class NewSecret(BaseModel):
+    """The new secret, which is told this once. Both sign until `previous_secret_until`."""
+
+    secret: str = Field(repr=False)
+    previous_secret_until: datetime | None
+
+
+class Delivery(BaseModel):
+    """One event on its way to one endpoint, and the last attempt at it."""
+
+    event_id: str
+    session_id: str | None
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    last_attempt_at: datetime | None
+    response_code: int | None
+    latency_ms: int | None
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: WebhookDeliveryRow) -> "Delivery":
+        """From the database's row."""
+        return cls.model_validate(row, from_attributes=True)
+
+
+class DeliveryPage(BaseModel):
+    """Deliveries, the newest event first; `next_cursor` is null on the last page."""
+
+    deliveries: list[Delivery]
+    next_cursor: str | None
+
+
+class Replay(BaseModel):
+    """Which dead letters to send again: those that were given up at this time or later."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: Time
+
+
+class Replayed(BaseModel):
+    """How many deliveries are on their way again."""
+
+    deliveries: int

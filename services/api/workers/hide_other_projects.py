@@ -1,0 +1,27 @@
+"""The agent workers as one project may see them: they serve all, and carry sessions of all."""
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from services.api.auth.access import Principal
+from shared.contracts.workers import WorkerHeartbeat
+from shared.core.tables import SessionRow
+from shared.platform.database.database import Database
+
+
+async def without_strangers(
+    database: Database, workers: list[WorkerHeartbeat], asking: Principal
+) -> list[WorkerHeartbeat]:
+    """The workers, each without the ids of other projects' sessions."""
+    carried = {session_id for worker in workers for session_id in worker.sessions}
+    if asking.key_id is None or not carried:
+        return workers
+    of_project = select(col(SessionRow.id)).where(
+        col(SessionRow.id).in_(carried), col(SessionRow.project) == asking.project
+    )
+    async with database.read() as db:
+        own = set(await db.scalars(of_project))
+    return [
+        worker.model_copy(update={"sessions": [sid for sid in worker.sessions if sid in own]})
+        for worker in workers
+    ]

@@ -1,0 +1,158 @@
+"""Put one dispatch into LiveKit, and take the earlier ones of the session out.
+
+LiveKit doesn't know our attempts and makes an agent for each dispatch, so: an earlier attempt's dispatch
+is deleted and its agent gone before a new one is made, and a call that may have taken effect is looked
+for before it is made again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from livekit.protocol.agent_dispatch import AgentDispatch, RoomAgentDispatch
+
+from services.dispatcher.ports import Rooms
+from services.dispatcher.repository import Claim
+from shared.contracts.dispatching import client_metadata
+from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
+from shared.core.workers.foreign_agents import is_automatic, is_unnamed_agent
+from shared.platform.livekit.client import LiveKitError, NotFound
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+# LiveKit takes an agent out about 0.1 s after its dispatch is deleted; one that is still there after
+# these pauses is dead, and would stay as a ghost.
+_DEPARTURE_CHECKS_S = (0.05, 0.1, 0.15)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A dispatch, and the sid of the very room that it is in: its name may come to be another room's.
+
+    foreign: identities of agents that nobody dispatched, and which were sent out of the room.
+    """
+
+    dispatch_id: str
+    room_sid: str
+    foreign: Sequence[str] = ()
+
+
+async def place_dispatch(
+    claim: Claim, *, rooms: Rooms, empty_timeout_s: int, departure_timeout_s: int
+) -> Placed:
+    """Return this attempt's dispatch, made now or found. Raises `LiveKitError`."""
+    name = claim.row.room_name
+    order = claim.order
+    metadata = client_metadata(claim.row.client_metadata)
+    room = None if claim.fresh_room else await rooms.room(name)
+    if room is None:
+        log.info("room_absent", message=f"room {name} is not there yet: the dispatch makes it")
+        # Creating the room with its agent is one call, and keeps unnamed workers out of it.
+        ours = RoomAgentDispatch(
+            agent_name=claim.row.agent_name,
+            metadata=metadata,
+            attributes=order.dispatch_attributes(),
+            deployment=claim.row.deployment or "",
+        )
+        room = await rooms.create_room(
+            name,
+            agents=[ours],
+            empty_timeout_s=empty_timeout_s,
+            departure_timeout_s=departure_timeout_s,
+        )
+    dispatches = await rooms.dispatches(name)
+    await _withdraw_earlier(claim, dispatches, rooms)
+    found = [dispatch for dispatch in dispatches if order.is_of(dispatch.attributes)]
+    if found:
+        # More than one, if two dispatchers were at this attempt: the one that a worker has taken stays.
+        found.sort(key=lambda dispatch: (not dispatch.state.jobs, dispatch.state.created_at))
+        await _withdraw(name, [dispatch.id for dispatch in found[1:]], rooms)
+        return Placed(found[0].id, room.sid)
+    # The room was there already (the caller was quicker), or LiveKit lost the agents of the request.
+    created, foreign = await asyncio.gather(
+        rooms.create_dispatch(
+            name,
+            agent_name=claim.row.agent_name,
+            metadata=metadata,
+            attributes=order.dispatch_attributes(),
+            deployment=claim.row.deployment or "",
+        ),
+        _withdraw_automatic(claim, dispatches, rooms),
+    )
+    return Placed(created.id, room.sid, foreign)
+
+
+async def withdraw_others(claim: Claim, *, kept: str | None, rooms: Rooms) -> None:
+    """Withdraw every dispatch of this attempt but the one that is kept. Raises `LiveKitError`."""
+    name = claim.row.room_name
+    if not await rooms.room_exists(name):
+        return
+    dispatches = await rooms.dispatches(name)
+    others = [one.id for one in dispatches if claim.order.is_of(one.attributes) and one.id != kept]
+    await _withdraw(name, others, rooms)
+
+
+async def _withdraw_automatic(claim: Claim, dispatches: list[AgentDispatch], rooms: Rooms) -> list[str]:
+    """Keep workers without a name out of a room of ours, as `CreateRoom` would have done; return who was in.
+
+    LiveKit waits for a job that is just being given out, and takes its agent away then.
+    """
+    automatic = [dispatch for dispatch in dispatches if is_automatic(dispatch)]
+    if not claim.row.room_is_ours or not automatic:
+        return []
+    name = claim.row.room_name
+    try:
+        foreign = list(filter(is_unnamed_agent, await rooms.participants(name)))
+        for dispatch in automatic:
+            await rooms.delete_dispatch(name, dispatch.id)
+    except LiveKitError as error:
+        # The session's own agent is what matters; the verifier sees who is there beside it.
+        log.warning("automatic_dispatch_not_withdrawn", error=str(error))
+        return []
+    jobs = {job.state.participant_identity for one in automatic for job in one.state.jobs}
+    return sorted(({agent.identity for agent in foreign} | jobs) - {""})
+
+
+async def _withdraw_earlier(claim: Claim, dispatches: list[AgentDispatch], rooms: Rooms) -> None:
+    if claim.order.attempt == 1:
+        return
+    name = claim.row.room_name
+    earlier = [dispatch for dispatch in dispatches if _is_earlier(dict(dispatch.attributes), claim)]
+    identities = {job.state.participant_identity for d in earlier for job in d.state.jobs} - {""}
+    await _withdraw(name, [dispatch.id for dispatch in earlier], rooms)
+    for delay in _DEPARTURE_CHECKS_S:
+        present = await _present(claim, identities, rooms)
+        if not present:
+            return
+        await asyncio.sleep(delay)
+    for identity in await _present(claim, identities, rooms):
+        log.warning("earlier_agent_found", participant_identity=identity)
+        try:
+            await rooms.remove_participant(name, identity)
+        except NotFound:
+            continue
+
+
+async def _withdraw(name: str, dispatch_ids: Sequence[str], rooms: Rooms) -> None:
+    for dispatch_id in dispatch_ids:
+        try:
+            await rooms.delete_dispatch(name, dispatch_id)
+        except NotFound:
+            continue
+
+
+async def _present(claim: Claim, identities: set[str], rooms: Rooms) -> set[str]:
+    return {
+        participant.identity
+        for participant in await rooms.participants(claim.row.room_name)
+        if participant.identity in identities or _is_earlier(dict(participant.attributes), claim)
+    }
+
+
+def _is_earlier(attributes: dict[str, str], claim: Claim) -> bool:
+    """Not merely another attempt's: a dispatcher that was held up must not touch what came after its own."""
+    if attributes.get(SESSION_ATTRIBUTE) != claim.order.session_id:
+        return False
+    attempt = attributes.get(ATTEMPT_ATTRIBUTE, "")
+    return not (attempt.isascii() and attempt.isdigit()) or int(attempt) < claim.order.attempt

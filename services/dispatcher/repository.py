@@ -1,0 +1,320 @@
+"""The dispatcher's side of the database: claim a session, and write down how the attempt went."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.dispatcher.turn_numbering import next_seq, takes_over
+from shared.contracts.causes import Cause
+from shared.contracts.dispatching import DispatchOrder, PastTurn
+from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
+from shared.contracts.identifiers import SessionId, new_caller_identity
+from shared.contracts.models import Models
+from shared.contracts.sessions import TERMINAL, Level, Mode, Role, SessionStatus
+from shared.core.admission.wait_queue import FULL, wait_in_line, waits_behind
+from shared.core.database_ready import unready
+from shared.core.sessions.metrics import level_reached
+from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
+from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.core.transcripts.reading_order import read_order, read_turns
+from shared.core.workers.foreign_agents import foreign_agent_seen
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, after_commit, changed
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.livekit.client import LiveKitError
+from shared.platform.logs.logs import get_logger
+from shared.platform.tracing.tracing import here
+
+# If the Celery worker dies, the sweep brings the session back after this. Several calls to LiveKit, each of
+# which may take its whole time limit, take longer: a claim is renewed for as long as somebody is at it.
+CLAIM_LEASE = timedelta(seconds=5)
+RENEWAL_S = 1.5
+# How soon a dispatched session must have found its verifier.
+VERIFIER_GRACE = timedelta(seconds=1)
+# An agent that takes over is told the newest turns; a longer talk would not fit into its model anyway.
+HISTORY_TURNS = 200
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A session whose agent is wanted.
+
+    under_way: a dispatcher has died in the middle of an attempt, and an agent may be there already.
+    behind: what an older session waits for that must go first.
+    """
+
+    row: SessionRow
+    under_way: bool
+    behind: Cause | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A session that is ours to dispatch now. `unsure`: an earlier call may have taken effect."""
+
+    row: SessionRow
+    order: DispatchOrder
+    unsure: bool
+
+    @property
+    def fresh_room(self) -> bool:
+        """True if nobody but the caller can have made the room yet."""
+        return self.row.room_is_ours and self.order.attempt == 1 and not self.unsure
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What follows a refused dispatch. Not `won`: the session has moved on, and nothing follows."""
+
+    won: bool
+    retry_in_s: float | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The dispatch that an attempt has come to have; None: it has none."""
+
+    dispatch_id: str | None
+
+
+class Ledger:
+    """Claims sessions and records outcomes.
+
+    Whoever changes both writes the session before its attempt: two orders would be a deadlock.
+    """
+
+    def __init__(self, database: Database, *, retry_delay_s: float, now: Clock) -> None:
+        self._database = database
+        self._retry_delay_s = retry_delay_s
+        self._now = now
+
+    async def unready(self) -> str | None:
+        """Say what keeps the database from being of use; None if nothing does."""
+        return await unready(self._database)
+
+    async def find(self, session_id: str) -> Wanted | None:
+        """Return the session if a dispatch is wanted and nobody is at it."""
+        now = self._now()
+        async with self._database.read() as db:
+            row = await db.get(SessionRow, session_id)
+            if row is None or row.status not in (SessionStatus.REQUESTED, SessionStatus.DISPATCHING):
+                return None
+            if row.deadline_at <= now or is_claimed(row, now):
+                return None
+            attempt = await db.get(AttemptRow, (row.id, row.attempt)) if row.attempt else None
+            if attempt is not None and attempt.outcome is None:
+                return Wanted(row, under_way=True, behind=None)
+            return Wanted(row, under_way=False, behind=await waits_behind(db, row, now))
+
+    async def park(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
+        """Leave the session in the line, and say what for; True if that is news."""
+        async with self._database.write() as db:
+            return await wait_in_line(db, row, cause, evidence, self._now())
+
+    async def give_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
+        """Fail the session without an attempt. False if it has moved on."""
+        async with self._database.write() as db:
+            return await fail(db, row, cause=cause, evidence=evidence, now=self._now())
+
+    async def claim(self, row: SessionRow) -> Claim | None:
+        """Take the session for one attempt; None if another dispatcher was first."""
+        now = self._now()
+        lease: dict[str, Any] = {
+            "claimed_until": now + CLAIM_LEASE,
+            "next_check_at": now + CLAIM_LEASE,
+            "waiting_for": None,
+        }
+        async with self._database.write() as db:
+            current = await db.get(AttemptRow, (row.id, row.attempt)) if row.attempt else None
+            if current is not None and current.outcome is None:
+                # A Celery worker died in the middle of this attempt: go on with it.
+                won = await claim(db, row, **lease)
+                goes_on = await takes_over(db, row.id)
+                order = _order(row, current.first_seq, takes_over=goes_on)
+                return Claim(row, order, unsure=True) if won else None
+            number = row.attempt + 1
+            # A worker that was full after all is no try: a session may wait as long as its budget lasts.
+            untried = current is not None and current.cause in FULL
+            most = row.max_attempts + 1 if untried else row.max_attempts
+            lease["max_attempts"] = most
+            event = DispatchStarted(attempt=number, max_attempts=most)
+            if row.status == SessionStatus.REQUESTED:
+                won = await advance(
+                    db, row, SessionStatus.DISPATCHING, event=event, now=now, attempt=number, **lease
+                )
+            else:
+                won = await claim(db, row, attempt=number, **lease)
+                if won:
+                    await record(db, row.id, event, now=now)
+            if not won:
+                return None
+            first_seq = await next_seq(db, row.id)
+            db.add(AttemptRow(session_id=row.id, number=number, started_at=now, first_seq=first_seq))
+            order = _order(row, first_seq, takes_over=await takes_over(db, row.id))
+        return Claim(row, order, unsure=False)
+
+    @asynccontextmanager
+    async def held(self, claimed: Claim) -> AsyncIterator[None]:
+        """Keep the claim for as long as the block takes, up to the session's deadline."""
+        over = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(claimed.row, over), name="claim-renewal")
+        try:
+            yield
+        finally:
+            over.set()
+            # Not cancelled: the row must have the version that the database has.
+            await asyncio.wait([renewing])
+
+    async def _renew(self, row: SessionRow, over: asyncio.Event) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RENEWAL_S):
+                    await over.wait()
+            now = self._now()
+            if over.is_set() or now >= row.deadline_at:
+                return
+            try:
+                async with self._database.write() as db:
+                    until = now + CLAIM_LEASE
+                    kept = await claim(db, row, claimed_until=until, next_check_at=until)
+            except DATABASE_ERRORS as error:
+                log.warning("claim_not_renewed", error=repr(error))
+                continue
+            if not kept:
+                return  # ended by request, or another dispatcher has it: the result will tell
+
+    async def accepted(self, claimed: Claim, dispatch_id: str, *, room_sid: str) -> bool:
+        """LiveKit took the dispatch, in the room of this sid. False if the session has moved on meanwhile,
+        or another dispatcher has taken it over: then `decided` says whose dispatch is the attempt's.
+        """
+        now = self._now()
+        row = claimed.row
+        first = row.accepted_at is None
+        async with self._database.write() as db:
+            won = await advance(
+                db,
+                row,
+                SessionStatus.DISPATCHED,
+                event=DispatchAccepted(attempt=row.attempt, dispatch_id=dispatch_id),
+                now=now,
+                accepted_at=row.accepted_at or now,
+                room_sid=room_sid,
+                claimed_until=None,
+                next_check_at=now + VERIFIER_GRACE,
+            )
+            if won and first:
+                seconds = (now - row.requested_at).total_seconds()
+                after_commit(db, partial(level_reached, row, Level.ACCEPTED, seconds))
+            if won or await self._close_once_more(db, row, room_sid=room_sid):
+                attempt = await _attempt(db, row)
+                attempt.dispatch_id = dispatch_id
+                attempt.accepted_at = now
+                attempt.outcome = attempt.outcome or "accepted"
+            return won
+
+    async def _close_once_more(self, db: AsyncSession, row: SessionRow, *, room_sid: str) -> bool:
+        """What was made for a session that was ended meanwhile has to be cleared away again. False if it goes
+        on, or has another dispatch for this attempt.
+        """
+        attempt = await _attempt(db, row)
+        ended = update(SessionRow).where(col(SessionRow.id) == row.id, col(SessionRow.status).in_(TERMINAL))
+        closes = await changed(db, ended.values(next_check_at=self._now(), room_sid=room_sid))
+        return bool(closes) and attempt.dispatch_id is None
+
+    async def decided(self, claimed: Claim) -> Decision | None:
+        """What became of an attempt that another dispatcher has taken over; None while it is still at it."""
+        async with self._database.read() as db:
+            attempt = await _attempt(db, claimed.row)
+            session = await db.get_one(SessionRow, claimed.row.id)
+        under_way = session.status == SessionStatus.DISPATCHING and session.attempt == attempt.number
+        return None if under_way and attempt.outcome is None else Decision(attempt.dispatch_id)
+
+    async def foreign_agent_seen(self, row: SessionRow, identity: str) -> None:
+        """Tell of an agent that nobody dispatched, and which was sent out of the room."""
+        await foreign_agent_seen(self._database, row, identity, removed=True, now=self._now())
+
+    async def refused(self, claimed: Claim, error: LiveKitError) -> "Refusal":
+        """LiveKit did not take it: another attempt later, or the end."""
+        now = self._now()
+        row = claimed.row
+        evidence = error.evidence
+        delay = self._delay(row.attempt)
+        last = (
+            not error.retryable
+            or row.attempt >= row.max_attempts
+            or now + timedelta(seconds=delay) >= row.deadline_at
+        )
+        async with self._database.write() as db:
+            if last:
+                won = await fail(db, row, cause=error.cause, evidence=evidence, now=now)
+            else:
+                again_at = now + timedelta(seconds=delay)
+                won = await claim(db, row, claimed_until=again_at, next_check_at=again_at)
+                if won:
+                    event = DispatchFailed(
+                        attempt=row.attempt, cause=error.cause, evidence=evidence, retry_in_s=delay
+                    )
+                    await record(db, row.id, event, now=now)
+            if won:
+                attempt = await _attempt(db, row)
+                attempt.outcome = "error"
+                attempt.cause = error.cause
+                attempt.evidence = evidence
+        return Refusal(won=won, retry_in_s=None if last else delay)
+
+    async def history(self, session_id: str) -> list[PastTurn]:
+        """The newest turns that are stored, in the order of speech."""
+        async with self._database.snapshot() as db:
+            newest = (await read_order(db, session_id))[-HISTORY_TURNS:]
+            return [_past_turn(item) for _, item in await read_turns(db, session_id, newest)]
+
+    def _delay(self, attempt: int) -> float:
+        # Jitter keeps a crowd that failed together from coming back together.
+        return float(self._retry_delay_s * 3 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
+
+
+async def _attempt(db: AsyncSession, row: SessionRow) -> AttemptRow:
+    attempt = await db.get(AttemptRow, (row.id, row.attempt))
+    if attempt is None:
+        raise LookupError(f"session {row.id} has no attempt {row.attempt}")
+    return attempt
+
+
+def _order(row: SessionRow, first_seq: int, *, takes_over: bool) -> DispatchOrder:
+    return DispatchOrder(
+        session_id=SessionId(row.id),
+        attempt=row.attempt,
+        mode=Mode(row.mode),
+        models=Models.model_validate(row.models),
+        instructions=row.instructions,
+        first_seq=first_seq,
+        takes_over=takes_over,
+        canary=row.canary,
+        traceparent=here(row.traceparent),
+        caller_identity=row.participant_identity,
+        caller_only=row.room_is_ours or row.participant_identity != new_caller_identity(SessionId(row.id)),
+    )
+
+
+def _past_turn(item: TranscriptItemRow) -> PastTurn:
+    return PastTurn(
+        item_id=item.item_id,
+        kind=item.kind,
+        role=Role(item.role),
+        text=item.text,
+        cut_from_bytes=item.cut_from_bytes,
+        interrupted=item.interrupted,
+        created_at=item.created_at,
+        extra=item.extra,
+    )

@@ -1,0 +1,36 @@
+"""Where the turns of a new attempt begin to count, and whether there has been talk before it."""
+
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from shared.core.sessions.attempts import agent_came
+from shared.core.tables import AttemptRow, TranscriptItemRow
+
+# More turns than an agent can have left unsent in its spool: a call has a few a minute.
+SPOOL_GAP: Final = 1000
+
+
+async def next_seq(db: AsyncSession, session_id: str) -> int:
+    """The first sequence number that no agent before can have used.
+
+    One that died without a word about its turns may have some that are not stored yet; room is left for
+    them, so that they find their place when they come.
+    """
+    last = await db.scalar(
+        select(func.max(TranscriptItemRow.seq)).where(col(TranscriptItemRow.session_id) == session_id)
+    )
+    used, uncounted = last or 0, False
+    earlier = select(AttemptRow).where(col(AttemptRow.session_id) == session_id, agent_came())
+    for attempt in await db.scalars(earlier):
+        used = max(used, attempt.first_seq - 1 + (attempt.expected_turns or 0))
+        uncounted = uncounted or attempt.expected_turns is None
+    return used + 1 + (SPOOL_GAP if uncounted else 0)
+
+
+async def takes_over(db: AsyncSession, session_id: str) -> bool:
+    """Whether anything was said that a new agent should know of, and go on from without a greeting."""
+    said = select(col(TranscriptItemRow.seq)).where(col(TranscriptItemRow.session_id) == session_id).limit(1)
+    return await db.scalar(said) is not None

@@ -1,0 +1,1 @@
+"""Let waiting sessions and reservations go on."""

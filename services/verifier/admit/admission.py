@@ -1,0 +1,205 @@
+"""The line: let sessions that wait go on, the oldest first, once something can come of it.
+
+Run by the sweep's holder at every tick. A session that waits for a worker goes on when there is a slot
+for it, which is promised to it here already; one that waits for LiveKit when LiveKit answers. Where
+nobody can tell whether the workers are full, they are not taken to be so for long.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from kombu.exceptions import KombuError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import func, select, update
+from sqlmodel import col
+
+from services.verifier import metrics
+from services.verifier.ports import Rooms
+from shared.contracts.causes import Cause
+from shared.contracts.keys import DISPATCH_TASK
+from shared.core.admission.slots import reserve
+from shared.core.admission.wait_queue import FULL, IN_LINE, is_waiting
+from shared.core.tables import SessionRow
+from shared.core.workers.registry import Fleet, read_fleet
+from shared.platform.celery.tasks import TaskSender
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.livekit.client import NO_SUCH_ROOM, LiveKitError
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+# A crowd that waited for the same thing is let go on over many ticks.
+MOST_AT_ONCE = 50
+# A task that is lost is enqueued again after this.
+PATIENCE = timedelta(seconds=2)
+# A registry that can't be read for longer than this says nothing about free slots.
+UNKNOWN_AFTER = timedelta(seconds=2)
+PROBE_INTERVAL = timedelta(seconds=1)
+PROBE_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A session in a line."""
+
+    session_id: str
+    requested_at: datetime
+    agent_name: str
+    waiting_for: Cause
+
+    @property
+    def place(self) -> tuple[datetime, str]:
+        """Who is older goes first."""
+        return self.requested_at, self.session_id
+
+
+class Line:
+    """Admits waiting sessions; `advance` is one look at all of them."""
+
+    def __init__(
+        self, *, database: Database, redis: Redis, tasks: TaskSender, rooms: Rooms, now: Clock
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._tasks = tasks
+        self._rooms = rooms
+        self._now = now
+        self._unreadable_since: datetime | None = None
+        self._probed_at: datetime | None = None
+        self._livekit_answers = False
+
+    async def advance(self) -> int:
+        """Let go on whoever can; return how many. A broker that is away is left to the sweep."""
+        now = self._now()
+        causes = await self._count(now)
+        metrics.sessions_waiting(causes)
+        if not causes:
+            self._unreadable_since = None
+            return 0
+        if Cause.LIVEKIT_UNREACHABLE in causes:
+            await self._probe(now)
+        fleet = await self._read_fleet(now)
+        admitted = await self._choose(await self._first_in_lines(now), fleet, now)
+        session_ids = await self._let_go(admitted, now)
+        try:
+            if session_ids:
+                await self._tasks.send(DISPATCH_TASK, session_ids)
+        except (KombuError, RedisError, OSError) as error:
+            log.warning("admitted_sessions_not_enqueued", sessions=len(session_ids), error=repr(error))
+        return len(session_ids)
+
+    async def _count(self, now: datetime) -> dict[Cause, int]:
+        waiting = select(col(SessionRow.waiting_for), func.count()).where(is_waiting(now))
+        async with self._database.read() as db:
+            counted = (await db.execute(waiting.group_by(col(SessionRow.waiting_for)))).all()
+        return {Cause(cause): number for cause, number in counted if cause is not None}
+
+    async def _first_in_lines(self, now: datetime) -> Sequence[Waiting]:
+        """The first of each agent name's line, all in the order of their requests."""
+        place = func.row_number().over(partition_by=col(SessionRow.agent_name), order_by=IN_LINE)
+        lines = (
+            select(
+                col(SessionRow.id),
+                col(SessionRow.requested_at),
+                col(SessionRow.agent_name),
+                col(SessionRow.waiting_for),
+                place.label("place"),
+            )
+            .where(is_waiting(now))
+            .subquery()
+        )
+        first = (
+            select(lines.c.id, lines.c.requested_at, lines.c.agent_name, lines.c.waiting_for)
+            .where(lines.c.place <= MOST_AT_ONCE)
+            .order_by(lines.c.requested_at, lines.c.id)
+        )
+        async with self._database.read() as db:
+            return [Waiting(*found[:3], Cause(found[3])) for found in await db.execute(first)]
+
+    async def _choose(self, waiting: Sequence[Waiting], fleet: Fleet | None, now: datetime) -> list[Waiting]:
+        chosen: list[Waiting] = []
+        for name, line in _by_agent_name(waiting).items():
+            # Nobody overtakes who waits for LiveKit.
+            moving = line if self._livekit_answers else list(takewhile(_waits_for_slot, line))
+            slots = await self._slots(name, moving, fleet, now)
+            chosen += moving[:slots]
+            # Without a slot it goes on as well: to wait for one, and to say so.
+            chosen += [one for one in moving[slots:] if not _waits_for_slot(one)]
+        return sorted(chosen, key=lambda one: one.place)[:MOST_AT_ONCE]
+
+    async def _slots(
+        self, agent_name: str, line: Sequence[Waiting], fleet: Fleet | None, now: datetime
+    ) -> int:
+        """How many of the line have a slot now, from its first on."""
+        if fleet is None:
+            unknown = self._unreadable_since is not None and now - self._unreadable_since >= UNKNOWN_AFTER
+            return len(line) if unknown else 0
+        if not fleet.named(agent_name):
+            return len(line)  # the workers are gone, so they wait for nothing; the verifier finds the cause
+        free, served = fleet.free_slots(agent_name), fleet.sessions(agent_name)
+        if not line or not free:
+            return 0
+        ids = [one.session_id for one in line]
+        try:
+            return await reserve(self._redis, agent_name, ids, free=free, served=served)
+        except (RedisError, OSError):
+            return 0
+
+    async def _let_go(self, admitted: Sequence[Waiting], now: datetime) -> list[str]:
+        if not admitted:
+            return []
+        let_go = (
+            update(SessionRow)
+            .where(col(SessionRow.id).in_([one.session_id for one in admitted]), is_waiting(now))
+            .values(claimed_until=None, next_check_at=now + PATIENCE, version=SessionRow.version + 1)
+            .returning(col(SessionRow.id))
+            .execution_options(synchronize_session=False)
+        )
+        async with self._database.write() as db:
+            # Whoever was cancelled meanwhile is not among them.
+            let_go_ids = set((await db.scalars(let_go)).all())
+        going = [one for one in admitted if one.session_id in let_go_ids]
+        for cause, number in Counter(one.waiting_for for one in going).items():
+            metrics.sessions_admitted(cause, number)
+        return [one.session_id for one in going]
+
+    async def _read_fleet(self, now: datetime) -> Fleet | None:
+        try:
+            fleet = await read_fleet(self._redis)
+        except (RedisError, OSError):
+            self._unreadable_since = self._unreadable_since or now
+            return None
+        self._unreadable_since = None
+        return fleet
+
+    async def _probe(self, now: datetime) -> None:
+        if self._probed_at is not None and now - self._probed_at < PROBE_INTERVAL:
+            return
+        self._probed_at = now
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self._rooms.room_exists(NO_SUCH_ROOM)
+        except TimeoutError:
+            self._livekit_answers = False
+        except LiveKitError as error:
+            # Any other answer is one: the dispatcher finds the fault, and fails the session with it.
+            self._livekit_answers = error.cause is not Cause.LIVEKIT_UNREACHABLE
+        else:
+            self._livekit_answers = True
+
+
+def _by_agent_name(waiting: Sequence[Waiting]) -> dict[str, list[Waiting]]:
+    lines: dict[str, list[Waiting]] = {}
+    for one in waiting:
+        lines.setdefault(one.agent_name, []).append(one)
+    return lines
+
+
+def _waits_for_slot(one: Waiting) -> bool:
+    return one.waiting_for in FULL

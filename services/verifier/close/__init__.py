@@ -1,0 +1,1 @@
+"""Close what is over: dispatches, agents and rooms."""

@@ -1,0 +1,102 @@
+"""Close a session that is over: its dispatches withdrawn, its agents gone, its room closed if it may be.
+
+Done twice, a few seconds apart: an agent that had taken the job but not yet connected when the room was
+deleted would make the room anew. A caller whose session has a cause is told it before he is put out.
+"""
+
+import json
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+
+from livekit.protocol.models import Room
+from redis.asyncio import Redis
+
+from services.verifier.close.remains import Remains, identities_of_jobs, remains_of
+from services.verifier.ports import Rooms
+from services.verifier.repository import Rulings
+from shared.contracts.keys import CLOSE_TASK, FENCE_CLOSED, SESSION_ATTRIBUTE
+from shared.contracts.sessions import TERMINAL
+from shared.core.sessions.trace import bound_to, task_span
+from shared.core.tables import SessionRow
+from shared.core.workers.fence import set_fence
+from shared.platform.clock import Clock
+from shared.platform.livekit.client import LiveKitError, NotFound
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+SECOND_LOOK = timedelta(seconds=10)
+RETRY = timedelta(seconds=2)
+GIVE_UP = timedelta(minutes=10)
+
+
+class Closer:
+    """Closes ended sessions in LiveKit."""
+
+    def __init__(self, *, rulings: Rulings, rooms: Rooms, redis: Redis, now: Clock) -> None:
+        self._rulings = rulings
+        self._rooms = rooms
+        self._redis = redis
+        self._now = now
+
+    async def close(self, row: SessionRow | None) -> None:
+        """Do what is left to do for this session; nothing if it lives, or is closed."""
+        if row is None or row.status not in TERMINAL or row.next_check_at is None:
+            return
+        with bound_to(row, attempt=row.attempt), task_span(CLOSE_TASK, row):
+            await set_fence(self._redis, row.id, FENCE_CLOSED)
+            # In a room of its own there may be a caller, with a token and without an agent.
+            if row.attempt == 0 and not row.room_is_ours:
+                await self._rulings.look_again(row, at=None)
+                return
+            try:
+                await self._clear(row)
+            except LiveKitError as error:
+                log.warning("session_not_closed", error=str(error))
+                await self._rulings.look_again(row, at=self._after(row, RETRY, error=error))
+                return
+            await self._rulings.look_again(row, at=self._after(row, SECOND_LOOK))
+
+    async def _clear(self, row: SessionRow) -> None:
+        room = await self._rooms.room(row.room_name)
+        if room is None:
+            return
+        if row.room_is_ours and row.cause is not None:
+            # It stands in the room's state, so that it reaches who comes in at this moment, too.
+            await _if_there(self._rooms.set_room_metadata(room.name, why_over(row)))
+        dispatches = await self._rooms.dispatches(room.name)
+        mine = [one for one in dispatches if one.attributes.get(SESSION_ATTRIBUTE) == row.id]
+        for dispatch in mine:
+            await _if_there(self._rooms.delete_dispatch(room.name, dispatch.id))
+        left = await self._look(row, room, identities_of_jobs(dispatches, row.id))
+        # Nothing comes in between: somebody else may be on his way in.
+        if left.may_close:
+            await _if_there(self._rooms.delete_room(room.name))
+            log.info("room_closed")
+            return
+        for agent in left.agents:
+            await _if_there(self._rooms.remove_participant(room.name, agent.identity))
+
+    async def _look(self, row: SessionRow, room: Room, jobs: set[str]) -> Remains:
+        present = await self._rooms.participants(room.name)
+        superseded = await self._rulings.is_superseded(row)
+        return remains_of(row, room, present, jobs=jobs, superseded=superseded, now=self._now())
+
+    def _after(
+        self, row: SessionRow, delay: timedelta, *, error: LiveKitError | None = None
+    ) -> datetime | None:
+        age = self._now() - (row.ended_at or row.requested_at)
+        done = age >= SECOND_LOOK if error is None else age >= GIVE_UP or not error.retryable
+        return None if done else self._now() + delay
+
+
+def why_over(row: SessionRow) -> str:
+    """What the caller's app can read in the metadata of a room that is about to be closed: JSON."""
+    return json.dumps({"rollcall": {"session_id": row.id, "status": row.status, "cause": row.cause}})
+
+
+async def _if_there(call: Awaitable[None]) -> None:
+    try:
+        await call
+    except NotFound:
+        return

@@ -1,0 +1,1 @@
+"""Measure what belongs to no single process."""

@@ -1,0 +1,100 @@
+"""Gauge what belongs to no single process: open sessions, the outbox, the fleet, Celery's queues.
+
+Every verifier runs this, and one of them works at a time, by a lease; the others show none of it, so that
+nothing is added up twice. What can't be read is not shown: unknown is not 0.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+from kombu.exceptions import KombuError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import func, select
+from sqlmodel import col
+
+from services.verifier.gauges import gauges
+from services.verifier.gauges.queues import Queues
+from shared.contracts.keys import DEAD_LETTERS_STREAM
+from shared.contracts.sessions import LIVE
+from shared.core.tables import EventRow, SessionRow
+from shared.core.workers.registry import read_fleet
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.lease import Lease
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+LEASE: Final = "gauges"
+LEASE_TERM: Final = timedelta(seconds=6)
+INTERVAL_S: Final = 1.0
+
+
+class Gauger:
+    """Looks once a second."""
+
+    def __init__(self, *, database: Database, redis: Redis, queues: Queues, holder: str, now: Clock) -> None:
+        self._database = database
+        self._redis = redis
+        self._queues = queues
+        self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
+        self._now = now
+
+    async def run(self) -> None:
+        """Look for ever."""
+        async with self._lease:
+            while True:
+                try:
+                    await self._look_if_held()
+                except DATABASE_ERRORS as error:
+                    gauges.forget_all()
+                    log.warning("not_gauged", error=repr(error))
+                await asyncio.sleep(INTERVAL_S)
+
+    async def _look_if_held(self) -> None:
+        if not await self._lease.hold():
+            gauges.forget_all()
+            return
+        await self.look_at_database()
+        for look, forget in (
+            (self.look_at_fleet, gauges.forget_fleet),
+            (self.look_at_queues, gauges.forget_queues),
+        ):
+            try:
+                await look()
+            except (RedisError, KombuError, OSError) as error:
+                forget()
+                log.debug("not_gauged", error=repr(error))
+
+    async def look_at_database(self) -> None:
+        """Count the open sessions and the events that are not yet published."""
+        # Every live session is due some time: the index of those keeps this query off all that are over.
+        open_sessions = (
+            select(col(SessionRow.status), col(SessionRow.agent_name), func.count())
+            .where(col(SessionRow.next_check_at).is_not(None), col(SessionRow.status).in_(LIVE))
+            .group_by(col(SessionRow.status), col(SessionRow.agent_name))
+        )
+        unpublished = select(func.count(), func.min(col(EventRow.occurred_at))).where(
+            col(EventRow.published_at).is_(None)
+        )
+        async with self._database.read() as db:
+            found = (await db.execute(open_sessions)).all()
+            number, oldest = (await db.execute(unpublished)).one()
+        gauges.sessions_open([(status, name, count) for status, name, count in found])
+        gauges.outbox(number, self._age_s(oldest))
+
+    async def look_at_fleet(self) -> None:
+        """Count workers and slots; raises `RedisError` or `OSError`."""
+        gauges.fleet((await read_fleet(self._redis)).workers)
+
+    async def look_at_queues(self) -> None:
+        """Measure Celery's queues and the dead letters; raises `RedisError`, `KombuError` or `OSError`."""
+        gauges.dead_letters(int(await self._redis.xlen(DEAD_LETTERS_STREAM)))
+        for queue, waiting in (await self._queues.look()).items():
+            gauges.celery_queue(queue, waiting.tasks, waiting.oldest_s)
+
+    def _age_s(self, since: datetime | None) -> float:
+        return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())

@@ -1,0 +1,190 @@
+"""How long an attempt is worth waiting for.
+
+A worker of ours says within milliseconds that it took the job, and its job beats; one that knows nothing
+of us shows only as a participant, or as a job that LiveKit tells of up to 5.2 s late.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from livekit.protocol.models import ParticipantInfo
+
+from services.verifier.prove.find_cause import PASSED_ON, fatal_error
+from services.verifier.prove.observe import JobSighting, Sighting
+from services.verifier.repository import Case
+from services.verifier.watch.liveness import Liveness
+from shared.core.tables import AttemptRow
+from shared.core.workers.registry import HEARTBEAT_EXPIRY_S, Fleet
+from shared.platform.livekit.client import LiveKitError, is_active
+from shared.platform.tracing import span_names as names
+from shared.platform.tracing.tracing import Attributes
+
+# LiveKit asks the next worker within milliseconds of a refusal.
+PASSING_ON = timedelta(seconds=1)
+# An agent of the right name is there: very likely ours, once LiveKit shows its job.
+UNBOUND_PATIENCE = timedelta(seconds=2)
+# A worker's heartbeat lists the session within moments of taking its job, and drops it with the job's
+# process; the job's last words may come a little later.
+DROPPED_FOR = timedelta(seconds=1)
+# A caller whose connection broke comes back sooner.
+CALLER_GRACE = timedelta(seconds=2)
+# An agent that was listed and is not any more, twice in a row, has left.
+GONE_FOR = timedelta(seconds=1)
+
+
+@dataclass
+class Trail:
+    """What was seen so far while waiting for one attempt. `fleet` is None while it can't be read."""
+
+    sighting: Sighting = field(default_factory=Sighting)
+    job: JobSighting = field(default_factory=JobSighting)
+    job_asked_at: datetime | None = None
+    agents_seen: dict[str, ParticipantInfo] = field(default_factory=dict)  # active ones of the name
+    agent_gone_at: datetime | None = None  # since when none of them is there
+    room_gone: bool = False
+    fleet: Fleet | None = None
+    fleet_read_at: datetime | None = None
+    had_worker: bool | None = None  # at the first reading of the registry
+    dropped_at: datetime | None = None  # since when its worker does not list the session
+    caller_seen: bool = False
+    caller_gone_at: datetime | None = None
+    livekit_error: LiveKitError | None = None
+
+    def note_sighting(self, sighting: Sighting, now: datetime) -> None:
+        """Remember this look at the room, and who was there."""
+        self.sighting = sighting
+        present = [*sighting.unbound, *filter(None, (sighting.agent, sighting.connecting))]
+        self.agents_seen |= {agent.identity: agent for agent in present if is_active(agent)}
+        gone = bool(self.agents_seen) and not present
+        self.agent_gone_at = (self.agent_gone_at or now) if gone else None
+
+    def note_callers(self, now: datetime, *, joined_before: bool) -> None:
+        """Remember whether a caller was there, and since when none is."""
+        self.caller_seen = self.caller_seen or joined_before
+        if self.sighting.callers:
+            self.caller_seen, self.caller_gone_at = True, None
+        elif self.caller_seen and self.caller_gone_at is None:
+            self.caller_gone_at = now
+
+    def note_fleet(self, fleet: Fleet | None, case: Case, now: datetime) -> None:
+        """Remember the newest reading of the registry."""
+        row, attempt = case.session, case.attempt
+        self.fleet, self.fleet_read_at = fleet, now
+        if fleet is None:
+            self.dropped_at = None
+            return
+        if self.had_worker is None:
+            self.had_worker = bool(fleet.named(row.agent_name))
+        if attempt.reported_at is None or row.id in fleet.sessions(row.agent_name):
+            self.dropped_at = None
+        else:
+            self.dropped_at = self.dropped_at or now
+
+    def as_attributes(self, *, hinted: bool) -> Attributes:
+        """The newest look, as the verification's span tells of it."""
+        sighting = self.sighting
+        return {
+            names.POLL_HINTED: hinted,
+            names.POLL_AGENT: "active" if sighting.agent else "connecting" if sighting.connecting else "none",
+            names.POLL_PARTICIPANTS: sighting.participants,
+            names.ERROR_TYPE: self.livekit_error.cause if self.livekit_error else None,
+        }
+
+
+class Patience:
+    """Decides when an attempt is over. `window`: without a sign of life; `own_window`: where a worker of
+    ours should have taken the job; `start_window`: from taking the job until its process runs our code, or
+    until the agent of a worker that doesn't report to us is listed in the room.
+    """
+
+    def __init__(
+        self, *, window_s: float, own_window_s: float, start_window_s: float, liveness: Liveness
+    ) -> None:
+        self.window = timedelta(seconds=window_s)
+        self._own_window = timedelta(seconds=own_window_s)
+        self._start_window = timedelta(seconds=start_window_s)
+        self._liveness = liveness
+
+    def caller_is_gone(self, trail: Trail, now: datetime) -> bool:
+        """True if the caller was there and has hung up."""
+        return trail.caller_gone_at is not None and now - trail.caller_gone_at >= CALLER_GRACE
+
+    def job_is_dead(self, case: Case, trail: Trail, now: datetime) -> bool:
+        """True if the job that a worker took can't come to anything: its process or its worker is gone."""
+        row, attempt = case.session, case.attempt
+        if self._liveness.is_silent(row.id, row.attempt, is_ready=attempt.ready_at is not None):
+            return True
+        if trail.fleet is None or trail.dropped_at is None or now - trail.dropped_at < DROPPED_FOR:
+            return False
+        # A worker that is missing may only have lost its Redis; one that beats knows its jobs.
+        lives = attempt.worker_id in {worker.worker_id for worker in trail.fleet.workers}
+        return lives or self._liveness.steady_for(HEARTBEAT_EXPIRY_S)
+
+    def is_over(self, case: Case, trail: Trail, now: datetime) -> bool:
+        """Is waiting for this attempt any longer no use?"""
+        row, attempt = case.session, case.attempt
+        if now >= row.deadline_at:
+            return True
+        if trail.livekit_error is not None:
+            return not trail.livekit_error.retryable
+        if (
+            _has_failed(attempt)
+            or _turned_down(attempt, now)
+            or attempt.closed_at is not None
+            or trail.job.refused
+            or trail.room_gone
+            or self.job_is_dead(case, trail, now)
+        ):
+            return True
+        # An agent that is there takes what is left of the budget to get ready.
+        if trail.sighting.agent is not None or trail.sighting.connecting is not None:
+            return False
+        if attempt.reported_at is not None and attempt.assigned_at is not None:
+            return attempt.entrypoint_at is None and now - attempt.assigned_at >= self._start_window
+        return self._stranger_is_over(case, trail, now)
+
+    def _stranger_is_over(self, case: Case, trail: Trail, now: datetime) -> bool:
+        """The same, where no worker has told us that it took the job."""
+        row, attempt = case.session, case.attempt
+        if trail.job.identity is not None and trail.job.identity == attempt.participant_identity:
+            gone_at = attempt.left_at or trail.agent_gone_at  # no look need have met it
+        else:
+            gone_at = trail.agent_gone_at
+        if gone_at is not None and now - gone_at >= GONE_FOR:
+            return True
+        if trail.job.identity is None:
+            return self._nobody_took_it(case, trail, now)
+        taken_at = attempt.assigned_at or attempt.accepted_at or attempt.started_at
+        return row.attempt < row.max_attempts and now - taken_at >= self._start_window
+
+    def _nobody_took_it(self, case: Case, trail: Trail, now: datetime) -> bool:
+        row, attempt = case.session, case.attempt
+        waited = now - (attempt.accepted_at or attempt.started_at)
+        ours = trail.fleet.named(row.agent_name) if trail.fleet is not None else []
+        free = any(worker.free_slots for worker in ours)
+        if trail.fleet is not None and row.id in trail.fleet.sessions(row.agent_name):
+            # One has it, and its report is late.
+            return waited >= self._own_window + self._start_window
+        if free and trail.had_worker is False and row.attempt < row.max_attempts:
+            return True  # it came after the dispatch, and LiveKit keeps no queue
+        more = UNBOUND_PATIENCE if trail.sighting.unbound else timedelta()
+        if free and trail.had_worker and waited >= self._own_window + more:
+            return True
+        return row.attempt < row.max_attempts and waited >= self.window + more
+
+
+def _has_failed(attempt: AttemptRow) -> bool:
+    return fatal_error(attempt) is not None and not _is_passed_on(attempt)
+
+
+def _is_passed_on(attempt: AttemptRow) -> bool:
+    """True if a worker left the job to the next one, and none has taken it yet."""
+    turned_down = attempt.rejected_at is not None and attempt.assigned_at is None
+    return turned_down and attempt.close_reason in PASSED_ON
+
+
+def _turned_down(attempt: AttemptRow, now: datetime) -> bool:
+    """True if no worker takes the job any more."""
+    if attempt.rejected_at is None or attempt.assigned_at is not None:
+        return False
+    return attempt.close_reason not in PASSED_ON or now - attempt.rejected_at >= PASSING_ON

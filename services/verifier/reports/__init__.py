@@ -1,0 +1,1 @@
+"""Take what agent workers report, and wake whoever waits for the session."""

@@ -1,0 +1,245 @@
+"""Take what agent workers report: write it on the attempt, and wake who waits for the session.
+
+A report decides nothing. It dates the levels of proof, carries the evidence for a cause, and makes the
+next poll come at once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.verifier import metrics
+from services.verifier.prove.find_cause import fatal_error
+from services.verifier.reports.wake import Waker
+from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
+from shared.contracts.keys import REPORTS_STREAM
+from shared.contracts.sessions import Level, SessionStatus
+from shared.core.sessions.metrics import level_reached
+from shared.core.sessions.outbox import Relay
+from shared.core.sessions.repository import record
+from shared.core.tables import AttemptRow, SessionRow
+from shared.core.transcripts.watermark import publish_counted
+from shared.platform.background import finish
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, after_commit
+from shared.platform.database.errors import DATABASE_ERRORS, is_of_the_data
+from shared.platform.logs.logs import bound, get_logger
+from shared.platform.redis.hints import give_hint
+from shared.platform.redis.streams import UNREACHABLE as REDIS_UNREACHABLE
+from shared.platform.redis.streams import ConsumerGroup, Entry, dead_letter
+
+log = get_logger(__name__)
+
+GROUP = "verifier"
+RETRY_DELAY_S = 0.5
+
+_DATED_BY = {
+    Step.ACCEPTED: "assigned_at",
+    Step.REJECTED: "rejected_at",
+    Step.ENTRYPOINT_STARTED: "entrypoint_at",
+    Step.CONNECTED: "connected_at",
+    Step.READY: "ready_at",
+    Step.FIRST_SPEECH: "first_speech_at",
+    Step.CLOSED: "closed_at",
+}
+# Steps after which it is worth looking at the room, or at the attempt, without delay.
+_WAKING = {Step.CONNECTED, Step.READY, Step.REJECTED, Step.ERROR, Step.CLOSED}
+# Steps that say how many turns there are.
+_COUNTING = {Step.CLOSED, Step.SETTLED}
+_LEVELS = {
+    Step.ACCEPTED: Level.ASSIGNED,
+    Step.READY: Level.READY,
+    Step.FIRST_SPEECH: Level.FIRST_SPEECH,
+}
+
+
+class Reports:
+    """Consumes the reports stream."""
+
+    def __init__(
+        self, *, database: Database, redis: Redis, relay: Relay, waker: Waker, consumer: str, now: Clock
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._relay = relay
+        self._waker = waker
+        self._group = ConsumerGroup(redis, stream=REPORTS_STREAM, group=GROUP, consumer=consumer)
+        self._now = now
+
+    async def run(self) -> None:
+        """Consume for ever."""
+        try:
+            await self._consume()
+        finally:
+            await finish(self._group.give_back())
+
+    async def _consume(self) -> None:
+        async for batch in self._group.batches():
+            try:
+                await self._handle(batch)
+            except (RedisError, *DATABASE_ERRORS) as error:
+                # Not acknowledged, so it comes again.
+                log.warning("reports_not_handled", entries=len(batch), error=repr(error))
+                await asyncio.sleep(RETRY_DELAY_S)
+                self._group.read_again()
+
+    async def _handle(self, batch: Sequence[Entry]) -> None:
+        parsed = [(entry, *found) for entry in batch if (found := await self._parse(entry))]
+        reports = [report for _, report, _ in parsed]
+        # An agent in the room is what a caller waits for: wake first, write then.
+        await self._wake([report for report in reports if report.step == Step.CONNECTED])
+        for entry, report, at in parsed:
+            with bound(session_id=report.session_id, attempt=report.attempt):
+                await self._store(entry, report, at)
+        await self._tell_counted(reports)
+        await self._group.acknowledge(batch)
+        await self._wake([report for report in reports if report.step in _WAKING])
+        for session_id in {report.session_id for report in reports}:
+            self._relay.nudge(session_id)
+
+    async def _store(self, entry: Entry, report: AgentReported, at: datetime) -> None:
+        # A transaction each: it holds one session's row, and so can't lock itself and others up.
+        try:
+            async with self._database.write() as db:
+                await _apply(db, report, at=at, now=self._now())
+        except (RedisError, *DATABASE_ERRORS) as error:
+            if isinstance(error, RedisError) or not is_of_the_data(error):
+                raise
+            await self._set_aside(entry, "refused", repr(error))
+        except Exception as error:  # what this one says can't be written; the others can
+            await self._set_aside(entry, "refused", repr(error))
+
+    async def _tell_counted(self, reports: Sequence[AgentReported]) -> None:
+        """Let agent workers forget the counts that are recorded now, or of no use to anybody."""
+        try:
+            await publish_counted(self._redis, [report for report in reports if report.step in _COUNTING])
+        except REDIS_UNREACHABLE as error:
+            log.warning("counts_not_told", error=repr(error))  # and they are reported again
+
+    async def _parse(self, entry: Entry) -> tuple[AgentReported, datetime] | None:
+        try:
+            envelope = entry.envelope()
+            report = envelope.event()
+        except Exception as fault:
+            await self._set_aside(entry, "malformed", repr(fault))
+            return None
+        if not isinstance(report, AgentReported):
+            await self._set_aside(entry, "unexpected_type", envelope.type)
+            return None
+        metrics.report_received(report.step)
+        return report, envelope.time
+
+    async def _set_aside(self, entry: Entry, reason: str, detail: str) -> None:
+        log.error("report_set_aside", reason=reason, detail=detail)
+        metrics.report_dead_lettered(reason)
+        await dead_letter(self._redis, REPORTS_STREAM, entry, f"{reason}: {detail}")
+
+    async def _wake(self, reports: Sequence[AgentReported]) -> None:
+        for session_id in {report.session_id for report in reports}:
+            if not self._waker.wake(session_id):
+                await give_hint(self._redis, session_id)
+
+
+async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: datetime) -> None:
+    row = await db.get(SessionRow, report.session_id, with_for_update=True)
+    attempt = await db.get(AttemptRow, (report.session_id, report.attempt))
+    if row is None or attempt is None:
+        log.warning("report_of_unknown_attempt")
+        return
+    if _is_of_another_agent(report, row) or _is_of_another_job(report, attempt):
+        # Two jobs of one attempt: what becomes of the one that is turned away is not our agent's end.
+        log.info("report_of_extra_agent", step=str(report.step))
+        return
+    _count(attempt, report, at)
+    first_time = _note(attempt, report, at)
+    if report.attempt != row.attempt or not first_time:
+        return
+    if report.step in _LEVELS:
+        await _reach_level(db, row, report, at=at, now=now)
+    elif report.step == Step.CONNECTED and report.room_sid:
+        await db.execute(
+            update(SessionRow).where(col(SessionRow.id) == row.id).values(room_sid=report.room_sid)
+        )
+    elif report.step == Step.CLOSED or (report.step == Step.ERROR and fatal_error(attempt) is not None):
+        await _look_now(db, row, now)
+
+
+def _is_of_another_agent(report: AgentReported, row: SessionRow) -> bool:
+    known, told = row.agent_identity, report.participant_identity
+    return report.attempt == row.attempt and None not in (known, told) and known != told
+
+
+def _is_of_another_job(report: AgentReported, attempt: AttemptRow) -> bool:
+    told = attempt.reported_at is not None
+    return told and attempt.job_id is not None and attempt.job_id != report.job_id
+
+
+async def _reach_level(
+    db: AsyncSession, row: SessionRow, report: AgentReported, *, at: datetime, now: datetime
+) -> None:
+    proof_is_pending = row.required_level == Level.READY and row.status != SessionStatus.ACTIVE
+    if report.step == Step.READY and proof_is_pending:
+        return  # a hint, as all reports are: the verifier looks, and decides
+    column = _DATED_BY[report.step]
+    first = getattr(row, column) is None
+    await record(db, row.id, _level_event(report), now=now, **({column: at} if first else {}))
+    if first:
+        seconds = (at - row.requested_at).total_seconds()
+        after_commit(db, partial(level_reached, row, _LEVELS[report.step], seconds))
+
+
+async def _look_now(db: AsyncSession, row: SessionRow, now: datetime) -> None:
+    """Have the sweep look at the session, if it is active, without waiting for its turn."""
+    await db.execute(
+        update(SessionRow)
+        .where(col(SessionRow.id) == row.id, col(SessionRow.status) == SessionStatus.ACTIVE)
+        .values(next_check_at=now)
+    )
+
+
+def _count(attempt: AttemptRow, report: AgentReported, at: datetime) -> None:
+    """Write down how many turns there are; the agent's own word counts for more than its worker's."""
+    if report.step not in _COUNTING or report.turns is None:
+        return
+    if report.step == Step.CLOSED or attempt.expected_turns is None:
+        attempt.expected_turns, attempt.counted_at = report.turns, at
+
+
+def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
+    """Write the report on the attempt; False if this step was written before."""
+    attempt.reported_at = attempt.reported_at or at
+    attempt.worker_id = report.worker_id
+    attempt.job_id = report.job_id
+    attempt.participant_identity = report.participant_identity or attempt.participant_identity
+    attempt.participant_sid = report.participant_sid or attempt.participant_sid
+    # The first fatal error is the cause; those that follow are mostly its echoes.
+    if report.error is not None and fatal_error(attempt) is None:
+        attempt.error = report.error.model_dump(mode="json")
+    if report.step == Step.ACCEPTED:
+        attempt.close_reason = None  # another worker has passed it on before
+        if attempt.rejected_at is not None:
+            attempt.error = None
+    elif report.reason is not None:
+        attempt.close_reason = report.reason
+    dated = _DATED_BY.get(report.step)
+    if dated is None:
+        return True
+    if getattr(attempt, dated) is not None:
+        return False
+    setattr(attempt, dated, at)
+    return True
+
+
+def _level_event(report: AgentReported) -> Event:
+    if report.step == Step.ACCEPTED:
+        return AgentAssigned(attempt=report.attempt, worker_id=report.worker_id, job_id=report.job_id)
+    if report.step == Step.READY:
+        return AgentReady(attempt=report.attempt)
+    return AgentSpoke(attempt=report.attempt)

@@ -1,0 +1,301 @@
+"""The verifier's side of the database: claim a session, and write down what was proven."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlmodel import col
+
+from services.verifier.close.remains import is_superseded
+from services.verifier.prove.find_cause import Finding
+from shared.contracts.causes import Cause
+from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, SessionCancelled, SessionEnded
+from shared.contracts.sessions import SessionStatus
+from shared.core.admission.wait_queue import FULL
+from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
+from shared.core.tables import AttemptRow, SessionRow
+from shared.core.workers.foreign_agents import foreign_agent_seen
+from shared.platform.background import finish
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.logs.logs import get_logger
+
+# A verifier that has died is replaced after this long; a living one renews in time.
+CLAIM_LEASE = timedelta(seconds=5)
+# Who is told to stop waits no longer for a database that doesn't answer; then the claim lapses by itself.
+GIVE_BACK_S = 1.0
+CALLER_LEFT = "caller left"
+CALLER_NEVER_CAME = "caller_never_came"
+# So many of the newest sessions are searched for an earlier join under a name.
+REMEMBERED = 5000
+# Causes that are told from who is registered, not from what became of a job.
+ONLY_REGISTRY_SPEAKS = frozenset(
+    {Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH, Cause.ASSIGNMENT_TIMEOUT, Cause.UNKNOWN}
+)
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dispatched session and its current attempt."""
+
+    session: SessionRow
+    attempt: AttemptRow
+
+
+class Rulings:
+    """Claims sessions and records verdicts; every verdict is a compare-and-set."""
+
+    def __init__(self, database: Database, *, join_budget_s: float, now: Clock) -> None:
+        self._database = database
+        self._join_budget = timedelta(seconds=join_budget_s)
+        self._now = now
+
+    async def read(self, session_id: str) -> Case | None:
+        """Return the session with its current attempt; None if it has none yet."""
+        async with self._database.read() as db:
+            row = await db.get(SessionRow, session_id)
+            if row is None:
+                return None
+            attempt = await db.get(AttemptRow, (row.id, row.attempt))
+            return None if attempt is None else Case(row, attempt)
+
+    async def read_session(self, session_id: str) -> SessionRow | None:
+        """Return the session, whatever state it is in."""
+        async with self._database.read() as db:
+            return await db.get(SessionRow, session_id)
+
+    async def is_superseded(self, row: SessionRow) -> bool:
+        """True if the name of its room has gone over to another session."""
+        async with self._database.read() as db:
+            other = select(col(SessionRow.id)).where(col(SessionRow.id) == row.id, is_superseded())
+            return await db.scalar(other) is not None
+
+    async def claim(self, row: SessionRow) -> bool:
+        """Take or keep the session for one lease; False if another verifier has it or it moved on."""
+        now = self._now()
+        async with self._database.write() as db:
+            return await claim(db, row, claimed_until=now + CLAIM_LEASE, next_check_at=now + CLAIM_LEASE)
+
+    @asynccontextmanager
+    async def stoppable(self, row: SessionRow) -> AsyncIterator[None]:
+        """Give the session's claim back if this task is told to stop, so that another takes it at once."""
+        stage = (row.status, row.attempt)
+        try:
+            yield
+        except asyncio.CancelledError:
+            await finish(self._give_back(row.id, stage))
+            raise
+
+    async def _give_back(self, session_id: str, stage: tuple[str, int]) -> None:
+        """Whatever was being written when the task was told to stop is written, or isn't: read it anew."""
+        now = self._now()
+        try:
+            async with asyncio.timeout(GIVE_BACK_S), self._database.write() as db:
+                found = await db.get(SessionRow, session_id)
+                if found is None or (found.status, found.attempt) != stage:
+                    return  # it has moved on
+                if is_claimed(found, now):
+                    await claim(db, found, claimed_until=None, next_check_at=now)
+        except DATABASE_ERRORS as error:
+            log.warning("claim_not_given_back", error=repr(error))
+
+    async def missing(self, case: Case, cause: Cause, evidence: dict[str, Any], *, delay: timedelta) -> bool:
+        """This attempt brought no agent: ask for another, after `delay`. False if the session moved on."""
+        event = AgentMissing(attempt=case.session.attempt, cause=cause, evidence=evidence)
+        again_at = self._now() + delay if delay else None
+        return await self._redispatch(case.session, event, claimed_until=again_at)
+
+    async def lost(self, row: SessionRow, cause: Cause, evidence: dict[str, Any], *, attempts: int) -> bool:
+        """An active session lost its agent: ask for a new one, with a budget of its own."""
+        revival = row.revivals + 1
+        event = AgentLost(attempt=row.attempt, cause=cause, evidence=evidence, revival=revival)
+        return await self._redispatch(
+            row,
+            event,
+            revivals=revival,
+            max_attempts=row.attempt + attempts,
+            deadline_at=self._now() + self._join_budget,
+            agent_identity=None,
+            agent_sid=None,
+        )
+
+    async def _redispatch(
+        self,
+        row: SessionRow,
+        event: AgentMissing | AgentLost,
+        *,
+        claimed_until: datetime | None = None,
+        **changes: Any,
+    ) -> bool:
+        now = self._now()
+        outcome = "lost" if isinstance(event, AgentLost) else "missing"
+        async with self._database.write() as db:
+            won = await advance(
+                db,
+                row,
+                SessionStatus.DISPATCHING,
+                event=event,
+                now=now,
+                claimed_until=claimed_until,
+                next_check_at=claimed_until or now + timedelta(seconds=1),
+                **changes,
+            )
+            if won:
+                await _close_attempt(db, row, outcome, event.cause, event.evidence)
+        return won
+
+    async def surest(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> Finding:
+        """What the session fails with: what is seen now, or what an earlier attempt has proven, if now
+        only the registry speaks. The last attempt is cut short by the deadline. A worker that is full of
+        jobs which it took of this session and has not started, is not full of others' calls.
+        """
+        if cause in FULL:
+            better = col(AttemptRow.cause) == Cause.JOB_NOT_STARTED
+        elif cause in ONLY_REGISTRY_SPEAKS:
+            better = col(AttemptRow.cause).not_in(ONLY_REGISTRY_SPEAKS)
+        else:
+            return cause, evidence
+        proven = (
+            select(AttemptRow)
+            .where(
+                col(AttemptRow.session_id) == row.id,
+                col(AttemptRow.number) < row.attempt,
+                col(AttemptRow.outcome) == "missing",
+                better,
+            )
+            .order_by(col(AttemptRow.number).desc())
+            .limit(1)
+        )
+        async with self._database.read() as db:
+            earlier = await db.scalar(proven)
+        if earlier is None or earlier.cause is None:
+            return cause, evidence
+        return Cause(earlier.cause), {**(earlier.evidence or {}), "attempt": earlier.number}
+
+    async def failed(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
+        """Give the session up. False if it moved on."""
+        async with self._database.write() as db:
+            won = await fail(db, row, cause=cause, evidence=evidence, now=self._now())
+            if won:
+                await _close_attempt(db, row, "failed", cause, evidence)
+        return won
+
+    async def caller_left(self, row: SessionRow, evidence: dict[str, Any]) -> bool:
+        """Nobody waits for an agent any more. False if the session moved on."""
+        now = self._now()
+        event = SessionCancelled(reason=CALLER_LEFT, cause=Cause.CALLER_LEFT, evidence=evidence)
+        async with self._database.write() as db:
+            won = await advance(
+                db,
+                row,
+                SessionStatus.CANCELLED,
+                event=event,
+                now=now,
+                cause=Cause.CALLER_LEFT,
+                evidence=evidence,
+                ended_at=now,
+                end_reason=CALLER_LEFT,
+                waiting_for=None,
+                claimed_until=None,
+                next_check_at=now,
+            )
+            if won:
+                await _close_attempt(db, row, "abandoned", Cause.CALLER_LEFT, evidence)
+        return won
+
+    async def ended(self, row: SessionRow, reason: str) -> bool:
+        """The conversation is over. False if the session moved on."""
+        now = self._now()
+        async with self._database.write() as db:
+            return await advance(
+                db,
+                row,
+                SessionStatus.ENDED,
+                event=SessionEnded(reason=reason),
+                now=now,
+                ended_at=now,
+                end_reason=reason,
+                claimed_until=None,
+                next_check_at=now,
+            )
+
+    async def note_callers(self, row: SessionRow, callers: int) -> None:
+        """Remember that a caller is there, or since when an active session's room has none any more.
+
+        A webhook may have told it before, and none need come.
+        """
+        now = self._now()
+        changes: dict[str, Any] = {}
+        if callers:
+            if row.caller_joined_at is None:
+                changes["caller_joined_at"] = func.coalesce(col(SessionRow.caller_joined_at), now)
+            if row.caller_left_at is not None:
+                changes["caller_left_at"] = None
+        elif row.status == SessionStatus.ACTIVE and row.caller_joined_at and row.caller_left_at is None:
+            changes["caller_left_at"] = now
+        if not changes:
+            return
+        async with self._database.write() as db:
+            await db.execute(update(SessionRow).where(col(SessionRow.id) == row.id).values(changes))
+        for name, value in changes.items():
+            set_committed_value(row, name, None if value is None else now)
+
+    async def agent_missed(self, attempt: AttemptRow) -> None:
+        """Remember since when the attempt's agent is not in the room, where LiveKit has not told it."""
+        unknown = update(AttemptRow).where(
+            col(AttemptRow.session_id) == attempt.session_id,
+            col(AttemptRow.number) == attempt.number,
+            col(AttemptRow.left_at).is_(None),
+        )
+        async with self._database.write() as db:
+            await db.execute(unknown.values(left_at=self._now()))
+
+    async def name_is_proven(self, agent_name: str) -> bool:
+        """Has an agent of a worker that doesn't report to us joined under this name, not long ago?"""
+        newest = select(col(SessionRow.id)).order_by(col(SessionRow.id).desc()).limit(REMEMBERED).subquery()
+        joined = (
+            select(col(SessionRow.id))
+            .join(AttemptRow, col(AttemptRow.session_id) == col(SessionRow.id))
+            .where(
+                col(SessionRow.id).in_(select(newest.c.id)),
+                col(SessionRow.agent_name) == agent_name,
+                col(AttemptRow.active_at).is_not(None),
+                col(AttemptRow.reported_at).is_(None),
+            )
+            .limit(1)
+        )
+        async with self._database.read() as db:
+            return await db.scalar(joined) is not None
+
+    async def extra_removed(self, row: SessionRow, identity: str) -> None:
+        """Record that an extra agent was taken out."""
+        event = ExtraAgentRemoved(participant_identity=identity, attempt=row.attempt)
+        async with self._database.write() as db:
+            await record(db, row.id, event, now=self._now())
+
+    async def foreign_agent_seen(self, row: SessionRow, identity: str, *, removed: bool) -> None:
+        """Tell of an agent that nobody dispatched."""
+        await foreign_agent_seen(self._database, row, identity, removed=removed, now=self._now())
+
+    async def look_again(self, row: SessionRow, *, at: datetime | None) -> None:
+        """Say when the session is to be looked at next; None: never."""
+        async with self._database.write() as db:
+            await claim(db, row, claimed_until=None, next_check_at=at)
+
+
+async def _close_attempt(
+    db: Any, row: SessionRow, outcome: str, cause: Cause, evidence: dict[str, Any]
+) -> None:
+    attempt = await db.get(AttemptRow, (row.id, row.attempt))
+    if attempt is not None:
+        attempt.outcome = outcome
+        attempt.cause = cause
+        attempt.evidence = evidence

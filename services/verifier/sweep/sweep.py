@@ -1,0 +1,228 @@
+"""The sweep: find what a crash, a lost message or a due time has left behind, and put it on a queue.
+
+One process at a time holds the lease. The sweep needs nothing but the database to give up a session whose
+time is over, so a dead broker can't keep a caller waiting without a word.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.verifier import metrics
+from services.verifier.admit.admission import Line
+from services.verifier.close import collect
+from services.verifier.close.collect import Collector
+from services.verifier.prove.find_cause import Finding
+from services.verifier.prove.verify import Verifier
+from services.verifier.repository import Rulings
+from shared.contracts.causes import Cause
+from shared.contracts.events import SessionWaiting
+from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
+from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.core.sessions.outbox import Relay
+from shared.core.sessions.trace import bound_to
+from shared.core.tables import (
+    AttemptRow,
+    EventRow,
+    IdempotencyKeyRow,
+    SessionRow,
+    WebhookReceiptRow,
+)
+from shared.platform.celery.tasks import TaskSender
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.database.set_aside import write_what_can_be
+from shared.platform.lease import Lease
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+LEASE = "sweep"
+LEASE_TERM = timedelta(seconds=3)
+TICK_S = 0.25
+# A task that was enqueued again is given this long before it is enqueued once more.
+PATIENCE = timedelta(seconds=2)
+# The verifier rules at the deadline; only if it doesn't, the sweep does.
+VERIFIER_GRACE = timedelta(seconds=2)
+RECEIPTS_KEPT = timedelta(days=1)
+_FORGOTTEN_AT_ONCE = 1000
+_BATCH = 500
+
+_TASK_FOR = {
+    SessionStatus.REQUESTED: DISPATCH_TASK,
+    SessionStatus.DISPATCHING: DISPATCH_TASK,
+    SessionStatus.DISPATCHED: VERIFY_TASK,
+    SessionStatus.ACTIVE: VERIFY_TASK,
+    **dict.fromkeys(TERMINAL, CLOSE_TASK),
+}
+
+
+class Sweep:
+    """Runs in every verifier; works in the one that holds the lease."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        relay: Relay,
+        tasks: TaskSender,
+        rulings: Rulings,
+        verifier: Verifier,
+        line: Line,
+        collector: Collector,
+        holder: str,
+        now: Clock,
+    ) -> None:
+        self._database = database
+        self._relay = relay
+        self._tasks = tasks
+        self._rulings = rulings
+        self._verifier = verifier
+        self._line = line
+        self._collector = collector
+        self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
+        self._now = now
+        self._next_chores: datetime | None = None
+        self._next_collection: datetime | None = None
+
+    async def run(self) -> None:
+        """Sweep for ever; what fails now is found again at the next turn."""
+        async with self._lease:
+            while True:
+                try:
+                    if await self._lease.hold():
+                        await self._sweep_once()
+                    else:
+                        metrics.sessions_waiting({})  # the holder tells
+                except (RedisError, KombuError, *DATABASE_ERRORS) as error:
+                    log.warning("sweep_interrupted", error=repr(error))
+                except Exception:
+                    log.exception("sweep_failed")
+                await asyncio.sleep(TICK_S)
+
+    async def _sweep_once(self) -> None:
+        now = self._now()
+        # Giving up comes first: it works without a broker.
+        await self._give_up_overdue(now)
+        await self._line.advance()
+        await self._enqueue_due(now)
+        if self._next_chores is None or self._next_chores <= now:
+            self._next_chores = now + timedelta(seconds=1)
+            await self._relay.publish_overdue()
+            await self._forget_what_is_old(now)
+        if self._next_collection is None or self._next_collection <= now:
+            self._next_collection = now + collect.INTERVAL
+            await self._collector.collect()
+
+    async def _enqueue_due(self, now: datetime) -> None:
+        due = (
+            select(col(SessionRow.id), col(SessionRow.status))
+            .where(
+                col(SessionRow.next_check_at) <= now,
+                _unclaimed(now),
+            )
+            .order_by(col(SessionRow.next_check_at))
+            .limit(_BATCH)
+        )
+        async with self._database.read() as db:
+            found = (await db.execute(due)).all()
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for session_id, status in found:
+            if status in _TASK_FOR:
+                wanted[_TASK_FOR[SessionStatus(status)]].append(session_id)
+        for task, session_ids in wanted.items():
+            await self._tasks.send(task, session_ids)
+            metrics.session_swept(task, len(session_ids))
+            await write_what_can_be(session_ids, partial(self._put_off, now), what="due_session", name=str)
+
+    async def _put_off(self, now: datetime, session_ids: Sequence[str]) -> None:
+        async with self._database.write() as db:
+            await db.execute(
+                update(SessionRow)
+                .where(col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
+                .values(next_check_at=now + PATIENCE)
+            )
+
+    async def _give_up_overdue(self, now: datetime) -> None:
+        overdue = (
+            select(SessionRow)
+            .where(
+                col(SessionRow.next_check_at).is_not(None),
+                _unclaimed(now),
+                or_(
+                    col(SessionRow.status).in_([SessionStatus.REQUESTED, SessionStatus.DISPATCHING])
+                    & (col(SessionRow.deadline_at) <= now),
+                    (col(SessionRow.status) == SessionStatus.DISPATCHED)
+                    & (col(SessionRow.deadline_at) <= now - VERIFIER_GRACE),
+                ),
+            )
+            .limit(_BATCH)
+        )
+        async with self._database.read() as db:
+            rows = (await db.scalars(overdue)).all()
+        for row in rows:
+            await write_what_can_be(
+                [row], self._give_up, what="overdue_session", name=lambda overdue: str(overdue.id)
+            )
+
+    async def _give_up(self, overdue: Sequence[SessionRow]) -> None:
+        for row in overdue:
+            cause, evidence = await self._why_overdue(row)
+            with bound_to(row, attempt=row.attempt):
+                await self._verifier.give_up(row, cause, evidence)
+            self._relay.nudge(row.id)
+
+    async def _why_overdue(self, row: SessionRow) -> Finding:
+        waited = {"waited_s": round((self._now() - row.requested_at).total_seconds(), 1)}
+        async with self._database.read() as db:
+            attempt = await db.get(AttemptRow, (row.id, row.attempt))
+            waiting = await _evidence_of_waiting(db, row) if row.waiting_for else {}
+        tried = None if attempt is None or attempt.cause is None else Cause(attempt.cause)
+        evidence = dict(attempt.evidence or {}) if attempt is not None else {}
+        if row.waiting_for is not None:
+            cause = Cause(row.waiting_for)
+            seen = evidence if cause is tried else {}
+            return cause, {"agent_name": row.agent_name, **waited, **seen, **waiting}
+        if tried is not None:
+            return tried, evidence
+        return Cause.QUEUE_STALLED, {"status": row.status, **waited}
+
+    async def _forget_what_is_old(self, now: datetime) -> None:
+        """A batch of each at a time, so that nobody waits for it."""
+        receipts = select(col(WebhookReceiptRow.id)).where(
+            col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT
+        )
+        key = (col(IdempotencyKeyRow.project), col(IdempotencyKeyRow.route), col(IdempotencyKeyRow.key))
+        keys = select(*key).where(col(IdempotencyKeyRow.expires_at) <= now)
+        async with self._database.write() as db:
+            old = col(WebhookReceiptRow.id).in_(receipts.limit(_FORGOTTEN_AT_ONCE))
+            await db.execute(delete(WebhookReceiptRow).where(old))
+            await db.execute(
+                delete(IdempotencyKeyRow).where(tuple_(*key).in_(keys.limit(_FORGOTTEN_AT_ONCE)))
+            )
+
+
+async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, Any]:
+    began = (
+        select(col(EventRow.data))
+        .where(col(EventRow.session_id) == row.id, col(EventRow.type) == SessionWaiting.type)
+        .order_by(col(EventRow.sequence).desc())
+        .limit(1)
+    )
+    data = await db.scalar(began)
+    return {} if data is None else dict(data["evidence"])
+
+
+def _unclaimed(now: datetime) -> ColumnElement[bool]:
+    """`sessions.is_claimed` the other way round, for the database to answer."""
+    return or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now)

@@ -1,0 +1,1 @@
+"""Watch an active session: notice a lost agent, and replace it."""

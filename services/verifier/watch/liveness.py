@@ -1,0 +1,136 @@
+"""See an agent's job die by its beats, within three seconds.
+
+LiveKit lists the agent of a dead job as ACTIVE for about 20 s more. Its job's beats stand still at once;
+what has to be told apart is a Redis that was away, or a pause of this process: then every job looks dead.
+So only silence that was watched without a gap counts, by this process's own clock.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from redis.asyncio import Redis
+
+from shared.contracts.keys import JOB_BEATS, job_beat_field
+from shared.core.workers.beats import forget_job, read_job_beats
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.streams import UNREACHABLE
+
+log = get_logger(__name__)
+
+PULSE_S = 0.25
+# A longer pause between two readings proves nothing about what happened in between.
+LONGEST_GAP_S = 1.0
+# The event loop of a starting job was seen to stand still for 2.5 s on a busy host.
+STARTING_SILENCE_S = 6.0
+# By then whoever has to know of a dead job does.
+FORGOTTEN_AFTER_S = 60.0
+_AT_ONCE = 20
+
+Tell = Callable[[str], Awaitable[None]]
+"""Receives the id of a session whose job has just fallen silent."""
+
+
+@dataclass
+class _Beat:
+    count: int
+    since: float
+    told: bool = False
+
+
+class Liveness:
+    """What this process knows of the jobs that beat; one per process."""
+
+    def __init__(
+        self, redis: Redis, *, silence_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._redis = redis
+        self._silence_s = silence_s
+        self._clock = clock
+        self._beats: dict[str, _Beat] = {}
+        self._read_at: float | None = None
+        self._steady_since: float | None = None
+        # Gone after a restart of Redis, as the beats are.
+        self._sentinel = f"{JOB_BEATS}:{uuid4()}"
+
+    def is_silent(self, session_id: str, attempt: int, *, is_ready: bool) -> bool:
+        """True if the attempt's job has beaten before and does so no more. False proves nothing.
+
+        A job that is not ready yet may be silent for longer: what it loads keeps its event loop.
+        """
+        beat = self._beats.get(job_beat_field(session_id, attempt))
+        allowed = self._silence_s if is_ready else max(self._silence_s, STARTING_SILENCE_S)
+        return beat is not None and self._silent_for(beat) > allowed
+
+    def steady_for(self, seconds: float) -> bool:
+        """True if Redis has been read without a gap for so long: what is missing there is missing."""
+        now = self._clock()
+        fresh = self._read_at is not None and now - self._read_at <= LONGEST_GAP_S
+        return fresh and self._steady_since is not None and now - self._steady_since >= seconds
+
+    async def run(self, tell: Tell) -> None:
+        """Read the beats for ever; `tell` is called once for each silence."""
+        while True:
+            await self.read()
+            silent = self._fallen_silent()
+            for start in range(0, len(silent), _AT_ONCE):
+                await asyncio.gather(*(self._tell(tell, field) for field in silent[start : start + _AT_ONCE]))
+            await asyncio.sleep(PULSE_S)
+
+    async def read(self) -> None:
+        """Take one reading."""
+        try:
+            unbroken = await self._redis.set(self._sentinel, 1, ex=60, get=True)
+            counts = await read_job_beats(self._redis)
+        except UNREACHABLE as error:
+            log.debug("beats_unreadable", error=repr(error))
+            self._steady_since = None
+            return
+        now = self._clock()
+        paused = self._read_at is not None and now - self._read_at > LONGEST_GAP_S
+        if unbroken is None or paused or self._steady_since is None:
+            self._steady_since = now
+        self._read_at = now
+        self._note(counts, now)
+        await self._forget(field for field, beat in self._beats.items() if self._is_old(beat))
+
+    def _note(self, counts: dict[str, int], now: float) -> None:
+        beats: dict[str, _Beat] = {}
+        for field, count in counts.items():
+            known = self._beats.get(field)
+            beats[field] = known if known is not None and known.count == count else _Beat(count, now)
+        self._beats = beats
+
+    def _silent_for(self, beat: _Beat) -> float:
+        if self._steady_since is None or self._read_at is None:
+            return 0.0
+        return self._read_at - max(beat.since, self._steady_since)
+
+    def _is_old(self, beat: _Beat) -> bool:
+        return self._silent_for(beat) > FORGOTTEN_AFTER_S
+
+    def _fallen_silent(self) -> list[str]:
+        silent = []
+        for field, beat in self._beats.items():
+            if not beat.told and self._silent_for(beat) > self._silence_s:
+                beat.told = True
+                silent.append(field)
+        return silent
+
+    async def _tell(self, tell: Tell, field: str) -> None:
+        session_id = field.rpartition(":")[0]
+        try:
+            await tell(session_id)
+        except Exception:
+            # The watch looks at the session at its next turn anyway.
+            log.exception("silence_not_told", session_id=session_id)
+
+    async def _forget(self, fields: Iterable[str]) -> None:
+        for field in list(fields):
+            session_id, _, attempt = field.rpartition(":")
+            try:
+                await forget_job(self._redis, session_id, int(attempt))
+            except UNREACHABLE:
+                return

@@ -1,0 +1,240 @@
+"""Watch an active session: its agent stays, the conversation ends, or a lost agent is replaced."""
+
+from datetime import timedelta
+
+from livekit.protocol.models import ParticipantInfo
+
+from services.verifier import metrics
+from services.verifier.ports import Rooms
+from services.verifier.prove.attempt_deadline import CALLER_GRACE
+from services.verifier.prove.departure import Departure, judge_departure, why_gone
+from services.verifier.prove.disconnect_reason import ROOM_DELETED
+from services.verifier.prove.find_cause import Finding, fatal_error
+from services.verifier.prove.observe import JobSighting, Sighting, is_ready, is_speaking, look
+from services.verifier.prove.proofs import Proofs
+from services.verifier.prove.verify import Verifier
+from services.verifier.repository import CALLER_LEFT, CALLER_NEVER_CAME, Case, Rulings
+from services.verifier.watch.liveness import Liveness
+from shared.contracts.causes import Cause
+from shared.contracts.sessions import SessionStatus
+from shared.core.sessions.outbox import Relay
+from shared.core.sessions.repository import is_claimed
+from shared.core.sessions.trace import bound_to
+from shared.platform.clock import Clock
+from shared.platform.livekit.client import LiveKitError, NotFound
+from shared.platform.logs.logs import get_logger
+from shared.platform.tracing import span_names as names
+from shared.platform.tracing.tracing import span
+
+log = get_logger(__name__)
+
+# An agent that has said goodbye is given this long to leave before it is looked for again.
+LEAVING = timedelta(milliseconds=300)
+# An agent that has lost its connection tries again for seconds; LiveKit lists it as long as it may. And a
+# server that doesn't answer is asked again this soon when an agent is known to be dead.
+SOON = timedelta(seconds=1)
+# For so long an agent whose worker doesn't report to us is looked at every second, to see when it listens and
+# when it first speaks.
+SETTLING = timedelta(seconds=10)
+AGENT_LEFT = "agent left"
+ROOM_CLOSED = "room closed"
+HOPELESS = frozenset({Cause.MODEL_MISCONFIGURED})
+CANARY_PASSED = "canary passed"
+
+
+class Watch:
+    """Looks at active sessions; what it finds missing, it has replaced."""
+
+    def __init__(
+        self,
+        *,
+        rulings: Rulings,
+        proofs: Proofs,
+        rooms: Rooms,
+        relay: Relay,
+        verifier: Verifier,
+        liveness: Liveness,
+        interval_s: float,
+        max_revivals: int,
+        max_attempts: int,
+        caller_join_timeout_s: float,
+        now: Clock,
+    ) -> None:
+        self._rulings = rulings
+        self._proofs = proofs
+        self._rooms = rooms
+        self._relay = relay
+        self._verifier = verifier
+        self._liveness = liveness
+        self._interval = timedelta(seconds=interval_s)
+        self._max_revivals = max_revivals
+        self._max_attempts = max_attempts
+        self._caller_join_timeout = timedelta(seconds=caller_join_timeout_s)
+        self._now = now
+
+    async def fell_silent(self, session_id: str) -> None:
+        """The session's job beats no more: look at once, if the session is active.
+
+        One that is not ready yet is given more time; it is looked at again soon after this anyway.
+        """
+        case = await self._rulings.read(session_id)
+        if case is not None and case.session.status == SessionStatus.ACTIVE:
+            await self.check(case)
+
+    async def check(self, case: Case) -> None:
+        """Look once at an active session and decide what follows."""
+        row = case.session
+        if is_claimed(row, self._now()):
+            return
+        with bound_to(row, attempt=row.attempt):
+            async with self._rulings.stoppable(row):
+                if not await self._rulings.claim(row):
+                    return
+                await self._look(case)
+            self._relay.nudge(row.id)
+
+    async def _look(self, case: Case) -> None:
+        row = case.session
+        silent = self._liveness.is_silent(row.id, row.attempt, is_ready=case.attempt.ready_at is not None)
+        try:
+            sighting = await look(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
+            room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
+        except LiveKitError as error:
+            # A server that can't be asked is no proof that the agent is gone.
+            log.warning("active_session_not_checked", error=str(error))
+            await self._rulings.look_again(row, at=self._now() + (SOON if silent else self._interval))
+            return
+        if room_exists:  # where there is none, its callers have not left it
+            await self._rulings.note_callers(row, sighting.callers)
+        await self._decide(case, sighting, room_exists=room_exists, silent=silent)
+
+    async def _decide(self, case: Case, sighting: Sighting, *, room_exists: bool, silent: bool) -> None:
+        row, attempt = case.session, case.attempt
+        await self._verifier.remove_extra(row, sighting)
+        error = fatal_error(attempt)
+        if error is not None and (row.canary or error.cause in HOPELESS):
+            # The agent is there and can't speak, and so would be the next one.
+            await self._verifier.give_up(row, *_why_gone(case, silent=silent))
+        elif row.canary:
+            await self._end(case, CANARY_PASSED)
+        elif not room_exists:
+            await self._end(case, _why_closed(case))
+        elif silent and attempt.closed_at is None:
+            await self._remove_ghost(row.room_name, sighting)
+            await self._replace_or_end(case, sighting, silent=True)
+        elif (reason := self._why_deserted(case)) is not None:
+            await self._end(case, reason)
+        elif sighting.agent is not None:
+            await self._stays(case, sighting.agent)
+        elif sighting.connecting is not None:
+            await self._rulings.look_again(row, at=self._now() + SOON)
+        else:
+            await self._is_gone(case, sighting)
+
+    def _why_deserted(self, case: Case) -> str | None:
+        """Why the session is over with its agent still there: it has nobody to talk to."""
+        row, now = case.session, self._now()
+        if row.caller_joined_at is None:
+            since, limit = row.active_at or row.requested_at, self._caller_join_timeout
+            return CALLER_NEVER_CAME if limit and now - since >= limit else None
+        # A worker that reports to us ends the session itself, and some first have something to do.
+        gone_at = row.caller_left_at if case.attempt.reported_at is None else None
+        return CALLER_LEFT if gone_at is not None and now - gone_at >= CALLER_GRACE else None
+
+    async def _is_gone(self, case: Case, sighting: Sighting) -> None:
+        row, attempt = case.session, case.attempt
+        departure = judge_departure(attempt, self._now())
+        if departure is Departure.UNTOLD:
+            await self._rulings.agent_missed(attempt)
+            await self._rulings.look_again(row, at=self._now() + LEAVING)
+        elif departure is Departure.MEANT:
+            after_caller = not sighting.callers and row.caller_joined_at is not None
+            told = attempt.close_reason or (CALLER_LEFT if after_caller else AGENT_LEFT)
+            await self._end(case, told)
+        else:
+            await self._replace_or_end(case, sighting, silent=False)
+
+    async def _replace_or_end(self, case: Case, sighting: Sighting, *, silent: bool) -> None:
+        """A lost agent is replaced for a caller who is there, or who hasn't come yet; not for nobody."""
+        had_caller = case.session.caller_joined_at is not None
+        if had_caller and not sighting.callers:
+            await self._end(case, CALLER_LEFT)
+            return
+        await self._replace(case, silent=silent)
+
+    async def _stays(self, case: Case, agent: ParticipantInfo) -> None:
+        row, attempt = case.session, case.attempt
+        ready, speaks = attempt.ready_at is not None, attempt.first_speech_at is not None
+        if (is_ready(agent) and not ready) or (is_speaking(agent) and not speaks):
+            await self._proofs.shows(row, agent)
+        await self._rulings.look_again(row, at=self._now() + self._pause(case))
+
+    def _pause(self, case: Case) -> timedelta:
+        row, attempt = case.session, case.attempt
+        if attempt.closed_at is not None:
+            return LEAVING
+        if row.caller_left_at is not None and attempt.reported_at is None:
+            return SOON
+        unsettled = attempt.reported_at is None and attempt.first_speech_at is None
+        if unsettled and self._now() - (attempt.active_at or attempt.started_at) < SETTLING:
+            return SOON
+        if row.caller_joined_at is None and self._caller_join_timeout:
+            return min(self._interval, self._caller_join_timeout)
+        return self._interval
+
+    async def _end(self, case: Case, reason: str) -> None:
+        row = case.session
+        if not await self._rulings.ended(row, reason):
+            return
+        if reason == CALLER_NEVER_CAME:
+            metrics.caller_never_came()
+            log.warning("caller_never_came", message=f"session ended: no caller came to room {row.room_name}")
+            return
+        log.info("session_ended", reason=reason)
+
+    async def _remove_ghost(self, room_name: str, sighting: Sighting) -> None:
+        for ghost in filter(None, (sighting.agent, sighting.connecting)):
+            try:
+                await self._rooms.remove_participant(room_name, ghost.identity)
+            except NotFound:
+                continue
+            except LiveKitError as error:
+                # The next attempt's dispatcher removes what is left of earlier ones.
+                log.warning("ghost_not_removed", participant_identity=ghost.identity, error=str(error))
+
+    async def _replace(self, case: Case, *, silent: bool) -> None:
+        row = case.session
+        cause, evidence = _why_gone(case, silent=silent)
+        if row.revivals >= self._max_revivals:
+            metrics.agent_lost("given_up")
+            await self._verifier.give_up(row, cause, {**evidence, "revivals": row.revivals})
+            return
+        with span(names.REPLACE, of=row.traceparent, attributes={names.CAUSE: cause}):
+            lost = await self._rulings.lost(row, cause, evidence, attempts=self._max_attempts)
+        if lost:
+            metrics.agent_lost("revived")
+            log.warning(
+                "agent_lost",
+                message=f"agent lost from room {row.room_name}, dispatching again",
+                cause=str(cause),
+                evidence=evidence,
+            )
+
+
+def _why_gone(case: Case, *, silent: bool) -> Finding:
+    cause, evidence = why_gone(case.attempt)
+    if silent:
+        # Whatever it had reported before, this is the end of a process, not of a conversation.
+        known = {key: evidence[key] for key in ("participant_identity", "worker_id", "job_id")}
+        return Cause.WORKER_DIED, {**known, "sign": "its job beats no more"}
+    return cause, evidence
+
+
+def _why_closed(case: Case) -> str:
+    """Why a session ends whose room is gone."""
+    row, attempt = case.session, case.attempt
+    if row.caller_joined_at is None and ROOM_DELETED not in (attempt.left_reason, attempt.close_reason):
+        return CALLER_NEVER_CAME  # LiveKit closes a room to which nobody comes
+    if row.caller_left_at is not None and attempt.reported_at is None:
+        return CALLER_LEFT
+    return attempt.close_reason or ROOM_CLOSED

@@ -1,0 +1,1 @@
+"""What the services must agree on: sessions, admission, workers, transcripts and webhooks."""

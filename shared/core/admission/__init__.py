@@ -1,0 +1,1 @@
+"""Who may be dispatched now: the wait queue, worker slots and reservations."""

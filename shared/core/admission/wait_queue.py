@@ -1,0 +1,81 @@
+"""The line of sessions that can't be dispatched now: who waits, for what, and behind whom.
+
+A session that waits has a `waiting_for` and is claimed until its deadline, so that nobody looks at it;
+the line (services/verifier/admit/admission.py) takes the claim away when it may go on. Each agent name has a line
+of its own, in the order of the requests: for a reservation, that is when its caller joined.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from shared.contracts.causes import Cause
+from shared.contracts.events import SessionWaiting
+from shared.contracts.sessions import SessionStatus
+from shared.core.sessions.repository import claim, record
+from shared.core.tables import SessionRow, UtcDateTime
+
+# What ends with the next free slot of a worker.
+FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
+_UNDISPATCHED: Final = (SessionStatus.REQUESTED, SessionStatus.DISPATCHING)
+
+
+# The order of a line. Of two requests in one moment, the older id goes first.
+IN_LINE: Final = (col(SessionRow.requested_at), col(SessionRow.id))
+
+
+def _is_before(row: SessionRow) -> ColumnElement[bool]:
+    """Those of the same agent name whose requests are older."""
+    place = tuple_(literal(row.requested_at, UtcDateTime), literal(row.id))
+    return and_(col(SessionRow.agent_name) == row.agent_name, tuple_(*IN_LINE) < place)
+
+
+def is_waiting(now: datetime) -> ColumnElement[bool]:
+    """The sessions that stand in a line."""
+    return and_(_has_waited(), col(SessionRow.claimed_until) > now)
+
+
+def _has_waited() -> ColumnElement[bool]:
+    return and_(
+        col(SessionRow.waiting_for).is_not(None),
+        col(SessionRow.status).in_(_UNDISPATCHED),
+    )
+
+
+async def waits_behind(db: AsyncSession, row: SessionRow, now: datetime) -> Cause | None:
+    """What the first of the line waits for, if somebody older stands in it; None if nobody does."""
+    if row.waiting_for in FULL:
+        return None  # it was its turn
+    first = (
+        select(col(SessionRow.waiting_for))
+        .where(is_waiting(now), _is_before(row))
+        .order_by(*IN_LINE)
+        .limit(1)
+    )
+    cause = await db.scalar(first)
+    return None if cause is None else Cause(cause)
+
+
+async def wait_in_line(
+    db: AsyncSession, row: SessionRow, cause: Cause, evidence: dict[str, Any], now: datetime
+) -> bool:
+    """Have the session wait; True if that is news. Nothing happens if another was first to change it."""
+    is_news = row.waiting_for != cause
+    deadline = row.deadline_at
+    if not await claim(db, row, waiting_for=cause, claimed_until=deadline, next_check_at=deadline):
+        return False
+    if is_news:
+        event = SessionWaiting(cause=cause, place=await place_in_line(db, row), evidence=evidence)
+        await record(db, row.id, event, now=now)
+    return is_news
+
+
+async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
+    """Return how far the session is from a worker's free slot: 1 is the next; None if it waits for none."""
+    if row.waiting_for not in FULL or row.status not in _UNDISPATCHED:
+        return None
+    ahead = select(func.count()).where(_has_waited(), _is_before(row))
+    return 1 + (await db.scalar(ahead) or 0)

@@ -1,0 +1,154 @@
+"""The outbox relay: what is committed as an event is published, and the next task enqueued.
+
+Whoever commits a transition nudges its own relay, which publishes that session's unsent events at once
+and in order. What a crash or a Redis outage leaves unsent, the sweep publishes (`publish_overdue`).
+Publishing is at least once: a reader drops what it has seen, by session and sequence.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Final
+
+from kombu.exceptions import KombuError
+from prometheus_client import Counter
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import select, tuple_, update
+from sqlmodel import col
+
+from shared.contracts.events import (
+    AgentLost,
+    AgentMissing,
+    DispatchAccepted,
+    Envelope,
+    SessionCancelled,
+    SessionEnded,
+    SessionFailed,
+    SessionRequested,
+)
+from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, NEWS_CHANNEL, VERIFY_TASK
+from shared.core.tables import EventRow
+from shared.platform.celery.tasks import TaskSender
+from shared.platform.clock import utc_now
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.database.set_aside import write_what_can_be
+from shared.platform.logs.logs import get_logger
+from shared.platform.redis.hints import give_hints
+from shared.platform.redis.streams import publish
+
+log = get_logger(__name__)
+
+FOLLOW_UP: Final = {
+    SessionRequested.type: DISPATCH_TASK,
+    AgentMissing.type: DISPATCH_TASK,
+    AgentLost.type: DISPATCH_TASK,
+    DispatchAccepted.type: VERIFY_TASK,
+    SessionFailed.type: CLOSE_TASK,
+    SessionEnded.type: CLOSE_TASK,
+    SessionCancelled.type: CLOSE_TASK,
+}
+
+# Unsent for longer than this means that the process which should have sent it has not.
+OVERDUE = timedelta(seconds=1)
+_BATCH = 500
+
+PUBLISHED = Counter("outbox_events_published_total", "Session events published.")
+UNPUBLISHABLE = Counter(
+    "outbox_events_unpublishable_total", "Session events that can't be put into words, and were left out."
+)
+FAILURES = Counter("outbox_publish_failures_total", "Batches of session events not published.")
+
+
+class Relay:
+    """Publishes session events. `nudge` never blocks; `run` is a task of the process."""
+
+    def __init__(self, *, database: Database, redis: Redis, tasks: TaskSender) -> None:
+        self._database = database
+        self._redis = redis
+        self._tasks = tasks
+        self._nudged: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def nudge(self, session_id: str) -> None:
+        """Say that this session has something to publish."""
+        self._nudged.add(session_id)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish what is nudged, for ever; what fails is left to the sweep."""
+        await self._tasks.warm_up()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            nudged, self._nudged = self._nudged, set()
+            ids = list(nudged)
+            for start in range(0, len(ids), _BATCH):
+                await self._try_to_publish(ids[start : start + _BATCH])
+
+    async def publish_overdue(self) -> int:
+        """Publish events that nobody has sent in time, and return how many; called by the sweep."""
+        overdue = (
+            select(col(EventRow.session_id))
+            .where(col(EventRow.published_at).is_(None), col(EventRow.occurred_at) < utc_now() - OVERDUE)
+            .order_by(col(EventRow.id))
+            .limit(_BATCH)
+        )
+        async with self._database.read() as db:
+            ids = list(dict.fromkeys((await db.scalars(overdue)).all()))
+        return await self._publish(ids) if ids else 0
+
+    async def _try_to_publish(self, session_ids: list[str]) -> None:
+        try:
+            await self._publish(session_ids)
+        except (RedisError, KombuError, *DATABASE_ERRORS) as error:
+            FAILURES.inc()
+            log.warning("events_not_published", sessions=len(session_ids), error=repr(error))
+        except Exception:  # left to the sweep too: the relay goes on with other sessions
+            FAILURES.inc()
+            log.exception("events_not_published", sessions=len(session_ids))
+
+    async def _publish(self, session_ids: Sequence[str]) -> int:
+        unsent = (
+            select(EventRow)
+            .where(col(EventRow.session_id).in_(session_ids), col(EventRow.published_at).is_(None))
+            .order_by(col(EventRow.session_id), col(EventRow.sequence))
+        )
+        async with self._database.read() as db:
+            rows = (await db.scalars(unsent)).all()
+        if not rows:
+            return 0
+        # Tasks first: a caller waits for the agent, and nobody waits for the stream.
+        await self._enqueue_follow_ups(rows)
+        await publish(self._redis, EVENTS_STREAM, list(_envelopes(rows)))
+        told = dict.fromkeys(row.session_id for row in rows)
+        await give_hints(self._redis, told, channel=NEWS_CHANNEL)
+        await write_what_can_be(rows, self._note_published, what="published_event", name=lambda row: row.id)
+        PUBLISHED.inc(len(rows))
+        return len(rows)
+
+    async def _note_published(self, rows: Sequence[EventRow]) -> None:
+        these = tuple_(col(EventRow.session_id), col(EventRow.sequence)).in_(
+            [(row.session_id, row.sequence) for row in rows]
+        )
+        await self._database.change(update(EventRow).where(these).values(published_at=utc_now()))
+
+    async def _enqueue_follow_ups(self, rows: Sequence[EventRow]) -> None:
+        wanted: dict[str, list[str]] = {}
+        last = {row.session_id: row for row in rows if row.type in FOLLOW_UP}
+        for row in last.values():
+            wanted.setdefault(FOLLOW_UP[row.type], []).append(row.session_id)
+        traceparents = {row.session_id: row.traceparent for row in last.values() if row.traceparent}
+        for task, session_ids in wanted.items():
+            await self._tasks.send(task, session_ids, traceparents)
+
+
+def _envelopes(rows: Sequence[EventRow]) -> Iterator[Envelope]:
+    """The events as they go out. One that can't be put into words is left out, and counts as handled."""
+    for row in rows:
+        try:
+            yield row.envelope()
+        except ValueError as error:
+            UNPUBLISHABLE.inc()
+            log.error("event_unpublishable", session_id=row.session_id, type=row.type, error=repr(error))  # noqa: TRY400

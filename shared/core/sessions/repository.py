@@ -1,0 +1,189 @@
+"""The one way to change a session: a transition, its event and the compare-and-set in one transaction.
+
+A race that is lost is a normal return value (`False`); a forbidden edge raises `InvalidTransition`.
+"""
+
+from datetime import datetime
+from functools import cache, partial
+from typing import Any
+
+from sqlalchemy import bindparam, insert, inspect, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlmodel import col
+
+from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.events import Event, SessionFailed
+from shared.contracts.identifiers import new_id
+from shared.contracts.sessions import TERMINAL, SessionStatus, check_transition
+from shared.core.sessions.metrics import session_moved, session_requested
+from shared.core.sessions.trace import session_over
+from shared.core.tables import EventRow, SessionRow
+from shared.platform.database.database import after_commit
+from shared.platform.tracing.tracing import here
+
+
+async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
+    """Insert a new session together with its first event."""
+    first = _begin(row, event)
+    db.add(row)
+    await db.flush()  # the event refers to it
+    db.add(first)
+    after_commit(db, partial(_session_added, row))
+
+
+async def insert_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
+    """The same as one statement, on PostgreSQL, for `Database.autocommit`: it costs half as much."""
+    first = _begin(row, event)
+    await db.execute(_INSERT_BOTH, _values(row) | _values(first))
+    _session_added(row)
+
+
+async def advance(
+    db: AsyncSession,
+    row: SessionRow,
+    status: SessionStatus,
+    *,
+    event: Event,
+    now: datetime,
+    **changes: Any,
+) -> bool:
+    """Move `row` to `status`, set `changes`, and record `event`; True if this writer won.
+
+    `row` is brought up to date when it won, and left as it was read when another writer was first.
+    Raises `InvalidTransition` if the table has no such edge.
+    """
+    before = row.status
+    check_transition(SessionStatus(before), status)
+    # Other writers may add events that move nothing: count from what the database has.
+    sequence = await _compare_and_set(
+        db, row, status=status, last_sequence=SessionRow.last_sequence + 1, **changes
+    )
+    if sequence is None:
+        return False
+    db.add(_event_row(row.id, sequence, event, now, traceparent=row.traceparent))
+    after_commit(db, partial(session_moved, row, before=before))
+    if status in TERMINAL:
+        after_commit(db, partial(session_over, row, at=now))
+    return True
+
+
+async def fail(
+    db: AsyncSession, row: SessionRow, *, cause: Cause, evidence: dict[str, Any], now: datetime
+) -> bool:
+    """Give the session up, with the cause and its evidence: the critical event. True if this won."""
+    event = SessionFailed(
+        attempt=row.attempt,
+        cause=cause,
+        evidence=evidence,
+        advice=ADVICE[cause],
+        agent_joined=row.active_at is not None,
+        revivals=row.revivals,
+    )
+    return await advance(
+        db,
+        row,
+        SessionStatus.FAILED,
+        event=event,
+        now=now,
+        cause=cause,
+        evidence=evidence,
+        ended_at=now,
+        waiting_for=None,
+        claimed_until=None,
+        next_check_at=now,
+    )
+
+
+def is_claimed(row: SessionRow, now: datetime) -> bool:
+    """True while a task works on the session, or leaves it alone until a time of its choosing."""
+    return row.claimed_until is not None and row.claimed_until > now
+
+
+async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
+    """Change `row` without leaving its status; True if no one else has changed it since it was read."""
+    return await _compare_and_set(db, row, **changes) is not None
+
+
+async def record(db: AsyncSession, session_id: str, event: Event, *, now: datetime, **changes: Any) -> None:
+    """Add an event that moves nothing, and set columns that no transition depends on."""
+    found = (
+        await db.execute(
+            update(SessionRow)
+            .where(col(SessionRow.id) == session_id)
+            .values(last_sequence=SessionRow.last_sequence + 1, **changes)
+            .returning(col(SessionRow.last_sequence), col(SessionRow.traceparent))
+            .execution_options(synchronize_session=False)
+        )
+    ).one_or_none()
+    if found is not None:
+        sequence, traceparent = found
+        db.add(_event_row(session_id, sequence, event, now, traceparent=traceparent))
+
+
+def _begin(row: SessionRow, event: Event) -> EventRow:
+    row.last_sequence = 1
+    return _event_row(row.id, 1, event, row.requested_at, traceparent=row.traceparent)
+
+
+def _session_added(row: SessionRow) -> None:
+    if row.status == SessionStatus.REQUESTED:
+        session_requested(row)
+
+
+async def _compare_and_set(db: AsyncSession, row: SessionRow, **changes: Any) -> int | None:
+    """Return the last event's sequence number if the row still had the version that was read."""
+    changes["version"] = row.version + 1
+    sequence: int | None = await db.scalar(
+        update(SessionRow)
+        .where(col(SessionRow.id) == row.id, col(SessionRow.version) == row.version)
+        .values(**changes)
+        .returning(col(SessionRow.last_sequence))
+        .execution_options(synchronize_session=False)
+    )
+    if sequence is None:
+        return None
+    changes["last_sequence"] = sequence
+    for name, value in changes.items():
+        set_committed_value(row, name, value)
+    return sequence
+
+
+def _event_row(
+    session_id: str, sequence: int, event: Event, now: datetime, *, traceparent: str | None
+) -> EventRow:
+    return EventRow(
+        id=new_id(),
+        session_id=session_id,
+        sequence=sequence,
+        type=event.type,
+        severity=event.severity,
+        data=event.model_dump(mode="json"),
+        occurred_at=now,
+        traceparent=here(traceparent),
+    )
+
+
+def _bound(table: Any) -> dict[str, Any]:
+    """What stands for each column in a statement that has rows of several tables."""
+    return {column.name: bindparam(_name_of(column), type_=column.type) for column in table.columns}
+
+
+def _values(row: SessionRow | EventRow) -> dict[str, Any]:
+    return {name: getattr(row, attribute) for name, attribute in _names_and_attributes(type(row))}
+
+
+@cache
+def _names_and_attributes(kind: type[SessionRow | EventRow]) -> list[tuple[str, str]]:
+    return [(_name_of(attribute.columns[0]), attribute.key) for attribute in inspect(kind).column_attrs]
+
+
+def _name_of(column: Any) -> str:
+    return f"{column.table.name}__{column.name}"
+
+
+_SESSIONS: Any = inspect(SessionRow).local_table
+_EVENTS: Any = inspect(EventRow).local_table
+_INSERT_BOTH = (
+    insert(_EVENTS).values(_bound(_EVENTS)).add_cte(insert(_SESSIONS).values(_bound(_SESSIONS)).cte("new"))
+)

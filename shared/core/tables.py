@@ -1,0 +1,367 @@
+"""The tables. The database holds the truth; everything in Redis can be rebuilt from it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, ForeignKey, Index, Text, TypeDecorator, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlmodel import Field, SQLModel
+
+from shared.contracts.events import Envelope, Severity
+from shared.contracts.identifiers import EventId
+from shared.contracts.sessions import LIVE, Level
+from shared.core.transcripts.search_words import search_words_column
+
+# The `source` of session events: whichever process publishes one, it is ours.
+EVENT_SOURCE = "rollcall"
+
+_LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in sorted(LIVE))})")
+_WAITING = text("waiting_for IS NOT NULL")
+_CAUSED = text("cause IS NOT NULL")
+# As SQLAlchemy writes `is_(True)`: SQLite uses the index only for the very same words.
+_CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
+_RESERVED = text("status = 'reserved'")
+_DUE = text("next_check_at IS NOT NULL")
+_UNPUBLISHED = text("published_at IS NULL")
+_OF_FOREIGN_AGENT = text("type = 'agent.foreign_seen.v1'")
+_TRANSCRIPT_KEPT = text("transcript_deleted_at IS NULL AND ended_at IS NOT NULL")
+_ENDED = text("ended_at IS NOT NULL")
+_EXPIRED = text("status = 'expired'")
+_TO_ERASE_AGAIN = text("transcript_erase_again_at IS NOT NULL")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time in UTC; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _json() -> Any:
+    return JSON().with_variant(JSONB(), "postgresql")
+
+
+class SessionRow(SQLModel, table=True):
+    """A session. Compare `version`, not `status`, before a change: the loop comes round again.
+
+    `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
+    until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
+    a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
+    `transcript_erased_at` on, no text of the session's turns is stored, and from `transcript_deleted_at` on
+    no turn of it. A reservation is due never: its
+    `deadline_at` is when it expires, and `requested_at` becomes the moment at which its caller joins.
+    `caller_left_at` is since when an active session's room has no caller any more.
+    `traceparent` is where its trace begins.
+    """
+
+    __tablename__ = "session"
+    __table_args__ = (
+        Index("ix_session_project_id", "project", "id"),
+        Index("ix_session_project_requested", "project", "requested_at"),
+        Index(
+            "ix_session_project_cause",
+            "project",
+            "cause",
+            "id",
+            postgresql_where=_CAUSED,
+            sqlite_where=_CAUSED,
+        ),
+        Index("ix_session_agent", "agent_name", "id"),
+        Index("ix_session_due", "next_check_at", postgresql_where=_DUE, sqlite_where=_DUE),
+        Index(
+            "ix_session_waiting",
+            "agent_name",
+            "requested_at",
+            "id",
+            postgresql_where=_WAITING,
+            sqlite_where=_WAITING,
+        ),
+        Index(
+            "ix_session_reserved",
+            "deadline_at",
+            "id",
+            postgresql_where=_RESERVED,
+            sqlite_where=_RESERVED,
+        ),
+        Index("ix_session_room", "room_name", "id"),
+        Index(
+            "ix_session_canary",
+            "agent_name",
+            "id",
+            postgresql_where=_CANARY,
+            sqlite_where=_CANARY_IN_SQLITE,
+        ),
+        Index("ix_session_participant", "participant_identity"),
+        Index(
+            "ix_session_transcript_kept",
+            "ended_at",
+            postgresql_where=_TRANSCRIPT_KEPT,
+            sqlite_where=_TRANSCRIPT_KEPT,
+        ),
+        Index("ix_session_ended", "ended_at", postgresql_where=_ENDED, sqlite_where=_ENDED),
+        Index("ix_session_expired", "ended_at", postgresql_where=_EXPIRED, sqlite_where=_EXPIRED),
+        Index(
+            "ix_session_erase_again",
+            "transcript_erase_again_at",
+            postgresql_where=_TO_ERASE_AGAIN,
+            sqlite_where=_TO_ERASE_AGAIN,
+        ),
+        Index(
+            "uq_session_live_room",
+            "project",
+            "room_name",
+            unique=True,
+            postgresql_where=_LIVE_STATUSES,
+            sqlite_where=_LIVE_STATUSES,
+        ),
+    )
+
+    id: str = Field(primary_key=True)
+    project: str = "default"
+    api_key_id: str | None = None
+    status: str
+    version: int = 1
+    last_sequence: int = 0
+    room_name: str
+    room_is_ours: bool = True
+    room_sid: str | None = None
+    agent_name: str
+    deployment: str | None = None
+    mode: str
+    models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    instructions: str | None = Field(default=None, sa_type=Text)
+    client_metadata: dict[str, Any] | str = Field(
+        default_factory=dict, sa_column=Column("metadata", _json(), nullable=False)
+    )
+    participant_identity: str
+    participant_name: str | None = None
+    attempt: int = 0
+    max_attempts: int
+    required_level: str = Level.ACTIVE
+    canary: bool = False
+    revivals: int = 0
+    waiting_for: str | None = None
+    cause: str | None = None
+    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    end_reason: str | None = None
+    agent_identity: str | None = None
+    agent_sid: str | None = None
+    requested_at: datetime = Field(sa_type=UtcDateTime)
+    deadline_at: datetime = Field(sa_type=UtcDateTime)
+    next_check_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    caller_joined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    caller_left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    active_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_erase_again_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    transcript_deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    traceparent: str | None = None
+
+
+class AttemptRow(SQLModel, table=True):
+    """One try at getting an agent: what LiveKit, the worker and the room said about it.
+
+    Its agent's turns are numbered from `first_seq`. `expected_turns` is how many there are: its own last
+    word, or what its worker counted after its death; null as long as nobody has said. `reported_at` is null
+    while its worker has told us nothing: most likely one that knows nothing of us. `arrived_at` and
+    `left_reason` (livekit.DisconnectReason, in small letters) are what LiveKit's webhooks say of its agent;
+    `left_at` is when they said so, or else when it was first missing from the room.
+    """
+
+    __tablename__ = "dispatch_attempt"
+
+    session_id: str = Field(sa_column=Column(ForeignKey("session.id"), primary_key=True))
+    number: int = Field(primary_key=True)
+    outcome: str | None = None
+    first_seq: int = 1
+    expected_turns: int | None = None
+    dispatch_id: str | None = None
+    job_id: str | None = None
+    worker_id: str | None = None
+    participant_identity: str | None = None
+    participant_sid: str | None = None
+    cause: str | None = None
+    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    close_reason: str | None = None
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    rejected_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    entrypoint_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    connected_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    active_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    first_speech_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reported_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    arrived_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    left_reason: str | None = None
+    counted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class EventRow(SQLModel, table=True):
+    """An event of a session: its history, and until `published_at` is set its outbox."""
+
+    __tablename__ = "session_event"
+    __table_args__ = (
+        Index(
+            "ix_session_event_unpublished",
+            "id",
+            postgresql_where=_UNPUBLISHED,
+            sqlite_where=_UNPUBLISHED,
+        ),
+        Index(
+            "ix_session_event_foreign_agent",
+            "id",
+            postgresql_where=_OF_FOREIGN_AGENT,
+            sqlite_where=_OF_FOREIGN_AGENT,
+        ),
+    )
+
+    session_id: str = Field(sa_column=Column(ForeignKey("session.id"), primary_key=True))
+    sequence: int = Field(primary_key=True)
+    id: str = Field(unique=True)
+    type: str
+    severity: str
+    data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    occurred_at: datetime = Field(sa_type=UtcDateTime)
+    published_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    traceparent: str | None = None
+
+    def envelope(self) -> Envelope:
+        """The event as it goes out."""
+        return Envelope(
+            id=EventId(self.id),
+            source=EVENT_SOURCE,
+            type=self.type,
+            subject=f"session/{self.session_id}",
+            time=self.occurred_at,
+            severity=Severity(self.severity),
+            sequence=self.sequence,
+            traceparent=self.traceparent,
+            data=self.data,
+        )
+
+
+class TranscriptItemRow(SQLModel, table=True):
+    """One finished turn. The SDK's item id is its identity, `seq` the order of publication.
+
+    `cut_from_bytes` is how long the text was of which `text` is the beginning. Beside these columns, the
+    table has `transcript_search_words`.
+    """
+
+    __tablename__ = "transcript_item"
+    __table_args__ = (Index("ix_transcript_item_order", "session_id", "seq"),)
+
+    session_id: str = Field(sa_column=Column(ForeignKey("session.id"), primary_key=True))
+    item_id: str = Field(primary_key=True)
+    seq: int
+    attempt: int
+    kind: str
+    role: str
+    text: str = Field(sa_type=Text)
+    cut_from_bytes: int | None = None
+    interrupted: bool = False
+    language: str | None = None
+    confidence: float | None = None
+    participant_identity: str | None = None
+    job_id: str | None = None
+    worker_id: str | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    extra: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    stored_at: datetime = Field(sa_type=UtcDateTime)
+
+
+_TURNS: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
+_TURNS.append_column(search_words_column())
+
+
+class ErasureMarkRow(SQLModel, table=True):
+    """Somebody who was erased: also from sessions until `made_at` whose turns are not stored yet.
+
+    `person` is a hash of the participant's identity, see `shared.core.transcripts.erasure_rows`.
+    """
+
+    __tablename__ = "erasure_mark"
+
+    project: str = Field(primary_key=True)
+    person: str = Field(primary_key=True)
+    made_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class WebhookReceiptRow(SQLModel, table=True):
+    """A LiveKit webhook that was received: LiveKit repeats an event under the same id."""
+
+    __tablename__ = "livekit_webhook_receipt"
+
+    id: str = Field(primary_key=True)
+    event: str
+    room_name: str | None = None
+    received_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class IdempotencyKeyRow(SQLModel, table=True):
+    """A key that a client has sent with a request, and what came of it.
+
+    Written in one transaction with the session that it made. Until `running_until` the first request
+    is being answered; `status` and `answer` are its answer, without the token. A `status` without an
+    `answer` is that of a session just made, which the session itself tells.
+    """
+
+    __tablename__ = "idempotency_key"
+
+    project: str = Field(primary_key=True)
+    route: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    session_id: str
+    running_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    status: int | None = None
+    answer: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who may do a piece of housekeeping, and until when."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(primary_key=True)
+    holder: str
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """Who may ask what. The key itself is not here: only its public id, and a hash of all of it."""
+
+    __tablename__ = "api_key"
+
+    id: str = Field(primary_key=True)
+    project: str
+    kind: str
+    name: str
+    key_hash: str = Field(repr=False)
+    scopes: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
+    origins: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

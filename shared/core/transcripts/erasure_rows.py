@@ -1,0 +1,110 @@
+"""Erased transcripts in the database: what excludes an erasure from storing, the marks, and what is blanked.
+
+The database is the truth: `SessionRow.transcript_erased_at` of a session, and a mark for a participant,
+whose sessions may not be known yet. Turns are stored and texts erased in transactions that exclude each
+other, so that a turn is stored before an erasure, which finds it, or after, and then without its text.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from shared.contracts.events import TurnFinished
+from shared.contracts.text import bounded_id, cleaned
+from shared.core.tables import ErasureMarkRow, SessionRow, TranscriptItemRow
+from shared.platform.database.database import changed
+
+_LOCK: Final = "rollcall:erasure"
+
+
+async def exclude_erasures(db: AsyncSession) -> None:
+    """Until this transaction ends, no text is erased. To be called before the sessions are read."""
+    await _lock(db, func.pg_advisory_xact_lock_shared)
+
+
+async def exclude_stores(db: AsyncSession) -> None:
+    """Until this transaction ends, no turn is stored: those that are stored already are there to be found."""
+    await _lock(db, func.pg_advisory_xact_lock)
+
+
+async def _lock(db: AsyncSession, lock: Any) -> None:
+    if db.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        await db.execute(select(lock(func.hashtext(_LOCK))))
+
+
+def person_of(identity: str) -> str:
+    """What stands for a participant's identity in a mark: who was erased is not to be read there."""
+    return hashlib.sha256(bounded_id(cleaned(identity)).encode()).hexdigest()
+
+
+async def mark_person(db: AsyncSession, *, project: str, identity: str, now: datetime) -> None:
+    """Have whatever comes late of this participant's sessions until now stored without text."""
+    insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
+    mark = insert(ErasureMarkRow).values(project=project, person=person_of(identity), made_at=now)
+    key = ["project", "person"]
+    await db.execute(mark.on_conflict_do_update(index_elements=key, set_={"made_at": now}))
+
+
+async def find_marked(
+    db: AsyncSession, sessions: Collection[SessionRow], turns: Iterable[TurnFinished]
+) -> list[str]:
+    """Those of the sessions in which somebody takes part who was erased after they had begun."""
+    people = {row.id: {person_of(row.participant_identity)} for row in sessions}
+    for turn in turns:
+        if turn.participant_identity is not None and turn.session_id in people:
+            people[turn.session_id].add(person_of(turn.participant_identity))
+    wanted = {(row.project, person) for row in sessions for person in people[row.id]}
+    key = tuple_(col(ErasureMarkRow.project), col(ErasureMarkRow.person))
+    marks = {
+        (mark.project, mark.person): mark.made_at
+        for mark in await db.scalars(select(ErasureMarkRow).where(key.in_(wanted)))
+    }
+    return [
+        row.id
+        for row in sessions
+        if any(
+            (made_at := marks.get((row.project, person))) is not None and row.requested_at <= made_at
+            for person in people[row.id]
+        )
+    ]
+
+
+async def erase_rows(
+    db: AsyncSession, session_ids: Collection[str], *, now: datetime, again_at: datetime
+) -> int:
+    """Mark the sessions as erased and blank their turns; returns how many of those said something.
+
+    To be called after `exclude_stores`. again_at: when the copies that are no rows are looked for.
+    """
+    # In one order, so that two erasures of the same sessions don't wait for each other.
+    here = select(col(SessionRow.id)).where(col(SessionRow.id).in_(session_ids))
+    await db.execute(here.order_by(col(SessionRow.id)).with_for_update())
+    await db.execute(
+        update(SessionRow)
+        .where(col(SessionRow.id).in_(session_ids))
+        .values(
+            transcript_erased_at=func.coalesce(col(SessionRow.transcript_erased_at), now),
+            transcript_erase_again_at=again_at,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return await blank(db, session_ids)
+
+
+async def blank(db: AsyncSession, session_ids: Collection[str]) -> int:
+    """Take the text out of the sessions' turns; times, roles and latencies stay. Returns how many."""
+    nothing: Any = {}
+    says_something = or_(col(TranscriptItemRow.text) != "", col(TranscriptItemRow.extra) != nothing)
+    return await changed(
+        db,
+        update(TranscriptItemRow)
+        .where(col(TranscriptItemRow.session_id).in_(session_ids), says_something)
+        .values(text="", cut_from_bytes=None, extra=nothing)
+        .execution_options(synchronize_session=False),
+    )

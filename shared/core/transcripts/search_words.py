@@ -1,0 +1,77 @@
+"""The words of each turn as the databases index them: both are given the same, and take no text apart.
+
+A column beside the text has them, in PostgreSQL's own form with the place of each, and elsewhere with blanks
+between. It is not of the model `TranscriptItemRow`: nobody reads it, and what writes a text writes it too, by
+itself. Where it is null, the turn is not in the index yet: see `index_missing`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, Text, TypeDecorator, text
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.engine import Dialect
+
+from shared.core.transcripts.words import words_of
+
+COLUMN: Final = "transcript_search_words"
+
+
+class SearchWords(TypeDecorator[Sequence[str]]):
+    """The words of a text, in their order."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(TSVECTOR() if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return as_tsvector(value) if dialect.name == "postgresql" else " ".join(value)
+
+
+def as_tsvector(words: Sequence[str]) -> str:
+    """What PostgreSQL reads as a tsvector; a word has no character that would need quoting."""
+    return " ".join([f"{word}:{place}" for place, word in enumerate(words, 1)])
+
+
+def search_words_column() -> Column[Any]:
+    """The column: filled from the text of the statement that writes one."""
+    return Column(COLUMN, SearchWords(), nullable=True, default=_of_text, onupdate=_of_text)
+
+
+def _of_text(context: Any) -> list[str] | None:
+    said = context.get_current_parameters(isolate_multiinsert_groups=False).get("text")
+    return words_of(said) if isinstance(said, str) else None
+
+
+_MISSING = text(
+    "SELECT session_id, item_id, text FROM transcript_item WHERE transcript_search_words IS NULL LIMIT :most"
+)
+# If it was changed meanwhile, or erased, its words were too.
+_FILL = (
+    "UPDATE transcript_item SET transcript_search_words = {value}"
+    " WHERE session_id = :session_id AND item_id = :item_id AND transcript_search_words IS NULL"
+)
+
+
+def index_missing(connection: Connection, most: int) -> int:
+    """Index up to so many of the turns that are not: older ones, and those that an older consumer wrote."""
+    found = connection.execute(_MISSING, {"most": most}).all()
+    if not found:
+        return 0
+    on_postgres = connection.dialect.name == "postgresql"
+    value = "CAST(CAST(:words AS text) AS tsvector)" if on_postgres else ":words"
+    rows = [
+        {"session_id": row.session_id, "item_id": row.item_id, "words": _written(row.text, on_postgres)}
+        for row in found
+    ]
+    connection.execute(text(_FILL.format(value=value)), rows)
+    return len(rows)
+
+
+def _written(said: str, on_postgres: bool) -> str:
+    words = words_of(said)
+    return as_tsvector(words) if on_postgres else " ".join(words)

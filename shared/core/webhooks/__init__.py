@@ -1,0 +1,1 @@
+"""Webhooks out: their tables, their secrets, and where they may go."""

@@ -1,0 +1,74 @@
+"""A session's fence: which attempt is the current one, or that the session is over; and whose job it is.
+
+An agent that reads a later number than its own is late, and stays out of the room. Within one attempt the
+first job that takes it has it for as long as it beats, and another job stays out. LiveKit makes a second job
+of the same dispatch where it stores its rooms in Redis and a node is lost: whoever joins first makes the room
+anew, with the agents that it was made with, while the agent of the first job comes back.
+"""
+
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.contracts.identifiers import SessionId
+from shared.contracts.keys import FENCE_CLOSED, fence_key, job_fence_key
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+FENCE_TTL = timedelta(hours=24)
+# The event loop of a starting job was seen to stand still for 2.5 s; one that is silent for this long is
+# taken for dead by the verifier too (services/verifier/watch/liveness.py).
+JOB_FENCE_TTL = timedelta(seconds=6)
+
+# ARGV: the value, the seconds that it lasts, and the value of a fence that is closed.
+_RAISE = """
+local current = redis.call('GET', KEYS[1])
+if current == ARGV[3] and ARGV[1] ~= ARGV[3] then return 0 end
+local number, wanted = tonumber(current or ''), tonumber(ARGV[1])
+if number and wanted and number > wanted then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
+
+
+class Strings(Protocol):
+    """The commands of Redis that a fence needs."""
+
+    def get(self, name: str) -> Awaitable[Any]:
+        """The value of a key."""
+
+    def set(self, name: str, value: str, *, nx: bool, px: int) -> Awaitable[Any]:
+        """Set a key that there is not yet, for so many milliseconds; true if that was so."""
+
+    def pexpire(self, name: str, time: int) -> Awaitable[Any]:
+        """Let a key live for so many milliseconds from now."""
+
+
+async def set_fence(redis: Redis, session_id: str, value: int | str) -> None:
+    """Tell late agents to stay out: raise the fence to an attempt's number, or close it. It is never lowered,
+    by whoever was held up meanwhile. Without Redis late agents join too, and the verifier removes them.
+    """
+    args: list[str | int] = [value, int(FENCE_TTL.total_seconds()), FENCE_CLOSED]
+    try:
+        await redis.register_script(_RAISE)(keys=[fence_key(SessionId(session_id))], args=args)
+    except (RedisError, OSError) as error:
+        log.warning("fence_not_set", error=repr(error))
+
+
+async def take_attempt(redis: Strings, session_id: SessionId, attempt: int, job_id: str) -> bool:
+    """Take the attempt for a job, or keep it for `JOB_FENCE_TTL` more; False if another job has it.
+
+    Raises `redis.exceptions.RedisError` or `OSError`.
+    """
+    key, milliseconds = job_fence_key(session_id, attempt), JOB_FENCE_TTL // timedelta(milliseconds=1)
+    owner = await redis.get(key)
+    if owner == job_id:
+        await redis.pexpire(key, milliseconds)
+        return True
+    if owner is None and await redis.set(key, job_id, nx=True, px=milliseconds):
+        return True
+    return await redis.get(key) in (None, job_id)

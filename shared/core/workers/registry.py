@@ -1,0 +1,132 @@
+"""The worker registry: which agent workers live, under which names, with how many free slots.
+
+LiveKit has no API that lists workers, so each of ours writes a heartbeat that expires. A registry that
+can't be read says "unknown", never "no worker": the readers here raise, and the callers decide.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from shared.contracts.causes import Cause
+from shared.contracts.keys import WORKER_INDEX, worker_key
+from shared.contracts.workers import WorkerHeartbeat
+from shared.platform.agent_names import agent_name_proven
+from shared.platform.logs.logs import get_logger
+
+HEARTBEAT_INTERVAL_S = 1.0
+# Two beats may be lost before a worker counts as gone.
+HEARTBEAT_EXPIRY_S = 3.0
+# Of difflib's ratio: one letter of three may be missing, or two of five be in another order.
+ALIKE = 0.75
+
+log = get_logger(__name__)
+
+
+async def write_heartbeat(redis: Redis, heartbeat: WorkerHeartbeat) -> None:
+    """Publish one heartbeat; raises `redis.exceptions.RedisError` or `OSError`."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.set(
+            worker_key(heartbeat.worker_id),
+            heartbeat.model_dump_json(),
+            px=int(HEARTBEAT_EXPIRY_S * 1000),
+        )
+        pipe.zadd(WORKER_INDEX, {heartbeat.worker_id: heartbeat.beat_at.timestamp()})
+        await pipe.execute()
+
+
+async def remove_worker(redis: Redis, worker_id: str) -> None:
+    """Forget a worker that has shut down."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.delete(worker_key(worker_id))
+        pipe.zrem(WORKER_INDEX, worker_id)
+        await pipe.execute()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The workers that live at one moment."""
+
+    workers: list[WorkerHeartbeat] = field(default_factory=list)
+
+    def named(self, agent_name: str) -> list[WorkerHeartbeat]:
+        """The registered workers under exactly this agent name."""
+        return [w for w in self.workers if w.agent_name == agent_name and w.registered]
+
+    def names(self) -> list[str]:
+        """Every agent name seen, sorted."""
+        return sorted({w.agent_name for w in self.workers})
+
+    def why_none(self, agent_name: str) -> tuple[Cause, dict[str, Any]] | None:
+        """Why no worker of this name would take a job now, with the evidence; None if one would."""
+        workers = self.named(agent_name)
+        full = self.why_full(agent_name)
+        if full is not None:
+            return full, {"workers": [worker.worker_id for worker in workers]}
+        if workers:
+            return None
+        names = self.names()
+        if not names:
+            return Cause.NO_WORKER_REGISTERED, {"agent_name": agent_name}
+        if agent_name in names:
+            # The name is right, but LiveKit does not know the worker yet, or not any more.
+            ids = [worker.worker_id for worker in self.workers if worker.agent_name == agent_name]
+            return Cause.NO_WORKER_REGISTERED, {"agent_name": agent_name, "not_connected": ids}
+        evidence = {"agent_name": agent_name, "names_seen": names}
+        nearest = nearest_name(agent_name, names)
+        if nearest is None:
+            # Workers of other names say nothing about one that doesn't report to us.
+            return Cause.NO_WORKER_REGISTERED, evidence
+        return Cause.AGENT_NAME_MISMATCH, {**evidence, "nearest": nearest}
+
+    def why_full(self, agent_name: str) -> Cause | None:
+        """Why none of the workers of this name takes a job now; None if one does, or there is none."""
+        workers = self.named(agent_name)
+        if not workers or self.free_slots(agent_name):
+            return None
+        draining = all(worker.draining for worker in workers)
+        return Cause.WORKER_DRAINING if draining else Cause.WORKERS_AT_CAPACITY
+
+    def free_slots(self, agent_name: str) -> int:
+        """How many more jobs the workers of this name would take now."""
+        return sum(w.free_slots for w in self.named(agent_name))
+
+    def sessions(self, agent_name: str) -> set[str]:
+        """The sessions whose jobs the workers of this name have accepted and not yet ended."""
+        return {session for w in self.workers if w.agent_name == agent_name for session in w.sessions}
+
+
+def nearest_name(wanted: str, names: Sequence[str]) -> str | None:
+    """The name that was most likely meant: alike but for letter case, blanks, hyphens or a few letters."""
+    folded = {_folded(name): name for name in reversed(names)}
+    alike = get_close_matches(_folded(wanted), list(folded), n=1, cutoff=ALIKE)
+    return folded[alike[0]] if alike else None
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", name.casefold())
+
+
+async def read_fleet(redis: Redis) -> Fleet:
+    """Read all living workers; raises `redis.exceptions.RedisError` or `OSError` if it can't tell."""
+    ids = [str(worker_id) for worker_id in await redis.zrange(WORKER_INDEX, 0, -1)]
+    if not ids:
+        return Fleet()
+    values = await redis.mget([worker_key(worker_id) for worker_id in ids])
+    gone = [worker_id for worker_id, value in zip(ids, values, strict=True) if value is None]
+    if gone:
+        await redis.zrem(WORKER_INDEX, *gone)
+    workers = []
+    for value in filter(None, values):
+        try:
+            workers.append(WorkerHeartbeat.model_validate_json(str(value)))
+        except ValidationError as invalid:
+            log.warning("heartbeat_unreadable", error=str(invalid))
+    for worker in workers:
+        agent_name_proven(worker.agent_name)
+    return Fleet(sorted(workers, key=lambda w: w.worker_id))

@@ -1,0 +1,65 @@
+"""Loops that run for as long as their process does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+RESTART_DELAY_S = 1.0
+_CANCEL_INTERVAL_S = 0.1
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def running(**loops: Loop) -> AsyncIterator[None]:
+    """Run each loop beside the block. One that fails is logged and begun again: it must never be
+    gone without a word while its process looks alive.
+    """
+    tasks = [asyncio.create_task(_for_ever(name, loop), name=name) for name, loop in loops.items()]
+    try:
+        yield
+    finally:
+        await stop_all(tasks)
+
+
+async def stop_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, again and again until each has ended.
+
+    On Python 3.11 a cancellation that arrives while redis-py sends a command gets lost.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_CANCEL_INTERVAL_S)
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, however often the caller is cancelled meanwhile; then the cancellation counts.
+
+    For what has to be put in order by somebody who is told to stop. `work` needs a time limit of its own.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()
+
+
+async def _for_ever(name: str, loop: Loop) -> None:
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("background_loop_failed", loop=name)
+        await asyncio.sleep(RESTART_DELAY_S)

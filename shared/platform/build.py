@@ -1,0 +1,14 @@
+"""Which version of Rollcall this process runs."""
+
+import platform
+
+from prometheus_client import Info
+
+from shared.platform.process import rollcall_version
+
+_BUILD = Info("rollcall_build", "The version that this process runs.")
+
+
+def tell_build(service: str) -> None:
+    """Show it among the metrics."""
+    _BUILD.info({"service": service, "version": rollcall_version(), "python": platform.python_version()})

@@ -1,0 +1,1 @@
+"""Celery as Rollcall uses it, and what keeps its consumer alive."""

@@ -1,0 +1,1 @@
+"""SQLite or PostgreSQL behind one asynchronous engine, and what its errors mean."""

@@ -1,0 +1,43 @@
+"""Write many rows: one that the database refuses for its data is left out, and holds up no other."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from prometheus_client import Counter
+
+from shared.platform.database.errors import DATABASE_ERRORS, Kind, fault_of
+from shared.platform.logs.logs import get_logger
+
+log = get_logger(__name__)
+
+_REFUSED = Counter("database_rows_refused_total", "Rows that the database refused for their data.", ["what"])
+
+Row = TypeVar("Row")
+Written = TypeVar("Written")
+
+
+async def write_what_can_be(
+    rows: Sequence[Row],
+    write: Callable[[Sequence[Row]], Awaitable[Written]],
+    *,
+    what: str,
+    name: Callable[[Row], str],
+) -> list[Written]:
+    """Return what `write` returned: of all rows at once, or of the parts that could be written.
+
+    write: a transaction of its own. what: the sort of row, for metrics. name: of one row, for the log.
+    Raises as `write` does where the rows are not at fault.
+    """
+    try:
+        return [await write(rows)] if rows else []
+    except DATABASE_ERRORS as error:
+        fault = fault_of(error)
+        if fault.kind is not Kind.DATA:
+            raise
+    if len(rows) == 1:
+        _REFUSED.labels(what).inc()
+        log.error("row_refused", what=what, row=name(rows[0]), state=fault.state)
+        return []
+    middle = len(rows) // 2
+    first = await write_what_can_be(rows[:middle], write, what=what, name=name)
+    return first + await write_what_can_be(rows[middle:], write, what=what, name=name)

@@ -1,0 +1,1 @@
+"""HTTP servers of ours: sockets, connections and probes."""

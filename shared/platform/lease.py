@@ -1,0 +1,93 @@
+"""A lease in the database: which of several processes does a piece of housekeeping, and until when."""
+
+import asyncio
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import or_, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col
+
+from shared.core.tables import LeaseRow
+from shared.platform.background import finish
+from shared.platform.clock import Clock
+from shared.platform.database.database import Database, changed
+from shared.platform.database.errors import DATABASE_ERRORS, is_unique_violation
+from shared.platform.logs.logs import get_logger
+
+# Who is told to stop waits no longer for a database that doesn't answer; then the lease lapses by itself.
+GIVE_BACK_S = 1.0
+
+log = get_logger(__name__)
+
+
+class Lease:
+    """Held by one `holder` at a time; it lapses by itself `term` after it was last taken.
+
+    Whoever holds it within `async with` gives it back at the end, so that another takes over at once.
+    """
+
+    def __init__(self, database: Database, *, name: str, holder: str, term: timedelta, now: Clock) -> None:
+        self._database = database
+        self._name = name
+        self._holder = holder
+        self._term = term
+        self._now = now
+        self._held_until: datetime | None = None
+
+    async def __aenter__(self) -> Self:
+        """Hold it within the block as long as `hold` is called; nothing is taken yet."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give it back, also one that was being taken in this moment."""
+        await finish(self._give_back())
+
+    async def hold(self) -> bool:
+        """Take or keep the lease; the database is asked only when half of the term has passed."""
+        now = self._now()
+        if self._held_until is not None and self._held_until - now > self._term / 2:
+            return True
+        self._held_until = now + self._term if await self._take(now, renew=True) else None
+        return self._held_until is not None
+
+    async def take_turn(self) -> bool:
+        """Take the lease only if it has lapsed, whoever held it: once in a term, by one process."""
+        return await self._take(self._now(), renew=False)
+
+    async def _give_back(self) -> None:
+        self._held_until = None
+        mine = update(LeaseRow).where(col(LeaseRow.name) == self._name, col(LeaseRow.holder) == self._holder)
+        try:
+            async with asyncio.timeout(GIVE_BACK_S), self._database.write() as db:
+                await db.execute(mine.values(expires_at=self._now()))
+        except DATABASE_ERRORS as error:
+            log.warning("lease_not_given_back", lease=self._name, error=repr(error))
+
+    async def _take(self, now: datetime, *, renew: bool) -> bool:
+        free = col(LeaseRow.expires_at) <= now
+        if renew:
+            free = or_(col(LeaseRow.holder) == self._holder, free)
+        until = now + self._term
+        take = (
+            update(LeaseRow)
+            .where(col(LeaseRow.name) == self._name, free)
+            .values(holder=self._holder, expires_at=until)
+        )
+        try:
+            async with self._database.write() as db:
+                taken = bool(await changed(db, take))
+                if not taken and await db.get(LeaseRow, self._name) is None:
+                    db.add(LeaseRow(name=self._name, holder=self._holder, expires_at=until))
+                    taken = True
+        except IntegrityError as error:
+            if not is_unique_violation(error):
+                raise
+            return False  # another process wrote the first lease in the same moment
+        return taken

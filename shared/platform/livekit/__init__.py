@@ -1,0 +1,1 @@
+"""The API of a LiveKit server, with every failure classed."""

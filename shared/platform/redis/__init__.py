@@ -1,0 +1,1 @@
+"""Redis clients whose calls end, streams, and hints."""

@@ -1,0 +1,149 @@
+"""What an agent worker and its jobs tell through Redis while they live."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from devstack.process import Process
+from services.agent.job.job_beat import JobBeat
+from services.agent.job.resume import recall
+from services.agent.settings import AgentSettings
+from services.agent.worker.heartbeat import Heart, Standing
+from shared.contracts.causes import Cause
+from shared.contracts.dispatching import PastTurn
+from shared.contracts.keys import JOB_BEATS, history_key
+from shared.contracts.sessions import Role
+from shared.contracts.workers import WorkerFault, WorkerHeartbeat
+from shared.core.workers.beats import read_job_beats
+from shared.core.workers.history import write_history
+from shared.core.workers.registry import read_fleet
+from shared.platform.background import stop_all
+from shared.platform.clock import utc_now
+from shared.platform.redis.client import connect_redis
+from tests.stack_fixtures.waiting import eventually
+from tests.unit.agent.agent_fakes import SESSION, an_order
+
+FIELD = f"{SESSION}:2"
+ORDER = an_order(attempt=2, first_seq=3)
+
+
+class Worker:
+    """A worker that stands as the test says, and its heart."""
+
+    def __init__(self, redis: Redis, settings: AgentSettings) -> None:
+        self.standing = Standing(active_jobs=0, registered=True, draining=False)
+        self._redis = redis
+        self.heart = Heart(redis=redis, settings=settings, version="1", standing=lambda: self.standing)
+
+    async def told(self) -> WorkerHeartbeat | None:
+        return next(iter((await read_fleet(self._redis)).workers), None)
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AgentSettings:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"URL": "ws://127.0.0.1:7880", "API_KEY": "key", "API_SECRET": "x" * 40}.items():
+        monkeypatch.setenv(f"LIVEKIT_{name}", value)
+    return AgentSettings()
+
+
+@pytest.fixture
+async def worker(redis: Redis, settings: AgentSettings) -> AsyncIterator[Worker]:
+    worker = Worker(redis, settings)
+    beating = asyncio.create_task(worker.heart.run())
+    yield worker
+    await stop_all([beating])
+
+
+async def test_a_worker_that_livekit_does_not_know_yet_is_not_in_the_registry(worker: Worker) -> None:
+    assert await worker.told() is None
+    worker.heart.registered("AW_1")
+    await eventually(worker.told)
+
+
+async def test_a_change_of_the_jobs_is_told_before_the_next_beat_is_due(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.agent.worker.heartbeat.HEARTBEAT_INTERVAL_S", 3600.0)
+    worker.heart.registered("AW_1")
+    await eventually(worker.told)
+    fault = WorkerFault(cause=Cause.INFERENCE_UNAVAILABLE, detail="away", since=utc_now())
+    for standing in (
+        Standing(active_jobs=1, registered=True, draining=False, sessions=(SESSION,)),
+        Standing(active_jobs=0, registered=True, draining=False),
+        Standing(active_jobs=0, registered=True, draining=False, faults=(fault,)),
+    ):
+        worker.standing = standing
+
+        async def is_told(wanted: Standing = standing) -> bool:
+            told = await worker.told()
+            return told is not None and (told.active_jobs, told.sessions, told.faults) == (
+                wanted.active_jobs,
+                list(wanted.sessions),
+                list(wanted.faults),
+            )
+
+        await eventually(is_told)
+
+
+async def count_of(redis: Redis) -> int:
+    return (await read_job_beats(redis)).get(FIELD, 0)
+
+
+async def grown(redis: Redis) -> None:
+    before = await count_of(redis)
+
+    async def more() -> bool:
+        return await count_of(redis) > before
+
+    await eventually(more)
+
+
+async def test_a_job_beats_while_it_lives_and_is_forgotten_at_its_end(redis: Redis) -> None:
+    beat = JobBeat(redis=redis, order=ORDER)
+    beat.start()
+    await grown(redis)
+    await grown(redis)
+    await beat.aclose()
+    assert await read_job_beats(redis) == {}
+
+
+async def test_the_job_of_no_order_does_not_beat(redis: Redis) -> None:
+    beat = JobBeat(redis=redis, order=None)
+    beat.start()
+    await beat.aclose()
+    assert await read_job_beats(redis) == {}
+
+
+async def test_a_job_is_heard_again_when_redis_is_back(own_redis: tuple[str, Process]) -> None:
+    url, server = own_redis
+    redis = connect_redis(url)
+    beat = JobBeat(redis=redis, order=ORDER)
+    beat.start()
+    await grown(redis)
+    await server.stop()
+    await server.start()
+    await redis.delete(JOB_BEATS)
+    await grown(redis)
+    await beat.aclose()
+    await redis.aclose()
+
+
+async def test_the_conversation_so_far_is_recalled(redis: Redis) -> None:
+    turns = [
+        PastTurn(item_id=f"item_{n}", kind="message", role=Role.USER, text=f"{n}", created_at=utc_now())
+        for n in range(3)
+    ]
+    await write_history(redis, SESSION, turns)
+    assert await recall(ORDER, redis=redis) == turns
+
+
+async def test_a_conversation_that_cannot_be_recalled_goes_on_without(redis: Redis) -> None:
+    assert await recall(ORDER, redis=redis) == []
+    await redis.set(history_key(SESSION), '[{"item_id": 1}]')
+    assert await recall(ORDER, redis=redis) == []
+    async with connect_redis("redis://127.0.0.1:1") as nowhere:
+        assert await recall(ORDER, redis=nowhere) == []

@@ -1,0 +1,40 @@
+"""A dispatcher, and a claim of its ledger."""
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from services.dispatcher.dispatch import Dispatcher
+from services.dispatcher.ports import Rooms
+from services.dispatcher.repository import Claim, Ledger
+from services.dispatcher.settings import DispatcherSettings
+from shared.core.sessions.outbox import Relay
+from shared.core.tables import SessionRow
+from shared.platform.database.database import Database
+from tests.unit.making import FakeClock
+
+
+def make_dispatcher(
+    database: Database,
+    redis: Redis,
+    relay: Relay,
+    rooms: Rooms,
+    clock: FakeClock,
+    *,
+    wait_for_workers: bool = True,
+) -> Dispatcher:
+    settings = DispatcherSettings(
+        livekit_url="ws://127.0.0.1:7880",
+        livekit_api_key="devkey",
+        livekit_api_secret=SecretStr("a-secret-of-thirty-two-characters"),
+        wait_for_workers=wait_for_workers,
+    )
+    ledger = Ledger(database, retry_delay_s=1.0, now=clock)
+    return Dispatcher(ledger=ledger, rooms=rooms, redis=redis, relay=relay, settings=settings)
+
+
+async def take(ledger: Ledger, row: SessionRow) -> Claim:
+    found = await ledger.find(row.id)
+    assert found is not None
+    claim = await ledger.claim(found.row)
+    assert claim is not None
+    return claim

@@ -1,0 +1,411 @@
+"""The verifier proves a join or names the cause."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.verifier.prove.proofs import FIRST_LOOK
+from services.verifier.repository import CLAIM_LEASE
+from shared.contracts.causes import Cause
+from shared.contracts.sessions import SessionStatus
+from shared.core.tables import AttemptRow, SessionRow
+from shared.core.workers.registry import write_heartbeat
+from shared.platform.background import stop_all
+from tests.integration.background import in_background
+from tests.integration.rows import (
+    event_types,
+    get_attempts,
+    get_session,
+    last_event,
+    put_session,
+)
+from tests.integration.verifier.verifier_bench import Bench
+from tests.support.sessions import until
+from tests.unit.fake_rooms import refused_key, unreachable
+from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat
+
+S = SessionStatus
+
+
+async def test_an_agent_that_is_there_is_proven_at_the_first_look(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, attempt={"reported_at": T0})
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    bench.clock.forward(seconds=0.4)
+    stored = await bench.verify(row)
+    assert (stored.status, stored.agent_identity) == (S.ACTIVE, "agent-AJ_1")
+    assert stored.next_check_at == bench.clock() + FIRST_LOOK
+    event = await last_event(bench.database, row.id)
+    assert (event["type"], event["join_seconds"]) == ("agent.joined.v1", 0.4)
+    [attempt] = await get_attempts(bench.database, row.id)
+    assert (attempt.outcome, attempt.participant_sid) == ("joined", "PA_agent-AJ_1")
+
+
+async def test_a_second_delivery_proves_nothing_twice(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    case = await bench.case(row)
+    await bench.verify(row)
+    await bench.verifier.verify(case)
+    assert (await event_types(bench.database, row.id)).count("agent.joined.v1") == 1
+
+
+async def test_of_two_verifiers_one_verifies(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    cases = [await bench.case(row) for _ in range(4)]
+    await asyncio.gather(*(bench.verifier.verify(case) for case in cases))
+    assert (await event_types(bench.database, row.id)).count("agent.joined.v1") == 1
+
+
+async def test_a_verifier_leaves_a_session_to_the_one_that_has_it(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, claimed_until=T0 + timedelta(seconds=1))
+    assert await bench.verify(row) == row
+    assert bench.rooms.calls == []
+
+
+async def test_a_hint_makes_the_next_look_come_at_once(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    async with in_background(bench.verifier.verify(await bench.case(row))):
+
+        async def looked() -> bool:
+            return "participants" in bench.rooms.calls
+
+        await until(looked, what="the room was looked at")
+        bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+
+        async def active() -> bool:
+            bench.waker.wake(row.id)
+            return (await get_session(bench.database, row.id)).status == S.ACTIVE
+
+        await until(active, what="the session is active")
+
+
+async def test_a_verifier_lets_go_of_a_session_that_was_ended(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    verifying = asyncio.create_task(bench.verifier.verify(await bench.case(row)))
+
+    async def looked() -> bool:
+        return "participants" in bench.rooms.calls
+
+    await until(looked, what="the room was looked at")
+    assert await bench.rulings.failed(await get_session(bench.database, row.id), Cause.UNKNOWN, {})
+    async with asyncio.timeout(20):
+        await verifying
+    assert (await get_session(bench.database, row.id)).cause == "unknown"
+
+
+async def test_an_attempt_without_an_agent_is_followed_by_another(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    await write_heartbeat(bench.redis, make_heartbeat())
+    bench.clock.forward(seconds=6)
+    stored = await bench.verify(row)
+    assert (stored.status, stored.claimed_until) == (S.DISPATCHING, None)
+    event = await last_event(bench.database, row.id)
+    assert (event["type"], event["cause"]) == ("agent.missing.v1", "assignment_timeout")
+    [attempt] = await get_attempts(bench.database, row.id)
+    assert (attempt.outcome, attempt.cause) == ("missing", "assignment_timeout")
+
+
+async def test_when_the_last_attempt_brought_no_agent_the_session_fails(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, max_attempts=1)
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "no_worker_registered")
+    assert (await last_event(bench.database, row.id))["type"] == "session.failed.v1"
+
+
+async def test_a_reported_error_ends_the_waiting_at_once(bench: Bench) -> None:
+    error = {"type": "ValueError", "message": "no such table", "recoverable": False}
+    stored = await bench.verify(await bench.put(S.DISPATCHED, attempt={"error": error}))
+    assert stored.status == S.DISPATCHING
+    assert (await last_event(bench.database, stored.id))["cause"] == "entrypoint_failed"
+
+
+async def test_a_livekit_that_is_away_is_waited_for_and_then_the_cause(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, max_attempts=1)
+    bench.rooms.down = unreachable()
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "livekit_unreachable")
+
+
+async def test_a_wrong_key_is_not_tried_again(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    bench.rooms.down = refused_key()
+    stored = await bench.verify(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "livekit_auth")
+
+
+async def test_a_second_agent_is_removed_and_recorded(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    bench.rooms.people["lobby"] += [
+        make_agent("agent-AJ_1", session_id=row.id, attempt=1),
+        make_agent("agent-AJ_2", session_id=row.id, attempt=1),
+    ]
+    await bench.verify(row)
+    assert bench.rooms.identities("lobby") == ["caller-1", "agent-AJ_1"]
+    assert (await last_event(bench.database, row.id))["type"] == "agent.extra_removed.v1"
+
+
+async def test_a_claim_is_kept_for_no_longer_than_its_lease(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    assert await bench.rulings.claim(row)
+    stored = await get_session(bench.database, row.id)
+    assert stored.claimed_until == stored.next_check_at == T0 + CLAIM_LEASE
+
+
+async def test_a_session_that_requires_ready_is_active_only_once_its_agent_listens(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, required_level="ready")
+    silent = make_agent(session_id=row.id, attempt=1, **{"lk.agent.state": "initializing"})
+    bench.rooms.people["lobby"].append(silent)
+    async with in_background(bench.verifier.verify(await bench.case(row))):
+
+        async def seen() -> bool:
+            bench.waker.wake(row.id)
+            return (await get_session(bench.database, row.id)).active_at is not None
+
+        await until(seen, what="the agent was seen")
+        assert (await get_session(bench.database, row.id)).status == S.DISPATCHED
+        silent.attributes["lk.agent.state"] = "listening"
+
+        async def active() -> bool:
+            bench.waker.wake(row.id)
+            return (await get_session(bench.database, row.id)).status == S.ACTIVE
+
+        await until(active, what="the session is active")
+    assert await event_types(bench.database, row.id) == [
+        "session.requested.v1",
+        "agent.joined.v1",
+        "agent.ready.v1",
+    ]
+    assert (await get_session(bench.database, row.id)).ready_at is not None
+
+
+async def test_an_agent_that_never_gets_ready_fails_a_session_that_requires_it(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, required_level="ready", max_attempts=1)
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "entrypoint_failed")
+    assert stored.evidence == {"participant_identity": "agent-AJ_1", "reason": "not ready in time"}
+
+
+async def test_a_caller_who_hangs_up_before_the_agent_came_cancels_the_session(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    async with in_background(bench.verifier.verify(await bench.case(row))):
+
+        async def looked() -> bool:
+            return "participants" in bench.rooms.calls
+
+        await until(looked, what="the caller was seen")
+        bench.rooms.people["lobby"].clear()
+        looks = bench.rooms.calls.count("participants")
+
+        async def looked_again() -> bool:
+            bench.waker.wake(row.id)
+            return bench.rooms.calls.count("participants") > looks
+
+        await until(looked_again, what="the caller was seen to be gone")
+        bench.clock.forward(seconds=2.5)
+
+        async def cancelled() -> bool:
+            bench.waker.wake(row.id)
+            return (await get_session(bench.database, row.id)).status == S.CANCELLED
+
+        await until(cancelled, what="the session is cancelled")
+    stored = await get_session(bench.database, row.id)
+    assert (stored.cause, stored.end_reason) == ("caller_left", "caller left")
+    event = await last_event(bench.database, row.id)
+    assert event["evidence"]["agent_missing"] == "no_worker_registered"
+
+
+@pytest.mark.parametrize("status", [S.DISPATCHED, S.ACTIVE])
+async def test_who_is_told_to_stop_gives_his_claim_back_whatever_he_is_doing(
+    bench: Bench, status: SessionStatus
+) -> None:
+    row = await bench.put(status)
+    if status == S.ACTIVE:
+        bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    # On SQLite a write that is cancelled in its midst may keep the file locked until its process has ended.
+    for moment in range(1 if bench.database.is_sqlite else 25):
+        case = await bench.case(row)
+        work = bench.verifier.verify(case) if status == S.DISPATCHED else bench.watch.check(case)
+        working = asyncio.create_task(work)
+        for _ in range(moment):
+            await asyncio.sleep(0.001)
+        await stop_all([working])
+        stored = await get_session(bench.database, row.id)
+        assert (stored.status, stored.claimed_until) == (status, None), moment
+        assert await bench.rulings.claim(stored), "another takes over at once"
+        await bench.rulings.look_again(stored, at=T0)
+
+
+async def test_who_is_told_to_stop_does_not_touch_what_has_moved_on(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    working = asyncio.create_task(bench.verifier.verify(await bench.case(row)))
+
+    async def claimed() -> bool:
+        return (await get_session(bench.database, row.id)).claimed_until is not None
+
+    await until(claimed, what="the session is claimed")
+    case = await bench.case(row)
+    later = timedelta(seconds=2)
+    assert await bench.rulings.missing(case, Cause.UNKNOWN, {}, delay=later)
+    await stop_all([working])
+    assert (await get_session(bench.database, row.id)).claimed_until == T0 + later
+
+
+async def test_an_agent_that_somebody_else_dispatched_is_one_too_many(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    bench.rooms.people["lobby"] += [
+        make_agent("agent-theirs"),
+        make_agent("agent-AJ_1", session_id=row.id, attempt=1),
+    ]
+    await bench.verify(row)
+    assert bench.rooms.identities("lobby") == ["caller-1", "agent-AJ_1"]
+
+
+async def test_a_worker_of_ours_that_is_free_and_silent_is_not_waited_for(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    await write_heartbeat(bench.redis, make_heartbeat())
+    bench.clock.forward(seconds=3.1)
+    stored = await bench.verify(row)
+    assert stored.status == S.DISPATCHING
+    assert (await last_event(bench.database, row.id))["cause"] == "assignment_timeout"
+
+
+async def test_a_job_that_dies_before_it_connects_is_not_waited_for(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, attempt={"assigned_at": T0, "entrypoint_at": T0, "worker_id": "w"})
+    await write_heartbeat(bench.redis, make_heartbeat("w", sessions=[row.id]))
+    await bench.beat(row)
+    await bench.watch_silence(seconds=6.5)
+    stored = await bench.verify(row)
+    assert stored.status == S.DISPATCHING
+    assert (await last_event(bench.database, row.id))["cause"] == "worker_died"
+
+
+async def test_what_may_pass_is_not_tried_again_at_once(bench: Bench) -> None:
+    error = {"type": "APIConnectionError", "message": "refused", "cause": "inference_unavailable"}
+    stored = await bench.verify(await bench.put(S.DISPATCHED, attempt={"error": error}))
+    assert stored.status == S.DISPATCHING
+    assert stored.claimed_until == stored.next_check_at == bench.clock() + timedelta(seconds=2)
+
+
+async def test_a_worker_that_was_full_after_all_does_not_end_the_last_attempt(bench: Bench) -> None:
+    full = {"rejected_at": T0 - timedelta(seconds=2), "close_reason": "full"}
+    stored = await bench.verify(await bench.put(S.DISPATCHED, max_attempts=1, attempt=full))
+    assert stored.status == S.DISPATCHING
+    assert (await last_event(bench.database, stored.id))["cause"] == "workers_at_capacity"
+
+
+async def test_a_room_that_was_deleted_is_no_outage(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED)
+    await bench.rooms.delete_room("lobby")
+    bench.clock.forward(seconds=5)
+    stored = await bench.verify(row)
+    assert stored.status == S.DISPATCHING
+    assert (await last_event(bench.database, row.id))["cause"] == "room_closed"
+    assert "dispatches" not in bench.rooms.calls
+
+
+async def test_what_an_earlier_attempt_has_proven_outweighs_what_the_registry_says(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, max_attempts=2)
+    earlier = {"outcome": "missing", "cause": Cause.WORKER_REJECTED, "evidence": {"dispatch_id": "AD_1"}}
+    async with bench.database.write() as db:
+        first = await db.get_one(AttemptRow, (row.id, 1))
+        first.sqlmodel_update(earlier)
+        second = {"dispatch_id": "AD_2", "accepted_at": T0, "outcome": "accepted", "number": 2}
+        db.add(make_attempt(row, **second))
+        (await db.get_one(SessionRow, row.id)).attempt = 2
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(await get_session(bench.database, row.id))
+    assert (stored.status, stored.cause) == (S.FAILED, "worker_rejected")
+    assert stored.evidence == {"dispatch_id": "AD_1", "attempt": 1}
+
+
+async def test_a_worker_that_is_full_of_the_job_that_it_does_not_start_is_not_just_full(bench: Bench) -> None:
+    row = await bench.put(S.DISPATCHED, max_attempts=2)
+    async with bench.database.write() as db:
+        first = await db.get_one(AttemptRow, (row.id, 1))
+        first.sqlmodel_update({"outcome": "missing", "cause": Cause.JOB_NOT_STARTED})
+        full = {"rejected_at": T0, "reported_at": T0, "close_reason": "full", "worker_id": "AW_1"}
+        db.add(make_attempt(row, number=2, accepted_at=T0, outcome="accepted", **full))
+        (await db.get_one(SessionRow, row.id)).attempt = 2
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(await get_session(bench.database, row.id))
+    assert (stored.status, stored.cause) == (S.FAILED, "job_not_started")
+
+
+async def test_a_livekit_that_hangs_is_not_waited_for_until_the_claim_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(name: str) -> list[object]:
+        await asyncio.sleep(3600)
+        return []
+
+    monkeypatch.setattr(bench.rooms, "participants", hang)
+    row = await bench.put(S.DISPATCHED, max_attempts=1)
+    bench.clock.forward(seconds=15)
+    stored = await bench.verify(row)
+    assert (stored.status, stored.cause) == (S.FAILED, "livekit_unreachable")
+
+
+async def _stranger(bench: Bench, *, level: str = "active", **attempt: Any) -> SessionRow:
+    """A session whose dispatch a worker that reports nothing has taken."""
+    row = await bench.put(
+        S.DISPATCHED, attempt={"participant_identity": "agent-AJ_1", **attempt}, required_level=level
+    )
+    ours = bench.rooms.give_job(bench.rooms.add_dispatch("lobby", {}), "agent-AJ_1")
+    job = ours.state.jobs[-1]
+    job.id, job.state.worker_id, job.room.sid = "AJ_1", "AW_1", "RM_1"
+    return row
+
+
+async def test_all_that_an_unreporting_agent_shows_is_written_at_the_first_look(bench: Bench) -> None:
+    row = await _stranger(bench)
+    bench.rooms.people["lobby"].append(make_agent(**{"lk.agent.state": "speaking"}))
+    stored = await bench.verify(row)
+    assert (stored.status, stored.room_sid) == (S.ACTIVE, "RM_1")
+    assert (stored.assigned_at, stored.ready_at, stored.first_speech_at) == (T0, T0, T0)
+    [attempt] = await get_attempts(bench.database, row.id)
+    assert (attempt.job_id, attempt.worker_id, attempt.assigned_at) == ("AJ_1", "AW_1", T0)
+    assert attempt.reported_at is None
+    types = await event_types(bench.database, row.id)
+    assert types[1:] == ["agent.assigned.v1", "agent.joined.v1", "agent.ready.v1", "agent.first_speech.v1"]
+
+
+async def test_an_unreporting_agent_that_came_and_left_as_it_meant_to_has_joined(bench: Bench) -> None:
+    row = await _stranger(bench)
+    # LiveKit shows no job yet, so nothing binds the agent that is there.
+    del bench.rooms.in_force["lobby"][0].state.jobs[:]
+    bench.rooms.people["lobby"].append(make_agent())
+    verifying = asyncio.create_task(bench.verifier.verify(await bench.case(row)))
+
+    async def looked() -> bool:
+        return "dispatches" in bench.rooms.calls
+
+    await until(looked, what="the agent was seen")
+    bench.rooms.people["lobby"].pop()
+    async with bench.database.write() as db:
+        attempt = await db.get_one(AttemptRow, (row.id, 1))
+        attempt.arrived_at, attempt.left_at = T0, T0 + timedelta(seconds=1)
+        attempt.left_reason = "client_initiated"
+    async with asyncio.timeout(20):
+        await verifying
+    bench.clock.forward(seconds=1)
+    stored = await bench.check(await get_session(bench.database, row.id))
+    assert (stored.status, stored.end_reason) == (S.ENDED, "agent left")
+
+
+async def test_a_name_under_which_a_stranger_has_joined_is_no_mismatch(bench: Bench) -> None:
+    await write_heartbeat(bench.redis, make_heartbeat(agent_name="agents"))
+    causes = []
+    for _ in range(2):
+        row = await bench.put(S.DISPATCHED, max_attempts=1, deadline_at=T0)
+        causes.append((await bench.verify(row)).cause)
+        await put_session(
+            bench.database, room_name="earlier", status=S.ENDED, attempt={"number": 0, "active_at": T0}
+        )
+    assert causes == ["agent_name_mismatch", "no_worker_registered"]

@@ -1,0 +1,147 @@
+"""How long an attempt is waited for: as long as something can come of it, and no longer."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.verifier.prove.attempt_deadline import Patience, Trail
+from services.verifier.prove.observe import JobSighting, Sighting
+from services.verifier.repository import Case
+from shared.core.workers.registry import Fleet
+from tests.unit.fake_rooms import refused_key, unreachable
+from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat, make_session
+
+FREE = Fleet([make_heartbeat("w-1")])
+FULL = Fleet([make_heartbeat("w-1", active_jobs=10)])
+EMPTY = Fleet()
+SERVING = Fleet([make_heartbeat("w-1", sessions=["s-1"])])
+ERROR = {"type": "ValueError", "message": "no"}
+
+
+class Beats:
+    """What the job beats tell, without a Redis."""
+
+    def __init__(self, *, silent: bool = False, steady: bool = True) -> None:
+        self._silent, self._steady = silent, steady
+
+    def is_silent(self, session_id: str, attempt: int, *, is_ready: bool) -> bool:
+        return self._silent
+
+    def steady_for(self, seconds: float) -> bool:
+        return self._steady
+
+
+def is_over(
+    *,
+    after: float,
+    attempt: dict[str, Any] | None = None,
+    last: bool = False,
+    fleet: Fleet | None = EMPTY,
+    had_worker: bool | None = None,
+    beats: Beats | None = None,
+    **seen: Any,
+) -> bool:
+    row = make_session(id="s-1", attempt=3 if last else 1)
+    case = Case(row, make_attempt(row, accepted_at=T0, **(attempt or {})))
+    trail = Trail(**seen)
+    trail.note_fleet(fleet, case, T0)
+    trail.had_worker = trail.had_worker if had_worker is None else had_worker
+    patience = Patience(window_s=5.5, own_window_s=3, start_window_s=7, liveness=beats or Beats())
+    return patience.is_over(case, trail, T0 + timedelta(seconds=after))
+
+
+TAKEN = {"assigned_at": T0, "reported_at": T0, "worker_id": "w-1"}
+SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T0, "worker_id": "AW_1"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "waited_until"),
+    [
+        ({}, 5.5),
+        ({"fleet": None}, 5.5),
+        ({"fleet": FULL}, 5.5),
+        ({"fleet": FREE}, 3.0),
+        ({"fleet": FREE, "last": True}, 3.0),
+        ({"fleet": SERVING}, 10.0),
+        ({"fleet": FREE, "sighting": Sighting(unbound=[make_agent()])}, 5.0),
+        ({"sighting": Sighting(unbound=[make_agent()])}, 7.5),
+        ({"last": True}, 15.0),
+        # LiveKit alone shows that a worker has the job: another attempt is made while there is time.
+        (SHOWN, 7.0),
+        ({"job": JobSighting(identity="agent-AJ_1")}, 7.0),
+        ({**SHOWN, "last": True}, 15.0),
+        ({**SHOWN, "sighting": Sighting(connecting=make_agent())}, 15.0),
+        ({**SHOWN, "agent_gone_at": T0}, 1.0),
+        ({"agent_gone_at": T0, "last": True}, 1.0),
+        # No look has met it: LiveKit's webhooks tell that it came and left.
+        (
+            {
+                "job": JobSighting(identity="agent-AJ_1"),
+                "attempt": {"participant_identity": "agent-AJ_1", "left_at": T0},
+            },
+            1.0,
+        ),
+        ({"attempt": TAKEN, "fleet": SERVING}, 7.0),
+        ({"attempt": {**TAKEN, "entrypoint_at": T0}, "fleet": SERVING}, 15.0),
+        ({"attempt": TAKEN, "fleet": SERVING, "sighting": Sighting(connecting=make_agent())}, 15.0),
+        ({"attempt": TAKEN, "fleet": SERVING, "sighting": Sighting(agent=make_agent())}, 15.0),
+        ({"livekit_error": unreachable()}, 15.0),
+        # The worker came after the dispatch, which can't reach it.
+        ({"fleet": FREE, "had_worker": False}, 0.0),
+        ({"fleet": FREE, "had_worker": False, "last": True}, 15.0),
+        # Nothing can come of it any more.
+        ({"livekit_error": refused_key()}, 0.0),
+        ({"job": JobSighting(refused=True)}, 0.0),
+        ({"attempt": {"closed_at": T0}}, 0.0),
+        ({"attempt": {"error": ERROR}}, 0.0),
+        ({"attempt": {"rejected_at": T0, "close_reason": "late"}}, 0.0),
+        ({"attempt": {"rejected_at": T0, "close_reason": "full"}}, 1.0),
+        ({"attempt": {"rejected_at": T0, "close_reason": "inference", "error": ERROR}}, 1.0),
+        ({"attempt": {"rejected_at": T0, "close_reason": "misconfigured", "error": ERROR}}, 0.0),
+        ({"attempt": TAKEN, "fleet": SERVING, "beats": Beats(silent=True)}, 0.0),
+        ({"attempt": TAKEN, "fleet": FREE}, 1.0),
+        ({"attempt": TAKEN, "fleet": EMPTY}, 1.0),
+        # A registry that was away, or a worker that registered anew, is no death.
+        ({"attempt": TAKEN, "fleet": EMPTY, "beats": Beats(steady=False)}, 7.0),
+        ({"attempt": TAKEN, "fleet": None}, 7.0),
+    ],
+)
+def test_an_attempt_is_waited_for_so_long(given: dict[str, Any], waited_until: float) -> None:
+    assert is_over(after=waited_until, **given)
+    if waited_until:
+        assert not is_over(after=waited_until - 0.01, **given)
+
+
+def test_a_worker_that_registered_anew_and_still_has_the_session_is_alive() -> None:
+    row = make_session(attempt=1)
+    case = Case(row, make_attempt(row, accepted_at=T0, **TAKEN))
+    trail = Trail()
+    for seconds in (0, 5):
+        now = T0 + timedelta(seconds=seconds)
+        trail.note_fleet(Fleet([make_heartbeat("w-9", sessions=[row.id])]), case, now)
+    patience = Patience(window_s=5.5, own_window_s=3, start_window_s=7, liveness=Beats())
+    assert not patience.job_is_dead(case, trail, T0 + timedelta(seconds=5))
+
+
+def test_a_caller_is_given_a_moment_to_come_back() -> None:
+    patience = Patience(window_s=5.5, own_window_s=3, start_window_s=7, liveness=Beats())
+    trail = Trail()
+    trail.note_callers(T0, joined_before=False)
+    assert not patience.caller_is_gone(trail, T0 + timedelta(seconds=60)), "nobody was ever there"
+    trail.sighting = Sighting(callers=1, participants=1)
+    trail.note_callers(T0, joined_before=False)
+    trail.sighting = Sighting()
+    trail.note_callers(T0, joined_before=False)
+    assert not patience.caller_is_gone(trail, T0 + timedelta(seconds=1.9))
+    assert patience.caller_is_gone(trail, T0 + timedelta(seconds=2))
+    trail.sighting = Sighting(callers=1, participants=1)
+    trail.note_callers(T0 + timedelta(seconds=1), joined_before=False)
+    assert not patience.caller_is_gone(trail, T0 + timedelta(seconds=9))
+
+
+def test_a_caller_that_only_a_webhook_told_of_counts_too() -> None:
+    patience = Patience(window_s=5.5, own_window_s=3, start_window_s=7, liveness=Beats())
+    trail = Trail()
+    trail.note_callers(T0, joined_before=True)
+    assert patience.caller_is_gone(trail, T0 + timedelta(seconds=2))

@@ -1,0 +1,19 @@
+"""Write docs/events.md, asyncapi.yaml and the catalogue in docs/logs.md anew."""
+
+from devstack.services import REPOSITORY
+from tools.event_docs.asyncapi import asyncapi
+from tools.event_docs.reference import reference
+from tools.log_docs import reference as log_reference
+
+WRITTEN = {"docs/events.md": reference, "asyncapi.yaml": asyncapi, "docs/logs.md": log_reference}
+
+
+def main() -> None:
+    """Write each of them."""
+    for name, text in WRITTEN.items():
+        (REPOSITORY / name).write_text(text())
+        print(name)
+
+
+if __name__ == "__main__":
+    main()
