@@ -1,4 +1,4 @@
-"""What the API answers, as `cli.client.client.Client` hands it out; what else the API says is kept as it is."""
+"""What the API answers, as `Client` hands it out. Fields that it does not know are kept as they are."""
 
 from datetime import datetime
 from typing import Any

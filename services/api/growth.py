@@ -27,10 +27,10 @@ from shared.core.tables import (
     EventRow,
     SessionRow,
     TranscriptItemRow,
-    UtcDateTime,
 )
 from shared.core.transcripts.erasure_rows import exclude_stores
 from shared.platform.clock import Clock
+from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database, changed
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.lease import Lease

@@ -1,4 +1,4 @@
-"""What the transcript consumer counts. The streams it reads are gauged by `shared.platform.redis.stream_upkeep`."""
+"""What the transcript consumer counts. `stream_upkeep` gauges the streams that it reads."""
 
 import math
 from collections.abc import Mapping

@@ -14,8 +14,8 @@ from services.webhooks.ports import Done
 from services.webhooks.schedule import Jitter, next_attempt
 from services.webhooks.send import Outcome
 from shared.contracts.webhooks import DeliveryStatus
-from shared.core.tables import UtcDateTime
 from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
+from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import changed
 from shared.platform.logs.logs import get_logger
 

@@ -8,7 +8,8 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 
 import shared.core.tables
-import shared.core.webhooks.tables  # noqa: F401  # SQLModel knows the tables that are imported
+import shared.core.webhooks.tables
+import shared.platform.lease  # noqa: F401  # SQLModel knows the tables that are imported
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS, fault_of
 

@@ -1,17 +1,17 @@
 """The tables. The database holds the truth; everything in Redis can be rebuilt from it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, ForeignKey, Index, Text, TypeDecorator, text
+from sqlalchemy import JSON, Column, ForeignKey, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.engine import Dialect
 from sqlmodel import Field, SQLModel
 
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.identifiers import EventId
 from shared.contracts.sessions import LIVE, Level
 from shared.core.transcripts.search_words import search_words_column
+from shared.platform.database.columns import UtcDateTime
 
 # The `source` of session events: whichever process publishes one, it is ours.
 EVENT_SOURCE = "rollcall"
@@ -29,19 +29,6 @@ _TRANSCRIPT_KEPT = text("transcript_deleted_at IS NULL AND ended_at IS NOT NULL"
 _ENDED = text("ended_at IS NOT NULL")
 _EXPIRED = text("status = 'expired'")
 _TO_ERASE_AGAIN = text("transcript_erase_again_at IS NOT NULL")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A time in UTC; SQLite forgets the zone, so it is put back."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 def _json() -> Any:
@@ -337,16 +324,6 @@ class IdempotencyKeyRow(SQLModel, table=True):
     status: int | None = None
     answer: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
     expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
-
-
-class LeaseRow(SQLModel, table=True):
-    """Who may do a piece of housekeeping, and until when."""
-
-    __tablename__ = "lease"
-
-    name: str = Field(primary_key=True)
-    holder: str
-    expires_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class ApiKeyRow(SQLModel, table=True):

@@ -7,11 +7,11 @@ from typing import Self
 
 from sqlalchemy import or_, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col
+from sqlmodel import Field, SQLModel, col
 
-from shared.core.tables import LeaseRow
 from shared.platform.background import finish
 from shared.platform.clock import Clock
+from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database, changed
 from shared.platform.database.errors import DATABASE_ERRORS, is_unique_violation
 from shared.platform.logs.logs import get_logger
@@ -20,6 +20,16 @@ from shared.platform.logs.logs import get_logger
 GIVE_BACK_S = 1.0
 
 log = get_logger(__name__)
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who may do a piece of housekeeping, and until when."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(primary_key=True)
+    holder: str
+    expires_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class Lease:

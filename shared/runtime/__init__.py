@@ -1,1 +1,1 @@
-"""What a process needs to run: settings, logs, database, streams, Celery, LiveKit client, probes."""
+"""Old addresses of commands, for deployments that still call them. Nothing imports this package."""

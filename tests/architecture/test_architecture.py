@@ -21,9 +21,8 @@ CELERY_SERVICES = {"dispatcher", "verifier"}
 
 # Modules of shared/ that fewer than two services use, each with the reason why it is there all the same.
 USED_BY_FEWER = {
-    "shared.contracts": "a package without code",
-    "shared.runtime": "a package without code",
     "shared.core.migrate": "a program of its own; the API asks it whether the schema is up to date",
+    "shared.runtime.migrate": "the program's old address",
 }
 
 
@@ -34,8 +33,9 @@ def imports() -> grimp.ImportGraph:
 
 def shared_modules() -> list[str]:
     files = [p for p in (ROOT / "shared").rglob("*.py") if "migrations" not in p.parts]
-    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files]
-    return sorted({name.removesuffix(".__init__") for name in names} - {"shared"})
+    return sorted(
+        ".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files if p.name != "__init__.py"
+    )
 
 
 def users_of(module: str, imports: grimp.ImportGraph) -> set[str]:

@@ -18,7 +18,7 @@ OF_A_STATUS = {
 
 def raised() -> Iterator[tuple[str, int | None]]:
     """Every code that the API's code makes a problem of, with its status where that stands beside it."""
-    for file in sorted((ROOT / "services" / "api").glob("*.py")):
+    for file in sorted((ROOT / "services" / "api").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue

@@ -1,7 +1,7 @@
 """Every error that the API may answer with: what it means, and what to do.
 
-docs/errors.md is made of this (`python -m services.api.errors.catalogue > docs/errors.md`), and so are the pages
-under `/problems/`, to which the `type` of an error leads.
+`python -m services.api.errors.catalogue > docs/errors.md` writes docs/errors.md from it. The pages under
+`/problems/`, to which the `type` of an error leads, come from it too.
 """
 
 import sys

@@ -23,8 +23,9 @@ from shared.core.admission.reservations import is_reserved, request_reserved
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import advance
 from shared.core.sessions.trace import bound_to
-from shared.core.tables import SessionRow, UtcDateTime
+from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
+from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.database.set_aside import write_what_can_be

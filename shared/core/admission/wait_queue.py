@@ -1,7 +1,7 @@
 """The line of sessions that can't be dispatched now: who waits, for what, and behind whom.
 
 A session that waits has a `waiting_for` and is claimed until its deadline, so that nobody looks at it;
-the line (services/verifier/admit/admission.py) takes the claim away when it may go on. Each agent name has a line
+services/verifier/admit/admission.py takes the claim away when it may go on. Each agent name has a queue
 of its own, in the order of the requests: for a reservation, that is when its caller joined.
 """
 
@@ -16,7 +16,8 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.repository import claim, record
-from shared.core.tables import SessionRow, UtcDateTime
+from shared.core.tables import SessionRow
+from shared.platform.database.columns import UtcDateTime
 
 # What ends with the next free slot of a worker.
 FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})

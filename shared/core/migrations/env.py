@@ -5,9 +5,11 @@ from sqlmodel import SQLModel
 
 from shared.core import tables
 from shared.core.webhooks import tables as webhook_tables
+from shared.platform import lease
 
 assert tables  # imported for its tables
 assert webhook_tables
+assert lease
 
 context.configure(
     connection=context.config.attributes["connection"],

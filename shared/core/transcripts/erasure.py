@@ -1,7 +1,7 @@
 """Erased transcripts, without the database: how agent workers are told, and what remains of a turn.
 
-Agent workers have no access to the database (`shared.core.transcripts.erasure_rows`). Markers in Redis tell them: they
-look before they send what is in their spools.
+Agent workers have no access to the database (`shared.core.transcripts.erasure_rows`). Markers in Redis tell
+them: they look before they send what is in their spools.
 """
 
 from collections.abc import Iterable

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel, col
 
 from shared.contracts.events import Severity
 from shared.contracts.webhooks import DeliveryStatus
-from shared.core.tables import UtcDateTime
+from shared.platform.database.columns import UtcDateTime
 
 _PENDING: Final = text(f"status = '{DeliveryStatus.PENDING}'")
 _DEAD: Final = text(f"status = '{DeliveryStatus.DEAD}'")

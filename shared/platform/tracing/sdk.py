@@ -1,4 +1,4 @@
-"""Tracing where it is on: OpenTelemetry's SDK. Imported by `shared.platform.tracing.tracing`, and only then."""
+"""Tracing where it is on: OpenTelemetry's SDK. `tracing.py` imports it, and only then."""
 
 import logging
 import threading

@@ -13,8 +13,8 @@ from services.api.transcripts.erase import retention
 from services.api.transcripts.erase.retention import Housekeeping
 from services.api.transcripts.read.conversation import read_conversation
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import LeaseRow
 from shared.platform.database.database import Database
+from shared.platform.lease import LeaseRow
 from tests.integration.api_client import api_settings
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns

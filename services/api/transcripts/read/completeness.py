@@ -17,7 +17,8 @@ from sqlmodel import col
 from services.api.transcripts.schemas import TranscriptState
 from shared.contracts.sessions import TERMINAL
 from shared.core.sessions.attempts import agent_came
-from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow, UtcDateTime
+from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.platform.database.columns import UtcDateTime
 
 # A turn that is younger may just not have been stored yet.
 GAP_PATIENCE: Final = timedelta(seconds=5)

@@ -1,7 +1,8 @@
 """The search language: words, "phrases", -not and OR; it means the same on every database.
 
 Words next to each other must all occur; OR, in capitals, separates alternatives and binds less. What a word
-is `shared.core.transcripts.words` says: `don't` is the phrase "don t", and a run of Chinese a phrase of characters.
+is, `shared.core.transcripts.words` says: `don't` is the phrase "don t", and a run of Chinese is a phrase of
+characters.
 """
 
 import re

@@ -33,8 +33,9 @@ from services.api.transcripts.schemas import SearchHit, SearchPage
 from services.api.transcripts.search.query import Alternative, MalformedQuery, Query, Words, parse
 from services.api.transcripts.search.snippet import make_snippet
 from shared.contracts.sessions import Role
-from shared.core.tables import SessionRow, TranscriptItemRow, UtcDateTime
+from shared.core.tables import SessionRow, TranscriptItemRow
 from shared.core.transcripts.search_words import COLUMN
+from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database
 
 # The character that marks a match: it stands in no word.
