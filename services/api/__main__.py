@@ -1,66 +1,23 @@
 """The API's process: `python -m services.api`."""
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
-from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 from uvicorn.config import STARTUP_FAILURE
 
-from services.api.auth.auth_mode import Exposed, decide_auth, warn_if_open
-from services.api.bootstrap import open_services
-from services.api.errors import pages as problem_pages
-from services.api.errors import problems
-from services.api.http import middleware as door
-from services.api.http.cors import allow_origins
-from services.api.http.head import AnswerHead
-from services.api.http.parameters import OnlyDeclared
+from services.api.app import create_app
+from services.api.auth.auth_mode import Exposed
 from services.api.http.server import Server, server_config
 from services.api.live.event_stream import give_up_unread
-from services.api.sessions import routes
 from services.api.settings import ApiSettings
-from services.api.token import routes as token_source
-from services.api.transcripts import routes as transcripts
-from services.api.webhooks import routes as webhook_endpoints
 from shared.platform.build import tell_build
 from shared.platform.config import EXIT_BAD_CONFIGURATION, load_settings
 from shared.platform.garbage import spare_collections
 from shared.platform.http.listen import listening_socket
 from shared.platform.logs.logs import configure_logs, get_logger
-from shared.platform.process import rollcall_version
 from shared.platform.tracing.tracing import configure_tracing
 
 log = get_logger(__name__)
-
-
-def create_app(settings: ApiSettings) -> FastAPI:
-    """Return the ASGI application; it connects when it starts. Raises `Exposed`."""
-    auth = decide_auth(settings)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        warn_if_open(auth, settings)
-        async with open_services(settings) as services:
-            app.state.services = services
-            yield
-
-    # Its pages come from here, not from a content network: a closed network has documentation too.
-    app = FastAPIOffline(
-        title="Rollcall",
-        summary="Every session gets exactly one agent, or the operator knows why.",
-        version=rollcall_version(),
-        lifespan=lifespan,
-        # Its own would hold the query of each URL: what is searched for was said by somebody.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-    )
-    problems.install(app)
-    door.install(app, settings, auth)
-    app.add_middleware(AnswerHead)
-    allow_origins(app, settings.cors_allowed_origins)  # the last is the first to see a request
-    for each in (routes, token_source, transcripts, webhook_endpoints, problem_pages):
-        app.include_router(each.router, dependencies=[OnlyDeclared])
-    return app
 
 
 def main() -> None:

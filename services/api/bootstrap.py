@@ -1,17 +1,14 @@
 """Wiring of the API: the only place that builds things."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from fastapi import Request
 from livekit import api
-from redis.asyncio import Redis
 
 from services.api.auth.bad_keys import BadKeys
 from services.api.auth.keyring import Keyring
+from services.api.deps import Services
 from services.api.growth import Growth
 from services.api.health.checks import Health
 from services.api.health.forecast import Forecast
@@ -39,40 +36,6 @@ from shared.platform.redis.client import connect_redis
 MOST_DATABASE_CONNECTIONS: Final = 16
 # One for each place, one for each feed that is read at once, and one for the poll of all.
 MOST_READING_CONNECTIONS: Final = MOST_READERS + READS_AT_ONCE + 1
-
-
-@dataclass
-class Services:
-    """What the routes work with."""
-
-    settings: ApiSettings
-    database: Database
-    redis: Redis
-    reading: Reading
-    relay: Relay
-    follower: Follower
-    health: Health
-    forecast: Forecast
-    webhook_receiver: api.WebhookReceiver
-    webhook_targets: TargetPolicy
-    webhook_secrets: SecretBox
-    keyring: Keyring
-    bad_keys: BadKeys
-    rate_limits: RateLimits
-    waiting_visitors: WaitingVisitors
-    _background: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something after the answer has gone out."""
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-
-def services_of(request: Request) -> Services:
-    """Return what the request's app was built with."""
-    services: Services = request.app.state.services
-    return services
 
 
 @asynccontextmanager

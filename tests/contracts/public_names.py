@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from cli.main import app
 from deploy.grafana.catalogue import read_catalogue
 from devstack.services import ALL_SERVICES
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.errors.catalogue import CATALOGUE
 from services.api.settings import ApiSettings
 from shared.contracts import keys

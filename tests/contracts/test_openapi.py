@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.settings import ApiSettings
 
 ROUTES = {

@@ -10,7 +10,7 @@ import httpx
 from asgi_lifespan import LifespanManager
 from redis.asyncio import Redis
 
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.http.server import PATIENCE, Server, server_config
 from services.api.live.event_stream import give_up_unread
 from services.api.settings import ApiSettings

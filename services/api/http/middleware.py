@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from services.api.auth.access import Principal
 from services.api.auth.auth_mode import Auth
 from services.api.auth.networks import network_of
-from services.api.bootstrap import Services, services_of
+from services.api.deps import Services, services_of
 from services.api.errors.problems import TRACE_HEADER, Problem, answer, without_database
 from services.api.http.traced import note_answer, traced
 from services.api.settings import ApiSettings

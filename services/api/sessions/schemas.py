@@ -1,4 +1,4 @@
-"""The JSON of the API."""
+"""The JSON of sessions."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,9 +10,7 @@ from shared.contracts.events import Envelope
 from shared.contracts.models import Models
 from shared.contracts.names import AgentName, Name, Text
 from shared.contracts.sessions import Level, Mode, SessionStatus
-from shared.contracts.tools import spelled_out
-from shared.contracts.workers import WorkerHeartbeat
-from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.core.tables import AttemptRow, SessionRow
 
 
 def _metadata(value: object) -> object:
@@ -185,40 +183,3 @@ class SessionHistory(BaseModel):
     """Everything that happened to a session, in order."""
 
     events: list[Envelope]
-
-
-class TranscriptItem(BaseModel):
-    """One finished turn."""
-
-    seq: int
-    id: str
-    kind: str
-    role: str
-    text: str
-    cut_from_bytes: int | None = Field(
-        None,
-        description="how many bytes of UTF-8 the whole text had, if this is only its beginning",
-    )
-    interrupted: bool
-    language: str | None
-    confidence: float | None
-    participant_identity: str | None
-    attempt: int
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    metrics: dict[str, Any]
-    extra: dict[str, Any]
-
-    @classmethod
-    def of(cls, row: TranscriptItemRow) -> "TranscriptItem":
-        """From the database's row."""
-        fields = row.model_dump(include=set(cls.model_fields) - {"id", "extra"})
-        extra = spelled_out(row.kind, row.text, row.extra, cut_from_bytes=row.cut_from_bytes)
-        return cls(id=row.item_id, extra=extra, **fields)
-
-
-class Workers(BaseModel):
-    """The agent workers that live now."""
-
-    workers: list[WorkerHeartbeat]

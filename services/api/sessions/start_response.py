@@ -6,7 +6,7 @@ from fastapi import Response
 
 from services.api import metrics
 from services.api.auth.access import Principal
-from services.api.bootstrap import Services
+from services.api.deps import Services
 from services.api.errors.problems import Problem
 from services.api.sessions.idempotency import REPLAYED, Key, Keys, SeenBefore, check_replayable
 from services.api.sessions.read import get_session

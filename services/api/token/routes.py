@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from services.api import metrics
 from services.api.auth.access import TokenReserver
-from services.api.bootstrap import services_of
+from services.api.deps import Deps
 from services.api.errors.problems import PROBLEMS, Problem
 from services.api.token.participant_token import mint_participant_token
 from services.api.token.reserve import expires_at, reserve_session
@@ -20,13 +20,16 @@ router = APIRouter(responses=PROBLEMS)
 # SDK take no other status than 200.
 @router.post("/api/v2/sandbox/connection-details", status_code=200, include_in_schema=False)
 async def token(
-    request: Request, response: Response, asking: TokenReserver, wish: TokenRequest | None = None
+    request: Request,
+    services: Deps,
+    response: Response,
+    asking: TokenReserver,
+    wish: TokenRequest | None = None,
 ) -> TokenGranted:
     """Hand out a token by LiveKit's TokenSource protocol, for a new room at each call.
 
     Nothing is dispatched before the caller joins. A token that nobody uses expires quietly.
     """
-    services = services_of(request)
     wish = wish or TokenRequest()
 
     async def admit(row: SessionRow) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from services.api.auth.access import Admin, TranscriptsReader
-from services.api.bootstrap import services_of
+from services.api.deps import Deps
 from services.api.errors.problems import PROBLEMS
 from services.api.http.parameters import Time
 from services.api.limits.reading import while_connected
@@ -43,6 +43,7 @@ _MAX_INT = 2**31 - 1
 async def transcript(
     *,
     request: Request,
+    services: Deps,
     asking: TranscriptsReader,
     session_id: str,
     format: Annotated[Format | None, Query(description="default: by the Accept header, or json")] = None,
@@ -51,7 +52,7 @@ async def transcript(
     accept: Annotated[str, Header()] = "*/*",
 ) -> Any:
     """Read the conversation so far, in order, and whether it is complete; or export all of it."""
-    reading = services_of(request).reading
+    reading = services.reading
     wanted = wanted_format(format, accept)
 
     async def read() -> Transcript | tuple[SessionRow, datetime]:
@@ -82,9 +83,8 @@ async def transcript(
 
 
 @router.delete("/v1/sessions/{session_id}/transcript", summary="Erase the text of a conversation")
-async def erase(request: Request, asking: Admin, session_id: str) -> Erasure:
+async def erase(services: Deps, asking: Admin, session_id: str) -> Erasure:
     """Erase what was said, wherever it is kept, for ever. When, by whom and how long stays."""
-    services = services_of(request)
     async with services.reading.place(asking.project):
         return await erase_session(
             session_id, project=asking.project, database=services.database, redis=services.redis, now=utc_now
@@ -92,9 +92,8 @@ async def erase(request: Request, asking: Admin, session_id: str) -> Erasure:
 
 
 @router.post("/v1/erasures", summary="Erase what was said with a participant")
-async def erase_by_participant(request: Request, asking: Admin, wish: ErasureRequest) -> Erasure:
+async def erase_by_participant(services: Deps, asking: Admin, wish: ErasureRequest) -> Erasure:
     """Erase the text of every session in which the participant took part."""
-    services = services_of(request)
     async with services.reading.place(asking.project):  # it looks through all turns of the project
         return await erase_participant(
             wish.participant_identity,
@@ -109,6 +108,7 @@ async def erase_by_participant(request: Request, asking: Admin, wish: ErasureReq
 async def search(
     *,
     request: Request,
+    services: Deps,
     asking: TranscriptsReader,
     q: Annotated[str, Query(max_length=500, description='words, "phrases", -not, OR')],
     since: Time | None = None,
@@ -122,7 +122,7 @@ async def search(
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> SearchPage:
     """Search every conversation for turns. `since` is within the time, `until` is not."""
-    reading = services_of(request).reading
+    reading = services.reading
 
     async def found() -> SearchPage:
         async with reading.place(asking.project):

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.api.sessions.schemas import TranscriptItem
 from services.api.transcripts.read.latency import Latencies, Summary
 from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.text import marked
+from shared.contracts.tools import spelled_out
 from shared.core.tables import TranscriptItemRow
 
 
@@ -20,6 +20,37 @@ class TranscriptState(StrEnum):
     RUNNING = "running"  # the call goes on, or has ended a moment ago
     CLOSED = "closed"  # the call is over, and of every agent it is known how many turns it had
     UNCLOSED = "unclosed"  # the call is over, and of an agent that died it is not known
+
+
+class TranscriptItem(BaseModel):
+    """One finished turn."""
+
+    seq: int
+    id: str
+    kind: str
+    role: str
+    text: str
+    cut_from_bytes: int | None = Field(
+        None,
+        description="how many bytes of UTF-8 the whole text had, if this is only its beginning",
+    )
+    interrupted: bool
+    language: str | None
+    confidence: float | None
+    participant_identity: str | None
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    metrics: dict[str, Any]
+    extra: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: TranscriptItemRow) -> "TranscriptItem":
+        """From the database's row."""
+        fields = row.model_dump(include=set(cls.model_fields) - {"id", "extra"})
+        extra = spelled_out(row.kind, row.text, row.extra, cut_from_bytes=row.cut_from_bytes)
+        return cls(id=row.item_id, extra=extra, **fields)
 
 
 class Turn(TranscriptItem):

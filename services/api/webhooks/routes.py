@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from services.api.auth.access import Admin
-from services.api.bootstrap import services_of
+from services.api.deps import Deps
 from services.api.errors.problems import PROBLEMS
 from services.api.http.parameters import Cursor
 from services.api.webhooks.deliveries import add_test, list_deliveries, replay_dead, replay_one
@@ -40,10 +40,9 @@ router = APIRouter(prefix="/v1/webhook-endpoints", responses=PROBLEMS, tags=["we
 
 @router.post("", status_code=201, summary="Have events sent to an endpoint")
 async def create(
-    request: Request, response: Response, principal: Admin, wish: NewWebhookEndpoint
+    services: Deps, response: Response, principal: Admin, wish: NewWebhookEndpoint
 ) -> CreatedWebhookEndpoint:
     """Register an endpoint. Its secret is shown in this answer and never again."""
-    services = services_of(request)
     await check_target(wish.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
         row, secret = await add_endpoint(
@@ -55,26 +54,25 @@ async def create(
 
 
 @router.get("", summary="List webhook endpoints")
-async def list_(request: Request, principal: Admin) -> WebhookEndpoints:
+async def list_(services: Deps, principal: Admin) -> WebhookEndpoints:
     """List the endpoints of the project."""
-    async with services_of(request).database.read() as db:
+    async with services.database.read() as db:
         rows = await list_endpoints(db, principal.project)
     return WebhookEndpoints(endpoints=[WebhookEndpoint.of(row) for row in rows])
 
 
 @router.get("/{endpoint_id}", summary="Read a webhook endpoint")
-async def read(request: Request, principal: Admin, endpoint_id: str) -> WebhookEndpoint:
+async def read(services: Deps, principal: Admin, endpoint_id: str) -> WebhookEndpoint:
     """Read an endpoint."""
-    async with services_of(request).database.read() as db:
+    async with services.database.read() as db:
         return WebhookEndpoint.of(await get_endpoint(db, endpoint_id, principal.project))
 
 
 @router.patch("/{endpoint_id}", summary="Change, disable or enable a webhook endpoint")
 async def change(
-    request: Request, principal: Admin, endpoint_id: str, wish: WebhookEndpointChange
+    services: Deps, principal: Admin, endpoint_id: str, wish: WebhookEndpointChange
 ) -> WebhookEndpoint:
     """Change what is named. What happens while an endpoint is disabled is not sent to it later."""
-    services = services_of(request)
     if "url" in wish.model_fields_set:
         await check_target(wish.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
@@ -84,23 +82,22 @@ async def change(
 
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete a webhook endpoint")
-async def delete(request: Request, principal: Admin, endpoint_id: str) -> Response:
+async def delete(services: Deps, principal: Admin, endpoint_id: str) -> Response:
     """Delete an endpoint with its deliveries."""
-    async with services_of(request).database.write() as db:
+    async with services.database.write() as db:
         await db.delete(await get_endpoint(db, endpoint_id, principal.project))
     return Response(status_code=204)
 
 
 @router.post("/{endpoint_id}/secret", summary="Rotate the secret")
 async def rotate(
-    request: Request,
+    services: Deps,
     response: Response,
     principal: Admin,
     endpoint_id: str,
     wish: Rotation | None = None,
 ) -> NewSecret:
     """Make a new secret. For a while, both it and the one of before sign."""
-    services = services_of(request)
     overlap = timedelta(seconds=(wish or Rotation()).overlap_s)
     async with services.database.write() as db:
         row = await get_endpoint(db, endpoint_id, principal.project)
@@ -110,9 +107,9 @@ async def rotate(
 
 
 @router.post("/{endpoint_id}/test", status_code=202, summary="Send a test event")
-async def test(request: Request, principal: Admin, endpoint_id: str) -> Delivery:
+async def test(services: Deps, principal: Admin, endpoint_id: str) -> Delivery:
     """Have `webhook.test.v1` sent, as any other event would be."""
-    async with services_of(request).database.write() as db:
+    async with services.database.write() as db:
         endpoint = await get_enabled_endpoint(db, endpoint_id, principal.project)
         row = add_test(db, endpoint.id, now=utc_now())
     return Delivery.of(row)
@@ -121,7 +118,7 @@ async def test(request: Request, principal: Admin, endpoint_id: str) -> Delivery
 @router.get("/{endpoint_id}/deliveries", summary="What became of the events")
 async def deliveries(
     *,
-    request: Request,
+    services: Deps,
     principal: Admin,
     endpoint_id: str,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -129,25 +126,25 @@ async def deliveries(
     status: DeliveryStatus | None = None,
 ) -> DeliveryPage:
     """List deliveries, the newest event first; `status=dead` lists the dead letters."""
-    async with services_of(request).reading.snapshot(principal.project) as db:
+    async with services.reading.snapshot(principal.project) as db:
         endpoint = await get_endpoint(db, endpoint_id, principal.project)
         rows, next_cursor = await list_deliveries(db, endpoint.id, limit=limit, cursor=cursor, status=status)
     return DeliveryPage(deliveries=[Delivery.of(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.post("/{endpoint_id}/deliveries/{event_id}/replay", status_code=202, summary="Send an event again")
-async def replay(request: Request, principal: Admin, endpoint_id: str, event_id: str) -> Delivery:
+async def replay(services: Deps, principal: Admin, endpoint_id: str, event_id: str) -> Delivery:
     """Send an event again, under the same `webhook-id`, with all its attempts before it."""
-    async with services_of(request).database.write() as db:
+    async with services.database.write() as db:
         endpoint = await get_enabled_endpoint(db, endpoint_id, principal.project)
         row = await replay_one(db, endpoint.id, event_id, now=utc_now())
     return Delivery.of(row)
 
 
 @router.post("/{endpoint_id}/replay", status_code=202, summary="Send dead letters again")
-async def replay_since(request: Request, principal: Admin, endpoint_id: str, wish: Replay) -> Replayed:
+async def replay_since(services: Deps, principal: Admin, endpoint_id: str, wish: Replay) -> Replayed:
     """Send every dead letter again that was given up since then."""
-    async with services_of(request).database.write() as db:
+    async with services.database.write() as db:
         endpoint = await get_enabled_endpoint(db, endpoint_id, principal.project)
         count = await replay_dead(db, endpoint.id, since=wish.since, now=utc_now())
     return Replayed(deliveries=count)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.auth.access import Scope, all_held
 from services.api.auth.key_format import Kind
 from shared.contracts.identifiers import new_id

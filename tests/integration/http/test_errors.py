@@ -8,7 +8,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.errors.catalogue import CATALOGUE
 from shared.contracts.identifiers import new_id
 from tests.integration.api_client import api_settings, in_process

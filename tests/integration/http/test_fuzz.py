@@ -22,7 +22,7 @@ from devstack.ports import free_port
 from devstack.probes import http_ready
 from devstack.process import Process, ProcessSpec
 from devstack.servers import RedisServer
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.auth.access import Scope
 from shared.contracts.sessions import SessionStatus
 from shared.platform.database.database import Database

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.errors.problems import TRACE_HEADER
 from services.api.http.accept import preferred
 from shared.contracts.identifiers import new_id

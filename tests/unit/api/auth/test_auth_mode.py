@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.api.__main__ import create_app
+from services.api.app import create_app
 from services.api.auth.auth_mode import Auth, Exposed, decide_auth, warn_if_open
 from services.api.settings import ApiSettings
 from shared.contracts.exposure import is_loopback

@@ -1,0 +1,67 @@
+"""The ASGI application: middleware and the routes of every feature."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from services.api.auth.auth_mode import decide_auth, warn_if_open
+from services.api.bootstrap import open_services
+from services.api.errors import pages, problems
+from services.api.health import routes as health
+from services.api.http import middleware
+from services.api.http.cors import allow_origins
+from services.api.http.head import AnswerHead
+from services.api.http.parameters import OnlyDeclared
+from services.api.live import routes as live
+from services.api.livekit import routes as livekit
+from services.api.sessions import routes as sessions
+from services.api.settings import ApiSettings
+from services.api.token import routes as token
+from services.api.transcripts import routes as transcripts
+from services.api.webhooks import routes as webhooks
+from services.api.workers import routes as workers
+from shared.platform.process import rollcall_version
+
+ROUTERS: Final = (
+    sessions.router,
+    live.router,
+    token.router,
+    transcripts.router,
+    webhooks.router,
+    workers.router,
+    livekit.router,
+    health.router,
+    pages.router,
+)
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """Return the ASGI application; it connects when it starts. Raises `Exposed`."""
+    auth = decide_auth(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warn_if_open(auth, settings)
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    # Its pages come from here, not from a content network: a closed network has documentation too.
+    app = FastAPIOffline(
+        title="Rollcall",
+        summary="Every session gets exactly one agent, or the operator knows why.",
+        version=rollcall_version(),
+        lifespan=lifespan,
+        # Its own would hold the query of each URL: what is searched for was said by somebody.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    problems.install(app)
+    middleware.install(app, settings, auth)
+    app.add_middleware(AnswerHead)
+    allow_origins(app, settings.cors_allowed_origins)  # the last is the first to see a request
+    for each in ROUTERS:
+        app.include_router(each, dependencies=[OnlyDeclared])
+    return app
