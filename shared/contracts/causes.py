@@ -32,9 +32,9 @@ class Cause(StrEnum):
 
 ADVICE: Final[dict[Cause, str]] = {
     Cause.NO_WORKER_REGISTERED: (
-        "Start an agent worker for this agent name and check that its log says 'registered'. One that "
-        "doesn't report to Rollcall may be there: then it was full (by default of CPU load), it refused, "
-        "or it hung."
+        "Start an agent worker for this agent name and check that its log says 'registered'. If one that "
+        "doesn't report to Rollcall is registered, it was full (by default of CPU load), it refused, or it "
+        "hung."
     ),
     Cause.AGENT_NAME_MISMATCH: (
         "Make LIVEKIT_AGENT_NAME the same, letter for letter, in the API and in the worker."
@@ -43,28 +43,28 @@ ADVICE: Final[dict[Cause, str]] = {
     Cause.WORKER_DRAINING: "Wait for the new workers of the rollout, or start one more.",
     Cause.WORKER_REJECTED: "Read the worker's log for why its on_request turned the job down.",
     Cause.ASSIGNMENT_TIMEOUT: (
-        "A worker didn't answer LiveKit in time: look for a blocked event loop or a starved host."
+        "A worker did not answer LiveKit in time: look for a blocked event loop or a starved host."
     ),
     Cause.JOB_NOT_STARTED: (
-        "A worker took the job, and its process did not start in time: look for a starved host and for slow "
+        "A worker took the job, but its process did not start in time: look for a starved host and for slow "
         "imports, and raise AGENT_IDLE_PROCESSES."
     ),
     Cause.WORKER_DIED: (
-        "The agent's process or its connection broke off without a goodbye: look for an out-of-memory kill, "
+        "The agent's process or its connection ended without a goodbye: look for an out-of-memory kill, "
         "a crash of the worker's host, or a network that was cut."
     ),
     Cause.ENTRYPOINT_FAILED: "Read the exception in the evidence and in the worker's log.",
     Cause.MODEL_MISCONFIGURED: (
-        "Correct the model descriptor named in the evidence; GET /v1/workers lists those in use."
+        "Correct the model descriptor that the evidence names; GET /v1/workers lists those in use."
     ),
     Cause.NEVER_CONNECTED: (
-        "A worker took the job, and its agent did not get into the room. If the evidence says that the agent "
+        "A worker took the job, but its agent did not get into the room. If the evidence says that the agent "
         "was never listed, read the worker's log for an exception before it connects. If it was listed, "
         "check UDP, ICE and TURN."
     ),
     Cause.AGENT_LEFT: (
-        "Read the worker's log for this job: the agent left too early. The evidence says how, where LiveKit "
-        "has told it."
+        "Read the worker's log for this job: the agent left too early. The evidence says how, if LiveKit "
+        "reported it."
     ),
     Cause.ROOM_CLOSED: "Somebody closed the room: check for DeleteRoom calls and room timeouts.",
     Cause.CALLER_LEFT: "Nothing to do: the caller hung up first.",
@@ -75,8 +75,8 @@ ADVICE: Final[dict[Cause, str]] = {
     Cause.QUEUE_STALLED: "Check the broker (BROKER_URL, or Redis), and that Celery workers take from the "
     "dispatch and verify queues.",
     Cause.TOO_MANY_SESSIONS: (
-        "The key, or its project, had as many sessions as it may have when the caller of this reservation "
-        "came. End sessions that are done with, or raise MAX_SESSIONS_KEY or MAX_SESSIONS_PROJECT."
+        "The key, or its project, had reached its limit of sessions when the caller of this reservation "
+        "joined. End sessions that you no longer need, or raise MAX_SESSIONS_KEY or MAX_SESSIONS_PROJECT."
     ),
     Cause.UNKNOWN: "Read the session's events and the worker's log; please report what you find.",
 }

@@ -14,7 +14,7 @@ from livekit import api
 from devstack.servers import LiveKitServer
 from shared.contracts.identifiers import new_id
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "why-didnt-my-agent-join.md"
+PAGE: Final = Path(__file__).parents[3] / "docs" / "why-didnt-my-agent-join.md"
 
 
 @pytest.fixture
