@@ -1,6 +1,6 @@
 # Everything starts from Python 3.11 or later, git and make; the rest is fetched or built.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults bench dashboards lint audit docs lock clean setup servers test-tools
+.PHONY: help demo up test test-faults coverage bench dashboards lint audit docs lock clean setup servers test-tools
 
 PY := .venv/bin/python
 # These mostly wait; the others start whole stacks, whose timing a busy machine would change.
@@ -24,6 +24,12 @@ endif
 
 test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions
 	FULL=$(FULL) $(PY) -m pytest tests/faults $(ARGS)
+
+coverage: setup servers ## which lines and branches tests without a stack reach; LONG=1 adds the integration tests
+	rm -rf .rollcall/coverage
+	$(PY) -m coverage run -m pytest -q --numprocesses 2 --dist loadfile $(if $(LONG),$(SIDE_BY_SIDE),$(filter-out tests/integration,$(SIDE_BY_SIDE)))
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 bench: setup servers ## the published numbers, in short; ARGS="join --rounds 30" for one of them
 	$(PY) -m bench $(or $(ARGS),all --short)
