@@ -48,7 +48,7 @@ class Ports:
 
 
 def free_port(taken: set[int] | frozenset[int] = frozenset()) -> int:
-    """Return a random free port outside `taken`."""
+    """Return a random free port outside `taken`; raises `ProvisionError` if it finds none."""
     for _ in range(1_000):
         port = random.randrange(_FIRST, _LAST)  # noqa: S311
         if port not in taken and is_free(port):

@@ -62,7 +62,7 @@ def port_variable(service: str) -> str:
 
 
 def replica_names(service: str, replicas: int) -> list[str]:
-    """Return the process names of a service: `agent`, `agent-2`, …"""
+    """Return the process names of a service: `agent`, `agent-2`, and so on."""
     return [service if number == 1 else f"{service}-{number}" for number in range(1, replicas + 1)]
 
 

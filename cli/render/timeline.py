@@ -144,8 +144,9 @@ def moment_of(news: Envelope | Turn) -> datetime:
 
 
 class Lines:
-    """Lines of one session on one clock: the agent's host and ours differ, but no line is earlier than the
-    one above it. The first event is its beginning.
+    """Lines of one session on one clock, which begins with the first event.
+
+    The clocks of the agent's host and ours differ, but no line is earlier than the one above it.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop. Raises `SystemExit`: 2: bad configuration; 3: it can't listen or start."""
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
     configure_tracing(settings, service="api")

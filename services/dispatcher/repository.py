@@ -195,8 +195,10 @@ class Ledger:
                 return  # ended by request, or another dispatcher has it: the result will tell
 
     async def accepted(self, claimed: Claim, dispatch_id: str, *, room_sid: str) -> bool:
-        """LiveKit took the dispatch, in the room of this sid. False if the session has moved on meanwhile,
-        or another dispatcher has taken it over: then `decided` says whose dispatch is the attempt's.
+        """Record that LiveKit took the dispatch, in the room of this sid.
+
+        Return False if the session has moved on meanwhile, or another dispatcher has taken it over: then
+        `decided` says whose dispatch is the attempt's.
         """
         now = self._now()
         row = claimed.row
@@ -224,8 +226,9 @@ class Ledger:
             return won
 
     async def _close_once_more(self, db: AsyncSession, row: SessionRow, *, room_sid: str) -> bool:
-        """What was made for a session that was ended meanwhile has to be cleared away again. False if it goes
-        on, or has another dispatch for this attempt.
+        """Have what was made for a session that was ended meanwhile cleared away again.
+
+        Return False if the session goes on, or has another dispatch for this attempt.
         """
         attempt = await _attempt(db, row)
         ended = update(SessionRow).where(col(SessionRow.id) == row.id, col(SessionRow.status).in_(TERMINAL))

@@ -38,7 +38,10 @@ class FliteSynthesizer:
         self._slots = asyncio.Semaphore(MOST_PROCESSES)
 
     async def speak(self, text: str, *, voice: str | None) -> Audio:
-        """Speak `text`. Text without a letter or digit that flite knows gives a short silence."""
+        """Speak `text`. Text without a letter or digit that flite knows gives a short silence.
+
+        Raises `SynthesisFailed`.
+        """
         sayable = plain(text)
         if not any(character.isalnum() for character in sayable):
             return SILENCE

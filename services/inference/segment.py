@@ -27,8 +27,11 @@ class SpeechStarted:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something was said. `offset` is the second of the stream at which `samples` begin;
-    `start` and `end` are those of the speech inside, without the silence around it."""
+    """Something was said.
+
+    offset: the second of the stream at which `samples` begin.
+    start, end: the seconds of the speech inside, without the silence around it.
+    """
 
     samples: Samples
     offset: float

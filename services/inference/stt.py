@@ -44,7 +44,10 @@ class Listen:
         self._interim_s = interim_s
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Refuse at the upgrade, by status, what can be refused: the client doesn't retry 4xx."""
+        """Refuse at the upgrade, by status, what can be refused: the client doesn't retry 4xx.
+
+        Raises `Refusal`.
+        """
         require(Kind.STT, request.query.get("model"))
         if not self._transcriber.ready:
             raise Refusal(503, "not_ready", "the weights are still loading; try again")

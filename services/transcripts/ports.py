@@ -11,20 +11,26 @@ from shared.platform.redis.streams import Entry
 class Group(Protocol):
     """A consumer of the turns stream."""
 
-    def batches(self) -> AsyncIterator[Sequence[Entry]]: ...
+    def batches(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield batches for ever: first what this consumer left unacknowledged, then new entries."""
 
-    def read_again(self) -> None: ...
+    def read_again(self) -> None:
+        """Have `batches` begin again with what this consumer has not acknowledged."""
 
-    async def acknowledge(self, entries: Iterable[Entry]) -> None: ...
+    async def acknowledge(self, entries: Iterable[Entry]) -> None:
+        """Take the entries off the stream: they are handled."""
 
-    async def give_back(self) -> None: ...
+    async def give_back(self) -> None:
+        """Leave what is not acknowledged to the other consumers at once."""
 
 
 @dataclass(frozen=True)
 class Oddities:
-    """What doesn't fit among the stored turns: how many bear a number that another turn bears too, and
-    how many came before the turn in front of them. An attempt's first turn has none there: numbers are left
-    free between attempts.
+    """What doesn't fit among the stored turns.
+
+    conflicts: how many bear a number that another turn bears too.
+    gaps: how many came before the turn in front of them. An attempt's first turn has none there, since
+    numbers are left free between attempts.
     """
 
     conflicts: int = 0

@@ -26,10 +26,12 @@ class RedactionSettings(Protocol):
     """What of the consumer's settings matters here."""
 
     @property
-    def transcript_store(self) -> Literal["full", "metadata"]: ...
+    def transcript_store(self) -> Literal["full", "metadata"]:
+        """Whether texts are stored, or only that there was a turn."""
 
     @property
-    def transcript_redactor(self) -> str | None: ...
+    def transcript_redactor(self) -> str | None:
+        """The redactor as `module:function`; None for none."""
 
 
 def prepare_text(turn: TurnFinished, settings: RedactionSettings) -> TurnFinished:

@@ -213,8 +213,10 @@ class DatabaseArchive:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection on which each statement is its own transaction: one question and one answer, where
-        asking whether it lives, BEGIN and COMMIT would make four. One that failed is not used again.
+        """Give a connection on which each statement is its own transaction.
+
+        That is one question and one answer, where asking whether it lives, BEGIN and COMMIT would make four.
+        A connection that failed is not used again.
         """
         with self._database.observed("write"):
             connection = self._idle.pop() if self._idle else await self._connect()

@@ -153,9 +153,11 @@ class Rulings:
         return won
 
     async def surest(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> Finding:
-        """What the session fails with: what is seen now, or what an earlier attempt has proven, if now
-        only the registry speaks. The last attempt is cut short by the deadline. A worker that is full of
-        jobs which it took of this session and has not started, is not full of others' calls.
+        """Return what the session fails with.
+
+        It is what is seen now, or what an earlier attempt has proven, if now only the registry speaks. The
+        last attempt is cut short by the deadline. A worker that is full of jobs which it took of this
+        session and has not started, is not full of others' calls.
         """
         if cause in FULL:
             better = col(AttemptRow.cause) == Cause.JOB_NOT_STARTED

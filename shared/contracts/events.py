@@ -53,8 +53,10 @@ class Event(CleanModel):
 
 
 class Envelope(CleanModel):
-    """CloudEvents 1.0 in structured JSON; `sequence` counts the events of one session from 1, and
-    `traceparent` is the event's place in the session's trace.
+    """CloudEvents 1.0 in structured JSON.
+
+    `sequence` counts the events of one session from 1. `traceparent` is the event's place in the session's
+    trace.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -79,8 +79,10 @@ def marked(text: str, cut_from_bytes: int | None) -> str:
 
 
 def bounded_id(value: Any) -> Any:
-    """Return an id that fits into an index. A longer one keeps its beginning and gets a digest of the
-    whole, so that it stays the same each time, and different ones stay different.
+    """Return an id that fits into an index.
+
+    A longer one keeps its beginning and gets a digest of the whole, so that it stays the same each time,
+    and different ones stay different.
     """
     if not isinstance(value, str) or size_of(value) <= MAX_ID_BYTES:
         return value

@@ -18,8 +18,10 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def running(**loops: Loop) -> AsyncIterator[None]:
-    """Run each loop beside the block. One that fails is logged and begun again: it must never be
-    gone without a word while its process looks alive.
+    """Run each loop beside the block.
+
+    A loop that fails is logged and begun again: it must never be gone without a word while its process
+    looks alive.
     """
     tasks = [asyncio.create_task(_for_ever(name, loop), name=name) for name, loop in loops.items()]
     try:

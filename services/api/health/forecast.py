@@ -65,8 +65,10 @@ class Known(StrEnum):
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is known of the next session's chances. `fleet` None: the registry can't be read. `others` are
-    the outlooks of every other name that matters, where all were asked for.
+    """What is known of the next session's chances.
+
+    fleet: None if the registry can't be read.
+    others: the outlooks of every other name that matters, if all were asked for.
     """
 
     agent_name: str
@@ -194,8 +196,9 @@ class Forecast:
         return self._judged(bare, "the registry can't be read", now)
 
     async def look(self, agent_name: str | None = None) -> Outlook:
-        """Look now at one name, by default LIVEKIT_AGENT_NAME. A database that can't be read raises;
-        anything else that is away is a root cause.
+        """Look now at one name, by default LIVEKIT_AGENT_NAME.
+
+        A database that can't be read raises; anything else that is away is a root cause.
         """
         name = agent_name or self._agent_name
         fleet: Fleet | None = None

@@ -62,9 +62,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Records:
-    """The last proven join of any agent; of one agent's name, its last one, the newest failure after it,
-    its newest canary with a verdict, and whether an agent has joined since. `wanted`: there has been a
-    session of the name. `stalled` sessions wait for a dispatcher since `stalled_since`.
+    """What the database knows of the last sessions, of all agents and of one agent's name.
+
+    Of the name: its last proven join, the newest failure after it, its newest canary with a verdict, and
+    whether an agent has joined since. `wanted`: there has been a session of the name. `stalled` sessions
+    wait for a dispatcher since `stalled_since`.
     """
 
     last_join: datetime | None = None

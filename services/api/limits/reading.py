@@ -1,5 +1,6 @@
-"""What callers read, apart from everything else: with connections of its own, a share of them for each
-project, and a time limit.
+"""What callers read, apart from everything else.
+
+It has connections of its own, a share of them for each project, and a time limit.
 
 Whoever starts a session never waits for somebody who reads, and who reads waits for his own project first.
 """

@@ -166,8 +166,9 @@ def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:
 
 
 async def _due_in_left_room(db: AsyncSession, event: WebhookEvent) -> ColumnElement[bool] | None:
-    """The last session of a room of ours in which none lives, and which somebody has made anew all the
-    same: a late agent, say.
+    """Return the last session of a room of ours in which none lives, and which somebody has made anew.
+
+    A late agent does that, for example.
     """
     if event.event not in ARRIVALS or not event.room.name:
         return None

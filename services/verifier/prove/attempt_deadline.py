@@ -92,9 +92,12 @@ class Trail:
 
 
 class Patience:
-    """Decides when an attempt is over. `window`: without a sign of life; `own_window`: where a worker of
-    ours should have taken the job; `start_window`: from taking the job until its process runs our code, or
-    until the agent of a worker that doesn't report to us is listed in the room.
+    """Decides when an attempt is over.
+
+    window_s: without a sign of life.
+    own_window_s: where a worker of ours should have taken the job.
+    start_window_s: from taking the job until its process runs our code, or until the agent of a worker that
+    doesn't report to us is listed in the room.
     """
 
     def __init__(

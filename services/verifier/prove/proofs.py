@@ -54,8 +54,9 @@ class Proofs:
         self._count_active(case, now)
 
     async def joined(self, case: Case, agent: ParticipantInfo) -> float | None:
-        """The agent has proven what the session requires. Return the seconds that the proof took, None
-        if the session moved on.
+        """Record that the agent has proven what the session requires.
+
+        Return the seconds that the proof took; None if the session moved on.
         """
         now, row = self._now(), case.session
         ready = row.required_level == Level.READY

@@ -24,9 +24,11 @@ class SearchWords(TypeDecorator[Sequence[str]]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return the column's type: `tsvector` on PostgreSQL, text elsewhere."""
         return dialect.type_descriptor(TSVECTOR() if dialect.name == "postgresql" else Text())
 
     def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> str | None:
+        """Return the words as the database stores them; None for no words."""
         if value is None:
             return None
         return as_tsvector(value) if dialect.name == "postgresql" else " ".join(value)

@@ -42,7 +42,7 @@ _IGNORED: Final = (
 
 
 def _marks(codes: range) -> str:
-    """The combining marks among these characters, as ranges: Python's `\\w` has none of them."""
+    r"""Return the combining marks among these characters, as ranges: Python's `\w` has none of them."""
     found = [code for code in codes if unicodedata.category(chr(code)) in ("Mn", "Mc")]
     # Numbers of one run are as far from their places.
     runs = [list(run) for _, run in groupby(enumerate(found), key=lambda placed: placed[1] - placed[0])]

@@ -49,8 +49,10 @@ class Strings(Protocol):
 
 
 async def set_fence(redis: Redis, session_id: str, value: int | str) -> None:
-    """Tell late agents to stay out: raise the fence to an attempt's number, or close it. It is never lowered,
-    by whoever was held up meanwhile. Without Redis late agents join too, and the verifier removes them.
+    """Tell late agents to stay out: raise the fence to an attempt's number, or close it.
+
+    It is never lowered, by whoever was held up meanwhile. Without Redis late agents join too, and the
+    verifier removes them.
     """
     args: list[str | int] = [value, int(FENCE_TTL.total_seconds()), FENCE_CLOSED]
     try:

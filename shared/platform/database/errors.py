@@ -56,6 +56,7 @@ class Fault:
     """False: of one statement or one connection, so that the next may be well."""
 
     def __str__(self) -> str:
+        """Return the sentence for people: what happened, and what mends it."""
         said = f" ({self.said})" if self.said else ""
         return f"{self.what} [{self.state}]{said}: {self.mend}"
 

@@ -108,6 +108,7 @@ class Connections:
     words: Words = PLAIN_WORDS
 
     def __post_init__(self) -> None:
+        """Begin with no connection."""
         self._open: dict[Connection, None] = {}
         self._closed: Counts[str] = Counts()
         self._looking: asyncio.TimerHandle | None = None

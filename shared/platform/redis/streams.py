@@ -126,8 +126,10 @@ class ConsumerGroup:
         self._next_upkeep = 0.0
 
     async def batches(self) -> AsyncIterator[Sequence[Entry]]:
-        """Yield batches for ever: first what this consumer left unacknowledged, then what others
-        left for too long, then new entries. Waits out a server that is away.
+        """Yield batches for ever, and wait out a server that is away.
+
+        First comes what this consumer left unacknowledged, then what others left for too long, then new
+        entries.
         """
         self.read_again()
         await self._until_created()

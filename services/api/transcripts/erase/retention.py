@@ -1,5 +1,6 @@
-"""Housekeeping of transcripts: delete what is too old, look a second time at what was erased, and index
-what is in no index.
+"""Housekeeping of transcripts: what is too old, what was erased, and what is in no index.
+
+It deletes the first, looks at the second once more, and indexes the third.
 
 One process at a time does it. Every step takes few rows, so that nobody waits for it.
 """
@@ -38,8 +39,9 @@ _INDEXED: Final = 500
 
 
 def retention_of(_project: str, settings: ApiSettings) -> timedelta | None:
-    """How long after a session's end its turns are kept; None: for ever. The same for every project,
-    until projects have settings of their own.
+    """Return how long after a session's end its turns are kept; None: for ever.
+
+    It is the same for every project, until projects have settings of their own.
     """
     days = settings.transcript_retention_days
     return timedelta(days=days) if days else None

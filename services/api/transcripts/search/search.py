@@ -116,8 +116,10 @@ class SqliteIndex:
         return Hits(_turns(rank).join(key, of_turn).join(index, index.c.rowid == key.c.id).where(match), rank)
 
     def _rank(self) -> ColumnElement[float]:
-        """BM25 with constants in the place of what FTS5 takes from the whole index: how long other turns are,
-        and how many have the word. Other projects' turns are among those, and a rank must not tell of them.
+        """Return BM25 with constants for what FTS5 takes from the whole index.
+
+        Those are the length of other turns, and how many have the word. Turns of other projects are among
+        them, and a rank must not tell of those.
         """
         plain = func.length(_WORDS)
         marked = func.highlight(literal_column("transcript_search"), 0, func.char(_MARK), "")
