@@ -1,1 +1,1 @@
-"""What services share: `contracts` crosses process borders, `runtime` is what a process runs on."""
+"""What services share: `contracts` cross process borders, `core` is agreed on, `platform` runs a process."""

@@ -5,11 +5,8 @@ import json
 from typing import Final
 
 from sqlalchemy import text
-from sqlmodel import SQLModel
 
-import shared.core.tables
-import shared.core.webhooks.tables
-import shared.platform.lease  # noqa: F401  # SQLModel knows the tables that are imported
+from shared.core.all_tables import METADATA
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS, fault_of
 
@@ -48,7 +45,7 @@ async def missing_columns(database: Database) -> list[str]:
     A schema that has more is none of its business: a newer release may have migrated already.
     """
     query = _MISSING_SQLITE if database.is_sqlite else _MISSING_POSTGRES
-    tables = SQLModel.metadata.sorted_tables
+    tables = METADATA.sorted_tables
     wanted = [(table.name, column.name) for table in tables for column in table.columns]
     async with database.read() as db:
         return sorted(await db.scalars(query, {"wanted": json.dumps(wanted)}))

@@ -9,7 +9,6 @@ import asyncpg
 import httpx
 import pytest
 from redis.asyncio import Redis
-from sqlmodel import SQLModel
 
 from devstack.environment import clean_environment
 from devstack.ports import Ports
@@ -21,6 +20,7 @@ from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.repository import Ledger
 from services.verifier.admit.admission import Line
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
+from shared.core.all_tables import METADATA
 from shared.core.sessions.outbox import Relay
 from shared.platform.celery.tasks import TASK_QUEUES, TaskSender, make_celery
 from shared.platform.database.database import Database
@@ -57,7 +57,7 @@ async def emptied_postgres(
 async def postgres_url(emptied_postgres: tuple[str, asyncpg.Connection]) -> str:
     """The URL of an empty, migrated PostgreSQL database."""
     url, connection = emptied_postgres
-    for table in reversed(SQLModel.metadata.sorted_tables):
+    for table in reversed(METADATA.sorted_tables):
         await connection.execute(f'DELETE FROM "{table.name}"')
     return url
 

@@ -10,10 +10,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
-from sqlmodel import SQLModel
 
 from devstack.provision.postgres import PostgresServer
 from services.api.transcripts.search.search import Filters, Order, search_turns
+from shared.core.all_tables import METADATA
 from shared.core.migrate import _config, migrate, pending_migration
 from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
@@ -106,7 +106,7 @@ def differences(connection: Connection) -> list[object]:
         return not (name or "").startswith(OF_ONE_DATABASE)
 
     context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": include})
-    return list(compare_metadata(context, SQLModel.metadata))
+    return list(compare_metadata(context, METADATA))
 
 
 async def test_the_models_and_the_migrated_schema_do_not_differ(database: Database) -> None:
@@ -115,7 +115,7 @@ async def test_the_models_and_the_migrated_schema_do_not_differ(database: Databa
 
 
 async def test_the_models_name_exactly_these_tables(database: Database) -> None:
-    assert set(SQLModel.metadata.tables) == TABLES
+    assert set(METADATA.tables) == TABLES
 
 
 async def go_to(url: str, revision: str) -> None:

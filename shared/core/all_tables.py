@@ -1,0 +1,11 @@
+"""Every table of the database, for migrations and for whoever compares a database with the code."""
+
+from typing import Final
+
+from sqlmodel import SQLModel
+
+import shared.core.tables
+import shared.core.webhooks.tables
+import shared.platform.lease  # noqa: F401  # SQLModel knows the tables of the modules that are imported
+
+METADATA: Final = SQLModel.metadata
