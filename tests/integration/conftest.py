@@ -28,6 +28,7 @@ from shared.platform.redis.client import connect_redis
 from tests.integration.agent.spooling import Host
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.dispatcher.dispatching import make_dispatcher
+from tests.integration.patience import lengthen_limits
 from tests.integration.verifier.verifier_bench import Bench
 from tests.stack_fixtures.databases import DatabaseFactory
 from tests.unit.fake_rooms import FakeRooms
@@ -37,6 +38,12 @@ from tests.unit.making import FakeClock
 _OUR_REDIS_DATABASE = 9
 
 Queued = Callable[[], Awaitable[dict[str, list[str]]]]
+
+
+@pytest.fixture(autouse=True)
+def _long_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("product_limits") is None:
+        lengthen_limits(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -116,12 +123,6 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[tuple[str, Process]]:
     await process.start()
     yield server.url, process
     await process.stop()
-
-
-@pytest.fixture
-def unhurried_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls of Redis take as long as they need: whoever waits for a frozen one waits longer than a test."""
-    monkeypatch.setitem(connect_redis.__kwdefaults__, "timeout_s", 300.0)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.support.keys import ORIGIN, put_key
 
 
 @pytest.fixture(autouse=True)
-def patience(unhurried_redis: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine answers late, and a request that was not counted is not refused."""
     monkeypatch.setattr(limits, "PATIENCE_S", 30.0)
 
@@ -102,6 +102,7 @@ async def test_a_redis_that_is_away_limits_nobody(
         assert await statuses(client, headers, 5) == [200] * 5
 
 
+@pytest.mark.product_limits
 async def test_a_frozen_redis_limits_nobody_and_delays_nobody_for_long(
     database_url: str,
     own_redis: tuple[str, Process],

@@ -74,6 +74,7 @@ async def test_the_last_join_and_a_canary_that_failed_are_told(database: Databas
     assert (await questions["canary:age"]()).warning == Cause.WORKER_DIED
 
 
+@pytest.mark.product_limits
 async def test_a_broker_that_is_away_fails_its_check(
     sqlite_url: str, own_redis: tuple[str, Process], redis_url: str, livekit_server: LiveKitServer
 ) -> None:
@@ -100,6 +101,7 @@ async def _statuses(client: httpx.AsyncClient) -> dict[str, str]:
     return {name: found["status"] for name, [found] in answer.json()["checks"].items()}
 
 
+@pytest.mark.product_limits
 async def test_a_dependency_that_does_not_even_give_up_delays_nothing_and_is_asked_once(
     sqlite_url: str, redis_url: str, livekit_server: LiveKitServer
 ) -> None:

@@ -37,7 +37,7 @@ async def healthy(
 
 
 async def test_with_a_frozen_redis_a_session_is_accepted_without_waiting(
-    database: Database, database_url: str, own_redis: tuple[str, Process], unhurried_redis: None
+    database: Database, database_url: str, own_redis: tuple[str, Process]
 ) -> None:
     url, server = own_redis
     async with in_process(api_settings(database_url, url)) as client:
@@ -174,6 +174,7 @@ async def test_a_wrong_key_is_told_apart_from_a_server_that_is_away(
         assert health.json()["checks"]["database"][0]["status"] == "pass"
 
 
+@pytest.mark.product_limits
 @pytest.mark.parametrize("fault", ["frozen", "down"])
 async def test_without_redis_the_reports_say_so_and_sessions_are_still_accepted(
     sqlite_url: str, own_redis: tuple[str, Process], fault: str

@@ -88,6 +88,7 @@ async def test_a_database_that_never_answers_is_not_waited_for(behaviour: str) -
             await ask(f"postgresql://u:p@127.0.0.1:{server.port}/d?connect_timeout=1&sslmode=disable")
 
 
+@pytest.mark.product_limits
 async def test_a_database_that_falls_silent_holds_nobody_longer_than_a_statement_may_take(
     postgres_server: PostgresServer, database_name: str
 ) -> None:

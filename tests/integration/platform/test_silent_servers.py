@@ -31,6 +31,8 @@ from tests.support.pooler import wire_to
 from tests.support.sessions import until
 
 # Far above every limit in these tests, and far below for ever.
+pytestmark = pytest.mark.product_limits
+
 HANGS_S = 60
 LIVEKIT: dict[str, Any] = {"livekit_url": NOWHERE, "livekit_api_key": KEY, "livekit_api_secret": SECRET}
 

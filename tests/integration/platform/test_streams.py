@@ -211,6 +211,7 @@ async def test_a_dead_letter_says_where_it_came_from_and_why(redis: Redis) -> No
     }
 
 
+@pytest.mark.product_limits
 async def test_a_frozen_server_holds_a_publisher_only_so_long(own_redis: tuple[str, Process]) -> None:
     url, server = own_redis
     redis = connect_redis(url, timeout_s=1)

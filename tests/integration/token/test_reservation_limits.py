@@ -32,7 +32,7 @@ CALLER = {"identity": "caller-1", "kind": "STANDARD"}
 
 
 @pytest.fixture(autouse=True)
-def patience(unhurried_redis: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine answers late, and a request that was not counted is not refused."""
     monkeypatch.setattr(limits, "PATIENCE_S", 30.0)
     monkeypatch.setattr(waiting_visitors, "CALL_TIMEOUT_S", 30.0)

@@ -144,6 +144,7 @@ async def frozen(own_redis: tuple[str, Process]) -> AsyncIterator[tuple[Redis, P
     await client.aclose()
 
 
+@pytest.mark.product_limits
 async def test_a_redis_that_was_frozen_is_not_a_silence_of_the_jobs(
     frozen: tuple[Redis, Process], hand: Hand
 ) -> None:

@@ -122,6 +122,7 @@ async def test_a_heartbeat_of_a_later_version_is_read(redis: Redis) -> None:
     assert (await read_fleet(redis)).workers == [beat]
 
 
+@pytest.mark.product_limits
 async def test_a_registry_that_is_down_raises_and_does_not_say_no_worker(
     own_redis: tuple[str, Process],
 ) -> None:

@@ -1,0 +1,41 @@
+"""Time limits of the product that a stalled machine can reach although nothing is wrong.
+
+A test of what succeeds gets long ones. A test that waits for such a limit is marked `product_limits`.
+"""
+
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+import services.agent.job.fence
+import services.agent.worker.inference
+import services.agent.worker.preflight
+import services.api.health.checks
+import services.verifier.admit.admission
+import shared.core.database_ready
+import shared.platform.database.postgres
+import shared.platform.livekit.client
+from shared.platform.redis.client import connect_redis
+
+LONG_S: Final = 300.0
+_LIMITS: Final[tuple[tuple[ModuleType, str], ...]] = (
+    (services.agent.job.fence, "READ_TIMEOUT_S"),
+    (services.agent.worker.inference, "TIMEOUT_S"),
+    (services.agent.worker.preflight, "TIMEOUT_S"),
+    (services.api.health.checks, "CHECK_TIMEOUT_S"),
+    (services.api.health.checks, "LOOK_TIMEOUT_S"),
+    (services.verifier.admit.admission, "PROBE_TIMEOUT_S"),
+    (shared.core.database_ready, "CHECK_TIMEOUT_S"),
+    (shared.platform.livekit.client, "CALL_TIMEOUT_S"),
+    (shared.platform.livekit.client, "CLOCK_TIMEOUT_S"),
+    (shared.platform.livekit.client, "PROBE_TIMEOUT_S"),
+    (shared.platform.database.postgres, "CONNECT_TIMEOUT_S"),
+)
+
+
+def lengthen_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody gives up on a database, Redis, LiveKit or a model that answers late."""
+    for module, name in _LIMITS:
+        monkeypatch.setattr(module, name, LONG_S)
+    monkeypatch.setitem(connect_redis.__kwdefaults__, "timeout_s", LONG_S)
