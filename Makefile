@@ -1,8 +1,10 @@
 # Everything starts from Python 3.11 or later, git and make; the rest is fetched or built.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults coverage bench dashboards lint audit docs lock clean setup servers test-tools
+.PHONY: help demo up check unit watch integration test test-faults coverage bench dashboards lint audit docs lock clean setup servers test-tools
 
 PY := .venv/bin/python
+# Compiled once, and not at each start.
+unexport PYTHONDONTWRITEBYTECODE
 # These mostly wait; the others start whole stacks, whose timing a busy machine would change.
 SIDE_BY_SIDE := tests/unit tests/contracts tests/architecture tests/integration
 
@@ -14,6 +16,20 @@ demo: setup ## the whole stack and a spoken conversation; ONCE=1 ends by itself
 
 up: setup ## the whole stack, until Ctrl-C
 	@.venv/bin/rollcall up
+
+check: setup ## style and types, in seconds: mypy checks what changed
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+unit: setup ## the tests that need no server and no network, on all cores; ARGS="-k line" for some
+	@$(PY) -m pytest --quiet --numprocesses logical tests/unit $(ARGS)
+
+watch: setup ## `check` and `unit` whenever a Python file changes; a test that failed comes first
+	@.venv/bin/watchfiles --filter python "$(MAKE) --no-print-directory check unit ARGS='--failed-first --exitfirst'" .
+
+integration: setup servers ## the tests of one feature on real servers: F=live, a folder or a word of the names
+	$(PY) -m pytest --quiet --numprocesses logical --dist loadfile $(if $(wildcard tests/integration/$(F)),tests/integration/$(F),tests/integration -k "$(F)") $(ARGS)
 
 test: lint servers test-tools ## every check and every test; ARGS="tests/unit -k line" for some
 ifdef ARGS

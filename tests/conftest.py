@@ -1,5 +1,6 @@
 """What all tests share: real servers, fresh databases, whole stacks. See tests/stack_fixtures."""
 
+import gc
 from collections.abc import Generator
 
 import pytest
@@ -24,6 +25,12 @@ __all__ = [
 ]
 
 LONGEST_ID = 80
+
+
+def pytest_collection_finish() -> None:
+    """From here on collect garbage, and never look at what was imported (tests/__init__.py)."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
