@@ -1,8 +1,16 @@
-"""Follow a session live: as server-sent events, or until it is what somebody waits for.
+"""Follow a session live: as server-sent events, or until a condition holds for it (`Prefer: wait`).
 
-Redis says which session has something new, and carries captions. That may get lost, so the database is
-asked too: once a second, in one query for all sessions that are followed in this process, how they stand,
-and now and then how many turns they have.
+One hub serves all followers of a process:
+
+1. Redis names a session that has something new (`pubsub.py`). The hub marks the session's feed as stale.
+2. Four loops take stale feeds. Each reads one feed from the database (`session_feed.py`), once for all its
+   followers, and wakes them.
+3. Each follower (`subscriber.py`) gets the events that it has not had, from where its `Last-Event-ID` says.
+4. Redis may lose a message. So once a second a poll compares all followed sessions with the database, in one
+   query, and marks those that are behind. Every fifth poll counts their turns too.
+5. Once a second the hub asks whether the followers' keys may still read, and ends the streams of the others.
+
+Captions take a short cut: they come by Redis, are never stored, and one that is lost is not sent again.
 """
 
 import asyncio

@@ -92,6 +92,16 @@ class Verifier:
             self._relay.nudge(row.id)
 
     async def _wait_for_agent(self, case: Case, woken: asyncio.Event) -> None:
+        """Look again and again, until one of these is true.
+
+        1. Wait: for a hint that names the session, or for the next poll, whichever comes first.
+        2. Look at the room. The agent has proven what the session requires: done.
+        3. Read the session again. Somebody else changed it: done.
+        4. The agent came and left as it meant to: done; the watch ends the session.
+        5. The caller is gone: cancel the session.
+        6. The attempt's time is over: name the cause, and try again or give up.
+        7. Renew the claim, and begin again.
+        """
         trail = Trail()
         await self._read_fleet_into(trail, case)
         # A worker of ours tells us when it is worth a look, and each look is a call to LiveKit.

@@ -1,4 +1,13 @@
-"""Watch an active session: its agent stays, the conversation ends, or a lost agent is replaced."""
+"""Watch an active session: its agent stays, the conversation ends, or a lost agent is replaced.
+
+The `verify_session` task of an active session runs one look, and each look says when the next one is due:
+
+1. Claim the session, so that no other verifier looks at the same time.
+2. Ask whether the job still beats, and look at the room. If LiveKit does not answer, look again later.
+3. Write down which callers came and left.
+4. Decide (`_decide`): the first rule that fits ends the session, replaces the agent, or leaves both.
+5. Nudge the relay, which publishes what was written.
+"""
 
 from datetime import timedelta
 
@@ -109,6 +118,17 @@ class Watch:
         await self._decide(case, sighting, room_exists=room_exists, silent=silent)
 
     async def _decide(self, case: Case, sighting: Sighting, *, room_exists: bool, silent: bool) -> None:
+        """Do what the first rule that fits says.
+
+        1. The agent reported that it cannot speak, and the next one could not either: fail the session.
+        2. A canary's agent is there, which is all that a canary is for: end.
+        3. The room is gone: end.
+        4. The job's beats stopped, and it did not close: remove its ghost, and replace it.
+        5. The agent has nobody to talk to: end.
+        6. The agent is there: note what it proves, and look again.
+        7. The agent connects again: look again soon.
+        8. The agent is gone: end if that was meant, else replace it.
+        """
         row, attempt = case.session, case.attempt
         await self._verifier.remove_extra(row, sighting)
         error = fatal_error(attempt)
