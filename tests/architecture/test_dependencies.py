@@ -1,7 +1,10 @@
 """pyproject.toml names what the code imports, in ranges that hold the locked versions, and nothing twice."""
 
 import ast
+import importlib.metadata
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -158,3 +161,23 @@ def test_the_locks_of_the_images_are_parts_of_the_lock_that_is_tested() -> None:
     locks = sorted((ROOT / "deploy" / "requirements").glob("*.txt"))
     assert {lock.stem: pins(lock) - tested for lock in locks} == {lock.stem: set() for lock in locks}
     assert [lock.stem for lock in locks] == ["agent", "control", "inference"]
+
+
+def test_every_image_knows_the_version(tmp_path: Path) -> None:
+    stages = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
+    by_name = {name: stage for stage in stages if (name := stage.partition("\n")[0].rpartition(" AS ")[2])}
+    for image in ("control", "agent", "inference"):
+        assert "\nCOPY --from=metadata /app .\n" in by_name[image]
+    # What that stage runs, here.
+    made = re.search(r'python -c "(.+)"', by_name["metadata"])
+    copied = re.search(r"COPY (.+) /source/", by_name["metadata"])
+    assert made
+    assert copied
+    (tmp_path / "source").mkdir()
+    (tmp_path / "app").mkdir()
+    for file in copied[1].split():
+        shutil.copy(ROOT / file, tmp_path / "source")
+    line = made[1].replace("'/app'", repr(str(tmp_path / "app")))
+    subprocess.run([sys.executable, "-c", line], cwd=tmp_path / "source", check=True, capture_output=True)
+    found = importlib.metadata.distributions(name="rollcall", path=[str(tmp_path / "app")])
+    assert {one.version for one in found} == {PYPROJECT["project"]["version"]}
