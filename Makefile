@@ -43,7 +43,7 @@ test-faults: setup servers test-tools ## the tests that break things, with a tab
 
 coverage: setup $(if $(LONG),servers test-tools) ## which lines and branches tests without a stack reach; LONG=1 adds the integration tests
 	rm -rf .rollcall/coverage
-	$(PY) -m coverage run -m pytest -q --numprocesses 2 --dist loadfile $(if $(LONG),$(SIDE_BY_SIDE),$(filter-out tests/integration,$(SIDE_BY_SIDE)))
+	$(PY) -m coverage run -m pytest --quiet --numprocesses logical --dist loadfile $(if $(LONG),$(SIDE_BY_SIDE),$(filter-out tests/integration,$(SIDE_BY_SIDE)))
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
