@@ -3,7 +3,6 @@
 One process at a time does it, in batches that take few rows, so that nobody waits for it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -33,7 +32,7 @@ from shared.platform.clock import Clock
 from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database, changed
 from shared.platform.database.errors import DATABASE_ERRORS
-from shared.platform.lease import Lease
+from shared.platform.lease import Lease, every
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.stream_upkeep import cut_to_age, cut_to_bytes
 from shared.platform.redis.streams import UNREACHABLE as REDIS_UNREACHABLE
@@ -66,14 +65,13 @@ class Growth:
 
     async def run(self) -> None:
         """Keep all within its bounds for ever; what fails now is found again at the next turn."""
-        while True:
-            more = False
-            try:
-                if await self._lease.hold():
-                    more = await self.step()
-            except (*DATABASE_ERRORS, *REDIS_UNREACHABLE) as error:
-                log.warning("growth_not_bounded", error=repr(error))
-            await asyncio.sleep(0 if more else TICK_S)
+        await every(
+            TICK_S,
+            self.step,
+            lease=self._lease,
+            of=(*DATABASE_ERRORS, *REDIS_UNREACHABLE),
+            note=lambda error: log.warning("growth_not_bounded", error=repr(error)),
+        )
 
     async def step(self) -> bool:
         """Take a batch of each kind; True if there may be more."""

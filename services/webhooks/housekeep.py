@@ -1,6 +1,5 @@
 """Housekeeping of deliveries: end those of disabled endpoints, delete the old, and survey the rest."""
 
-import asyncio
 from datetime import timedelta
 from typing import Final
 
@@ -12,8 +11,7 @@ from shared.contracts.webhooks import DeliveryStatus
 from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
-from shared.platform.database.errors import DATABASE_ERRORS
-from shared.platform.lease import Lease
+from shared.platform.lease import Lease, every
 from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
@@ -36,16 +34,19 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Keep house for ever; what fails now is found again at the next turn."""
-        while True:
-            more = False
-            try:
-                if await self._lease.hold():
-                    await self.end_those_of_disabled_endpoints()
-                    more = await self.delete_old() > 0
-                await self.survey()
-            except DATABASE_ERRORS as error:
-                log.warning("webhook_housekeeping_interrupted", error=repr(error))
-            await asyncio.sleep(0 if more else TICK_S)
+        await every(
+            TICK_S,
+            self._tidy_up_and_survey,
+            lease=self._lease,
+            note=lambda error: log.warning("webhook_housekeeping_interrupted", error=repr(error)),
+            otherwise=self.survey,
+        )
+
+    async def _tidy_up_and_survey(self) -> bool:
+        await self.end_those_of_disabled_endpoints()
+        more = await self.delete_old() > 0
+        await self.survey()
+        return more
 
     async def end_those_of_disabled_endpoints(self) -> int:
         """Make dead letters of what is still on its way to a disabled endpoint, and return how many."""

@@ -1,6 +1,7 @@
 """A lease in the database: which of several processes does a piece of housekeeping, and until when."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -101,3 +102,34 @@ class Lease:
                 raise
             return False  # another process wrote the first lease in the same moment
         return taken
+
+
+async def every(
+    interval_s: float,
+    work: Callable[[], Awaitable[bool | None]],
+    *,
+    lease: Lease,
+    note: Callable[[Exception], object],
+    of: tuple[type[Exception], ...] = DATABASE_ERRORS,
+    otherwise: Callable[[], Awaitable[object]] | None = None,
+) -> None:
+    """Do `work` again and again, for as long as this process holds the lease, until the task is cancelled.
+
+    1. Take or keep the lease.
+    2. Who holds it does `work`; who does not does `otherwise`.
+    3. Errors `of` these kinds go to `note`, and the next round tries again. All other errors are raised.
+    4. Wait `interval_s` seconds, or not at all if `work` returned True: there is more to do.
+
+    However it ends, the lease is given back, so that another process takes over at once.
+    """
+    async with lease:
+        while True:
+            more = False
+            try:
+                if await lease.hold():
+                    more = await work() is True
+                elif otherwise is not None:
+                    await otherwise()
+            except of as error:
+                note(error)
+            await asyncio.sleep(0 if more else interval_s)

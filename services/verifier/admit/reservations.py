@@ -5,7 +5,6 @@ has the name of one reservation and nobody makes it but its caller, so that one 
 LiveKit which of these rooms there are, is nearly all it costs. One verifier at a time does it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,7 +28,7 @@ from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.database.set_aside import write_what_can_be
-from shared.platform.lease import Lease
+from shared.platform.lease import Lease, every
 from shared.platform.livekit.client import LiveKitError, is_caller
 from shared.platform.logs.logs import get_logger
 
@@ -71,16 +70,7 @@ class Reservations:
 
     async def run(self) -> None:
         """Look after them for ever; what fails now is found again at the next turn."""
-        async with self._lease:
-            while True:
-                try:
-                    if await self._lease.hold():
-                        await self.look()
-                except DATABASE_ERRORS as error:
-                    log.warning("reservations_interrupted", error=repr(error))
-                except Exception:
-                    log.exception("reservations_failed")
-                await asyncio.sleep(TICK_S)
+        await every(TICK_S, self.look, lease=self._lease, of=(Exception,), note=_note)
 
     async def look(self) -> None:
         """Look once at up to `MOST_ROOMS` reservations, those that end first before the others."""
@@ -163,3 +153,10 @@ class Reservations:
             metrics.reservation_over("expired")
             self._relay.nudge(row.id)
             log.info("reservation_expired", session_id=row.id, room=row.room_name)
+
+
+def _note(error: Exception) -> None:
+    if isinstance(error, DATABASE_ERRORS):
+        log.warning("reservations_interrupted", error=repr(error))
+    else:
+        log.exception("reservations_failed", exc_info=error)

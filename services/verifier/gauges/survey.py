@@ -4,7 +4,6 @@ Every verifier runs this, and one of them works at a time, by a lease; the other
 nothing is added up twice. What can't be read is not shown: unknown is not 0.
 """
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,8 +21,7 @@ from shared.core.tables import EventRow, SessionRow
 from shared.core.workers.registry import read_fleet
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
-from shared.platform.database.errors import DATABASE_ERRORS
-from shared.platform.lease import Lease
+from shared.platform.lease import Lease, every
 from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
@@ -45,19 +43,11 @@ class Gauger:
 
     async def run(self) -> None:
         """Look for ever."""
-        async with self._lease:
-            while True:
-                try:
-                    await self._look_if_held()
-                except DATABASE_ERRORS as error:
-                    gauges.forget_all()
-                    log.warning("not_gauged", error=repr(error))
-                await asyncio.sleep(INTERVAL_S)
+        await every(
+            INTERVAL_S, self._look, lease=self._lease, note=self._note, otherwise=self._leave_to_the_holder
+        )
 
-    async def _look_if_held(self) -> None:
-        if not await self._lease.hold():
-            gauges.forget_all()
-            return
+    async def _look(self) -> None:
         await self.look_at_database()
         for look, forget in (
             (self.look_at_fleet, gauges.forget_fleet),
@@ -68,6 +58,13 @@ class Gauger:
             except (RedisError, KombuError, OSError) as error:
                 forget()
                 log.debug("not_gauged", error=repr(error))
+
+    async def _leave_to_the_holder(self) -> None:
+        gauges.forget_all()
+
+    def _note(self, error: Exception) -> None:
+        gauges.forget_all()
+        log.warning("not_gauged", error=repr(error))
 
     async def look_at_database(self) -> None:
         """Count the open sessions and the events that are not yet published."""

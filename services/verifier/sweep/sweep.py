@@ -4,7 +4,6 @@ One process at a time holds the lease. The sweep needs nothing but the database 
 time is over, so a dead broker can't keep a caller waiting without a word.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -42,7 +41,7 @@ from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.database.set_aside import write_what_can_be
-from shared.platform.lease import Lease
+from shared.platform.lease import Lease, every
 from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
@@ -97,18 +96,17 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep for ever; what fails now is found again at the next turn."""
-        async with self._lease:
-            while True:
-                try:
-                    if await self._lease.hold():
-                        await self._sweep_once()
-                    else:
-                        metrics.sessions_waiting({})  # the holder tells
-                except (RedisError, KombuError, *DATABASE_ERRORS) as error:
-                    log.warning("sweep_interrupted", error=repr(error))
-                except Exception:
-                    log.exception("sweep_failed")
-                await asyncio.sleep(TICK_S)
+        await every(
+            TICK_S,
+            self._sweep_once,
+            lease=self._lease,
+            of=(Exception,),
+            note=_note,
+            otherwise=self._leave_to_the_holder,
+        )
+
+    async def _leave_to_the_holder(self) -> None:
+        metrics.sessions_waiting({})
 
     async def _sweep_once(self) -> None:
         now = self._now()
@@ -210,6 +208,13 @@ class Sweep:
             await db.execute(
                 delete(IdempotencyKeyRow).where(tuple_(*key).in_(keys.limit(_FORGOTTEN_AT_ONCE)))
             )
+
+
+def _note(error: Exception) -> None:
+    if isinstance(error, (RedisError, KombuError, *DATABASE_ERRORS)):
+        log.warning("sweep_interrupted", error=repr(error))
+    else:
+        log.exception("sweep_failed", exc_info=error)
 
 
 async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from services.verifier.gauges import gauges
 from services.verifier.gauges.queues import RedisQueues
-from services.verifier.gauges.survey import Gauger
+from services.verifier.gauges.survey import LEASE, Gauger
 from shared.contracts.causes import Cause
 from shared.contracts.keys import DISPATCH_QUEUE, DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
@@ -19,6 +19,8 @@ from shared.core.workers.registry import remove_worker, write_heartbeat
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
+from shared.platform.lease import Lease
+from tests.integration.background import in_background
 from tests.integration.rows import put_session
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.making import T0, make_heartbeat
@@ -100,14 +102,15 @@ async def test_open_sessions_and_unpublished_events_are_counted(gauger: Gauger, 
     assert 20 <= age < 120
 
 
-async def test_only_the_holder_shows_anything(database: Database, redis: Redis, gauger: Gauger) -> None:
-    other = Gauger(database=database, redis=redis, queues=RedisQueues(redis), holder="other", now=utc_now)
+async def test_only_the_holder_shows_anything(database: Database, gauger: Gauger) -> None:
     await put_session(database, next_check_at=utc_now())
-    await gauger._look_if_held()
-    assert shown("sessions_open", status="requested", agent_name="agent") == 1
-    await other._look_if_held()  # the same registry, as if it were its own
-    assert shown("sessions_open", status="requested", agent_name="agent") is None
-    assert str(shown("outbox_unpublished_events")) == "nan"
+    async with in_background(gauger.run()):
+        await eventually(lambda: shown("sessions_open", status="requested", agent_name="agent") == 1)
+    other = Lease(database, name=LEASE, holder="other", term=timedelta(minutes=5), now=utc_now)
+    assert await other.hold()
+    async with in_background(gauger.run()):
+        await eventually(lambda: shown("sessions_open", status="requested", agent_name="agent") is None)
+        assert str(shown("outbox_unpublished_events")) == "nan"
 
 
 async def test_a_registry_that_cannot_be_read_is_not_shown_as_empty(

@@ -5,10 +5,18 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from redis.asyncio import Redis
+from sqlalchemy.exc import OperationalError
+from sqlmodel import col, select
 
+from services.api.growth import Growth
+from services.api.transcripts.erase.retention import Housekeeping
 from shared.platform.background import stop_all
+from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
-from shared.platform.lease import Lease
+from shared.platform.lease import Lease, LeaseRow, every
+from tests.integration.api_client import api_settings
+from tests.stack_fixtures.waiting import eventually
 from tests.unit.making import FakeClock
 
 TERM = timedelta(seconds=3)
@@ -109,3 +117,95 @@ async def test_a_lease_that_was_just_being_taken_is_given_back_too(lease: MakeLe
         await stop_all([working])
         async with lease(f"other-{moment}") as other:
             assert await other.hold()
+
+
+async def test_a_loop_that_is_cancelled_gives_its_lease_back(lease: MakeLease) -> None:
+    rounds = asyncio.Event()
+
+    async def work() -> None:
+        rounds.set()
+
+    loop = asyncio.create_task(every(3600, work, lease=lease("holder"), note=raise_it))
+    await rounds.wait()
+    assert not await lease("other").hold()
+    await stop_all([loop])
+    assert await lease("other").hold()
+
+
+async def test_a_loop_finishes_no_round_that_it_was_cancelled_in_and_gives_its_lease_back(
+    lease: MakeLease,
+) -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    loop = asyncio.create_task(every(3600, work, lease=lease("holder"), note=raise_it))
+    await begun.wait()
+    await stop_all([loop])
+    assert await lease("other").hold()
+
+
+async def test_a_loop_works_on_at_once_while_there_is_more_to_do(lease: MakeLease) -> None:
+    left = [1, 2, 3]
+
+    async def work() -> bool:
+        left.pop()
+        return bool(left)
+
+    loop = asyncio.create_task(every(3600, work, lease=lease("holder"), note=raise_it))
+    await eventually(lambda: not left)
+    await stop_all([loop])
+
+
+async def test_who_does_not_hold_the_lease_does_something_else(lease: MakeLease) -> None:
+    waits = asyncio.Event()
+
+    async def otherwise() -> None:
+        waits.set()
+
+    assert await lease("holder").hold()
+    loop = asyncio.create_task(every(3600, no_work, lease=lease("other"), note=raise_it, otherwise=otherwise))
+    await waits.wait()
+    await stop_all([loop])
+    assert not await lease("other").hold()
+
+
+async def test_a_loop_outlives_the_errors_it_expects_and_no_others(lease: MakeLease) -> None:
+    errors: list[Exception] = [OperationalError("", None, Exception("gone")), ZeroDivisionError()]
+    noted: list[Exception] = []
+
+    async def work() -> None:
+        raise errors[len(noted)]
+
+    with pytest.raises(ZeroDivisionError):
+        await every(0, work, lease=lease("holder"), note=noted.append)
+    assert noted == errors[:1]
+    assert await lease("other").hold()
+
+
+@pytest.mark.parametrize("kind", [Growth, Housekeeping])
+async def test_an_api_that_is_told_to_stop_gives_its_housekeeping_back_at_once(
+    kind: type[Growth] | type[Housekeeping], database: Database, redis: Redis
+) -> None:
+    settings = api_settings("sqlite+aiosqlite:///unused.db", "redis://127.0.0.1:1")
+    keeper = kind(database=database, redis=redis, settings=settings, holder="holder", now=utc_now)
+    loop = asyncio.create_task(keeper.run())
+    await eventually(lambda: is_held(database))
+    await stop_all([loop])
+    assert not await is_held(database)
+
+
+async def is_held(database: Database) -> bool:
+    async with database.read() as db:
+        held = await db.scalars(select(col(LeaseRow.holder)).where(col(LeaseRow.expires_at) > utc_now()))
+        return held.first() is not None
+
+
+async def no_work() -> None:
+    raise AssertionError("another process holds the lease")
+
+
+def raise_it(error: Exception) -> None:
+    raise error

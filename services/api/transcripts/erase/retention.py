@@ -5,7 +5,6 @@ It deletes the first, looks at the second once more, and indexes the third.
 One process at a time does it. Every step takes few rows, so that nobody waits for it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -23,8 +22,7 @@ from shared.core.transcripts.erasure_rows import blank, exclude_stores
 from shared.core.transcripts.search_words import index_missing
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
-from shared.platform.database.errors import DATABASE_ERRORS
-from shared.platform.lease import Lease
+from shared.platform.lease import Lease, every
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE as REDIS_UNREACHABLE
 
@@ -61,16 +59,18 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Keep house for ever; what fails now is found again at the next turn."""
-        while True:
-            more = False
-            try:
-                if await self._lease.hold():
-                    await self.erase_again()
-                    handled = [await self.delete_old(project) for project in await self.projects()]
-                    more = sum([*handled, await self.index_missing()]) > 0
-            except DATABASE_ERRORS as error:
-                log.warning("transcript_housekeeping_interrupted", error=repr(error))
-            await asyncio.sleep(0 if more else TICK_S)
+        await every(
+            TICK_S,
+            self.step,
+            lease=self._lease,
+            note=lambda error: log.warning("transcript_housekeeping_interrupted", error=repr(error)),
+        )
+
+    async def step(self) -> bool:
+        """Take a batch of each kind; True if there may be more."""
+        await self.erase_again()
+        deleted = [await self.delete_old(project) for project in await self.projects()]
+        return sum([*deleted, await self.index_missing()]) > 0
 
     async def erase_again(self) -> int:
         """Erase what is due for a second look, and return of how many sessions."""
