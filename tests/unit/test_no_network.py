@@ -1,0 +1,25 @@
+"""Unit tests have no network (conftest.py), and this machine all the same."""
+
+import asyncio
+import socket
+
+import pytest
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
+async def test_no_other_machine_is_reached(address: str) -> None:
+    with pytest.raises(OSError, match="a unit test"):
+        await asyncio.open_connection(address, 9)
+
+
+async def test_names_lead_nowhere() -> None:
+    with pytest.raises(socket.gaierror, match="a unit test asks for"):
+        await asyncio.get_running_loop().getaddrinfo("example.com", 443)
+
+
+async def test_this_machine_is_reached() -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "localhost", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        assert await reader.read() == b""
+        writer.close()
