@@ -46,7 +46,7 @@ class Project:
             [sys.executable, str(ROOT / "tests" / "stages.py"), *stages],
             cwd=self._folder,
             # Other plugins take seconds to load.
-            env={**BARE_ENVIRONMENT, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            env={**BARE_ENVIRONMENT, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -115,4 +115,26 @@ def test_a_run_that_fails_without_a_failed_test_is_not_run_again(project: Projec
     project.write_conftest("def pytest_sessionfinish(session): session.exitstatus = 1\n")
     code, printed = project.run("test_sound.py")
     assert code == 1
+    assert "once more" not in printed
+
+
+WITH_SCOREBOARD: Final = """
+from tests.faults.conftest import (
+    board, pytest_configure, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+)
+"""
+COUNTS_TWO_AGENTS: Final = """
+def test_sound(board):
+    board.sessions += 1
+    board.double_agents += 1
+"""
+
+
+@pytest.mark.parametrize("workers", ["", "--numprocesses 2 --dist loadfile "])
+def test_what_the_fault_tests_counted_is_not_run_again(project: Project, workers: str) -> None:
+    project.write_conftest(WITH_SCOREBOARD)
+    project.write(one=COUNTS_TWO_AGENTS, other=COUNTS_TWO_AGENTS, shaken=FAILS_ONCE)
+    code, printed = project.run(f"{workers}test_one.py test_other.py test_shaken.py")
+    assert code not in (0, 1)
+    assert "2 sessions: 2 double agents" in printed, "whatever process they ran in"
     assert "once more" not in printed

@@ -1,8 +1,10 @@
 """The run's scoreboard, printed at its end; a run in which a count is not 0 has failed."""
 
 import os
+import pickle
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -18,30 +20,44 @@ BOARD = pytest.StashKey[Scoreboard]()
 TRANSCRIPTS = pytest.StashKey[TranscriptBoard]()
 # Not the code of failed tests: `tests.stages` runs those again, and what was counted would be lost.
 PROMISE_BROKEN = 10
+_BOARDS = "rollcall_boards"
 CONTROL_PLANE = ("api", "dispatcher", "verifier")
 
 
-def pytest_collection_modifyitems(config: pytest.Config) -> None:
-    config.stash.setdefault(BOARD, Scoreboard())
-    config.stash.setdefault(TRANSCRIPTS, TranscriptBoard())
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[BOARD] = Scoreboard()
+    config.stash[TRANSCRIPTS] = TranscriptBoard()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a worker of xdist found, when it ends, to what the whole run did."""
+    if _BOARDS not in getattr(node, "workeroutput", {}):
+        node.config.stash[BOARD].unheard += 1
+        return
+    board, transcripts = pickle.loads(node.workeroutput[_BOARDS])
+    node.config.stash[BOARD].take_in(board)
+    node.config.stash[TRANSCRIPTS].rows += transcripts.rows
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    board = session.config.stash.get(BOARD, None)
-    if board is not None and board.broken_promises:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    stash = session.config.stash
+    if stash[BOARD].broken_promises:
         session.exitstatus = PROMISE_BROKEN
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_BOARDS] = pickle.dumps((stash[BOARD], stash[TRANSCRIPTS]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     width = max(140, terminalreporter._tw.fullwidth)
     console = Console(file=terminalreporter._tw._file, width=width, highlight=False)
-    board = config.stash.get(BOARD, None)
-    if board is not None and board.sessions:
+    board = config.stash[BOARD]
+    if board.sessions:
         terminalreporter.write_sep("=", "faults")
         board.print(console)
-    transcripts = config.stash.get(TRANSCRIPTS, None)
-    if transcripts is not None and transcripts.rows:
+    transcripts = config.stash[TRANSCRIPTS]
+    if transcripts.rows:
         terminalreporter.write_sep("=", "transcripts")
         transcripts.print(console)
 

@@ -35,6 +35,7 @@ class Scoreboard:
     missing_agents: int = 0
     stuck_sessions: int = 0
     false_causes: int = 0
+    unheard: int = 0  # processes that ended without telling what they counted
 
     def add(self, finding: Finding) -> None:
         """Write a scenario down; fails the test if its cause is a false one."""
@@ -42,6 +43,16 @@ class Scoreboard:
         self.sessions += 1
         self.false_causes += not finding.right
         assert finding.right, f"{finding.scenario}: {finding.named}, not {' or '.join(finding.expected)}"
+
+    def take_in(self, other: "Scoreboard") -> None:
+        """Add what another process of the same run found."""
+        self.findings += other.findings
+        self.seeds += other.seeds
+        self.sessions += other.sessions
+        self.double_agents += other.double_agents
+        self.missing_agents += other.missing_agents
+        self.stuck_sessions += other.stuck_sessions
+        self.false_causes += other.false_causes
 
     def counts(self) -> dict[str, int]:
         """The four counts."""
@@ -55,7 +66,7 @@ class Scoreboard:
     @property
     def broken_promises(self) -> int:
         """What no test fails for; for a false cause, its own test does."""
-        return self.double_agents + self.missing_agents + self.stuck_sessions
+        return self.double_agents + self.missing_agents + self.stuck_sessions + self.unheard
 
     def print(self, console: Console) -> None:
         """The table, the seeds and the counts."""
