@@ -10,7 +10,6 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from sqlalchemy import ColumnElement, delete, literal, literal_column, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api import metrics
@@ -19,11 +18,10 @@ from shared.contracts.causes import Cause
 from shared.contracts.identifiers import first_id
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.core.sessions.upkeep import delete_sessions
 from shared.core.tables import (
     ApiKeyRow,
-    AttemptRow,
     ErasureMarkRow,
-    EventRow,
     SessionRow,
     TranscriptItemRow,
 )
@@ -137,7 +135,7 @@ class Growth:
                 col(SessionRow.id).in_(session_ids), col(SessionRow.status).in_(TERMINAL), ~has_turns
             )
             doomed = list(await db.scalars(over))
-            await _delete_of(db, doomed)
+            await delete_sessions(db, doomed)
         metrics.outlived("session", len(doomed))
         log.info("old_sessions_deleted", sessions=len(doomed))
         return len(doomed)
@@ -176,12 +174,6 @@ class Growth:
             if cut:
                 metrics.outlived(stream, cut)
                 log.error("stream_cut_to_size", stream=stream, entries=cut, most_mb=most)
-
-
-async def _delete_of(db: AsyncSession, session_ids: Sequence[str]) -> None:
-    for child in (EventRow, AttemptRow):
-        await db.execute(delete(child).where(col(child.session_id).in_(session_ids)))
-    await db.execute(delete(SessionRow).where(col(SessionRow.id).in_(session_ids)))
 
 
 def _of_session(child: Any) -> ColumnElement[bool]:

@@ -9,9 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from services.dispatcher.turn_numbering import next_seq, takes_over
 from shared.contracts.causes import Cause
@@ -19,16 +17,17 @@ from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
 from shared.contracts.identifiers import SessionId, new_caller_identity
 from shared.contracts.models import Models
-from shared.contracts.sessions import TERMINAL, Level, Mode, Role, SessionStatus
+from shared.contracts.sessions import Level, Mode, Role, SessionStatus
 from shared.core.admission.wait_queue import FULL, wait_in_line, waits_behind
 from shared.core.database_ready import unready
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
+from shared.core.sessions.upkeep import close_again
 from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
 from shared.core.transcripts.reading_order import read_order, read_turns
 from shared.core.workers.foreign_agents import foreign_agent_seen
 from shared.platform.clock import Clock
-from shared.platform.database.database import Database, after_commit, changed
+from shared.platform.database.database import Database, after_commit
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.livekit.client import LiveKitError
 from shared.platform.logs.logs import get_logger
@@ -231,9 +230,8 @@ class Ledger:
         Return False if the session goes on, or has another dispatch for this attempt.
         """
         attempt = await _attempt(db, row)
-        ended = update(SessionRow).where(col(SessionRow.id) == row.id, col(SessionRow.status).in_(TERMINAL))
-        closes = await changed(db, ended.values(next_check_at=self._now(), room_sid=room_sid))
-        return bool(closes) and attempt.dispatch_id is None
+        closes = await close_again(db, row.id, now=self._now(), room_sid=room_sid)
+        return closes and attempt.dispatch_id is None
 
     async def decided(self, claimed: Claim) -> Decision | None:
         """What became of an attempt that another dispatcher has taken over; None while it is still at it."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy import select, update
 from sqlmodel import col
 
 from services.verifier.close.remains import is_superseded
@@ -18,6 +17,7 @@ from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, 
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.wait_queue import FULL
 from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
+from shared.core.sessions.upkeep import note_callers
 from shared.core.tables import AttemptRow, SessionRow
 from shared.core.workers.foreign_agents import foreign_agent_seen
 from shared.platform.background import finish
@@ -234,21 +234,12 @@ class Rulings:
 
         A webhook may have told it before, and none need come.
         """
-        now = self._now()
-        changes: dict[str, Any] = {}
-        if callers:
-            if row.caller_joined_at is None:
-                changes["caller_joined_at"] = func.coalesce(col(SessionRow.caller_joined_at), now)
-            if row.caller_left_at is not None:
-                changes["caller_left_at"] = None
-        elif row.status == SessionStatus.ACTIVE and row.caller_joined_at and row.caller_left_at is None:
-            changes["caller_left_at"] = now
-        if not changes:
-            return
-        async with self._database.write() as db:
-            await db.execute(update(SessionRow).where(col(SessionRow.id) == row.id).values(changes))
-        for name, value in changes.items():
-            set_committed_value(row, name, None if value is None else now)
+        there = row.caller_joined_at is not None and row.caller_left_at is None
+        left = not callers and there and row.status == SessionStatus.ACTIVE
+        came = callers > 0 and not there
+        if came or left:
+            async with self._database.write() as db:
+                await note_callers(db, row, present=came, now=self._now())
 
     async def agent_missed(self, attempt: AttemptRow) -> None:
         """Remember since when the attempt's agent is not in the room, where LiveKit has not told it."""

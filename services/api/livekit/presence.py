@@ -1,4 +1,4 @@
-"""Write down what LiveKit's webhooks say of a session's people: who came, who left, and how an agent left."""
+"""Write down what LiveKit's webhooks say of a session's agents: who came, who left, and how."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,14 +10,6 @@ from sqlmodel import col
 
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, LIVEKIT_AGENT_NAME_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.core.tables import AttemptRow, SessionRow
-
-
-async def caller_joined(db: AsyncSession, sessions: Sequence[str], now: datetime) -> None:
-    """A caller is in the room of these sessions."""
-    first = update(SessionRow).where(
-        col(SessionRow.id).in_(sessions), col(SessionRow.caller_joined_at).is_(None)
-    )
-    await db.execute(first.values(caller_joined_at=now))
 
 
 async def agent_arrived(

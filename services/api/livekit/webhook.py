@@ -12,7 +12,7 @@ from typing import Any
 from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.webhook import WebhookEvent
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -21,9 +21,10 @@ from services.api import metrics
 from services.api.errors.problems import Problem
 from services.api.livekit import presence
 from shared.contracts.keys import SESSION_ATTRIBUTE
-from shared.contracts.sessions import LIVE, TERMINAL, SessionStatus
+from shared.contracts.sessions import LIVE, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.core.admission.reservations import request_reserved
+from shared.core.sessions.upkeep import close_again, make_due, note_caller_joined
 from shared.core.tables import SessionRow, WebhookReceiptRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
@@ -94,7 +95,7 @@ async def receive_webhook(
             await _note_presence(db, sessions, event, came_at)
         due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
         if due is not None:
-            await db.execute(update(SessionRow).where(due).values(next_check_at=now()))
+            await make_due(db, due, at=now())
         if _is_arrival_of(event, _is_any_agent):
             await _agent_is_late(db, event.participant, now())
     metrics.webhook_received("accepted")
@@ -111,7 +112,7 @@ async def _note_presence(
     db: AsyncSession, sessions: Sequence[str], event: WebhookEvent, now: datetime
 ) -> None:
     if _is_arrival_of(event, is_caller):
-        await presence.caller_joined(db, sessions, now)
+        await note_caller_joined(db, sessions, now=now)
     elif _is_arrival_of(event, _is_any_agent):
         await presence.agent_arrived(db, sessions, event.participant, now)
     elif event.event in DEPARTURES and _is_any_agent(event.participant):
@@ -139,10 +140,8 @@ async def _request(db: AsyncSession, reserved: Sequence[str], event: WebhookEven
 async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime) -> None:
     """Have an agent taken out whose session is over, whoever else is in its room by now."""
     session_id = agent.attributes.get(SESSION_ATTRIBUTE)
-    if session_id is None:
-        return
-    over = update(SessionRow).where(col(SessionRow.id) == session_id, col(SessionRow.status).in_(TERMINAL))
-    await db.execute(over.values(next_check_at=now))
+    if session_id is not None:
+        await close_again(db, session_id, now=now)
 
 
 async def _live_sessions(db: AsyncSession, room_name: str) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from itertools import takewhile
 from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlmodel import col
 
 from services.verifier import metrics
@@ -24,6 +24,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.keys import DISPATCH_TASK
 from shared.core.admission.slots import reserve
 from shared.core.admission.wait_queue import FULL, IN_LINE, is_waiting
+from shared.core.sessions.upkeep import let_go_on
 from shared.core.tables import SessionRow
 from shared.core.workers.registry import Fleet, read_fleet
 from shared.platform.celery.tasks import TaskSender
@@ -154,16 +155,10 @@ class Line:
     async def _let_go(self, admitted: Sequence[Waiting], now: datetime) -> list[str]:
         if not admitted:
             return []
-        let_go = (
-            update(SessionRow)
-            .where(col(SessionRow.id).in_([one.session_id for one in admitted]), is_waiting(now))
-            .values(claimed_until=None, next_check_at=now + PATIENCE, version=SessionRow.version + 1)
-            .returning(col(SessionRow.id))
-            .execution_options(synchronize_session=False)
-        )
+        these = col(SessionRow.id).in_([one.session_id for one in admitted])
         async with self._database.write() as db:
             # Whoever was cancelled meanwhile is not among them.
-            let_go_ids = set((await db.scalars(let_go)).all())
+            let_go_ids = await let_go_on(db, these, is_waiting(now), until=now + PATIENCE)
         going = [one for one in admitted if one.session_id in let_go_ids]
         for cause, number in Counter(one.waiting_for for one in going).items():
             metrics.sessions_admitted(cause, number)

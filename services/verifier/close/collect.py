@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from livekit.protocol.models import Room
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlmodel import col
 
 from services.verifier import metrics
 from services.verifier.close.remains import is_superseded, remains_of
 from services.verifier.ports import Rooms
 from shared.contracts.sessions import TERMINAL
+from shared.core.sessions.upkeep import make_due
 from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
@@ -63,9 +64,8 @@ class Collector:
         ids = [row.id for row in rows if await self._is_left_over(row, rooms[row.room_name])]
         if not ids:
             return 0
-        due = update(SessionRow).where(col(SessionRow.id).in_(ids), col(SessionRow.next_check_at).is_(None))
         async with self._database.write() as db:
-            await db.execute(due.values(next_check_at=now))
+            await make_due(db, col(SessionRow.id).in_(ids), col(SessionRow.next_check_at).is_(None), at=now)
         metrics.rooms_collected(len(ids))
         log.warning("left_over_rooms_found", rooms=len(ids))
         return len(ids)

@@ -11,9 +11,7 @@ from functools import partial
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from services.verifier import metrics
 from services.verifier.prove.find_cause import fatal_error
@@ -24,6 +22,7 @@ from shared.contracts.sessions import Level, SessionStatus
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import record
+from shared.core.sessions.upkeep import set_room_sid, watch_now
 from shared.core.tables import AttemptRow, SessionRow
 from shared.core.transcripts.watermark import publish_counted
 from shared.platform.background import finish
@@ -164,11 +163,9 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
     if report.step in _LEVELS:
         await _reach_level(db, row, report, at=at, now=now)
     elif report.step == Step.CONNECTED and report.room_sid:
-        await db.execute(
-            update(SessionRow).where(col(SessionRow.id) == row.id).values(room_sid=report.room_sid)
-        )
+        await set_room_sid(db, row.id, report.room_sid)
     elif report.step == Step.CLOSED or (report.step == Step.ERROR and fatal_error(attempt) is not None):
-        await _look_now(db, row, now)
+        await watch_now(db, row.id, now=now)
 
 
 def _is_of_another_agent(report: AgentReported, row: SessionRow) -> bool:
@@ -193,15 +190,6 @@ async def _reach_level(
     if first:
         seconds = (at - row.requested_at).total_seconds()
         after_commit(db, partial(level_reached, row, _LEVELS[report.step], seconds))
-
-
-async def _look_now(db: AsyncSession, row: SessionRow, now: datetime) -> None:
-    """Have the sweep look at the session, if it is active, without waiting for its turn."""
-    await db.execute(
-        update(SessionRow)
-        .where(col(SessionRow.id) == row.id, col(SessionRow.status) == SessionStatus.ACTIVE)
-        .values(next_check_at=now)
-    )
 
 
 def _count(attempt: AttemptRow, report: AgentReported, at: datetime) -> None:

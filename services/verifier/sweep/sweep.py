@@ -12,7 +12,7 @@ from typing import Any
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -29,6 +29,7 @@ from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.trace import bound_to
+from shared.core.sessions.upkeep import make_due
 from shared.core.tables import (
     AttemptRow,
     EventRow,
@@ -145,11 +146,8 @@ class Sweep:
 
     async def _put_off(self, now: datetime, session_ids: Sequence[str]) -> None:
         async with self._database.write() as db:
-            await db.execute(
-                update(SessionRow)
-                .where(col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
-                .values(next_check_at=now + PATIENCE)
-            )
+            still_due = (col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
+            await make_due(db, *still_due, at=now + PATIENCE)
 
     async def _give_up_overdue(self, now: datetime) -> None:
         overdue = (

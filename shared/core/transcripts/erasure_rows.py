@@ -17,6 +17,7 @@ from sqlmodel import col
 
 from shared.contracts.events import TurnFinished
 from shared.contracts.text import bounded_id, cleaned
+from shared.core.sessions.upkeep import mark_erased
 from shared.core.tables import ErasureMarkRow, SessionRow, TranscriptItemRow
 from shared.platform.database.database import changed
 
@@ -85,15 +86,7 @@ async def erase_rows(
     # In one order, so that two erasures of the same sessions don't wait for each other.
     here = select(col(SessionRow.id)).where(col(SessionRow.id).in_(session_ids))
     await db.execute(here.order_by(col(SessionRow.id)).with_for_update())
-    await db.execute(
-        update(SessionRow)
-        .where(col(SessionRow.id).in_(session_ids))
-        .values(
-            transcript_erased_at=func.coalesce(col(SessionRow.transcript_erased_at), now),
-            transcript_erase_again_at=again_at,
-        )
-        .execution_options(synchronize_session=False)
-    )
+    await mark_erased(db, session_ids, now=now, transcript_erase_again_at=again_at)
     return await blank(db, session_ids)
 
 

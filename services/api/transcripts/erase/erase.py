@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.sessions.read import session_of
 from services.api.transcripts.erase.streams import Speaker, erase_from_redis, sessions_on_their_way
 from services.api.transcripts.schemas import Erasure
+from shared.core.sessions import upkeep
 from shared.core.tables import SessionRow, TranscriptItemRow
 from shared.core.transcripts.erasure_rows import erase_rows, exclude_stores, mark_person
 from shared.platform.clock import Clock
@@ -143,12 +144,7 @@ async def erase_copies(
 async def schedule_again(database: Database, session_ids: Sequence[str], *, at: datetime | None) -> None:
     """Have the sessions erased once more at a time, or never again."""
     async with database.write() as db:
-        await db.execute(
-            update(SessionRow)
-            .where(col(SessionRow.id).in_(session_ids))
-            .values(transcript_erase_again_at=at)
-            .execution_options(synchronize_session=False)
-        )
+        await upkeep.erase_again(db, session_ids, at=at)
 
 
 async def _empty_sqlite_files(database: Database) -> bool:

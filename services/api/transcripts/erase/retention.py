@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Final
 
 from redis.asyncio import Redis
-from sqlalchemy import Update, delete, func, select, tuple_, update
+from sqlalchemy import delete, select, tuple_
 from sqlmodel import col
 
 from services.api.auth.access import DEFAULT_PROJECT
 from services.api.settings import ApiSettings
 from services.api.transcripts.erase.erase import RETRY, Removed, erase_copies, schedule_again
 from services.api.transcripts.erase.streams import erase_from_redis
+from shared.core.sessions.upkeep import mark_deleted, mark_erased
 from shared.core.tables import ApiKeyRow, SessionRow, TranscriptItemRow
 from shared.core.transcripts.erasure_rows import blank, exclude_stores
 from shared.core.transcripts.search_words import index_missing
@@ -145,15 +146,12 @@ class Housekeeping:
             col(TranscriptItemRow.session_id) == col(SessionRow.id)
         )
         now = self._now()
-        erased_at = func.coalesce(col(SessionRow.transcript_erased_at), now)
         async with self._database.write() as db:
             await exclude_stores(db)
             turns = await changed(db, delete(TranscriptItemRow).where(turn.in_(some)))
             # Those without turns are done with. Of the others, what comes late is stored without its text.
-            await db.execute(_these(session_ids).values(transcript_erased_at=erased_at))
-            sessions = await changed(
-                db, _these(session_ids).where(~left.exists()).values(transcript_deleted_at=now)
-            )
+            await mark_erased(db, session_ids, now=now)
+            sessions = await mark_deleted(db, session_ids, ~left.exists(), now=now)
         if sessions:
             await self._delete_copies(session_ids)
         log.info("old_turns_deleted", turns=turns, sessions=sessions)
@@ -166,8 +164,3 @@ class Housekeeping:
         except REDIS_UNREACHABLE as error:
             log.warning("old_turns_left_in_redis", error=repr(error))
             await schedule_again(self._database, session_ids, at=self._now() + RETRY)
-
-
-def _these(session_ids: Sequence[str]) -> Update:
-    found = update(SessionRow).where(col(SessionRow.id).in_(session_ids))
-    return found.execution_options(synchronize_session=False)
