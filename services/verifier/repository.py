@@ -16,7 +16,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, SessionCancelled, SessionEnded
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.wait_queue import FULL
-from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
+from shared.core.sessions.repository import advance, claim, end, fail, is_claimed, record
 from shared.core.sessions.upkeep import note_callers
 from shared.core.tables import AttemptRow, SessionRow
 from shared.core.workers.foreign_agents import foreign_agent_seen
@@ -195,7 +195,7 @@ class Rulings:
         now = self._now()
         event = SessionCancelled(reason=CALLER_LEFT, cause=Cause.CALLER_LEFT, evidence=evidence)
         async with self._database.write() as db:
-            won = await advance(
+            won = await end(
                 db,
                 row,
                 SessionStatus.CANCELLED,
@@ -203,11 +203,7 @@ class Rulings:
                 now=now,
                 cause=Cause.CALLER_LEFT,
                 evidence=evidence,
-                ended_at=now,
                 end_reason=CALLER_LEFT,
-                waiting_for=None,
-                claimed_until=None,
-                next_check_at=now,
             )
             if won:
                 await _close_attempt(db, row, "abandoned", Cause.CALLER_LEFT, evidence)
@@ -215,19 +211,9 @@ class Rulings:
 
     async def ended(self, row: SessionRow, reason: str) -> bool:
         """The conversation is over. False if the session moved on."""
-        now = self._now()
+        event = SessionEnded(reason=reason)
         async with self._database.write() as db:
-            return await advance(
-                db,
-                row,
-                SessionStatus.ENDED,
-                event=SessionEnded(reason=reason),
-                now=now,
-                ended_at=now,
-                end_reason=reason,
-                claimed_until=None,
-                next_check_at=now,
-            )
+            return await end(db, row, SessionStatus.ENDED, event=event, now=self._now(), end_reason=reason)
 
     async def note_callers(self, row: SessionRow, callers: int) -> None:
         """Remember that a caller is there, or since when an active session's room has none any more.

@@ -6,7 +6,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import Event, SessionCancelled, SessionEnded
 from shared.contracts.sessions import ENDED_BY_REQUEST, TERMINAL, SessionStatus
 from shared.core.sessions.outbox import Relay
-from shared.core.sessions.repository import advance
+from shared.core.sessions.repository import end
 from shared.core.sessions.trace import bound_to
 from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
@@ -31,19 +31,7 @@ async def end_session(
             if row.status in TERMINAL:
                 return row
             status, event = _end_of(row)
-            moment = now()
-            won = await advance(
-                db,
-                row,
-                status,
-                event=event,
-                now=moment,
-                ended_at=moment,
-                end_reason=ENDED_BY_REQUEST,
-                waiting_for=None,
-                claimed_until=None,
-                next_check_at=moment,
-            )
+            won = await end(db, row, status, event=event, now=now(), end_reason=ENDED_BY_REQUEST)
         if won:
             relay.nudge(row.id)
             with bound_to(row):

@@ -20,7 +20,7 @@ from shared.contracts.sessions import SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.core.admission.reservations import is_reserved, request_reserved
 from shared.core.sessions.outbox import Relay
-from shared.core.sessions.repository import advance
+from shared.core.sessions.repository import end
 from shared.core.sessions.trace import bound_to
 from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
@@ -139,13 +139,12 @@ class Reservations:
         [row] = rows
         now = self._now()
         async with self._database.write() as db:
-            won = await advance(
+            won = await end(
                 db,
                 row,
                 SessionStatus.EXPIRED,
                 event=SessionExpired(reason=NOBODY_JOINED),
                 now=now,
-                ended_at=now,
                 end_reason=NOBODY_JOINED,
                 next_check_at=now if row.room_name in there else None,
             )

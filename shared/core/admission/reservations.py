@@ -17,7 +17,7 @@ from shared.contracts.events import SessionCancelled, SessionRequested
 from shared.contracts.sessions import Mode, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.core.sessions.limits import Exceeded, find_exceeded
-from shared.core.sessions.repository import advance
+from shared.core.sessions.repository import advance, end
 from shared.core.sessions.trace import bound_to
 from shared.core.tables import SessionRow
 from shared.platform.logs.logs import get_logger
@@ -80,7 +80,7 @@ async def _refuse(
 ) -> SessionStatus | None:
     """Cancelled, not failed: no agent has failed to come, and no visitor of a page may raise an alarm."""
     cause, evidence = Cause.TOO_MANY_SESSIONS, exceeded.evidence
-    won = await advance(
+    won = await end(
         db,
         row,
         SessionStatus.CANCELLED,
@@ -88,10 +88,8 @@ async def _refuse(
         now=now,
         cause=cause,
         evidence=evidence,
-        ended_at=now,
         end_reason=REFUSED,
         caller_joined_at=now,
-        next_check_at=now,
     )
     if not won:
         return None

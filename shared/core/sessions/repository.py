@@ -68,6 +68,18 @@ async def advance(
     return True
 
 
+async def end(
+    db: AsyncSession, row: SessionRow, status: SessionStatus, *, event: Event, now: datetime, **changes: Any
+) -> bool:
+    """Move `row` to a terminal `status`, and have its room cleared at once; True if this writer won.
+
+    A session that is over waits for nothing, and nobody has a claim on it. `changes` count for more: an
+    expired reservation without a room has nothing to clear.
+    """
+    over: dict[str, Any] = {"ended_at": now, "waiting_for": None, "claimed_until": None, "next_check_at": now}
+    return await advance(db, row, status, event=event, now=now, **(over | changes))
+
+
 async def fail(
     db: AsyncSession, row: SessionRow, *, cause: Cause, evidence: dict[str, Any], now: datetime
 ) -> bool:
@@ -80,19 +92,7 @@ async def fail(
         agent_joined=row.active_at is not None,
         revivals=row.revivals,
     )
-    return await advance(
-        db,
-        row,
-        SessionStatus.FAILED,
-        event=event,
-        now=now,
-        cause=cause,
-        evidence=evidence,
-        ended_at=now,
-        waiting_for=None,
-        claimed_until=None,
-        next_check_at=now,
-    )
+    return await end(db, row, SessionStatus.FAILED, event=event, now=now, cause=cause, evidence=evidence)
 
 
 def is_claimed(row: SessionRow, now: datetime) -> bool:
