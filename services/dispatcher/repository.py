@@ -17,7 +17,7 @@ from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
 from shared.contracts.identifiers import SessionId, new_caller_identity
 from shared.contracts.models import Models
-from shared.contracts.sessions import Level, Mode, Role, SessionStatus
+from shared.contracts.sessions import UNDISPATCHED, Level, Mode, Role, SessionStatus
 from shared.core.admission.wait_queue import FULL, wait_in_line, waits_behind
 from shared.core.database_ready import unready
 from shared.core.sessions.metrics import level_reached
@@ -107,7 +107,7 @@ class Ledger:
         now = self._now()
         async with self._database.read() as db:
             row = await db.get(SessionRow, session_id)
-            if row is None or row.status not in (SessionStatus.REQUESTED, SessionStatus.DISPATCHING):
+            if row is None or row.status not in UNDISPATCHED:
                 return None
             if row.deadline_at <= now or is_claimed(row, now):
                 return None

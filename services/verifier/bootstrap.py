@@ -45,7 +45,7 @@ class Services:
     closer: Closer
 
     async def verify_session(self, session_id: str) -> None:
-        """Prove the join of a dispatched session, or look after an active one."""
+        """Prove the join of a dispatched session, or look after an active one (`NEXT_TASK`)."""
         case = await self.rulings.read(session_id)
         if case is None:
             return

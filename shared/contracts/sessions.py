@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Final
 
+from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
+
 
 class SessionStatus(StrEnum):
     """Where a session stands. `TERMINAL` states are never left."""
@@ -34,6 +36,19 @@ ALLOWED_TRANSITIONS: Final[dict[SessionStatus, frozenset[SessionStatus]]] = {
     _S.ACTIVE: frozenset({_S.DISPATCHING, _S.ENDED, _S.FAILED}),
     **{status: frozenset() for status in TERMINAL},
 }
+
+# The task that carries a session on from each status. The outbox enqueues it with the event that leads there,
+# the sweep whenever the session is due; a task finds in the row what there is to do.
+NEXT_TASK: Final[dict[SessionStatus, str | None]] = {
+    _S.RESERVED: None,  # its caller carries it on: LiveKit's webhook, or the verifier's look at the room
+    _S.REQUESTED: DISPATCH_TASK,
+    _S.DISPATCHING: DISPATCH_TASK,
+    _S.DISPATCHED: VERIFY_TASK,
+    _S.ACTIVE: VERIFY_TASK,
+    **dict.fromkeys(TERMINAL, CLOSE_TASK),
+}
+# An agent is wanted, and LiveKit has not been brought to dispatch it yet.
+UNDISPATCHED: Final = tuple(status for status, task in NEXT_TASK.items() if task == DISPATCH_TASK)
 
 
 class InvalidTransition(Exception):

@@ -25,8 +25,7 @@ from services.verifier.prove.verify import Verifier
 from services.verifier.repository import Rulings
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
-from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
-from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.contracts.sessions import NEXT_TASK, UNDISPATCHED, SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.trace import bound_to
 from shared.core.sessions.upkeep import make_due
@@ -57,14 +56,6 @@ VERIFIER_GRACE = timedelta(seconds=2)
 RECEIPTS_KEPT = timedelta(days=1)
 _FORGOTTEN_AT_ONCE = 1000
 _BATCH = 500
-
-_TASK_FOR = {
-    SessionStatus.REQUESTED: DISPATCH_TASK,
-    SessionStatus.DISPATCHING: DISPATCH_TASK,
-    SessionStatus.DISPATCHED: VERIFY_TASK,
-    SessionStatus.ACTIVE: VERIFY_TASK,
-    **dict.fromkeys(TERMINAL, CLOSE_TASK),
-}
 
 
 class Sweep:
@@ -137,8 +128,8 @@ class Sweep:
             found = (await db.execute(due)).all()
         wanted: dict[str, list[str]] = defaultdict(list)
         for session_id, status in found:
-            if status in _TASK_FOR:
-                wanted[_TASK_FOR[SessionStatus(status)]].append(session_id)
+            if (task := NEXT_TASK[SessionStatus(status)]) is not None:
+                wanted[task].append(session_id)
         for task, session_ids in wanted.items():
             await self._tasks.send(task, session_ids)
             metrics.session_swept(task, len(session_ids))
@@ -156,8 +147,7 @@ class Sweep:
                 col(SessionRow.next_check_at).is_not(None),
                 _unclaimed(now),
                 or_(
-                    col(SessionRow.status).in_([SessionStatus.REQUESTED, SessionStatus.DISPATCHING])
-                    & (col(SessionRow.deadline_at) <= now),
+                    col(SessionRow.status).in_(UNDISPATCHED) & (col(SessionRow.deadline_at) <= now),
                     (col(SessionRow.status) == SessionStatus.DISPATCHED)
                     & (col(SessionRow.deadline_at) <= now - VERIFIER_GRACE),
                 ),

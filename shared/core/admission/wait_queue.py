@@ -14,14 +14,13 @@ from sqlmodel import col
 
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
-from shared.contracts.sessions import SessionStatus
+from shared.contracts.sessions import UNDISPATCHED
 from shared.core.sessions.repository import claim, record
 from shared.core.tables import SessionRow
 from shared.platform.database.columns import UtcDateTime
 
 # What ends with the next free slot of a worker.
 FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
-_UNDISPATCHED: Final = (SessionStatus.REQUESTED, SessionStatus.DISPATCHING)
 
 
 # The order of a line. Of two requests in one moment, the older id goes first.
@@ -42,7 +41,7 @@ def is_waiting(now: datetime) -> ColumnElement[bool]:
 def _has_waited() -> ColumnElement[bool]:
     return and_(
         col(SessionRow.waiting_for).is_not(None),
-        col(SessionRow.status).in_(_UNDISPATCHED),
+        col(SessionRow.status).in_(UNDISPATCHED),
     )
 
 
@@ -76,7 +75,7 @@ async def wait_in_line(
 
 async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
     """Return how far the session is from a worker's free slot: 1 is the next; None if it waits for none."""
-    if row.waiting_for not in FULL or row.status not in _UNDISPATCHED:
+    if row.waiting_for not in FULL or row.status not in UNDISPATCHED:
         return None
     ahead = select(func.count()).where(_has_waited(), _is_before(row))
     return 1 + (await db.scalar(ahead) or 0)

@@ -27,7 +27,8 @@ from shared.contracts.events import (
     SessionFailed,
     SessionRequested,
 )
-from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, NEWS_CHANNEL, VERIFY_TASK
+from shared.contracts.keys import EVENTS_STREAM, NEWS_CHANNEL
+from shared.contracts.sessions import NEXT_TASK, SessionStatus
 from shared.core.tables import EventRow
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
@@ -40,14 +41,19 @@ from shared.platform.redis.streams import publish
 
 log = get_logger(__name__)
 
+# The events after which the next task is wanted at once, each with the status it leads to. After all others,
+# whoever has moved the session is still at it, or the sweep comes in time.
+_HANDED_ON: Final = {
+    SessionRequested.type: SessionStatus.REQUESTED,
+    AgentMissing.type: SessionStatus.DISPATCHING,
+    AgentLost.type: SessionStatus.DISPATCHING,
+    DispatchAccepted.type: SessionStatus.DISPATCHED,
+    SessionFailed.type: SessionStatus.FAILED,
+    SessionEnded.type: SessionStatus.ENDED,
+    SessionCancelled.type: SessionStatus.CANCELLED,
+}
 FOLLOW_UP: Final = {
-    SessionRequested.type: DISPATCH_TASK,
-    AgentMissing.type: DISPATCH_TASK,
-    AgentLost.type: DISPATCH_TASK,
-    DispatchAccepted.type: VERIFY_TASK,
-    SessionFailed.type: CLOSE_TASK,
-    SessionEnded.type: CLOSE_TASK,
-    SessionCancelled.type: CLOSE_TASK,
+    event: task for event, status in _HANDED_ON.items() if (task := NEXT_TASK[status]) is not None
 }
 
 # Unsent for longer than this means that the process which should have sent it has not.

@@ -4,9 +4,12 @@ from itertools import product
 
 import pytest
 
+from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 from shared.contracts.sessions import (
     LIVE,
+    NEXT_TASK,
     TERMINAL,
+    UNDISPATCHED,
     InvalidTransition,
     SessionStatus,
     check_transition,
@@ -64,3 +67,19 @@ def test_every_live_status_has_a_way_to_an_end() -> None:
             border = {wanted for current, wanted in ALLOWED if current in border} - reached
             reached |= border
         assert reached & TERMINAL, status
+
+
+def test_every_status_has_the_task_that_carries_it_on() -> None:
+    assert NEXT_TASK == {
+        S.RESERVED: None,  # its caller does
+        S.REQUESTED: DISPATCH_TASK,
+        S.DISPATCHING: DISPATCH_TASK,
+        S.DISPATCHED: VERIFY_TASK,
+        S.ACTIVE: VERIFY_TASK,
+        S.ENDED: CLOSE_TASK,
+        S.FAILED: CLOSE_TASK,
+        S.CANCELLED: CLOSE_TASK,
+        S.EXPIRED: CLOSE_TASK,
+    }
+    assert set(NEXT_TASK) == set(S)
+    assert set(UNDISPATCHED) == {S.REQUESTED, S.DISPATCHING}
