@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from sqlalchemy import ColumnElement, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
 from services.webhooks import metrics
@@ -26,6 +25,7 @@ from shared.core.webhooks.tables import WebhookCursorRow, WebhookDeliveryRow, We
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
 from shared.platform.database.errors import DATABASE_ERRORS
+from shared.platform.database.insert import insert_into
 from shared.platform.database.set_aside import write_what_can_be
 from shared.platform.lease import Lease
 from shared.platform.logs.logs import get_logger
@@ -150,15 +150,14 @@ class Collector:
             cursor = await db.get(WebhookCursorRow, _CURSOR)
         if cursor is not None and position - cursor.position < _SAVE_EVERY:
             return
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        moved = insert(WebhookCursorRow).values(name=_CURSOR, position=position)
-        moved = moved.on_conflict_do_update(
-            index_elements=[col(WebhookCursorRow.name)],
-            set_={"position": moved.excluded.position},
-            # Another replica, which held the lease meanwhile, may be further.
-            where=col(WebhookCursorRow.position) < moved.excluded.position,
-        )
         async with self._database.write() as db:
+            moved = insert_into(db, WebhookCursorRow).values(name=_CURSOR, position=position)
+            moved = moved.on_conflict_do_update(
+                index_elements=[col(WebhookCursorRow.name)],
+                set_={"position": moved.excluded.position},
+                # Another replica, which held the lease meanwhile, may be further.
+                where=col(WebhookCursorRow.position) < moved.excluded.position,
+            )
             await db.execute(moved)
 
     async def _events(self, which: ColumnElement[bool], *, limit: int | None) -> Sequence[Any]:
@@ -206,10 +205,9 @@ class Collector:
         return sum(new)
 
     async def _insert_some(self, deliveries: Sequence[dict[str, Any]]) -> int:
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        written = insert(WebhookDeliveryRow).values(list(deliveries)).on_conflict_do_nothing()
         async with self._database.write() as db:
-            return await changed(db, written)
+            written = insert_into(db, WebhookDeliveryRow).values(list(deliveries))
+            return await changed(db, written.on_conflict_do_nothing())
 
 
 def _is_wanted(endpoint: WebhookEndpointRow, event: Any) -> bool:

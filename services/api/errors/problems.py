@@ -105,6 +105,17 @@ def unknown_session(session_id: str) -> Problem:
     return Problem(404, "session_not_found", f"there is no session {session_id}")
 
 
+def invalid_field(field: str, problem: str) -> Problem:
+    """The request is refused because of one of its fields."""
+    return invalid_fields([{"field": field, "problem": problem}])
+
+
+def invalid_fields(errors: list[dict[str, str]]) -> Problem:
+    """The request is refused because of some of its fields; each error has a `field` and a `problem`."""
+    summary = "; ".join(f"{error['field']}: {error['problem']}" for error in errors)
+    return Problem(422, "invalid_request", summary, errors=errors)
+
+
 def without_database(error: Exception, **about: str | None) -> Problem:
     """The database did not do what the request needs. What it said itself is for the log alone."""
     fault = fault_of(error)

@@ -12,7 +12,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
-from services.api.errors.problems import Problem
+from services.api.errors.problems import invalid_fields
 from services.api.http.suggest import allowed_and_nearest
 
 
@@ -54,8 +54,7 @@ async def _only_declared(request: Request) -> None:
         elif len(request.query_params.getlist(name)) > 1 and not _takes_several(declared[name]):
             errors.append({"field": name, "problem": "is given more than once"})
     if errors:
-        summary = "; ".join(f"{error['field']}: {error['problem']}" for error in errors)
-        raise Problem(422, "invalid_request", summary, errors=errors)
+        raise invalid_fields(errors)
 
 
 def _takes_several(field: Any) -> bool:

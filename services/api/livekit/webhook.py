@@ -13,7 +13,6 @@ from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.webhook import WebhookEvent
 from sqlalchemy import ColumnElement, and_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -28,6 +27,7 @@ from shared.core.sessions.upkeep import close_again, make_due, note_caller_joine
 from shared.core.tables import SessionRow, WebhookReceiptRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
+from shared.platform.database.insert import insert_into
 from shared.platform.livekit.client import is_caller
 from shared.platform.logs.logs import get_logger
 
@@ -77,13 +77,16 @@ async def receive_webhook(
     if event.event not in _OF_INTEREST:
         metrics.webhook_received("of_no_interest")
         return Received()
-    insert = postgresql.insert if not database.is_sqlite else sqlite.insert
-    receipt = insert(WebhookReceiptRow).values(
-        id=event.id, event=event.event, room_name=event.room.name or None, received_at=now()
-    )
+    receipt = {
+        "id": event.id,
+        "event": event.event,
+        "room_name": event.room.name or None,
+        "received_at": now(),
+    }
     came_at = now()  # how far two events are apart tells something, and a transaction may have to wait
     async with database.write() as db:
-        if not await changed(db, receipt.on_conflict_do_nothing()):
+        new = insert_into(db, WebhookReceiptRow).values(receipt).on_conflict_do_nothing()
+        if not await changed(db, new):
             metrics.webhook_received("repeated")
             return Received()
         live = await _live_sessions(db, event.room.name) if event.room.name else []

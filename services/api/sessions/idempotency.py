@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, and_, delete, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -24,6 +23,7 @@ from services.api.sessions.start import First
 from shared.core.tables import IdempotencyKeyRow, SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
+from shared.platform.database.insert import insert_into
 
 REPLAYED: Final = "Idempotency-Replayed"
 # An answer that is not there so long after it was due is not coming: its process is gone.
@@ -124,8 +124,7 @@ class Keys:
             await db.execute(
                 delete(IdempotencyKeyRow).where(key.is_of(), col(IdempotencyKeyRow.expires_at) <= now)
             )
-            insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-            made = insert(IdempotencyKeyRow).values(
+            made = insert_into(db, IdempotencyKeyRow).values(
                 project=key.project,
                 route=key.route,
                 key=key.key,

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.errors.problems import unknown_session
+from services.api.http.paging import cut_page, one_more
 from shared.contracts.causes import Cause
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
@@ -89,7 +90,7 @@ async def list_sessions(
     making. No filter changes it, so a cursor of one list is good for any other.
     """
     of_project = select(SessionRow).where(col(SessionRow.project) == project)
-    query = of_project.order_by(col(SessionRow.id).desc()).limit(limit + 1)
+    query = of_project.order_by(col(SessionRow.id).desc()).limit(one_more(limit))
     if cursor is not None:
         query = query.where(col(SessionRow.id) < cursor)
     if status:
@@ -99,8 +100,7 @@ async def list_sessions(
         query = query.where(col(SessionRow.canary).is_(canary))
     query = query.where(*(filters or SessionFilters()).conditions())
     rows = (await db.scalars(query)).all()
-    page = rows[:limit]
-    return page, page[-1].id if len(rows) > limit else None
+    return cut_page(rows, limit, lambda row: row.id)
 
 
 async def read_events(

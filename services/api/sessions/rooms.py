@@ -8,7 +8,7 @@ another project's, before or after.
 from typing import Final
 
 from services.api.auth.access import DEFAULT_PROJECT
-from services.api.errors.problems import Problem
+from services.api.errors.problems import invalid_field
 from shared.contracts.names import check_size
 
 _MARK: Final = "@"
@@ -21,16 +21,13 @@ def room_of(project: str, name: str) -> str:
     """
     if project == DEFAULT_PROJECT:
         if name.startswith(_MARK):
-            raise _not_a_name(f"must not begin with {_MARK}: such rooms belong to other projects")
+            raise invalid_field(
+                "room_name", f"must not begin with {_MARK}: such rooms belong to other projects"
+            )
         return name
     prefix = f"{_MARK}{project}/"
     whole = name if name.startswith(prefix) else prefix + name
     try:
         return check_size(whole)
     except ValueError as fault:
-        raise _not_a_name(f"{fault}, with {prefix} before it") from None
-
-
-def _not_a_name(problem: str) -> Problem:
-    errors = [{"field": "room_name", "problem": problem}]
-    return Problem(422, "invalid_request", f"room_name: {problem}", errors=errors)
+        raise invalid_field("room_name", f"{fault}, with {prefix} before it") from None

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.auth.access import Principal
-from services.api.errors.problems import Problem
+from services.api.errors.problems import Problem, invalid_field
 from services.api.limits.rates import check_sessions
 from services.api.sessions.rooms import room_of
 from services.api.sessions.schemas import StartSession
@@ -138,7 +138,7 @@ def check_allowed(wish: StartSession, settings: ApiSettings) -> None:
     """Raise `Problem` where the wish is for something that clients may not have."""
     check_metadata(wish.metadata)
     if wish.canary and wish.room_name is not None:
-        raise invalid("room_name", "a canary has a room of its own")
+        raise invalid_field("room_name", "a canary has a room of its own")
     check_agent_name(wish.agent_name, settings)
     _check_models(wish.models, settings)
 
@@ -147,7 +147,7 @@ def check_agent_name(name: str | None, settings: ApiSettings, *, field: str = "a
     """Raise `Problem` if clients may not ask for this agent."""
     names = settings.allowed_agent_names
     if name and names and name not in names:
-        raise invalid(field, f"must be one of {', '.join(names)}")
+        raise invalid_field(field, f"must be one of {', '.join(names)}")
 
 
 def check_metadata(
@@ -155,16 +155,16 @@ def check_metadata(
 ) -> None:
     """Raise `Problem` if the metadata can't be stored, or handed to the agent. most: in bytes."""
     if _is_deeper(metadata, MAX_METADATA_DEPTH):
-        raise invalid(field, f"must be nested at most {MAX_METADATA_DEPTH} deep")
+        raise invalid_field(field, f"must be nested at most {MAX_METADATA_DEPTH} deep")
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
         size = len(client_metadata(metadata).encode())
     except ValueError:
-        raise invalid(field, "must be storable: no NaN, no lone surrogate") from None
+        raise invalid_field(field, "must be storable: no NaN, no lone surrogate") from None
     if size > most:
-        raise invalid(field, f"must be at most {most} bytes in UTF-8; it has {size}")
+        raise invalid_field(field, f"must be at most {most} bytes in UTF-8; it has {size}")
     if _NUL.search(text):
-        raise invalid(field, "must not contain NUL")
+        raise invalid_field(field, "must not contain NUL")
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
@@ -184,16 +184,10 @@ def _check_models(models: Models, settings: ApiSettings) -> None:
     for field in ("stt", "llm", "tts", "realtime"):
         descriptor = getattr(models, field)
         if descriptor and not _matches(descriptor, settings.allowed_models):
-            raise invalid(f"models.{field}", f"{descriptor} is not among the allowed models")
+            raise invalid_field(f"models.{field}", f"{descriptor} is not among the allowed models")
     if models.voice and not _matches(models.voice, settings.allowed_voices):
-        raise invalid("models.voice", f"{models.voice} is not among the allowed voices")
+        raise invalid_field("models.voice", f"{models.voice} is not among the allowed voices")
 
 
 def _matches(value: str, patterns: list[str]) -> bool:
     return any(fnmatchcase(value, pattern) for pattern in patterns)
-
-
-def invalid(field: str, problem: str) -> Problem:
-    """The request is refused because of one of its fields."""
-    errors = [{"field": field, "problem": problem}]
-    return Problem(422, "invalid_request", f"{field}: {problem}", errors=errors)

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.api.auth.access import Principal
+from services.api.errors.problems import invalid_field
 from services.api.sessions.schemas import StartSession
 from services.api.sessions.start import (
     MAX_METADATA_BYTES,
     check_agent_name,
     check_metadata,
-    invalid,
     new_row,
     write_session,
 )
@@ -101,24 +101,26 @@ def _check_room(wish: TokenRequest) -> None:
     config = wish.room_config
     for field, asked in (("room_name", wish.room_name), ("room_config.name", config.name)):
         if asked:
-            raise invalid(field, "may not be set: each token is for a new room of its own")
+            raise invalid_field(field, "may not be set: each token is for a new room of its own")
     if config.egress:
-        raise invalid("room_config.egress", "may not be set: a caller starts no recordings")
+        raise invalid_field("room_config.egress", "may not be set: a caller starts no recordings")
     if len(config.agents) > 1:
-        raise invalid("room_config.agents", "a session has one agent")
+        raise invalid_field("room_config.agents", "a session has one agent")
 
 
 def _check_participant(wish: TokenRequest) -> None:
     if (wish.participant_identity or "").startswith(RESERVED_IDENTITY):
-        raise invalid("participant_identity", f"must not begin with {RESERVED_IDENTITY!r}")
+        raise invalid_field("participant_identity", f"must not begin with {RESERVED_IDENTITY!r}")
     for name in wish.participant_attributes:
         if name.startswith(RESERVED_ATTRIBUTES):
-            raise invalid("participant_attributes", f"{name!r} is reserved")
+            raise invalid_field("participant_attributes", f"{name!r} is reserved")
     attributes = json.dumps(wish.participant_attributes, ensure_ascii=False)
     size = len((wish.participant_metadata or "").encode()) + len(attributes.encode())
     if size > MAX_PARTICIPANT_BYTES:
         limit = f"at most {MAX_PARTICIPANT_BYTES} bytes together with participant_attributes"
-        raise invalid("participant_metadata", f"must be {limit}, for the token carries it; it has {size}")
+        raise invalid_field(
+            "participant_metadata", f"must be {limit}, for the token carries it; it has {size}"
+        )
 
 
 def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:
@@ -126,7 +128,7 @@ def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:
     check_agent_name(agent.agent_name, settings, field=f"{_AGENT}.agent_name")
     if agent.deployment and agent.deployment not in settings.allowed_deployments:
         allowed = ", ".join(settings.allowed_deployments) or "left out"
-        raise invalid(f"{_AGENT}.deployment", f"must be {allowed}")
+        raise invalid_field(f"{_AGENT}.deployment", f"must be {allowed}")
     return agent
 
 

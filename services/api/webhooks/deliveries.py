@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.errors.problems import Problem
+from services.api.http.paging import cut_page, one_more
 from shared.contracts.events import WebhookTested
 from shared.contracts.identifiers import new_id
 from shared.contracts.webhooks import DeliveryStatus
@@ -26,9 +27,8 @@ async def list_deliveries(
         query = query.where(col(_Delivery.event_id) < cursor)
     if status is not None:
         query = query.where(has_status(status))
-    rows = (await db.scalars(query.order_by(col(_Delivery.event_id).desc()).limit(limit + 1))).all()
-    page = list(rows[:limit])
-    return page, page[-1].event_id if len(rows) > limit else None
+    rows = (await db.scalars(query.order_by(col(_Delivery.event_id).desc()).limit(one_more(limit)))).all()
+    return cut_page(rows, limit, lambda row: row.event_id)
 
 
 def add_test(db: AsyncSession, endpoint_id: str, *, now: datetime) -> WebhookDeliveryRow:

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import func, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -20,6 +19,7 @@ from shared.contracts.text import bounded_id, cleaned
 from shared.core.sessions.upkeep import mark_erased
 from shared.core.tables import ErasureMarkRow, SessionRow, TranscriptItemRow
 from shared.platform.database.database import changed
+from shared.platform.database.insert import insert_into
 
 _LOCK: Final = "rollcall:erasure"
 
@@ -46,8 +46,7 @@ def person_of(identity: str) -> str:
 
 async def mark_person(db: AsyncSession, *, project: str, identity: str, now: datetime) -> None:
     """Have whatever comes late of this participant's sessions until now stored without text."""
-    insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
-    mark = insert(ErasureMarkRow).values(project=project, person=person_of(identity), made_at=now)
+    mark = insert_into(db, ErasureMarkRow).values(project=project, person=person_of(identity), made_at=now)
     key = ["project", "person"]
     await db.execute(mark.on_conflict_do_update(index_elements=key, set_={"made_at": now}))
 

@@ -26,7 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlmodel import col
 
-from services.api.errors.problems import Problem
+from services.api.errors.problems import Problem, invalid_field
+from services.api.http.paging import cut_page, one_more
 from services.api.limits.limited_reads import TookTooLong, limited_snapshot
 from services.api.limits.reading import TIMEOUT_S
 from services.api.transcripts.schemas import SearchHit, SearchPage
@@ -156,15 +157,15 @@ async def search_turns(
     try:
         query = parse(text)
     except MalformedQuery as fault:
-        raise _invalid("q", str(fault)) from None
+        raise invalid_field("q", str(fault)) from None
     index: TextIndex = SqliteIndex() if database.is_sqlite else PostgresIndex()
     hits = index.hits(query)
     found = _filtered(hits.statement, filters).where(col(SessionRow.project) == project)
-    rows = await _run(database, _paged(found, _key(hits, order), order, cursor).limit(limit + 1))
-    page = rows[:limit]
+    rows = await _run(database, _paged(found, _key(hits, order), order, cursor).limit(one_more(limit)))
+    page, next_cursor = cut_page(rows, limit, lambda row: _cursor_of(row, order))
     return SearchPage(
         results=[_hit(turn, agent_name, rank, query) for turn, agent_name, rank in page],
-        next_cursor=_cursor_of(page[-1], order) if len(rows) > limit else None,
+        next_cursor=next_cursor,
     )
 
 
@@ -232,7 +233,7 @@ def _position(cursor: str, order: Order) -> tuple[float | datetime, str, str]:
     except (ValueError, TypeError, AttributeError, OverflowError):
         good = False
     if not good:
-        raise _invalid("cursor", "is none of this search; begin without one")
+        raise invalid_field("cursor", "is none of this search; begin without one")
     return place, session_id, item_id
 
 
@@ -243,8 +244,3 @@ def _time(value: str) -> datetime:
 def storable(value: str) -> bool:
     """PostgreSQL takes no NUL, and neither database a lone surrogate."""
     return "\x00" not in value and value.encode(errors="replace").decode() == value
-
-
-def _invalid(field: str, problem: str) -> Problem:
-    errors = [{"field": field, "problem": problem}]
-    return Problem(422, "invalid_request", f"{field}: {problem}", errors=errors)

@@ -1,0 +1,11 @@
+"""INSERT that allows for a row which is there already: SQLAlchemy has one for each kind of database."""
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import SQLModel
+
+
+def insert_into(db: AsyncSession, table: type[SQLModel]) -> postgresql.Insert | sqlite.Insert:
+    """Return the INSERT of this session's database, with `on_conflict_do_nothing` and `…_do_update`."""
+    insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert(table)
