@@ -10,8 +10,8 @@ from aiohttp import ClientError
 from livekit.api import ServerError
 from livekit.rtc import ConnectError
 
+from bench.options import BenchFailed, Options, Results, console, say
 from bench.stacks import kill_all
-from bench.wish import BenchFailed, Results, Wish, console, say
 from cli.interrupt import run_until_interrupted
 from devstack.provision.server import ProvisionError
 
@@ -30,13 +30,13 @@ NAMES = (
 )
 
 
-async def _run(names: list[str], wish: Wish) -> int:
+async def _run(names: list[str], chosen: Options) -> int:
     results, failed = Results(), []
     for name in names:
         console.rule(name)
         started = time.monotonic()
         try:
-            await importlib.import_module(f"bench.{name}").run(wish, results)
+            await importlib.import_module(f"bench.{name}").run(chosen, results)
         except FAILURES as failure:
             failed.append(name)
             console.print(f"{name} could not be measured: {failure or repr(failure)}", style="bold red")
@@ -58,9 +58,9 @@ def main() -> None:
     # The SDK's native part tells of rooms that were closed under it, which is what happens here.
     logging.getLogger("livekit").setLevel(logging.ERROR)
     names = list(NAMES) if options.name == "all" else [options.name]
-    wish = Wish(options.short, options.rounds, options.sessions, options.postgres)
+    chosen = Options(options.short, options.rounds, options.sessions, options.postgres)
     code = run_until_interrupted(
-        _run(names, wish), hurry=kill_all, said=lambda: say("stopping …  (Ctrl-C again: at once)")
+        _run(names, chosen), hurry=kill_all, said=lambda: say("stopping …  (Ctrl-C again: at once)")
     )
     sys.exit(code)
 

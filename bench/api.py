@@ -17,9 +17,9 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from bench.options import BenchFailed, Options, Results, at_least, fact, p50, say
 from bench.stacks import bench_stack
 from bench.usage import MEGABYTE
-from bench.wish import BenchFailed, Results, Wish, at_least, fact, p50, say
 from devstack.ports import free_port
 from devstack.probes import http_ready
 from devstack.process import Process, ProcessSpec
@@ -48,11 +48,11 @@ class Load:
     seconds: list[float]
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    span_s = 4.0 if wish.short else 10.0
-    rounds = wish.pick_rounds(short=2, full=3)
-    async with bench_stack(replace(wish, postgres=True), services=("api",)) as stack, _bare(stack) as bare:
+    span_s = 4.0 if chosen.short else 10.0
+    rounds = chosen.pick_rounds(short=2, full=3)
+    async with bench_stack(replace(chosen, postgres=True), services=("api",)) as stack, _bare(stack) as bare:
         ours = stack.process("api")
         sides = [
             Side("bare", f"{bare.spec.env['BARE_URL']}/token", bare),

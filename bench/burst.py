@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from bench.client import FINAL, Bare, Client, new_room, open_bare, open_client
 from bench.joiners import Joiners, running_joiners
+from bench.options import Figure, Options, Results, at_most, fact, p50, say, seconds
 from bench.stacks import bench_stack, until_idle
-from bench.wish import Figure, Results, Wish, at_most, fact, p50, say, seconds
 
 WORKERS = 2
 SLOTS = 5
@@ -32,12 +32,12 @@ class Burst:
     waited: int = 0
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    size = wish.pick_sessions(short=30, full=30)
-    rounds = wish.pick_rounds(short=1, full=5)
+    size = chosen.pick_sessions(short=30, full=30)
+    rounds = chosen.pick_rounds(short=1, full=5)
     async with (
-        bench_stack(wish) as stack,
+        bench_stack(chosen) as stack,
         running_joiners(stack, workers=WORKERS, slots=SLOTS, hold_s=HOLD_S) as joiners,
         open_client(stack) as client,
         open_bare(stack) as bare,

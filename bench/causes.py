@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from bench.client import Client, open_client
 from bench.joiners import running_joiners
+from bench.options import Figure, Options, Results, fact, p50, say, seconds, show_times
 from bench.stacks import bench_stack, until_idle
-from bench.wish import Figure, Results, Wish, fact, p50, say, seconds, show_times
 from devstack.stack import Stack
 
 BUDGET_S = 15.0
@@ -121,14 +121,14 @@ class Told:
     causes: set[str]
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    rounds = wish.pick_rounds(short=3, full=10)
+    rounds = chosen.pick_rounds(short=3, full=10)
     told: list[Told] = []
     for surroundings in PLAN:
         env = {"JOIN_BUDGET_S": str(BUDGET_S), **surroundings.env}
         async with (
-            bench_stack(wish, env=env, service_env=surroundings.service_env) as stack,
+            bench_stack(chosen, env=env, service_env=surroundings.service_env) as stack,
             open_client(stack) as client,
         ):
             for case in surroundings.cases:

@@ -15,7 +15,7 @@ import aiohttp
 from livekit import api
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.wish import BenchFailed
+from bench.options import BenchFailed
 from devstack.stack import Stack
 from shared.contracts.keys import ENVELOPE_FIELD, EVENTS_STREAM
 from shared.platform.redis.client import connect_redis
@@ -105,9 +105,9 @@ class Client:
         self.feed = feed
         self._http = http
 
-    async def start(self, **wish: Any) -> dict[str, Any]:
+    async def start(self, **chosen: Any) -> dict[str, Any]:
         """Ask for a session; returns the answer."""
-        async with self._http.post(f"{self.stack.api_url}/v1/sessions", json=wish) as response:
+        async with self._http.post(f"{self.stack.api_url}/v1/sessions", json=chosen) as response:
             if response.status != 202:
                 raise BenchFailed(f"POST /v1/sessions: {response.status} {await response.text()}")
             answer: dict[str, Any] = await response.json()

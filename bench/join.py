@@ -16,12 +16,11 @@ from datetime import datetime
 
 from bench.client import Bare, Client, new_room, open_bare, open_client
 from bench.joiners import Joiners, running_joiners
-from bench.stacks import EVERYTHING, bare_stack, bench_stack, until_idle
-from bench.wish import (
+from bench.options import (
     BenchFailed,
     Figure,
+    Options,
     Results,
-    Wish,
     at_most,
     p50,
     p95,
@@ -29,6 +28,7 @@ from bench.wish import (
     seconds,
     show_times,
 )
+from bench.stacks import EVERYTHING, bare_stack, bench_stack, until_idle
 from devstack.stack import Stack
 
 AIM_P50 = 1.10
@@ -70,23 +70,23 @@ class _Sides:
     bare_joiners: Joiners | None = None
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    async with _real(wish) as sides:
-        samples = await _measure(sides, at_once=1, rounds=wish.pick_rounds(short=5, full=30))
+    async with _real(chosen) as sides:
+        samples = await _measure(sides, at_once=1, rounds=chosen.pick_rounds(short=5, full=30))
         _show(results, "N = 1, the real agent", samples)
-    async with _light(wish) as sides:
+    async with _light(chosen) as sides:
         for at_once, full in ((1, 30), (10, 15), (20, 10)):
-            rounds = wish.pick_rounds(short=3, full=full)
+            rounds = chosen.pick_rounds(short=3, full=full)
             samples = await _measure(sides, at_once=at_once, rounds=rounds)
             _show(results, f"N = {at_once}, the light joiner", samples)
 
 
 @asynccontextmanager
-async def _real(wish: Wish) -> AsyncIterator[_Sides]:
+async def _real(chosen: Options) -> AsyncIterator[_Sides]:
     async with (
-        bench_stack(wish, services=EVERYTHING) as stack,
-        bare_stack(wish, services=("inference", "agent")) as bare_server,
+        bench_stack(chosen, services=EVERYTHING) as stack,
+        bare_stack(chosen, services=("inference", "agent")) as bare_server,
         open_client(stack) as client,
         open_bare(bare_server) as bare,
     ):
@@ -94,10 +94,10 @@ async def _real(wish: Wish) -> AsyncIterator[_Sides]:
 
 
 @asynccontextmanager
-async def _light(wish: Wish) -> AsyncIterator[_Sides]:
+async def _light(chosen: Options) -> AsyncIterator[_Sides]:
     async with (
-        bench_stack(wish) as stack,
-        bare_stack(wish) as bare_server,
+        bench_stack(chosen) as stack,
+        bare_stack(chosen) as bare_server,
         running_joiners(stack, slots=SLOTS) as joiners,
         running_joiners(bare_server, slots=SLOTS) as bare_joiners,
         open_client(stack) as client,

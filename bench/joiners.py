@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.wish import BenchFailed
+from bench.options import BenchFailed
 from devstack.process import Probe, Process, ProcessSpec, describe_exit
 from devstack.services import REPOSITORY
 from devstack.stack import Stack

@@ -17,9 +17,9 @@ from aiohttp import web
 
 from bench.client import open_client
 from bench.joiners import running_joiners
+from bench.options import BenchFailed, Options, Results, at_least, fact, say
 from bench.stacks import PIPELINE, bench_stack, until_idle
 from bench.throughput import AGENT_NAME, SLOTS, Load, Side, measure, our_session, show_loads
-from bench.wish import BenchFailed, Results, Wish, at_least, fact, say
 from devstack.stack import Stack
 
 AIM = 0.95
@@ -28,22 +28,22 @@ SCRAPE_INTERVAL_S = 1.0
 UNOBSERVED = Path(__file__).parent / "unobserved"
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    span_s = 6.0 if wish.short else 20.0
-    rounds = wish.pick_rounds(short=2, full=5)
+    span_s = 6.0 if chosen.short else 20.0
+    rounds = chosen.pick_rounds(short=2, full=5)
     loads: list[Load] = []
     async with _receiver() as receiver:
         on = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "LOG_FORMAT": "json"}
         off = {"PYTHONPATH": str(UNOBSERVED), "LOG_LEVEL": "ERROR", "LOG_FORMAT": "json"}
-        async with _side(wish, "off", off) as without, _side(wish, "on", on) as observed:
+        async with _side(chosen, "off", off) as without, _side(chosen, "on", on) as observed:
             scraping = asyncio.create_task(_scrape_for_ever(observed.stack))
             try:
                 for number in range(rounds):
                     sides = (without, observed) if number % 2 else (observed, without)
                     for side in sides:
                         await until_idle(side.stack, AGENT_NAME)
-                        loads.append(await measure(side, wish.sessions or IN_FLIGHT, span_s))
+                        loads.append(await measure(side, chosen.sessions or IN_FLIGHT, span_s))
                         say(f"{side.kind}: {loads[-1].rate:.1f} sessions/s")
             finally:
                 scraping.cancel()
@@ -82,9 +82,9 @@ async def _receiver() -> AsyncIterator[_Receiver]:
 
 
 @asynccontextmanager
-async def _side(wish: Wish, kind: str, env: dict[str, str]) -> AsyncIterator[Side]:
+async def _side(chosen: Options, kind: str, env: dict[str, str]) -> AsyncIterator[Side]:
     async with (
-        bench_stack(wish, env=env) as stack,
+        bench_stack(chosen, env=env) as stack,
         running_joiners(stack, agent_name=AGENT_NAME, slots=SLOTS) as joiners,
         open_client(stack) as client,
     ):

@@ -18,10 +18,10 @@ from sqlmodel import col
 
 from bench.client import Client, open_client
 from bench.joiners import Joiners, running_joiners
+from bench.options import BenchFailed, Options, Results, at_most, say, seconds
 from bench.outage_log import CALLS_PER_S, SAMPLE_S, WATCHED, Log, Sample, call_rates, judge
 from bench.stacks import bench_stack
 from bench.usage import usage
-from bench.wish import BenchFailed, Results, Wish, at_most, say, seconds
 from devstack.stack import Stack
 from shared.contracts.sessions import SessionStatus
 from shared.core.tables import SessionRow
@@ -39,13 +39,13 @@ TELL_EVERY_S = 5.0
 SLACK_S = 60.0
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    sessions = wish.pick_sessions(short=500, full=10_000)
-    pause_s = 10.0 if wish.short else 60.0
+    sessions = chosen.pick_sessions(short=500, full=10_000)
+    pause_s = 10.0 if chosen.short else 60.0
     env = {"JOIN_BUDGET_S": str(BUDGET_S), "LIVEKIT_CALLS_PER_S": str(CALLS_PER_S)}
     async with (
-        bench_stack(wish, env=env) as stack,
+        bench_stack(chosen, env=env) as stack,
         running_joiners(stack, slots=SLOTS) as joiners,
         open_client(stack) as client,
         _database(stack) as database,

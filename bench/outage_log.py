@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bench.options import BenchFailed, Figure, at_most, fact, seconds
 from bench.usage import Usage
-from bench.wish import BenchFailed, Figure, at_most, fact, seconds
 from shared.contracts.sessions import TERMINAL, SessionStatus
 
 CALLS_PER_S = 200

@@ -13,8 +13,8 @@ import psutil
 from livekit import api, rtc
 
 from bench.client import Bare, Client, new_room, open_bare, open_client
+from bench.options import BenchFailed, Figure, Options, Results, p50, say, seconds, show_times
 from bench.stacks import EVERYTHING, bench_stack, until_idle
-from bench.wish import BenchFailed, Figure, Results, Wish, p50, say, seconds, show_times
 from devstack.stack import Stack
 
 AIM_LOST_S = 3.0
@@ -26,12 +26,12 @@ POLL_S = 0.1
 AGENT_NAME = "agent"
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    rounds = wish.pick_rounds(short=2, full=10)
+    rounds = chosen.pick_rounds(short=2, full=10)
     ghosts, lost, replaced = [], [], []
     async with (
-        bench_stack(wish, services=EVERYTHING) as stack,
+        bench_stack(chosen, services=EVERYTHING) as stack,
         open_client(stack) as client,
         open_bare(stack) as bare,
     ):

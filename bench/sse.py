@@ -19,8 +19,8 @@ import psutil
 from redis.asyncio import Redis
 
 from bench.bare_events import CHANNEL
+from bench.options import Options, Results, at_most, fact, p50, say, show_times
 from bench.stacks import bench_stack
-from bench.wish import Results, Wish, at_most, fact, p50, say, show_times
 from devstack.environment import clean_environment
 from devstack.ports import free_port
 from devstack.process import Process, ProcessSpec
@@ -45,21 +45,21 @@ AIM_CPU: Final = 0.1
 AIM_MEMORY: Final = 2.0
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and print."""
-    async with bench_stack(wish, services=("api", "transcripts")) as stack:
+    async with bench_stack(chosen, services=("api", "transcripts")) as stack:
         database, redis = Database(stack.database_url), connect_redis(stack.redis_url)
         try:
-            await _idle(wish, results, stack, database)
-            await _fan_out(wish, results, stack, database, redis)
+            await _idle(chosen, results, stack, database)
+            await _fan_out(chosen, results, stack, database, redis)
         finally:
             await redis.aclose()
             await database.close()
 
 
-async def _idle(wish: Wish, results: Results, stack: Stack, database: Database) -> None:
-    number = wish.pick_sessions(short=200, full=FOLLOWERS)
-    watched_s = 10.0 if wish.short else 30.0
+async def _idle(chosen: Options, results: Results, stack: Stack, database: Database) -> None:
+    number = chosen.pick_sessions(short=200, full=FOLLOWERS)
+    watched_s = 10.0 if chosen.short else 30.0
     sessions = [await _put_session(database) for _ in range(number)]
     api = psutil.Process(stack.process("api").pid)
     await asyncio.sleep(_SETTLE_S)
@@ -85,8 +85,8 @@ async def _idle(wish: Wish, results: Results, stack: Stack, database: Database) 
     results.show("sse", f"{number} idle followers, {TURNS_EACH} turns in each session", figures)
 
 
-async def _fan_out(wish: Wish, results: Results, stack: Stack, database: Database, redis: Redis) -> None:
-    rounds = wish.pick_rounds(short=30, full=150)
+async def _fan_out(chosen: Options, results: Results, stack: Stack, database: Database, redis: Redis) -> None:
+    rounds = chosen.pick_rounds(short=30, full=150)
     session_id = SessionId(await _put_session(database))
     async with (
         _bare(stack) as process,

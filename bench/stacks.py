@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from bench.wish import BenchFailed, Wish, console, say
+from bench.options import BenchFailed, Options, console, say
 from devstack.environment import clean_environment
 from devstack.process import StartFailed
 from devstack.provision.postgres import running_postgres
@@ -33,7 +33,7 @@ def kill_all() -> None:
 
 @asynccontextmanager
 async def bench_stack(
-    wish: Wish,
+    chosen: Options,
     *,
     services: tuple[str, ...] = PIPELINE,
     env: Mapping[str, str] | None = None,
@@ -44,7 +44,7 @@ async def bench_stack(
     async with AsyncExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="rollcall-bench-")))
         variables = clean_environment(env)
-        if wish.postgres:
+        if chosen.postgres:
             server = await asyncio.to_thread(undo.enter_context, running_postgres())
             variables["DATABASE_URL"] = await server.create_database("bench")
         stack = Stack(folder, env=variables, tell=say, notify=_notify, services=services, **options)
@@ -62,9 +62,9 @@ async def bench_stack(
 
 
 @asynccontextmanager
-async def bare_stack(wish: Wish, *, services: tuple[str, ...] = ()) -> AsyncIterator[Stack]:
+async def bare_stack(chosen: Options, *, services: tuple[str, ...] = ()) -> AsyncIterator[Stack]:
     """A LiveKit server for the bare calls alone: on ours, each call would cost our API its webhooks."""
-    async with bench_stack(wish, services=services, webhooks=False) as stack:
+    async with bench_stack(chosen, services=services, webhooks=False) as stack:
         yield stack
 
 

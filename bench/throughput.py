@@ -18,9 +18,9 @@ from rich.table import Table
 
 from bench.client import FINAL, Bare, Client, new_room, open_bare, open_client
 from bench.joiners import Joiners, running_joiners
+from bench.options import BenchFailed, Options, Results, at_least, console, fact, say
 from bench.stacks import PIPELINE, bare_stack, bench_stack, until_idle
 from bench.usage import Usage, cpu_between, usage
-from bench.wish import BenchFailed, Results, Wish, at_least, console, fact, say
 from devstack.stack import Stack
 
 AIM = 0.5
@@ -69,14 +69,14 @@ class Window:
         return time.monotonic() >= self.ends
 
 
-async def run(wish: Wish, results: Results) -> None:
+async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
-    span_s = 6.0 if wish.short else 20.0
-    steps = [wish.sessions] if wish.sessions else [16, 32] if wish.short else [8, 16, 32, 64]
-    async with _sides(wish) as (ours, bare):
+    span_s = 6.0 if chosen.short else 20.0
+    steps = [chosen.sessions] if chosen.sessions else [16, 32] if chosen.short else [8, 16, 32, 64]
+    async with _sides(chosen) as (ours, bare):
         before = usage(ours.stack)
         loads: list[Load] = []
-        for _ in range(wish.rounds or 1):
+        for _ in range(chosen.rounds or 1):
             for in_flight in steps:
                 for side in (bare, ours):
                     await until_idle(side.stack, AGENT_NAME)
@@ -102,10 +102,10 @@ class Side:
 
 
 @asynccontextmanager
-async def _sides(wish: Wish) -> AsyncIterator[tuple[Side, Side]]:
+async def _sides(chosen: Options) -> AsyncIterator[tuple[Side, Side]]:
     async with (
-        bench_stack(wish) as stack,
-        bare_stack(wish) as bare_server,
+        bench_stack(chosen) as stack,
+        bare_stack(chosen) as bare_server,
         running_joiners(stack, agent_name=AGENT_NAME, slots=SLOTS) as joiners,
         running_joiners(bare_server, agent_name=AGENT_NAME, slots=SLOTS) as bare_joiners,
         open_client(stack) as client,

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
-from bench.wish import Results, Wish
+from bench.options import Options, Results
 from devstack.environment import clean_environment
 from devstack.ports import Ports
 from devstack.process import Process, ProcessSpec
@@ -97,9 +97,9 @@ class Figures:
     memory: list[tuple[int, int]] = field(default_factory=list)
 
 
-async def run(wish: Wish, _: Results) -> None:
+async def run(chosen: Options, _: Results) -> None:
     """Measure and print."""
-    await bench_transcripts(short=wish.short)
+    await bench_transcripts(short=chosen.short)
 
 
 async def bench_transcripts(*, short: bool) -> None:

@@ -14,7 +14,7 @@ from cli.call.voice import VoiceMissing
 from cli.client.client import ApiError, open_client
 from cli.interrupt import EXIT_INTERRUPTED, run_until_interrupted
 from cli.up import OPEN_TO_ALL
-from devstack.log_console import WARNING, Screen, make_console
+from devstack.log_console import WARNING, LogConsole, make_console
 from devstack.process import StartFailed
 from devstack.provision.server import ProvisionError
 from devstack.stack import Stack
@@ -34,7 +34,7 @@ def run_demo(state: Path, *, once: bool) -> int:
     """Run the demo; returns the exit code: 0 if the call went as it should, or the user ended it."""
     console = make_console()
     # LiveKit warns of every caller that hangs up; its log has it all.
-    screen = Screen(console, level=WARNING, muted={"livekit"}, longest=160)
+    screen = LogConsole(console, level=WARNING, muted={"livekit"}, longest=160)
     stack = Stack(state, fixed_ports=True, cwd=Path.cwd(), tell=screen.tell, notify=screen.notify)
 
     async def work() -> int:

@@ -55,7 +55,7 @@ class Outcome:
     replayed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-async def replay_letters(
+async def replay_dead_letters(
     redis: Redis, *, stream: str | None, reason: str | None, limit: int | None, dry_run: bool
 ) -> Outcome:
     """Put matching letters back in order, each once; raises `RedisError` or `OSError`.
@@ -64,7 +64,7 @@ async def replay_letters(
     back twice, and its consumer handles it once.
     """
     outcome = Outcome()
-    async with aclosing(_letters(redis)) as letters:
+    async with aclosing(_dead_letters(redis)) as letters:
         async for letter in letters:
             kind = (letter.stream, letter.reason)
             outcome.lying[kind] += 1
@@ -80,7 +80,7 @@ async def replay_letters(
     return outcome
 
 
-async def _letters(redis: Redis) -> AsyncGenerator[Letter, None]:
+async def _dead_letters(redis: Redis) -> AsyncGenerator[Letter, None]:
     """The letters that lie there now; what a consumer sets aside again meanwhile is not among them."""
     newest: Any = await redis.xrevrange(DEAD_LETTERS_STREAM, count=1)
     if not newest:
@@ -128,13 +128,13 @@ def _as_json(outcome: Outcome) -> str:
 async def _run(url: str, **wish: Any) -> Outcome:
     redis = connect_redis(url)
     try:
-        return await replay_letters(redis, **wish)
+        return await replay_dead_letters(redis, **wish)
     finally:
         await redis.aclose()
 
 
 def run_replay(wish: dict[str, Any], state: Path, *, as_json: bool) -> int:
-    """Put letters back and show what lay there; the exit code. `wish` is for `replay_letters`."""
+    """Put letters back and show what lay there; the exit code. `wish` is for `replay_dead_letters`."""
     console = make_console()
     url = find_redis_url(state)
     if url is None:

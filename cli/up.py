@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.text import Text
 
 from cli.interrupt import EXIT_INTERRUPTED, run_until_interrupted
-from devstack.log_console import INFO, Screen, make_console
+from devstack.log_console import INFO, LogConsole, make_console
 from devstack.process import StartFailed
 from devstack.provision.server import ProvisionError
 from devstack.stack import Stack
@@ -22,7 +22,7 @@ OPEN_TO_ALL = (
 def run_up(state: Path, *, agents: int) -> int:
     """Run the stack until interrupted; returns the exit code."""
     console = make_console()
-    screen = Screen(console, level=INFO)
+    screen = LogConsole(console, level=INFO)
     stack = Stack(
         state,
         replicas={"agent": agents},

@@ -66,7 +66,7 @@ def make_console(*, stderr: bool = False) -> Console:
     return PlainConsole(stderr=stderr, soft_wrap=True, highlight=False)
 
 
-class Screen:
+class LogConsole:
     """Shows lines of ours, and log lines from `level` on, except those of the `muted` processes.
 
     A log line is cut after `longest` characters; the log file has it whole.
@@ -115,7 +115,7 @@ class Screen:
 
 
 class _Follower:
-    def __init__(self, logs: Path, screen: Screen) -> None:
+    def __init__(self, logs: Path, screen: LogConsole) -> None:
         self._logs = logs
         self._screen = screen
         self._positions = {file: file.stat().st_size for file in logs.glob("*.log")}

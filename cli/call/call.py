@@ -12,7 +12,7 @@ from cli.call.conversation import Outcome, hold_conversation
 from cli.call.microphone import NoMicrophone, talk
 from cli.call.voice import VoiceMissing
 from cli.client.target import Target, complain, print_json
-from cli.render.captions import CaptionScreen
+from cli.render.captions import CaptionConsole
 from devstack.log_console import make_console
 
 
@@ -23,7 +23,7 @@ async def run_call(
     console = make_console()
     try:
         async with target.open() as client:
-            with nullcontext() if as_json else CaptionScreen(console) as screen:
+            with nullcontext() if as_json else CaptionConsole(console) as screen:
                 ways: dict[str, Any] = {"show": _of(screen), "caption": screen and screen.caption}
                 if microphone:
                     outcome = await talk(client, agent_name=agent_name, **ways)
@@ -36,7 +36,7 @@ async def run_call(
     return 0 if outcome.joined and outcome.problem is None else 1
 
 
-def _of(screen: CaptionScreen | None) -> Callable[[Text], None]:
+def _of(screen: CaptionConsole | None) -> Callable[[Text], None]:
     return screen.print if screen is not None else lambda _: None
 
 

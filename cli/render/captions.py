@@ -14,7 +14,7 @@ WHO: Final = {"user": "caller", "assistant": "agent"}
 _INDENT: Final = 13
 
 
-class CaptionScreen:
+class CaptionConsole:
     """A context manager. `print` shows a line for good; `caption` shows words that are still changing.
 
     Where there is no terminal captions are left out: what is written to a file is not changed any more.

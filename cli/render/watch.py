@@ -11,7 +11,7 @@ from cli.client.client import Client
 from cli.client.errors import ApiError
 from cli.client.live import News
 from cli.client.target import Target
-from cli.render.captions import CaptionScreen
+from cli.render.captions import CaptionConsole
 from cli.render.show import local
 from cli.render.timeline import Lines
 from devstack.log_console import make_console
@@ -57,7 +57,7 @@ async def run_watch(target: Target, session_id: str, *, as_json: bool) -> int:
         console.print(
             Text(f"session {session_id}, requested {local(session.timings.requested_at)}", style="bold")
         )
-        with CaptionScreen(console) as screen:
+        with CaptionConsole(console) as screen:
             watch = Watch(show=screen.print, caption=screen.caption)
             async for news in client.live(session_id):
                 watch.take(news)

@@ -72,7 +72,7 @@ async def run_watch_all(target: Target, *, as_json: bool) -> int:
         if as_json:
             await _lines(board, show=_print_json)
         elif console.is_terminal:
-            await _screen(board, console)
+            await _show_board(board, console)
         else:
             await _lines(board, show=lambda session: console.print(_line(session)))
     return 0
@@ -87,7 +87,7 @@ async def _lines(board: Board, *, show: Callable[[Session], None]) -> None:
         await _look(board)
 
 
-async def _screen(board: Board, console: Console) -> None:
+async def _show_board(board: Board, console: Console) -> None:
     with Live(console=console, auto_refresh=False, transient=True) as live:
         trouble: str | None = None
         while True:

@@ -20,7 +20,7 @@ from services.agent.worker.inference import InferenceCheck
 from services.agent.worker.logs import JobRecords
 from services.agent.worker.preflight import check_credentials
 from services.agent.worker.preflight_job import Qualification
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from services.agent.worker.shutdown import Signals, WorkerStop, serve
 from shared.platform.background import running
 from shared.platform.build import tell_build
@@ -55,7 +55,7 @@ async def run_worker(settings: AgentSettings) -> None:
     publisher = Publisher(redis)
     publisher.start()
     stopping = WorkerStop()
-    spool_failures = Tally()
+    spool_failures = SharedCounter()
     server = build_server(settings, stopping, spool_failures)
     inference = InferenceCheck(settings)
     admission = Admission(
@@ -123,7 +123,7 @@ async def run_worker(settings: AgentSettings) -> None:
         log.info("worker_stopped")
 
 
-def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: Tally) -> AgentServer:
+def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: SharedCounter) -> AgentServer:
     """Return the SDK's worker with our limits; it connects when it is run."""
     # The SDK's only switch for these weights, read by its fork server (see AgentSettings).
     weights = "1" if settings.agent_turn_detection == "v1-mini" else "0"

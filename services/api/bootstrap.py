@@ -12,10 +12,10 @@ from services.api.deps import Services
 from services.api.growth import Growth
 from services.api.health.checks import Health
 from services.api.health.forecast import Forecast
-from services.api.health.lag_checks import lags
+from services.api.health.lag_checks import lag_checks
 from services.api.limits.rates import RateLimits
 from services.api.limits.reading import MOST_READERS, Reading
-from services.api.live.hub import READS_AT_ONCE, Follower
+from services.api.live.hub import READS_AT_ONCE, Hub
 from services.api.sessions.canary import Canaries
 from services.api.settings import ApiSettings
 from services.api.token.waiting_visitors import WaitingVisitors
@@ -51,7 +51,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     tasks = TaskSender(make_celery("api", settings.celery_broker_url, queue_type=settings.broker_queue_type))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     keyring = Keyring(database, now=utc_now)
-    follower = Follower(
+    hub = Hub(
         database=database,
         reads=reading.database,
         redis=redis,
@@ -72,7 +72,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
         "forecast": forecast.run,
         "housekeeping": housekeeping.run,
         "growth": Growth(database=database, redis=redis, settings=settings, holder=me, now=utc_now).run,
-        **follower.loops,
+        **hub.loops,
     }
     if settings.canary_interval_s:
         canaries = Canaries(settings=settings, database=database, relay=relay, holder=me, now=utc_now)
@@ -85,12 +85,12 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 redis=redis,
                 reading=reading,
                 relay=relay,
-                follower=follower,
+                hub=hub,
                 health=Health(
                     database=database,
                     redis=redis,
                     livekit=livekit,
-                    others=lags(
+                    others=lag_checks(
                         database=database,
                         redis=redis,
                         tasks=tasks,

@@ -15,7 +15,7 @@ from services.api.health.checks import Health
 from services.api.health.forecast import Forecast
 from services.api.limits.rates import RateLimits
 from services.api.limits.reading import Reading
-from services.api.live.hub import Follower
+from services.api.live.hub import Hub
 from services.api.settings import ApiSettings
 from services.api.token.waiting_visitors import WaitingVisitors
 from shared.core.sessions.outbox import Relay
@@ -33,7 +33,7 @@ class Services:
     redis: Redis
     reading: Reading
     relay: Relay
-    follower: Follower
+    hub: Hub
     health: Health
     forecast: Forecast
     webhook_receiver: api.WebhookReceiver

@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class KeyWish:
+class NewKey:
     """What a new key is to be. `origins` are those of the web pages that may use a publishable one."""
 
     name: str
@@ -51,53 +51,53 @@ class KeyWish:
     expires_in: timedelta | None = None
 
 
-async def create_key(database: Database, wish: KeyWish, *, now: Clock) -> tuple[SecretStr, ApiKeyRow]:
+async def create_key(database: Database, wanted: NewKey, *, now: Clock) -> tuple[SecretStr, ApiKeyRow]:
     """Make a key; its secret is nowhere else afterwards. Raises `Refused`."""
-    scopes = _scopes(wish)
-    origins = _origins(wish)
-    if not _PROJECT.fullmatch(wish.project):
+    scopes = _scopes(wanted)
+    origins = _origins(wanted)
+    if not _PROJECT.fullmatch(wanted.project):
         raise Refused("a project's name has small letters, digits and hyphens, and at most 40 of them")
     try:
-        check_name(wish.name)
+        check_name(wanted.name)
     except ValueError as fault:
         raise Refused(f"a key's name {fault}") from None
-    if wish.expires_in is not None and wish.expires_in <= timedelta():
+    if wanted.expires_in is not None and wanted.expires_in <= timedelta():
         raise Refused("a key must be good for a while")
-    made, created_at = make_key(wish.kind), now()
+    made, created_at = make_key(wanted.kind), now()
     row = ApiKeyRow(
         id=made.id,
-        project=wish.project,
-        kind=wish.kind,
-        name=wish.name,
+        project=wanted.project,
+        kind=wanted.kind,
+        name=wanted.name,
         key_hash=made.key_hash,
         scopes=[str(scope) for scope in scopes],
         origins=list(origins),
         created_at=created_at,
-        expires_at=created_at + wish.expires_in if wish.expires_in else None,
+        expires_at=created_at + wanted.expires_in if wanted.expires_in else None,
     )
     async with database.write() as db:
         db.add(row)
     return made.secret, row
 
 
-def _scopes(wish: KeyWish) -> Sequence[Scope]:
-    if wish.kind is Kind.SECRET:
-        return wish.scopes or USUAL_SCOPES
-    if set(wish.scopes) - {Scope.TOKENS_RESERVE}:
+def _scopes(wanted: NewKey) -> Sequence[Scope]:
+    if wanted.kind is Kind.SECRET:
+        return wanted.scopes or USUAL_SCOPES
+    if set(wanted.scopes) - {Scope.TOKENS_RESERVE}:
         raise Refused(f"a publishable key can have the scope {Scope.TOKENS_RESERVE} only")
     return (Scope.TOKENS_RESERVE,)
 
 
-def _origins(wish: KeyWish) -> Sequence[str]:
-    if wish.kind is Kind.SECRET and wish.origins:
+def _origins(wanted: NewKey) -> Sequence[str]:
+    if wanted.kind is Kind.SECRET and wanted.origins:
         raise Refused("origins are for publishable keys: a secret key does not belong into a web page")
-    if wish.kind is Kind.PUBLISHABLE and not wish.origins:
+    if wanted.kind is Kind.PUBLISHABLE and not wanted.origins:
         raise Refused("a publishable key needs at least one origin, such as https://shop.example.com")
-    for origin in wish.origins:
+    for origin in wanted.origins:
         parts = urlsplit(origin)
         if origin != f"{parts.scheme}://{parts.netloc}".lower() or parts.scheme not in ("https", "http"):
             raise Refused(f"{origin} is no origin: scheme and host as a browser sends them, without a path")
-    return wish.origins
+    return wanted.origins
 
 
 async def list_keys(database: Database, *, project: str | None = None) -> list[ApiKeyRow]:
@@ -160,7 +160,7 @@ async def _run(arguments: argparse.Namespace, database: Database) -> dict[str, A
     if arguments.command == "revoke":
         return describe(await revoke_key(database, arguments.id, now=utc_now))
     days = arguments.expires_in_days
-    wish = KeyWish(
+    wanted = NewKey(
         name=arguments.name,
         project=arguments.project,
         kind=Kind.PUBLISHABLE if arguments.publishable else Kind.SECRET,
@@ -168,7 +168,7 @@ async def _run(arguments: argparse.Namespace, database: Database) -> dict[str, A
         origins=tuple(arguments.origin),
         expires_in=None if days is None else timedelta(days=days),
     )
-    secret, row = await create_key(database, wish, now=utc_now)
+    secret, row = await create_key(database, wanted, now=utc_now)
     return {"key": secret.get_secret_value(), **describe(row)}
 
 

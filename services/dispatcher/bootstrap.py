@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.dispatcher.dispatch import Dispatcher
-from services.dispatcher.repository import Ledger
+from services.dispatcher.repository import Repository
 from services.dispatcher.settings import DispatcherSettings
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.outbox import Relay
@@ -32,7 +32,7 @@ async def open_dispatcher(settings: DispatcherSettings) -> AsyncIterator[Dispatc
     try:
         async with running(relay=relay.run):
             yield Dispatcher(
-                ledger=Ledger(database, retry_delay_s=settings.dispatch_retry_delay_s, now=utc_now),
+                repository=Repository(database, retry_delay_s=settings.dispatch_retry_delay_s, now=utc_now),
                 rooms=livekit,
                 redis=redis,
                 relay=relay,

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from services.dispatcher import metrics
 from services.dispatcher.livekit_dispatch import Placed, place_dispatch, withdraw_others
 from services.dispatcher.ports import Rooms
-from services.dispatcher.repository import Claim, Ledger, Wanted
+from services.dispatcher.repository import Claim, Repository, Wanted
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.keys import DISPATCH_TASK
@@ -44,13 +44,13 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        repository: Repository,
         rooms: Rooms,
         redis: Redis,
         relay: Relay,
         settings: DispatcherSettings,
     ) -> None:
-        self._ledger = ledger
+        self._repository = repository
         self._rooms = rooms
         self._redis = redis
         self._relay = relay
@@ -58,11 +58,11 @@ class Dispatcher:
 
     async def unready(self) -> str | None:
         """Say what keeps the database from being of use; None if nothing does."""
-        return await self._ledger.unready()
+        return await self._repository.unready()
 
     async def dispatch_session(self, session_id: str) -> None:
         """Claim the session, call LiveKit, and store what came of it; a second delivery does nothing."""
-        wanted = await self._ledger.find(session_id)
+        wanted = await self._repository.find(session_id)
         if wanted is None:
             return
         row = wanted.row
@@ -72,7 +72,7 @@ class Dispatcher:
             if obstacle is not None:
                 await self._hold_back(row, *obstacle)
                 return
-            claim = await self._ledger.claim(row)
+            claim = await self._repository.claim(row)
             if claim is None:
                 return
             note({names.ATTEMPT: claim.order.attempt})
@@ -114,10 +114,10 @@ class Dispatcher:
     async def _hold_back(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
         """Have the session wait, or fail it if it isn't to wait for workers."""
         if cause is not Cause.LIVEKIT_UNREACHABLE and not self._settings.wait_for_workers:
-            if await self._ledger.give_up(row, cause, evidence):
+            if await self._repository.give_up(row, cause, evidence):
                 self._given_up(row, cause, evidence)
                 self._relay.nudge(row.id)
-        elif await self._ledger.park(row, cause, evidence):
+        elif await self._repository.park(row, cause, evidence):
             metrics.session_waits(cause)
             note({names.OUTCOME: "waits", names.CAUSE: cause})
             log.warning("session_waiting", cause=str(cause), evidence=evidence)
@@ -130,7 +130,7 @@ class Dispatcher:
             message=f"dispatching agent to room {row.room_name} (attempt {row.attempt}/{row.max_attempts})",
         )
         try:
-            async with self._ledger.held(claim):
+            async with self._repository.held(claim):
                 placed = await self._place(claim)
         except LiveKitError as error:
             await self._refused(claim, error)
@@ -143,8 +143,8 @@ class Dispatcher:
             dispatch_id=placed.dispatch_id,
         )
         for identity in placed.foreign:
-            await self._ledger.foreign_agent_seen(row, identity)
-        if not await self._ledger.accepted(claim, placed.dispatch_id, room_sid=placed.room_sid):
+            await self._repository.foreign_agent_seen(row, identity)
+        if not await self._repository.accepted(claim, placed.dispatch_id, room_sid=placed.room_sid):
             log.info(
                 "dispatch_outdated",
                 message="the session has moved on meanwhile, or another dispatcher has taken it over",
@@ -175,7 +175,7 @@ class Dispatcher:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _is_cleared(self, claim: Claim, made: str | None) -> bool:
-        decision = await self._ledger.decided(claim)
+        decision = await self._repository.decided(claim)
         if decision is None:
             return False
         if made is not None and made == decision.dispatch_id:
@@ -187,7 +187,7 @@ class Dispatcher:
         return True
 
     async def _refused(self, claim: Claim, error: LiveKitError) -> None:
-        refusal = await self._ledger.refused(claim, error)
+        refusal = await self._repository.refused(claim, error)
         if not refusal.won:
             log.info("outdated_dispatch_refused", error=str(error))
             await self._clear_up(claim)
@@ -221,7 +221,7 @@ class Dispatcher:
 
     async def _hand_over(self, session_id: str) -> None:
         """Leave the conversation so far for the agent; without it, the agent begins anew."""
-        turns = await self._ledger.history(session_id)
+        turns = await self._repository.history(session_id)
         try:
             await write_history(self._redis, session_id, turns)
         except (RedisError, OSError) as error:

@@ -38,7 +38,7 @@ from shared.platform.tracing.tracing import here
 CLAIM_LEASE = timedelta(seconds=5)
 RENEWAL_S = 1.5
 # How soon a dispatched session must have found its verifier.
-VERIFIER_GRACE = timedelta(seconds=1)
+VERIFY_WITHIN = timedelta(seconds=1)
 # An agent that takes over is told the newest turns; a longer talk would not fit into its model anyway.
 HISTORY_TURNS = 200
 
@@ -73,7 +73,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedAttempt:
     """What follows a refused dispatch. Not `won`: the session has moved on, and nothing follows."""
 
     won: bool
@@ -87,7 +87,7 @@ class Decision:
     dispatch_id: str | None
 
 
-class Ledger:
+class Repository:
     """Claims sessions and records outcomes.
 
     Whoever changes both writes the session before its attempt: two orders would be a deadlock.
@@ -212,7 +212,7 @@ class Ledger:
                 accepted_at=row.accepted_at or now,
                 room_sid=room_sid,
                 claimed_until=None,
-                next_check_at=now + VERIFIER_GRACE,
+                next_check_at=now + VERIFY_WITHIN,
             )
             if won and first:
                 seconds = (now - row.requested_at).total_seconds()
@@ -245,7 +245,7 @@ class Ledger:
         """Tell of an agent that nobody dispatched, and which was sent out of the room."""
         await foreign_agent_seen(self._database, row, identity, removed=True, now=self._now())
 
-    async def refused(self, claimed: Claim, error: LiveKitError) -> "Refusal":
+    async def refused(self, claimed: Claim, error: LiveKitError) -> "RefusedAttempt":
         """LiveKit did not take it: another attempt later, or the end."""
         now = self._now()
         row = claimed.row
@@ -272,7 +272,7 @@ class Ledger:
                 attempt.outcome = "error"
                 attempt.cause = error.cause
                 attempt.evidence = evidence
-        return Refusal(won=won, retry_in_s=None if last else delay)
+        return RefusedAttempt(won=won, retry_in_s=None if last else delay)
 
     async def history(self, session_id: str) -> list[PastTurn]:
         """The newest turns that are stored, in the order of speech."""

@@ -3,7 +3,7 @@
 import jwt
 from pydantic import SecretStr
 
-from services.inference.refusal import Refusal
+from services.inference.request_refused import RequestRefused
 
 CLOCK_LEEWAY_S = 10  # hosts of one deployment seldom differ by more
 
@@ -16,7 +16,7 @@ class Gatekeeper:
         self._api_secret = api_secret
 
     def check(self, authorization: str | None) -> None:
-        """Return if the `Authorization` header is good; raise `Refusal` 401 saying why it isn't."""
+        """Return if the `Authorization` header is good; raise `RequestRefused` 401 saying why it isn't."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise _unauthorized("no bearer token")
@@ -36,8 +36,8 @@ class Gatekeeper:
             raise _unauthorized("the token lacks the grant inference.perform")
 
 
-def _unauthorized(reason: str) -> Refusal:
-    return Refusal(
+def _unauthorized(reason: str) -> RequestRefused:
+    return RequestRefused(
         401,
         "unauthorized",
         f"{reason}; check LIVEKIT_API_KEY, LIVEKIT_API_SECRET and the clock of the caller",

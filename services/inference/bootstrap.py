@@ -19,7 +19,7 @@ from services.inference.stt import Listen
 from services.inference.tts import Speak
 from services.inference.whisper import WhisperTranscriber
 from shared.platform.clock import utc_now
-from shared.platform.descriptors import room_for_callers
+from shared.platform.descriptors import most_callers
 from shared.platform.http.connections import Connections
 from shared.platform.http.listen import listening_socket
 from shared.platform.http.site import PatientSite
@@ -44,7 +44,7 @@ async def serve(settings: InferenceSettings, *, stop: asyncio.Event) -> None:
     loading = asyncio.create_task(_load(transcriber))
     try:
         listening = listening_socket(settings.inference_host, settings.inference_port)
-        await PatientSite(runner, listening, Connections(room_for_callers(MOST_CONNECTIONS))).start()
+        await PatientSite(runner, listening, Connections(most_callers(MOST_CONNECTIONS))).start()
         _log.info("inference_listening", addresses=[f"{a[0]}:{a[1]}" for a in runner.addresses])
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ machine as it would in production. A test compares it with the client's own list
 from enum import StrEnum
 from typing import Final
 
-from services.inference.refusal import Refusal, malformed
+from services.inference.request_refused import RequestRefused, malformed
 
 
 class Kind(StrEnum):
@@ -99,13 +99,13 @@ KNOWN: Final[dict[Kind, frozenset[str]]] = {
 def require(kind: Kind, descriptor: object) -> str:
     """Return the descriptor without its `:language` or `:voice`.
 
-    Raises `Refusal` 400 if none is given, 404 if no model of that kind has this name.
+    Raises `RequestRefused` 400 if none is given, 404 if no model of that kind has this name.
     """
     if not isinstance(descriptor, str) or not descriptor:
         raise malformed(f"no {kind} model is named", param="model")
     model = descriptor if kind is Kind.LLM else descriptor.partition(":")[0]
     if model not in KNOWN[kind]:
-        raise Refusal(
+        raise RequestRefused(
             404,
             "model_not_found",
             f"The {kind} model '{descriptor}' does not exist or you do not have access to it.",

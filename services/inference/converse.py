@@ -104,7 +104,7 @@ def _goodbye(c: Conversation) -> str:
     return f"Goodbye, {c.name}, and have a nice day." if c.name else "Goodbye, and have a nice day."
 
 
-def _recall_name(c: Conversation) -> str:
+def _say_name(c: Conversation) -> str:
     return f"Your name is {c.name}." if c.name else "You haven't told me your name yet. What is it?"
 
 
@@ -181,7 +181,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _silence,
     _when(r"\b(repeat|say (that|it) again|pardon|what did you say|come again)\b", _repeat),
     _when(r"\b(good ?bye|bye|see you|that('s| is|'ll be| will be) all|hang up)\b", _goodbye),
-    _when(r"\bmy name\?|\b(what('s| is) my name|(know|remember) (me|my name)|who am i)\b", _recall_name),
+    _when(r"\bmy name\?|\b(what('s| is) my name|(know|remember) (me|my name)|who am i)\b", _say_name),
     _booking,
     _introduced,
     _when(r"\b(open|opening|close|closing|business hours|office hours|hours)\b", HOURS),

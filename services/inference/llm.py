@@ -11,7 +11,7 @@ from aiohttp import web
 from services.inference import metrics
 from services.inference.catalogue import KNOWN, Kind, require
 from services.inference.ports import Converser, Message
-from services.inference.refusal import malformed
+from services.inference.request_refused import malformed
 from shared.platform.clock import Clock
 
 _PIECE = re.compile(r"\S+\s*")

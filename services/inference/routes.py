@@ -9,7 +9,7 @@ from services.inference import metrics
 from services.inference.auth import Gatekeeper
 from services.inference.catalogue import Kind
 from services.inference.llm import Chat
-from services.inference.refusal import Refusal
+from services.inference.request_refused import RequestRefused
 from services.inference.sockets import close_open_sockets
 from services.inference.stt import Listen
 from services.inference.tts import Speak
@@ -39,7 +39,7 @@ def build_app(
         try:
             gatekeeper.check(request.headers.get("Authorization"))
             return await handler(request)
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             metrics.request_refused(_KINDS.get(request.path))
             _log.warning("request_refused", path=request.path, code=refusal.code, reason=refusal.message)
             return web.json_response(refusal.body(), status=refusal.status)

@@ -13,7 +13,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from services.inference import metrics
 from services.inference.catalogue import Kind
-from services.inference.refusal import Refusal, malformed
+from services.inference.request_refused import RequestRefused, malformed
 from shared.platform.logs.logs import get_logger
 
 MAX_FRAME_BYTES = 1 << 20  # the client sends some 2 kB for 50 ms of audio
@@ -88,7 +88,7 @@ class Conduct(ABC, Generic[W]):
             await half
         except ConnectionError:
             return  # the client has left
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             if refusal.status < 500:  # the engine has counted its own failures
                 metrics.request_refused(self.kind)
             reason = refusal.message
@@ -96,9 +96,9 @@ class Conduct(ABC, Generic[W]):
             await self._fail(refusal)
         except Exception:
             _log.exception("socket_failed", kind=self.kind)
-            await self._fail(Refusal(500, "engine_failed", f"the {self.kind} engine failed"))
+            await self._fail(RequestRefused(500, "engine_failed", f"the {self.kind} engine failed"))
 
-    async def _fail(self, refusal: Refusal) -> None:
+    async def _fail(self, refusal: RequestRefused) -> None:
         if self._ws.closed:
             return
         try:

@@ -12,7 +12,7 @@ from services.inference import metrics
 from services.inference.audio import Resampler, to_samples
 from services.inference.catalogue import Kind, require
 from services.inference.ports import SpeechDetector, Transcriber, Transcript
-from services.inference.refusal import Refusal, malformed
+from services.inference.request_refused import RequestRefused, malformed
 from services.inference.segment import SAMPLE_RATE, Segmenter, SpeechStarted, Utterance
 from services.inference.sockets import MAX_FRAME_BYTES, Conduct, pcm_of, sample_rate_of
 from shared.platform.logs.logs import get_logger
@@ -46,11 +46,11 @@ class Listen:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Refuse at the upgrade, by status, what can be refused: the client doesn't retry 4xx.
 
-        Raises `Refusal`.
+        Raises `RequestRefused`.
         """
         require(Kind.STT, request.query.get("model"))
         if not self._transcriber.ready:
-            raise Refusal(503, "not_ready", "the weights are still loading; try again")
+            raise RequestRefused(503, "not_ready", "the weights are still loading; try again")
         hearing = Hearing(
             web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES),
             transcriber=self._transcriber,

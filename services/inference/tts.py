@@ -11,7 +11,7 @@ from services.inference import metrics
 from services.inference.audio import Resampler
 from services.inference.catalogue import Kind, require
 from services.inference.ports import Audio, SynthesisFailed, Synthesizer
-from services.inference.refusal import Refusal, malformed
+from services.inference.request_refused import RequestRefused, malformed
 from services.inference.sockets import MAX_FRAME_BYTES, Conduct, sample_rate_of
 
 FRAME_MS = 60
@@ -106,7 +106,7 @@ class Speaking(Conduct[Sentence | Flush | Goodbye]):
             with metrics.engine_work(Kind.TTS):
                 audio = await self._synthesizer.speak(sentence.text, voice=sentence.voice)
         except SynthesisFailed as failed:
-            raise Refusal(500, "synthesis_failed", str(failed)) from failed
+            raise RequestRefused(500, "synthesis_failed", str(failed)) from failed
         rate = self._sample_rate or audio.sample_rate
         pcm = _resampled(audio, rate)
         frame_bytes = 2 * (rate * FRAME_MS // 1000)

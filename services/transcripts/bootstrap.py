@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.transcripts.consume import Consumer
-from services.transcripts.dead_letters import Letters
+from services.transcripts.dead_letters import DeadLetters
 from services.transcripts.redact import load_redactor, prepare_text
 from services.transcripts.settings import TranscriptsSettings
 from services.transcripts.store import DatabaseArchive
@@ -37,7 +37,7 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
 
     archive = DatabaseArchive(database, now=utc_now, prepare=lambda turn: prepare_text(turn, settings))
 
-    letters = Letters(redis=redis, database=database, settings=settings, now=utc_now)
+    letters = DeadLetters(redis=redis, database=database, settings=settings, now=utc_now)
 
     async def tell_stored(turns: Sequence[TurnFinished]) -> None:
         # Who follows a session waits for this, an agent's worker for the other.

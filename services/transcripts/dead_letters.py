@@ -23,7 +23,7 @@ from shared.platform.database.database import Database
 from shared.platform.redis.streams import Entry, dead_letter
 
 
-class Letters:
+class DeadLetters:
     """Writes dead letters of the turns' stream."""
 
     def __init__(

@@ -4,18 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from services.verifier.admit.admission import Line
+from services.verifier.admit.admission import Admission
 from services.verifier.admit.reservations import Reservations
 from services.verifier.close.close import Closer
 from services.verifier.close.collect import Collector
 from services.verifier.gauges.queues import AmqpQueues, Queues, RedisQueues
 from services.verifier.gauges.survey import Gauger
-from services.verifier.prove.attempt_deadline import Patience
+from services.verifier.prove.attempt_deadline import AttemptDeadline
 from services.verifier.prove.proofs import Proofs
 from services.verifier.prove.verify import Verifier
 from services.verifier.reports.reports import Reports
 from services.verifier.reports.wake import Waker
-from services.verifier.repository import Rulings
+from services.verifier.repository import Repository
 from services.verifier.settings import VerifierSettings
 from services.verifier.sweep.sweep import Sweep
 from services.verifier.watch.liveness import Liveness
@@ -39,14 +39,14 @@ class Services:
     """What the tasks work with."""
 
     database: Database
-    rulings: Rulings
+    repository: Repository
     verifier: Verifier
     watch: Watch
     closer: Closer
 
     async def verify_session(self, session_id: str) -> None:
         """Prove the join of a dispatched session, or look after an active one (`NEXT_TASK`)."""
-        case = await self.rulings.read(session_id)
+        case = await self.repository.read(session_id)
         if case is None:
             return
         if case.session.status == SessionStatus.DISPATCHED:
@@ -56,7 +56,7 @@ class Services:
 
     async def close_session(self, session_id: str) -> None:
         """Clear up after a session that is over."""
-        await self.closer.close(await self.rulings.read_session(session_id))
+        await self.closer.close(await self.repository.read_session(session_id))
 
 
 @asynccontextmanager
@@ -74,16 +74,16 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     relay = Relay(database=database, redis=redis, tasks=tasks)
     waker = Waker()
     liveness = Liveness(redis, silence_s=settings.agent_silence_s)
-    rulings = Rulings(database, join_budget_s=settings.join_budget_s, now=utc_now)
+    repository = Repository(database, join_budget_s=settings.join_budget_s, now=utc_now)
     proofs = Proofs(database, now=utc_now)
     verifier = Verifier(
-        rulings=rulings,
+        repository=repository,
         proofs=proofs,
         rooms=livekit,
         redis=redis,
         relay=relay,
         waker=waker,
-        patience=Patience(
+        attempt_deadline=AttemptDeadline(
             window_s=settings.attempt_window_s,
             own_window_s=settings.own_worker_window_s,
             start_window_s=settings.agent_start_window_s,
@@ -92,7 +92,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         now=utc_now,
     )
     watch = Watch(
-        rulings=rulings,
+        repository=repository,
         proofs=proofs,
         rooms=livekit,
         relay=relay,
@@ -109,9 +109,9 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         database=database,
         relay=relay,
         tasks=tasks,
-        rulings=rulings,
+        repository=repository,
         verifier=verifier,
-        line=Line(database=database, redis=redis, tasks=tasks, rooms=livekit, now=utc_now),
+        admission=Admission(database=database, redis=redis, tasks=tasks, rooms=livekit, now=utc_now),
         collector=Collector(database=database, rooms=livekit, now=utc_now),
         holder=me,
         now=utc_now,
@@ -147,10 +147,10 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         ):
             yield Services(
                 database=database,
-                rulings=rulings,
+                repository=repository,
                 verifier=verifier,
                 watch=watch,
-                closer=Closer(rulings=rulings, rooms=livekit, redis=redis, now=utc_now),
+                closer=Closer(repository=repository, rooms=livekit, redis=redis, now=utc_now),
             )
     finally:
         await livekit.close()

@@ -43,14 +43,14 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Case:
+class Current:
     """A dispatched session and its current attempt."""
 
     session: SessionRow
     attempt: AttemptRow
 
 
-class Rulings:
+class Repository:
     """Claims sessions and records verdicts; every verdict is a compare-and-set."""
 
     def __init__(self, database: Database, *, join_budget_s: float, now: Clock) -> None:
@@ -58,14 +58,14 @@ class Rulings:
         self._join_budget = timedelta(seconds=join_budget_s)
         self._now = now
 
-    async def read(self, session_id: str) -> Case | None:
+    async def read(self, session_id: str) -> Current | None:
         """Return the session with its current attempt; None if it has none yet."""
         async with self._database.read() as db:
             row = await db.get(SessionRow, session_id)
             if row is None:
                 return None
             attempt = await db.get(AttemptRow, (row.id, row.attempt))
-            return None if attempt is None else Case(row, attempt)
+            return None if attempt is None else Current(row, attempt)
 
     async def read_session(self, session_id: str) -> SessionRow | None:
         """Return the session, whatever state it is in."""
@@ -107,7 +107,9 @@ class Rulings:
         except DATABASE_ERRORS as error:
             log.warning("claim_not_given_back", error=repr(error))
 
-    async def missing(self, case: Case, cause: Cause, evidence: dict[str, Any], *, delay: timedelta) -> bool:
+    async def missing(
+        self, case: Current, cause: Cause, evidence: dict[str, Any], *, delay: timedelta
+    ) -> bool:
         """This attempt brought no agent: ask for another, after `delay`. False if the session moved on."""
         event = AgentMissing(attempt=case.session.attempt, cause=cause, evidence=evidence)
         again_at = self._now() + delay if delay else None

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.webhooks.collect import Collector
 from services.webhooks.deliver import Deliverer
-from services.webhooks.delivery_store import DatabaseBook
+from services.webhooks.delivery_store import DatabaseDeliveryStore
 from services.webhooks.housekeep import Housekeeping
 from services.webhooks.record import Recorder
 from services.webhooks.schedule import some_jitter
@@ -49,7 +49,7 @@ async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
     try:
         async with sender:
             deliverer = Deliverer(
-                book=DatabaseBook(database, settings=settings, recorder=recorder, now=utc_now),
+                store=DatabaseDeliveryStore(database, settings=settings, recorder=recorder, now=utc_now),
                 transport=sender,
                 open_secret=secrets.open,
                 now=utc_now,

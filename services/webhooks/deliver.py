@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from services.webhooks.payload import body_of, signed_headers
-from services.webhooks.ports import Book, Done, Job, Transport
+from services.webhooks.ports import DeliveryStore, Done, DueDelivery, Transport
 from services.webhooks.send import Outcome, Reply
 from shared.core.webhooks.secrets import UnreadableSecret
 from shared.platform.background import stop_all
@@ -25,9 +25,15 @@ class Deliverer:
     """Sends what it has claimed, each in a task of its own; a slow endpoint holds up none but itself."""
 
     def __init__(
-        self, *, book: Book, transport: Transport, open_secret: Callable[[str], str], now: Clock, agent: str
+        self,
+        *,
+        store: DeliveryStore,
+        transport: Transport,
+        open_secret: Callable[[str], str],
+        now: Clock,
+        agent: str,
     ) -> None:
-        self._book = book
+        self._store = store
         self._transport = transport
         self._open_secret = open_secret
         self._now = now
@@ -62,7 +68,7 @@ class Deliverer:
             self._wake.clear()
             done = list(self._done)
             busy = Counter(self._sending.values()) if claim else _ALL_BUSY
-            jobs = await self._book.turn(done, busy)
+            jobs = await self._store.settle_and_claim(done, busy)
             del self._done[: len(done)]
             for job in jobs:
                 task = asyncio.create_task(self._send(job))
@@ -89,7 +95,7 @@ class Deliverer:
             async with asyncio.timeout(POLL_S):
                 await self._wake.wait()
 
-    async def _send(self, job: Job) -> None:
+    async def _send(self, job: DueDelivery) -> None:
         try:
             reply = await self._attempt(job)
         except Exception as error:
@@ -97,7 +103,7 @@ class Deliverer:
             reply = Reply(Outcome.UNSENDABLE, error=repr(error))
         self._done.append(Done(job, reply, self._now()))
 
-    async def _attempt(self, job: Job) -> Reply:
+    async def _attempt(self, job: DueDelivery) -> Reply:
         if job.envelope is None:
             return Reply(Outcome.UNSENDABLE, error="its event is not there any more")
         try:

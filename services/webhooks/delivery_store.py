@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.webhooks.ports import Done, Job
+from services.webhooks.ports import Done, DueDelivery
 from services.webhooks.record import Recorder
 from services.webhooks.send import Outcome
 from services.webhooks.settings import WebhooksSettings
@@ -36,8 +36,8 @@ _Endpoint = WebhookEndpointRow
 _Delivery = WebhookDeliveryRow
 
 
-class DatabaseBook:
-    """See `ports.Book`."""
+class DatabaseDeliveryStore:
+    """See `ports.DeliveryStore`."""
 
     def __init__(
         self, database: Database, *, settings: WebhooksSettings, recorder: Recorder, now: Clock
@@ -49,8 +49,8 @@ class DatabaseBook:
         self._projects: dict[str, str] = {}  # of the endpoints that are busy, or were ready
         self._claim_for = timedelta(seconds=settings.webhook_timeout_s) + _CLAIM_MARGIN
 
-    async def turn(self, done: Sequence[Done], busy: Mapping[str, int]) -> list[Job]:
-        """See `ports.Book.turn`."""
+    async def settle_and_claim(self, done: Sequence[Done], busy: Mapping[str, int]) -> list[DueDelivery]:
+        """See `ports.DeliveryStore.settle_and_claim`."""
         now = self._now()
         # What is learnt of an endpoint now is known of it at the next turn.
         troubled = {one.job.endpoint_id for one in done if one.reply.outcome is not Outcome.DELIVERED}
@@ -75,8 +75,8 @@ class DatabaseBook:
 
     async def _record_and_claim(
         self, done: Sequence[Done], rooms: Sequence[tuple[WebhookEndpointRow, int]], now: datetime
-    ) -> list[Job]:
-        jobs: list[Job] = []
+    ) -> list[DueDelivery]:
+        jobs: list[DueDelivery] = []
         async with self._database.write() as db:
             verdicts = [await self._recorder.record(db, one) for one in done]
             for endpoint, room in rooms:
@@ -120,7 +120,7 @@ class DatabaseBook:
 
     async def _claim(
         self, db: AsyncSession, endpoint: WebhookEndpointRow, room: int, now: datetime
-    ) -> list[Job]:
+    ) -> list[DueDelivery]:
         until = now + self._claim_for
         first = (
             select(col(_Delivery.event_id))
@@ -147,7 +147,7 @@ class DatabaseBook:
         rows = await db.scalars(select(EventRow).where(col(EventRow.id).in_([row[0] for row in claimed])))
         envelopes = {row.id: _envelope(row) for row in rows}
         return [
-            Job(
+            DueDelivery(
                 endpoint_id=endpoint.id,
                 project=endpoint.project,
                 event_id=event_id,

@@ -10,7 +10,7 @@ from shared.contracts.events import Envelope
 
 
 @dataclass(frozen=True)
-class Job:
+class DueDelivery:
     """One delivery that this process has claimed. `envelope` None: its event is not there any more.
 
     `attempts` and `claimed_until` together are the claim: nobody else has the same.
@@ -31,15 +31,15 @@ class Job:
 class Done:
     """A job, and what came of it."""
 
-    job: Job
+    job: DueDelivery
     reply: Reply
     at: datetime
 
 
-class Book(Protocol):
+class DeliveryStore(Protocol):
     """Where deliveries are kept. Raises `sqlalchemy` errors and `OSError` if the database is away."""
 
-    async def turn(self, done: Sequence[Done], busy: Mapping[str, int]) -> list[Job]:
+    async def settle_and_claim(self, done: Sequence[Done], busy: Mapping[str, int]) -> list[DueDelivery]:
         """Record what came of jobs, and claim others; `busy` is what each endpoint has in hand already."""
 
 

@@ -21,7 +21,7 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def room_for_callers(wanted: int) -> int:
+def most_callers(wanted: int) -> int:
     """How many connections of callers there may be: as many as wanted, unless descriptors would run out."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:

@@ -68,7 +68,7 @@ class Lease:
         self._held_until = now + self._term if await self._take(now, renew=True) else None
         return self._held_until is not None
 
-    async def take_turn(self) -> bool:
+    async def take_once(self) -> bool:
         """Take the lease only if it has lapsed, whoever held it: once in a term, by one process."""
         return await self._take(self._now(), renew=False)
 

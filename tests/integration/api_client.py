@@ -11,13 +11,13 @@ from asgi_lifespan import LifespanManager
 from redis.asyncio import Redis
 
 from services.api.app import create_app
-from services.api.http.server import PATIENCE, Server, server_config
+from services.api.http.server import WAIT_LIMITS, Server, server_config
 from services.api.live.event_stream import give_up_unread
 from services.api.settings import ApiSettings
 from shared.contracts.keys import worker_key
 from shared.contracts.workers import WorkerHeartbeat
 from shared.core.workers.registry import write_heartbeat
-from shared.platform.http.connections import Patience
+from shared.platform.http.connections import WaitLimits
 from tests.integration.background import stop
 
 KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
@@ -60,12 +60,12 @@ class _Server(Server):
 
 @asynccontextmanager
 async def served(
-    settings: ApiSettings, *, unread_timeout_s: float = 20, patience: Patience = PATIENCE
+    settings: ApiSettings, *, unread_timeout_s: float = 20, wait_limits: WaitLimits = WAIT_LIMITS
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Over real sockets, for what streams."""
     app = create_app(settings)
     server = _Server(
-        server_config(app, max_connections=settings.api_max_connections, patience=patience, grace_s=1)
+        server_config(app, max_connections=settings.api_max_connections, wait_limits=wait_limits, grace_s=1)
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         give_up_unread(listening, after_s=unread_timeout_s)

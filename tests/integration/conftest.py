@@ -17,8 +17,8 @@ from devstack.provision.postgres import PostgresServer
 from devstack.servers import RedisServer, plan_redis
 from services.agent.spool.spool import check_spool
 from services.dispatcher.dispatch import Dispatcher
-from services.dispatcher.repository import Ledger
-from services.verifier.admit.admission import Line
+from services.dispatcher.repository import Repository
+from services.verifier.admit.admission import Admission
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 from shared.core.all_tables import METADATA
 from shared.core.sessions.outbox import Relay
@@ -160,8 +160,8 @@ def bench(database: Database, redis: Redis, relay: Relay, clock: FakeClock) -> B
 
 
 @pytest.fixture
-def ledger(database: Database, clock: FakeClock) -> Ledger:
-    return Ledger(database, retry_delay_s=1.0, now=clock)
+def repository(database: Database, clock: FakeClock) -> Repository:
+    return Repository(database, retry_delay_s=1.0, now=clock)
 
 
 @pytest.fixture
@@ -177,8 +177,10 @@ def dispatcher(
 
 
 @pytest.fixture
-def line(database: Database, redis: Redis, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock) -> Line:
-    return Line(database=database, redis=redis, tasks=tasks, rooms=rooms, now=clock)
+def line(
+    database: Database, redis: Redis, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock
+) -> Admission:
+    return Admission(database=database, redis=redis, tasks=tasks, rooms=rooms, now=clock)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from services.api.live.session_feed import Feed
+from services.api.live.session_feed import SessionFeed
 from services.api.transcripts.read import completeness
 from services.api.transcripts.read.conversation import read_conversation
 from shared.contracts.sessions import SessionStatus
@@ -79,17 +79,17 @@ async def test_a_missing_turn_that_comes_as_the_transcript_is_read_is_of_the_nex
 async def test_a_stream_is_not_over_before_its_last_turn_was_found(
     database: Database, ended: SessionRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = Feed._find_turns
+    find = SessionFeed._find_turns
     late = [a_turn(ended.id, 2)]
 
-    async def find_and_store(self: Feed, *args: Any) -> dict[str, int]:
+    async def find_and_store(self: SessionFeed, *args: Any) -> dict[str, int]:
         found = await find(self, *args)
         while late:
             await store_turns(database, [late.pop()])
         return found
 
-    monkeypatch.setattr(Feed, "_find_turns", find_and_store)
-    feed = Feed(ended.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
+    monkeypatch.setattr(SessionFeed, "_find_turns", find_and_store)
+    feed = SessionFeed(ended.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
     await feed.look()
     assert (feed.turns, feed.over) == (2, False)
     await feed.look()

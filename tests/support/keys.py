@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 
 from services.api.auth.access import Needs, Scope
 from services.api.auth.key_format import Kind
-from services.api.keys import KeyWish, create_key, revoke_key
+from services.api.keys import NewKey, create_key, revoke_key
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 
@@ -24,7 +24,7 @@ async def put_key(
     kind = wish.setdefault("kind", Kind.SECRET)
     if kind is Kind.PUBLISHABLE:
         wish.setdefault("origins", (ORIGIN,))
-    made = KeyWish(name="test", scopes=scopes, **wish)
+    made = NewKey(name="test", scopes=scopes, **wish)
     secret, row = await create_key(database, made, now=lambda: now or utc_now())
     if revoked:
         await revoke_key(database, row.id, now=utc_now)

@@ -24,9 +24,9 @@ from redis.asyncio import Redis
 from services.agent.job.captions import Captions
 from services.agent.job.chat import Chat
 from services.agent.job.diagnose import diagnose_event
-from services.agent.job.linked_participant import KINDS, Partner
+from services.agent.job.linked_participant import KINDS, LinkedParticipant
 from services.agent.job.models import build_session, choose
-from services.agent.job.resume import as_context, awaits_reply, recall
+from services.agent.job.resume import as_context, awaits_reply, read_past_turns
 from services.agent.job.turns import TurnLog
 from services.agent.report import Reporter
 from services.agent.settings import AgentSettings
@@ -83,7 +83,7 @@ class Conversation:
         shown = order is not None and not order.canary and settings.captions_allowed
         self._captions = Captions(order=order, redis=redis) if order is not None and shown else None
         self._chat = Chat(ctx.room)
-        self._partner = Partner(ctx.room, order, on_last_left=self._on_last_left)
+        self._partner = LinkedParticipant(ctx.room, order, on_last_left=self._on_last_left)
 
     @property
     def end(self) -> str:
@@ -139,7 +139,7 @@ class Conversation:
     async def _past_turns(self) -> list[PastTurn]:
         if self._order is None or not self._order.takes_over:
             return []
-        past = await recall(self._order, redis=self._redis)
+        past = await read_past_turns(self._order, redis=self._redis)
         self._turns.take_over(turn.item_id for turn in past)
         log.info("conversation_taken_over", turns=len(past))
         return past

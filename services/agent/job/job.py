@@ -25,7 +25,7 @@ from services.agent.report import JobFacts, Reporter
 from services.agent.settings import AgentSettings
 from services.agent.spool.spool import JobSpool, SpooledOutbox
 from services.agent.worker.admit import log_fields, read_order
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from services.agent.worker.shutdown import WorkerStop
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
@@ -47,7 +47,7 @@ _SETTINGS, _CALL, _STOPPING, _FAILURES = "settings", "call", "stopping", "spool_
 log = get_logger(__name__)
 
 
-def set_up(process: JobProcess, *, stopping: WorkerStop, spool_failures: Tally) -> None:
+def set_up(process: JobProcess, *, stopping: WorkerStop, spool_failures: SharedCounter) -> None:
     """Prepare a process before it is given a job; what else it is given is shared with the worker."""
     # A SIGTERM to the whole group is for the worker, which then lets its calls finish (see preload).
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

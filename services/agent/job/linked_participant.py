@@ -76,7 +76,7 @@ def _must_wait(wanted: Wanted) -> bool:
     return wanted.only and not wanted.came
 
 
-class Partner:
+class LinkedParticipant:
     """Whom the agent of one session talks with, from `follow` on.
 
     on_last_left: is called when the partner has said goodbye and nobody is there whom the agent may serve.

@@ -21,7 +21,7 @@ _ROLES: Final[dict[Role, Literal["user", "assistant"]]] = {Role.USER: "user", Ro
 log = get_logger(__name__)
 
 
-async def recall(order: DispatchOrder, *, redis: Redis) -> list[PastTurn]:
+async def read_past_turns(order: DispatchOrder, *, redis: Redis) -> list[PastTurn]:
     """The turns so far, in the order of speech; none if they can't be had, since a caller waits."""
     try:
         turns = await read_history(redis, order.session_id)

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from services.agent import metrics
 from services.agent.spool.spool import NASCENT, SUFFIX
 from services.agent.spool.spool_file import SpoolFile
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.keys import REPORTS_STREAM, TURNS_STREAM
 from shared.core.transcripts.erasure import MARKER_TTL, is_erased
 from shared.core.transcripts.watermark import read_stored
@@ -89,7 +89,7 @@ class Resender:
         folder: Path | None,
         *,
         redis: Redis,
-        failures: Tally,
+        failures: SharedCounter,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

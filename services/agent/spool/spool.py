@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from services.agent.ports import Outbox
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
 from shared.contracts.text import MAX_EVENT_BYTES
 from shared.platform.logs.logs import get_logger
@@ -71,7 +71,7 @@ def check_spool(folder: Path | None) -> None:
 class JobSpool:
     """The file of this job. It is made when the job's first event comes; without that, there is none."""
 
-    def __init__(self, folder: Path, *, failures: Tally) -> None:
+    def __init__(self, folder: Path, *, failures: SharedCounter) -> None:
         self._folder = folder
         self._failures = failures
         self._head: tuple[str, bytes] | None = None

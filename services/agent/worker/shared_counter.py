@@ -4,7 +4,7 @@ import ctypes
 import multiprocessing
 
 
-class Tally:
+class SharedCounter:
     """Handed to each process at its start.
 
     A plain number without a lock, which a killed process could not give back: two jobs that add in the same

@@ -260,7 +260,7 @@ def _registry_causes(
     none = fleet.why_none(agent_name)
     if none is None:
         return []
-    if agent_name in fleet.names() or not _is_of_strangers(records):
+    if agent_name in fleet.names() or not _is_of_other_projects(records):
         return [RootCause(*none)]
     # That the registry doesn't know workers which don't report is no news; what they did last is.
     failure = records.failure_since
@@ -270,7 +270,7 @@ def _registry_causes(
     return [RootCause(failure.cause, evidence, since=failure.at)]
 
 
-def _is_of_strangers(records: Records) -> bool:
+def _is_of_other_projects(records: Records) -> bool:
     """Whether the last agent of the name came from a worker that doesn't report to us."""
     return records.join is not None and not records.join.reported
 

@@ -23,7 +23,7 @@ OUTBOX_LATE_S: Final = 10.0
 TURNS_LATE_S: Final = 30.0
 
 
-def lags(
+def lag_checks(
     *, database: Database, redis: Redis, tasks: TaskSender, agent_name: str, now: Clock
 ) -> Mapping[str, Ask]:
     """The questions, by the name of their check."""

@@ -36,10 +36,10 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 def install(app: FastAPI, settings: ApiSettings, auth: Auth) -> None:
     """Put the door before `app`. What answers a browser's preflight has to be added after it."""
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.api_max_body_bytes)
-    app.add_middleware(Door, settings=settings, auth=auth)
+    app.add_middleware(RequestMiddleware, settings=settings, auth=auth)
 
 
-class Door:
+class RequestMiddleware:
     """ASGI middleware; what it finds out is in the request's state: `trace_id` and `principal`."""
 
     def __init__(self, app: ASGIApp, *, settings: ApiSettings, auth: Auth) -> None:

@@ -11,13 +11,13 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.api.errors.problems import MEDIA_TYPE, Problem, bare
-from shared.platform.descriptors import room_for_callers
+from shared.platform.descriptors import most_callers
 from shared.platform.http.connections import (
     TAKEN_AT_ONCE,
     Awaited,
     Connections,
-    Patience,
     Wait,
+    WaitLimits,
     Words,
     closing_answer,
 )
@@ -27,7 +27,7 @@ from shared.platform.http.listen import BACKLOG
 # a connection that is being closed here, and its client is told of a bad gateway.
 KEEP_ALIVE_S: Final = 75
 # uvicorn closes a connection that rests; what it has not got rid of by then is cut off.
-PATIENCE: Final = Patience(next_request_s=KEEP_ALIVE_S + 5)
+WAIT_LIMITS: Final = WaitLimits(next_request_s=KEEP_ALIVE_S + 5)
 
 
 class Server(uvicorn.Server):
@@ -41,10 +41,10 @@ class Server(uvicorn.Server):
 
 
 def server_config(
-    app: FastAPI, *, max_connections: int, patience: Patience = PATIENCE, grace_s: int = 3
+    app: FastAPI, *, max_connections: int, wait_limits: WaitLimits = WAIT_LIMITS, grace_s: int = 3
 ) -> uvicorn.Config:
     """How the API is served. `grace_s`: what is being answered when the process is told to stop."""
-    connections = Connections(room_for_callers(max_connections), patience, _words())
+    connections = Connections(most_callers(max_connections), wait_limits, _words())
     return uvicorn.Config(
         app,
         http=_protocols(connections),  # type: ignore[arg-type]  # it is only ever called

@@ -30,8 +30,8 @@ from services.api import metrics
 from services.api.auth.access import Principal
 from services.api.errors.problems import Problem, bare, unknown_session
 from services.api.live.event_id import Position
-from services.api.live.pubsub import News
-from services.api.live.session_feed import Feed
+from services.api.live.pubsub import PubSub
+from services.api.live.session_feed import SessionFeed
 from services.api.live.subscriber import Subscriber
 from services.api.sessions.read import get_session
 from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
@@ -64,7 +64,7 @@ async def nobody_refused(_: Collection[Principal]) -> Mapping[Principal, Problem
     return {}
 
 
-class Follower:
+class Hub:
     """Serves everybody who follows a session in this process. `reads`: the same database, for long reads."""
 
     def __init__(
@@ -87,8 +87,8 @@ class Follower:
         self._share = max_followers_project or max_followers
         self._refused_since = refused_since
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
-        self._news = News(redis, on_news=self._on_news, on_caption=self._on_caption)
-        self._feeds: dict[str, Feed] = {}
+        self._pubsub = PubSub(redis, on_news=self._on_news, on_caption=self._on_caption)
+        self._feeds: dict[str, SessionFeed] = {}
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
         self._followers: Counter[str] = Counter()
         self._coming: dict[Subscriber, float] = {}
@@ -101,7 +101,7 @@ class Follower:
         """What has to run for as long as anybody may follow a session."""
         looks = {f"look-{number}": self._look_for_ever for number in range(_LOOKS_AT_ONCE)}
         return {
-            "news": self._news.run,
+            "news": self._pubsub.run,
             "poll": self._poll_for_ever,
             "keys": self._ask_again_for_ever,
             **looks,
@@ -120,7 +120,7 @@ class Follower:
         subscriber = Subscriber(feed, after=after, with_text=with_text, asking=asking)
         if feed.over and subscriber.has_all:
             return None
-        self._make_room(subscriber)
+        self._reserve_place(subscriber)
         return self._serve(subscriber)
 
     async def until(
@@ -141,7 +141,7 @@ class Follower:
                     async with asyncio.timeout(min(left, POLL_INTERVAL_S)):
                         await wake.wait()
 
-    def _make_room(self, subscriber: Subscriber) -> None:
+    def _reserve_place(self, subscriber: Subscriber) -> None:
         """Keep a slot for who was let in and is not served yet; raises `Problem` if there is none."""
         project, now = subscriber.asking.project, asyncio.get_running_loop().time()
         self._coming = {one: until for one, until in self._coming.items() if until > now}
@@ -192,15 +192,15 @@ class Follower:
             del self._followers[project]
         metrics.followers(self._followers.total())
         readers = [one for one in self._subscribers.get(session_id, ()) if one.with_text]
-        self._news.want(session_id, wanted=self._captions and bool(readers))
+        self._pubsub.want(session_id, wanted=self._captions and bool(readers))
 
-    async def _feed(self, session_id: str) -> Feed:
+    async def _feed(self, session_id: str) -> SessionFeed:
         feed = self._feeds.get(session_id)
         if feed is not None and session_id in self._subscribers:
             return feed  # it is kept up to date
         if feed is None:
             # In its place before it is read: what is hinted at meanwhile is looked at afterwards.
-            feed = self._feeds[session_id] = Feed(
+            feed = self._feeds[session_id] = SessionFeed(
                 session_id, database=self._reads, reading=self._reading, now=self._now
             )
         try:

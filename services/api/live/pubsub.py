@@ -20,7 +20,7 @@ log = get_logger(__name__)
 _READ_TIMEOUT_S = 1.0
 
 
-class News:
+class PubSub:
     """Calls `on_news` with the session that has something new, and `on_caption` with a session's caption.
 
     Captions are only of the sessions that were asked for by `want`: others' never reach this process.

@@ -50,7 +50,7 @@ async def events(
     except ValueError as fault:
         raise Problem(422, "invalid_request", f"last-event-id: {fault}") from None
     with_text = Scope.TRANSCRIPTS_READ in asking.scopes
-    stream = await services.follower.follow(session_id, asking=asking, after=after, with_text=with_text)
+    stream = await services.hub.follow(session_id, asking=asking, after=after, with_text=with_text)
     if stream is None:
         return Response(status_code=204)  # tells an EventSource not to come back
     return EventStream(stream, headers={"Vary": "Accept"})

@@ -30,7 +30,7 @@ _RECENT: Final = 32
 _PAGE: Final = 50
 
 
-class Feed:
+class SessionFeed:
     """One session. `arrivals` are its turns in the order in which they were found: item id and number.
 
     `reading` bounds how many feeds read the database at once: the other routes need connections too.

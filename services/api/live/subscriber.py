@@ -10,7 +10,7 @@ from sse_starlette import ServerSentEvent
 from services.api.auth.access import Principal
 from services.api.errors.problems import Problem
 from services.api.live.event_id import Position
-from services.api.live.session_feed import Feed
+from services.api.live.session_feed import SessionFeed
 from shared.contracts.events import CaptionChanged, Envelope
 
 # Only the latest words of each segment are kept for a follower who is slow; of older segments none.
@@ -21,7 +21,7 @@ class Subscriber:
     """Sends what was not sent before. Captions have no id, so that who comes back asks for no caption."""
 
     def __init__(
-        self, feed: Feed, *, after: Position, with_text: bool, asking: Principal | None = None
+        self, feed: SessionFeed, *, after: Position, with_text: bool, asking: Principal | None = None
     ) -> None:
         self.feed = feed
         self.asking = asking or Principal()

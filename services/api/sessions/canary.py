@@ -50,7 +50,7 @@ class Canaries:
 
     async def start_if_due(self) -> str | None:
         """Start one if none was started for an interval; returns its session's id."""
-        if not await self._lease.take_turn():
+        if not await self._lease.take_once():
             return None
         with span(CANARY, begins=True):
             row = await start_session(

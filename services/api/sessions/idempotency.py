@@ -61,7 +61,7 @@ class SeenBefore(Exception):
         self.row = row
 
 
-def read_key(headers: list[str], wish: BaseModel, *, project: str, route: str) -> Key | None:
+def read_key(headers: list[str], wanted: BaseModel, *, project: str, route: str) -> Key | None:
     """Return the key of a request, None if it has none; raises `Problem` if it is malformed."""
     if not headers:
         return None
@@ -75,7 +75,7 @@ def read_key(headers: list[str], wish: BaseModel, *, project: str, route: str) -
     else:
         raise _malformed('an Idempotency-Key is 1 to 255 printable ASCII characters, best in quotes: "8e03…"')
     # What is left out and what is said although it is the default ask for the same.
-    asked = json.dumps(wish.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+    asked = json.dumps(wanted.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     return Key(project, route, key, hashlib.sha256(asked.encode()).hexdigest())
 
 

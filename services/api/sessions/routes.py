@@ -43,7 +43,7 @@ async def start(
     response: Response,
     asking: SessionsWriter,
     *,
-    wish: StartSession | None = None,
+    wanted: StartSession | None = None,
     prefer: Annotated[
         list[str] | None,
         Header(description=f"`wait=N`: answer when the agent has joined; at most {LONGEST_WAIT_S} s"),
@@ -62,10 +62,10 @@ async def start(
     with `Idempotency-Replayed: true`: 422 if its body is another, 409 while the first is being answered.
     A key is remembered for a day, unless IDEMPOTENCY_KEY_TTL_S says otherwise.
     """
-    wish = wish or StartSession()
-    key = read_key(idempotency_key or [], wish, project=asking.project, route="POST /v1/sessions")
+    wanted = wanted or StartSession()
+    key = read_key(idempotency_key or [], wanted, project=asking.project, route="POST /v1/sessions")
     return await start_and_answer(
-        wish,
+        wanted,
         asking=asking,
         key=key,
         wait_s=preferred_wait(prefer or []),

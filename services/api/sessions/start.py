@@ -47,7 +47,7 @@ First = Callable[[AsyncSession, SessionRow], Awaitable[None]]
 
 
 async def start_session(
-    wish: StartSession,
+    wanted: StartSession,
     *,
     asking: Principal,
     settings: ApiSettings,
@@ -60,9 +60,9 @@ async def start_session(
 
     first: is called within the session's transaction before anything is written; to raise stops it.
     """
-    check_allowed(wish, settings)
-    row = new_row(wish, asking, settings, now)
-    event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=wish.mode)
+    check_allowed(wanted, settings)
+    row = new_row(wanted, asking, settings, now)
+    event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=wanted.mode)
     try:
         await write_session(row, event, asking=asking, settings=settings, database=database, first=first)
     except IntegrityError as error:
@@ -106,7 +106,7 @@ async def write_session(
         await add_session(db, row, event=event)
 
 
-def new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: Clock) -> SessionRow:
+def new_row(wanted: StartSession, asking: Principal, settings: ApiSettings, now: Clock) -> SessionRow:
     """The row of a session that is requested now."""
     session_id = SessionId(new_id())
     requested_at = now()
@@ -115,18 +115,18 @@ def new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: C
         project=asking.project,
         api_key_id=asking.key_id,
         status=SessionStatus.REQUESTED,
-        room_name=room_of(asking.project, wish.room_name or new_room_name(session_id)),
-        room_is_ours=wish.room_name is None,
-        agent_name=wish.agent_name or settings.livekit_agent_name,
-        mode=wish.mode,
-        models=wish.models.model_dump(exclude_none=True),
-        instructions=wish.instructions,
-        client_metadata=wish.metadata,
-        participant_identity=wish.participant_identity or new_caller_identity(session_id),
-        participant_name=wish.participant_name,
+        room_name=room_of(asking.project, wanted.room_name or new_room_name(session_id)),
+        room_is_ours=wanted.room_name is None,
+        agent_name=wanted.agent_name or settings.livekit_agent_name,
+        mode=wanted.mode,
+        models=wanted.models.model_dump(exclude_none=True),
+        instructions=wanted.instructions,
+        client_metadata=wanted.metadata,
+        participant_identity=wanted.participant_identity or new_caller_identity(session_id),
+        participant_name=wanted.participant_name,
         max_attempts=settings.dispatch_max_attempts,
-        required_level=Level.READY if wish.canary else wish.require,
-        canary=wish.canary,
+        required_level=Level.READY if wanted.canary else wanted.require,
+        canary=wanted.canary,
         requested_at=requested_at,
         deadline_at=requested_at + timedelta(seconds=settings.join_budget_s),
         next_check_at=requested_at + RELAY_GRACE,
@@ -134,13 +134,13 @@ def new_row(wish: StartSession, asking: Principal, settings: ApiSettings, now: C
     )
 
 
-def check_allowed(wish: StartSession, settings: ApiSettings) -> None:
-    """Raise `Problem` where the wish is for something that clients may not have."""
-    check_metadata(wish.metadata)
-    if wish.canary and wish.room_name is not None:
+def check_allowed(wanted: StartSession, settings: ApiSettings) -> None:
+    """Raise `Problem` where the client wants something that clients may not have."""
+    check_metadata(wanted.metadata)
+    if wanted.canary and wanted.room_name is not None:
         raise invalid_field("room_name", "a canary has a room of its own")
-    check_agent_name(wish.agent_name, settings)
-    _check_models(wish.models, settings)
+    check_agent_name(wanted.agent_name, settings)
+    _check_models(wanted.models, settings)
 
 
 def check_agent_name(name: str | None, settings: ApiSettings, *, field: str = "agent_name") -> None:

@@ -20,7 +20,7 @@ from shared.platform.clock import utc_now
 
 
 async def start_and_answer(
-    wish: StartSession,
+    wanted: StartSession,
     *,
     asking: Principal,
     key: Key | None,
@@ -31,12 +31,12 @@ async def start_and_answer(
     """Start a session and return the answer, its status and headers in `response`; raises `Problem`."""
     answer = _Answer(services, response, wait_s)
     if key is None:
-        return await answer.first(await _start(wish, asking, services))
+        return await answer.first(await _start(wanted, asking, services))
     keys = Keys(services.database, ttl_s=services.settings.idempotency_key_ttl_s, now=utc_now)
     known = await keys.find(key)
     if known is None:
         try:
-            row = await _start(wish, asking, services, keys.claim(key, wait_s))
+            row = await _start(wanted, asking, services, keys.claim(key, wait_s))
         except SeenBefore as seen:
             known = seen.row
         else:
@@ -49,11 +49,11 @@ async def start_and_answer(
 
 
 async def _start(
-    wish: StartSession, asking: Principal, services: Services, first: First | None = None
+    wanted: StartSession, asking: Principal, services: Services, first: First | None = None
 ) -> SessionRow:
     try:
         row = await start_session(
-            wish,
+            wanted,
             asking=asking,
             settings=services.settings,
             database=services.database,
@@ -81,7 +81,7 @@ class _Answer:
         self._say_where(row)
         if self._wait_s is not None:
             headers = self._say_waited(self._wait_s)
-            row = await self._services.follower.until(row.id, is_settled, timeout_s=self._wait_s)
+            row = await self._services.hub.until(row.id, is_settled, timeout_s=self._wait_s)
             check_not_lost(row, headers=headers)
             self._response.status_code = 200 if is_settled(row) else 202
         return self._started(row)

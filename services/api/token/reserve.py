@@ -46,7 +46,7 @@ _AGENT: Final = "room_config.agents.0"
 
 
 async def reserve_session(
-    wish: TokenRequest,
+    wanted: TokenRequest,
     *,
     asking: Principal,
     settings: ApiSettings,
@@ -59,14 +59,14 @@ async def reserve_session(
 
     admit: is asked before it is written, and raises if there are too many.
     """
-    _check_room(wish)
-    _check_participant(wish)
-    agent = _agent(wish, settings)
+    _check_room(wanted)
+    _check_participant(wanted)
+    agent = _agent(wanted, settings)
     row = new_row(
         StartSession(
             agent_name=agent.agent_name,
-            participant_identity=wish.participant_identity,
-            participant_name=wish.participant_name,
+            participant_identity=wanted.participant_identity,
+            participant_name=wanted.participant_name,
             metadata=_agent_metadata(agent.metadata, _most_metadata(asking, settings)),
         ),
         asking,
@@ -97,9 +97,9 @@ def expires_at(row: SessionRow, settings: ApiSettings) -> datetime:
     return row.requested_at + timedelta(seconds=settings.participant_token_ttl_s)
 
 
-def _check_room(wish: TokenRequest) -> None:
-    config = wish.room_config
-    for field, asked in (("room_name", wish.room_name), ("room_config.name", config.name)):
+def _check_room(wanted: TokenRequest) -> None:
+    config = wanted.room_config
+    for field, asked in (("room_name", wanted.room_name), ("room_config.name", config.name)):
         if asked:
             raise invalid_field(field, "may not be set: each token is for a new room of its own")
     if config.egress:
@@ -108,14 +108,14 @@ def _check_room(wish: TokenRequest) -> None:
         raise invalid_field("room_config.agents", "a session has one agent")
 
 
-def _check_participant(wish: TokenRequest) -> None:
-    if (wish.participant_identity or "").startswith(RESERVED_IDENTITY):
+def _check_participant(wanted: TokenRequest) -> None:
+    if (wanted.participant_identity or "").startswith(RESERVED_IDENTITY):
         raise invalid_field("participant_identity", f"must not begin with {RESERVED_IDENTITY!r}")
-    for name in wish.participant_attributes:
+    for name in wanted.participant_attributes:
         if name.startswith(RESERVED_ATTRIBUTES):
             raise invalid_field("participant_attributes", f"{name!r} is reserved")
-    attributes = json.dumps(wish.participant_attributes, ensure_ascii=False)
-    size = len((wish.participant_metadata or "").encode()) + len(attributes.encode())
+    attributes = json.dumps(wanted.participant_attributes, ensure_ascii=False)
+    size = len((wanted.participant_metadata or "").encode()) + len(attributes.encode())
     if size > MAX_PARTICIPANT_BYTES:
         limit = f"at most {MAX_PARTICIPANT_BYTES} bytes together with participant_attributes"
         raise invalid_field(
@@ -123,8 +123,8 @@ def _check_participant(wish: TokenRequest) -> None:
         )
 
 
-def _agent(wish: TokenRequest, settings: ApiSettings) -> AgentWish:
-    agent = wish.room_config.agents[0] if wish.room_config.agents else AgentWish()
+def _agent(wanted: TokenRequest, settings: ApiSettings) -> AgentWish:
+    agent = wanted.room_config.agents[0] if wanted.room_config.agents else AgentWish()
     check_agent_name(agent.agent_name, settings, field=f"{_AGENT}.agent_name")
     if agent.deployment and agent.deployment not in settings.allowed_deployments:
         allowed = ", ".join(settings.allowed_deployments) or "left out"

@@ -24,13 +24,13 @@ async def token(
     services: Deps,
     response: Response,
     asking: TokenReserver,
-    wish: TokenRequest | None = None,
+    wanted: TokenRequest | None = None,
 ) -> TokenGranted:
     """Hand out a token by LiveKit's TokenSource protocol, for a new room at each call.
 
     Nothing is dispatched before the caller joins. A token that nobody uses expires quietly.
     """
-    wish = wish or TokenRequest()
+    wanted = wanted or TokenRequest()
 
     async def admit(row: SessionRow) -> None:
         if asking.publishable:
@@ -38,7 +38,7 @@ async def token(
 
     try:
         row = await reserve_session(
-            wish,
+            wanted,
             asking=asking,
             settings=services.settings,
             database=services.database,
@@ -57,13 +57,13 @@ async def token(
         participant_token=mint_participant_token(
             row,
             services.settings,
-            metadata=wish.participant_metadata,
-            attributes=wish.participant_attributes,
+            metadata=wanted.participant_metadata,
+            attributes=wanted.participant_attributes,
         ),
         participant_name=row.participant_name,
         room_name=row.room_name,
         session_id=row.id,
         expires_at=expires_at(row, services.settings),
         events_url=f"/v1/sessions/{row.id}/events",
-        ignored=wish.ignored(),
+        ignored=wanted.ignored(),
     )

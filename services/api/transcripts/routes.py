@@ -92,11 +92,11 @@ async def erase(services: Deps, asking: Admin, session_id: str) -> Erasure:
 
 
 @router.post("/v1/erasures", summary="Erase what was said with a participant")
-async def erase_by_participant(services: Deps, asking: Admin, wish: ErasureRequest) -> Erasure:
+async def erase_by_participant(services: Deps, asking: Admin, wanted: ErasureRequest) -> Erasure:
     """Erase the text of every session in which the participant took part."""
     async with services.reading.place(asking.project):  # it looks through all turns of the project
         return await erase_participant(
-            wish.participant_identity,
+            wanted.participant_identity,
             project=asking.project,
             database=services.database,
             redis=services.redis,

@@ -34,7 +34,7 @@ def _forbidden(why: str) -> Problem:
 
 
 async def add_endpoint(
-    db: AsyncSession, wish: NewWebhookEndpoint, *, project: str, secrets: SecretBox, now: datetime
+    db: AsyncSession, wanted: NewWebhookEndpoint, *, project: str, secrets: SecretBox, now: datetime
 ) -> tuple[WebhookEndpointRow, str]:
     """Write a new endpoint, and return it with its secret; raises `Problem` if there are too many."""
     count = select(func.count()).where(col(WebhookEndpointRow.project) == project)
@@ -49,7 +49,7 @@ async def add_endpoint(
         collects_from=now,
         created_at=now,
         updated_at=now,
-        **wish.model_dump(),
+        **wanted.model_dump(),
     )
     db.add(row)
     return row, secret

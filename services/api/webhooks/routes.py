@@ -40,13 +40,13 @@ router = APIRouter(prefix="/v1/webhook-endpoints", responses=PROBLEMS, tags=["we
 
 @router.post("", status_code=201, summary="Have events sent to an endpoint")
 async def create(
-    services: Deps, response: Response, principal: Admin, wish: NewWebhookEndpoint
+    services: Deps, response: Response, principal: Admin, wanted: NewWebhookEndpoint
 ) -> CreatedWebhookEndpoint:
     """Register an endpoint. Its secret is shown in this answer and never again."""
-    await check_target(wish.url, services.webhook_targets, project=principal.project)
+    await check_target(wanted.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
         row, secret = await add_endpoint(
-            db, wish, project=principal.project, secrets=services.webhook_secrets, now=utc_now()
+            db, wanted, project=principal.project, secrets=services.webhook_secrets, now=utc_now()
         )
     response.headers["Location"] = f"/v1/webhook-endpoints/{row.id}"
     response.headers["Cache-Control"] = "no-store"
@@ -70,14 +70,14 @@ async def read(services: Deps, principal: Admin, endpoint_id: str) -> WebhookEnd
 
 @router.patch("/{endpoint_id}", summary="Change, disable or enable a webhook endpoint")
 async def change(
-    services: Deps, principal: Admin, endpoint_id: str, wish: WebhookEndpointChange
+    services: Deps, principal: Admin, endpoint_id: str, wanted: WebhookEndpointChange
 ) -> WebhookEndpoint:
     """Change what is named. What happens while an endpoint is disabled is not sent to it later."""
-    if "url" in wish.model_fields_set:
-        await check_target(wish.url, services.webhook_targets, project=principal.project)
+    if "url" in wanted.model_fields_set:
+        await check_target(wanted.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
         row = await get_endpoint(db, endpoint_id, principal.project)
-        change_endpoint(row, wish, now=utc_now())
+        change_endpoint(row, wanted, now=utc_now())
     return WebhookEndpoint.of(row)
 
 
@@ -95,10 +95,10 @@ async def rotate(
     response: Response,
     principal: Admin,
     endpoint_id: str,
-    wish: Rotation | None = None,
+    wanted: Rotation | None = None,
 ) -> NewSecret:
     """Make a new secret. For a while, both it and the one of before sign."""
-    overlap = timedelta(seconds=(wish or Rotation()).overlap_s)
+    overlap = timedelta(seconds=(wanted or Rotation()).overlap_s)
     async with services.database.write() as db:
         row = await get_endpoint(db, endpoint_id, principal.project)
         secret = rotate_secret(row, overlap=overlap, secrets=services.webhook_secrets, now=utc_now())
@@ -142,9 +142,9 @@ async def replay(services: Deps, principal: Admin, endpoint_id: str, event_id: s
 
 
 @router.post("/{endpoint_id}/replay", status_code=202, summary="Send dead letters again")
-async def replay_since(services: Deps, principal: Admin, endpoint_id: str, wish: Replay) -> Replayed:
+async def replay_since(services: Deps, principal: Admin, endpoint_id: str, wanted: Replay) -> Replayed:
     """Send every dead letter again that was given up since then."""
     async with services.database.write() as db:
         endpoint = await get_enabled_endpoint(db, endpoint_id, principal.project)
-        count = await replay_dead(db, endpoint.id, since=wish.since, now=utc_now())
+        count = await replay_dead(db, endpoint.id, since=wanted.since, now=utc_now())
     return Replayed(deliveries=count)

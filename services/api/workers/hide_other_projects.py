@@ -9,7 +9,7 @@ from shared.core.tables import SessionRow
 from shared.platform.database.database import Database
 
 
-async def without_strangers(
+async def hide_other_projects(
     database: Database, workers: list[WorkerHeartbeat], asking: Principal
 ) -> list[WorkerHeartbeat]:
     """The workers, each without the ids of other projects' sessions."""

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from services.api.auth.access import Admin
 from services.api.deps import Deps
 from services.api.errors.problems import PROBLEMS, Problem
-from services.api.workers.hide_other_projects import without_strangers
+from services.api.workers.hide_other_projects import hide_other_projects
 from services.api.workers.schemas import Workers
 from shared.core.workers.registry import read_fleet
 from shared.platform.redis.streams import UNREACHABLE
@@ -21,4 +21,4 @@ async def workers(services: Deps, asking: Admin) -> Workers:
     except UNREACHABLE as error:
         detail = f"the worker registry can't be read, so it is not known which workers live: {error}"
         raise Problem(503, "registry_unreachable", detail, headers={"Retry-After": "2"}) from None
-    return Workers(workers=await without_strangers(services.database, fleet.workers, asking))
+    return Workers(workers=await hide_other_projects(services.database, fleet.workers, asking))

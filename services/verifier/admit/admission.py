@@ -38,7 +38,7 @@ log = get_logger(__name__)
 # A crowd that waited for the same thing is let go on over many ticks.
 MOST_AT_ONCE = 50
 # A task that is lost is enqueued again after this.
-PATIENCE = timedelta(seconds=2)
+REQUEUE_AFTER = timedelta(seconds=2)
 # A registry that can't be read for longer than this says nothing about free slots.
 UNKNOWN_AFTER = timedelta(seconds=2)
 PROBE_INTERVAL = timedelta(seconds=1)
@@ -60,7 +60,7 @@ class Waiting:
         return self.requested_at, self.session_id
 
 
-class Line:
+class Admission:
     """Admits waiting sessions; `advance` is one look at all of them."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Line:
         these = col(SessionRow.id).in_([one.session_id for one in admitted])
         async with self._database.write() as db:
             # Whoever was cancelled meanwhile is not among them.
-            let_go_ids = await let_go_on(db, these, is_waiting(now), until=now + PATIENCE)
+            let_go_ids = await let_go_on(db, these, is_waiting(now), until=now + REQUEUE_AFTER)
         going = [one for one in admitted if one.session_id in let_go_ids]
         for cause, number in Counter(one.waiting_for for one in going).items():
             metrics.sessions_admitted(cause, number)

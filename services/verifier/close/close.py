@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from services.verifier.close.remains import Remains, identities_of_jobs, remains_of
 from services.verifier.ports import Rooms
-from services.verifier.repository import Rulings
+from services.verifier.repository import Repository
 from shared.contracts.keys import CLOSE_TASK, FENCE_CLOSED, SESSION_ATTRIBUTE
 from shared.contracts.sessions import TERMINAL
 from shared.core.sessions.trace import bound_to, task_span
@@ -33,8 +33,8 @@ GIVE_UP = timedelta(minutes=10)
 class Closer:
     """Closes ended sessions in LiveKit."""
 
-    def __init__(self, *, rulings: Rulings, rooms: Rooms, redis: Redis, now: Clock) -> None:
-        self._rulings = rulings
+    def __init__(self, *, repository: Repository, rooms: Rooms, redis: Redis, now: Clock) -> None:
+        self._repository = repository
         self._rooms = rooms
         self._redis = redis
         self._now = now
@@ -47,15 +47,15 @@ class Closer:
             await set_fence(self._redis, row.id, FENCE_CLOSED)
             # In a room of its own there may be a caller, with a token and without an agent.
             if row.attempt == 0 and not row.room_is_ours:
-                await self._rulings.look_again(row, at=None)
+                await self._repository.look_again(row, at=None)
                 return
             try:
                 await self._clear(row)
             except LiveKitError as error:
                 log.warning("session_not_closed", error=str(error))
-                await self._rulings.look_again(row, at=self._after(row, RETRY, error=error))
+                await self._repository.look_again(row, at=self._after(row, RETRY, error=error))
                 return
-            await self._rulings.look_again(row, at=self._after(row, SECOND_LOOK))
+            await self._repository.look_again(row, at=self._after(row, SECOND_LOOK))
 
     async def _clear(self, row: SessionRow) -> None:
         room = await self._rooms.room(row.room_name)
@@ -79,7 +79,7 @@ class Closer:
 
     async def _look(self, row: SessionRow, room: Room, jobs: set[str]) -> Remains:
         present = await self._rooms.participants(room.name)
-        superseded = await self._rulings.is_superseded(row)
+        superseded = await self._repository.is_superseded(row)
         return remains_of(row, room, present, jobs=jobs, superseded=superseded, now=self._now())
 
     def _after(

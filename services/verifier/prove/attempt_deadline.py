@@ -11,7 +11,7 @@ from livekit.protocol.models import ParticipantInfo
 
 from services.verifier.prove.find_cause import PASSED_ON, fatal_error
 from services.verifier.prove.observe import JobSighting, Sighting
-from services.verifier.repository import Case
+from services.verifier.repository import Current
 from services.verifier.watch.liveness import Liveness
 from shared.core.tables import AttemptRow
 from shared.core.workers.registry import HEARTBEAT_EXPIRY_S, Fleet
@@ -66,7 +66,7 @@ class Trail:
         elif self.caller_seen and self.caller_gone_at is None:
             self.caller_gone_at = now
 
-    def note_fleet(self, fleet: Fleet | None, case: Case, now: datetime) -> None:
+    def note_fleet(self, fleet: Fleet | None, case: Current, now: datetime) -> None:
         """Remember the newest reading of the registry."""
         row, attempt = case.session, case.attempt
         self.fleet, self.fleet_read_at = fleet, now
@@ -91,7 +91,7 @@ class Trail:
         }
 
 
-class Patience:
+class AttemptDeadline:
     """Decides when an attempt is over.
 
     window_s: without a sign of life.
@@ -112,7 +112,7 @@ class Patience:
         """True if the caller was there and has hung up."""
         return trail.caller_gone_at is not None and now - trail.caller_gone_at >= CALLER_GRACE
 
-    def job_is_dead(self, case: Case, trail: Trail, now: datetime) -> bool:
+    def job_is_dead(self, case: Current, trail: Trail, now: datetime) -> bool:
         """True if the job that a worker took can't come to anything: its process or its worker is gone."""
         row, attempt = case.session, case.attempt
         if self._liveness.is_silent(row.id, row.attempt, is_ready=attempt.ready_at is not None):
@@ -123,7 +123,7 @@ class Patience:
         lives = attempt.worker_id in {worker.worker_id for worker in trail.fleet.workers}
         return lives or self._liveness.steady_for(HEARTBEAT_EXPIRY_S)
 
-    def is_over(self, case: Case, trail: Trail, now: datetime) -> bool:
+    def is_over(self, case: Current, trail: Trail, now: datetime) -> bool:
         """Is waiting for this attempt any longer no use?"""
         row, attempt = case.session, case.attempt
         if now >= row.deadline_at:
@@ -146,7 +146,7 @@ class Patience:
             return attempt.entrypoint_at is None and now - attempt.assigned_at >= self._start_window
         return self._stranger_is_over(case, trail, now)
 
-    def _stranger_is_over(self, case: Case, trail: Trail, now: datetime) -> bool:
+    def _stranger_is_over(self, case: Current, trail: Trail, now: datetime) -> bool:
         """The same, where no worker has told us that it took the job."""
         row, attempt = case.session, case.attempt
         if trail.job.identity is not None and trail.job.identity == attempt.participant_identity:
@@ -160,7 +160,7 @@ class Patience:
         taken_at = attempt.assigned_at or attempt.accepted_at or attempt.started_at
         return row.attempt < row.max_attempts and now - taken_at >= self._start_window
 
-    def _nobody_took_it(self, case: Case, trail: Trail, now: datetime) -> bool:
+    def _nobody_took_it(self, case: Current, trail: Trail, now: datetime) -> bool:
         row, attempt = case.session, case.attempt
         waited = now - (attempt.accepted_at or attempt.started_at)
         ours = trail.fleet.named(row.agent_name) if trail.fleet is not None else []

@@ -7,7 +7,7 @@ from livekit.protocol.models import ParticipantInfo
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.verifier.prove.observe import JobSighting, is_ready, is_speaking
-from services.verifier.repository import Case
+from services.verifier.repository import Current
 from shared.contracts.events import AgentAssigned, AgentJoined, AgentReady, AgentSpoke
 from shared.contracts.sessions import Level, SessionStatus
 from shared.core.sessions.metrics import level_reached
@@ -30,7 +30,7 @@ class Proofs:
         self._database = database
         self._now = now
 
-    async def seen(self, case: Case, agent: ParticipantInfo) -> None:
+    async def seen(self, case: Current, agent: ParticipantInfo) -> None:
         """The agent is ACTIVE, which is not yet all that the session requires."""
         if case.attempt.active_at is not None:
             return
@@ -53,7 +53,7 @@ class Proofs:
             _bind(attempt, agent, now)
         self._count_active(case, now)
 
-    async def joined(self, case: Case, agent: ParticipantInfo) -> float | None:
+    async def joined(self, case: Current, agent: ParticipantInfo) -> float | None:
         """Record that the agent has proven what the session requires.
 
         Return the seconds that the proof took; None if the session moved on.
@@ -97,7 +97,7 @@ class Proofs:
             level_reached(row, first, _since_request(row, now))
         return self._join_seconds(case, now)
 
-    def _joined(self, case: Case, agent: ParticipantInfo, now: datetime) -> AgentJoined:
+    def _joined(self, case: Current, agent: ParticipantInfo, now: datetime) -> AgentJoined:
         return AgentJoined(
             attempt=case.session.attempt,
             participant_identity=agent.identity,
@@ -107,18 +107,18 @@ class Proofs:
         )
 
     @staticmethod
-    def _join_seconds(case: Case, now: datetime) -> float:
+    def _join_seconds(case: Current, now: datetime) -> float:
         """Since the request; for an agent that replaces another, since its attempt began."""
         replaces = case.session.revivals > 0
         since = case.attempt.started_at if replaces else case.session.requested_at
         return (now - since).total_seconds()
 
     @staticmethod
-    def _count_active(case: Case, now: datetime) -> None:
+    def _count_active(case: Current, now: datetime) -> None:
         if case.session.revivals == 0:
             level_reached(case.session, Level.ACTIVE, _since_request(case.session, now))
 
-    async def assigned(self, case: Case, job: JobSighting) -> None:
+    async def assigned(self, case: Current, job: JobSighting) -> None:
         """LiveKit shows that a worker took the job, and which; the worker itself has not told us."""
         now, row = self._now(), case.session
         if case.attempt.job_id is not None:

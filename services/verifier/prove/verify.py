@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 
 from services.verifier import metrics
 from services.verifier.ports import Rooms
-from services.verifier.prove.attempt_deadline import Patience, Trail
+from services.verifier.prove.attempt_deadline import AttemptDeadline, Trail
 from services.verifier.prove.departure import said_goodbye
 from services.verifier.prove.find_cause import Finding, Witnesses, find_cause
 from services.verifier.prove.observe import Sighting, is_ready, look, look_at_job
 from services.verifier.prove.proofs import Proofs
 from services.verifier.reports.wake import Waker, woken_within
-from services.verifier.repository import Case, Rulings
+from services.verifier.repository import Current, Repository
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.keys import VERIFY_TASK
 from shared.contracts.sessions import Level
@@ -58,25 +58,25 @@ class Verifier:
     def __init__(
         self,
         *,
-        rulings: Rulings,
+        repository: Repository,
         proofs: Proofs,
         rooms: Rooms,
         redis: Redis,
         relay: Relay,
         waker: Waker,
-        patience: Patience,
+        attempt_deadline: AttemptDeadline,
         now: Clock,
     ) -> None:
-        self._rulings = rulings
+        self._repository = repository
         self._proofs = proofs
         self._rooms = rooms
         self._redis = redis
         self._relay = relay
         self._waker = waker
-        self._patience = patience
+        self._attempt_deadline = attempt_deadline
         self._now = now
 
-    async def verify(self, case: Case) -> None:
+    async def verify(self, case: Current) -> None:
         """Look at the room until the agent of this attempt is proven, or its time is over."""
         row = case.session
         agent_name_seen(row.agent_name)
@@ -84,14 +84,14 @@ class Verifier:
             return
         with bound_to(row, attempt=row.attempt), task_span(VERIFY_TASK, row):
             with self._waker.waiting_for(row.id) as woken:
-                async with self._rulings.stoppable(row):
-                    if not await self._rulings.claim(row):
+                async with self._repository.stoppable(row):
+                    if not await self._repository.claim(row):
                         return
                     log.info("verification_started", message=f"verifying agent joined room {row.room_name}")
                     await self._wait_for_agent(case, woken)
             self._relay.nudge(row.id)
 
-    async def _wait_for_agent(self, case: Case, woken: asyncio.Event) -> None:
+    async def _wait_for_agent(self, case: Current, woken: asyncio.Event) -> None:
         """Look again and again, until one of these is true.
 
         1. Wait: for a hint that names the session, or for the next poll, whichever comes first.
@@ -116,28 +116,28 @@ class Verifier:
             event(names.POLL, partial(trail.as_attributes, hinted=hinted))
             if await self._is_proven(case, trail, trail.sighting.agent):
                 return
-            fresh = await self._rulings.read(case.session.id)
+            fresh = await self._repository.read(case.session.id)
             if fresh is None or fresh.session.version != case.session.version:
                 return  # ended by request, or another verifier has it
             case = fresh
             if said_goodbye(case.attempt) and await self._is_proven(case, trail, _who_left(case, trail)):
                 return  # it came and has left again as it meant to: the watch ends the session
             now = self._now()
-            if self._patience.caller_is_gone(trail, now):
+            if self._attempt_deadline.caller_is_gone(trail, now):
                 await self._caller_left(case, trail)
                 return
-            if self._patience.is_over(case, trail, now):
+            if self._attempt_deadline.is_over(case, trail, now):
                 await self._rule(case, trail)
                 return
             if not await self._keep_claim(case.session):
                 return
 
-    async def _look(self, case: Case, trail: Trail) -> None:
+    async def _look(self, case: Current, trail: Trail) -> None:
         """Look at the room; a LiveKit that doesn't answer is remembered, not a verdict."""
         try:
             async with asyncio.timeout(LOOK_LIMIT.total_seconds()):
                 await self._look_at_room(case, trail)
-            await self._rulings.note_callers(case.session, trail.sighting.callers)
+            await self._repository.note_callers(case.session, trail.sighting.callers)
             trail.note_callers(self._now(), joined_before=case.session.caller_joined_at is not None)
             trail.livekit_error = None
         except LiveKitError as error:
@@ -147,7 +147,7 @@ class Verifier:
         if trail.fleet_read_at is None or self._now() - trail.fleet_read_at >= FLEET_INTERVAL:
             await self._read_fleet_into(trail, case)
 
-    async def _look_at_room(self, case: Case, trail: Trail) -> None:
+    async def _look_at_room(self, case: Current, trail: Trail) -> None:
         row, dispatch_id = case.session, case.attempt.dispatch_id
         trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job), self._now())
         if dispatch_id is None or trail.sighting.agent is not None or not self._job_is_due(case, trail):
@@ -162,7 +162,7 @@ class Verifier:
             await self._proofs.assigned(case, trail.job)
             trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job), self._now())
 
-    def _job_is_due(self, case: Case, trail: Trail) -> bool:
+    def _job_is_due(self, case: Current, trail: Trail) -> bool:
         """Is it worth asking LiveKit for the job? Our own workers tell us themselves, and sooner."""
         now = self._now()
         if case.attempt.reported_at is not None or trail.job.identity is not None:
@@ -171,13 +171,13 @@ class Verifier:
             return False
         age = now - (case.attempt.accepted_at or case.attempt.started_at)
         it_came = bool(trail.sighting.unbound) or case.attempt.left_at is not None
-        return it_came or age >= self._patience.window - JOB_INTERVAL
+        return it_came or age >= self._attempt_deadline.window - JOB_INTERVAL
 
     async def _keep_claim(self, row: SessionRow) -> bool:
         lease_left = (row.claimed_until or self._now()) - self._now()
-        return lease_left > LOOK_LIMIT + SLOWEST_POLL or await self._rulings.claim(row)
+        return lease_left > LOOK_LIMIT + SLOWEST_POLL or await self._repository.claim(row)
 
-    async def _is_proven(self, case: Case, trail: Trail, agent: ParticipantInfo | None) -> bool:
+    async def _is_proven(self, case: Current, trail: Trail, agent: ParticipantInfo | None) -> bool:
         """Write down what the agent has proven; True if that is what the session requires."""
         row = case.session
         if agent is None:
@@ -211,7 +211,7 @@ class Verifier:
                 log.warning("extra_agent_not_removed", error=str(error))
                 continue
             metrics.extra_agent_removed()
-            await self._rulings.extra_removed(row, extra.identity)
+            await self._repository.extra_removed(row, extra.identity)
 
     async def _tell_of_foreign(self, row: SessionRow, sighting: Sighting) -> None:
         """Agents that nobody dispatched: out of a room that we have named, and told of in any."""
@@ -225,28 +225,28 @@ class Verifier:
             except LiveKitError as error:
                 removed = False
                 log.warning("foreign_agent_not_removed", error=str(error))
-            await self._rulings.foreign_agent_seen(row, agent.identity, removed=removed)
+            await self._repository.foreign_agent_seen(row, agent.identity, removed=removed)
 
-    async def _caller_left(self, case: Case, trail: Trail) -> None:
+    async def _caller_left(self, case: Current, trail: Trail) -> None:
         row = case.session
         cause, evidence = await self._finding(case, trail)
-        if await self._rulings.caller_left(row, {"agent_missing": cause, **evidence}):
+        if await self._repository.caller_left(row, {"agent_missing": cause, **evidence}):
             metrics.session_abandoned()
             note({names.OUTCOME: "caller_left"})
             log.info("caller_left_early", agent_missing=str(cause))
 
-    async def _rule(self, case: Case, trail: Trail) -> None:
+    async def _rule(self, case: Current, trail: Trail) -> None:
         """No agent: another attempt if one is left, else the critical event."""
         row = case.session
         cause, evidence = await self._finding(case, trail)
         if row.attempt >= row.max_attempts or self._now() >= row.deadline_at:
-            cause, evidence = await self._rulings.surest(row, cause, evidence)
+            cause, evidence = await self._repository.surest(row, cause, evidence)
         worth_it = trail.livekit_error is None or trail.livekit_error.retryable
         # To find a worker full is no try: the session waits in line as long as its budget lasts.
         tries_left = row.attempt < row.max_attempts or cause in FULL
         if tries_left and self._now() < row.deadline_at and worth_it:
             delay = timedelta(seconds=PASSING_DELAY_S if cause in PASSING else 0)
-            if await self._rulings.missing(case, cause, evidence, delay=delay):
+            if await self._repository.missing(case, cause, evidence, delay=delay):
                 metrics.agent_missing(cause)
                 failed(cause, {names.OUTCOME: "missing", names.CAUSE: cause})
                 log.warning(
@@ -262,7 +262,7 @@ class Verifier:
 
     async def give_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
         """The critical event: there is no agent, and none will come."""
-        if not await self._rulings.failed(row, cause, evidence):
+        if not await self._repository.failed(row, cause, evidence):
             return
         failed(cause, {names.OUTCOME: "given_up", names.CAUSE: cause})
         if row.active_at is not None:
@@ -285,7 +285,7 @@ class Verifier:
             advice=ADVICE[cause],
         )
 
-    async def _finding(self, case: Case, trail: Trail) -> Finding:
+    async def _finding(self, case: Current, trail: Trail) -> Finding:
         if trail.livekit_error is not None:
             return trail.livekit_error.cause, trail.livekit_error.evidence
         try:
@@ -301,7 +301,7 @@ class Verifier:
                 sighting=trail.sighting,
                 job=trail.job,
                 agents_seen=trail.agents_seen.keys(),
-                job_is_dead=self._patience.job_is_dead(case, trail, self._now()),
+                job_is_dead=self._attempt_deadline.job_is_dead(case, trail, self._now()),
                 had_worker=bool(trail.had_worker),
                 fleet=fleet,
                 now=self._now(),
@@ -313,9 +313,9 @@ class Verifier:
         why = None if fleet is None else fleet.why_none(agent_name)
         # Only a mismatch depends on it, and it takes a query.
         mismatch = why is not None and why[0] is Cause.AGENT_NAME_MISMATCH
-        return mismatch and await self._rulings.name_is_proven(agent_name)
+        return mismatch and await self._repository.name_is_proven(agent_name)
 
-    async def _read_fleet_into(self, trail: Trail, case: Case) -> None:
+    async def _read_fleet_into(self, trail: Trail, case: Current) -> None:
         trail.note_fleet(await self._read_fleet(), case, self._now())
 
     async def _read_fleet(self) -> Fleet | None:
@@ -325,7 +325,7 @@ class Verifier:
             return None
 
 
-def _who_left(case: Case, trail: Trail) -> ParticipantInfo | None:
+def _who_left(case: Current, trail: Trail) -> ParticipantInfo | None:
     """The attempt's agent that has left; None unless a look has bound it to the attempt.
 
     LiveKit's webhook says that an agent has joined only once it is ACTIVE. Whose it was, a look says: it

@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.verifier import metrics
-from services.verifier.admit.admission import Line
+from services.verifier.admit.admission import Admission
 from services.verifier.close import collect
 from services.verifier.close.collect import Collector
 from services.verifier.prove.find_cause import Finding
 from services.verifier.prove.verify import Verifier
-from services.verifier.repository import Rulings
+from services.verifier.repository import Repository
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.sessions import NEXT_TASK, UNDISPATCHED, SessionStatus
@@ -50,9 +50,9 @@ LEASE = "sweep"
 LEASE_TERM = timedelta(seconds=3)
 TICK_S = 0.25
 # A task that was enqueued again is given this long before it is enqueued once more.
-PATIENCE = timedelta(seconds=2)
+REQUEUE_AFTER = timedelta(seconds=2)
 # The verifier rules at the deadline; only if it doesn't, the sweep does.
-VERIFIER_GRACE = timedelta(seconds=2)
+GIVE_UP_AFTER = timedelta(seconds=2)
 RECEIPTS_KEPT = timedelta(days=1)
 _FORGOTTEN_AT_ONCE = 1000
 _BATCH = 500
@@ -67,9 +67,9 @@ class Sweep:
         database: Database,
         relay: Relay,
         tasks: TaskSender,
-        rulings: Rulings,
+        repository: Repository,
         verifier: Verifier,
-        line: Line,
+        admission: Admission,
         collector: Collector,
         holder: str,
         now: Clock,
@@ -77,9 +77,9 @@ class Sweep:
         self._database = database
         self._relay = relay
         self._tasks = tasks
-        self._rulings = rulings
+        self._repository = repository
         self._verifier = verifier
-        self._line = line
+        self._admission = admission
         self._collector = collector
         self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
         self._now = now
@@ -104,7 +104,7 @@ class Sweep:
         now = self._now()
         # Giving up comes first: it works without a broker.
         await self._give_up_overdue(now)
-        await self._line.advance()
+        await self._admission.advance()
         await self._enqueue_due(now)
         if self._next_chores is None or self._next_chores <= now:
             self._next_chores = now + timedelta(seconds=1)
@@ -138,7 +138,7 @@ class Sweep:
     async def _put_off(self, now: datetime, session_ids: Sequence[str]) -> None:
         async with self._database.write() as db:
             still_due = (col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
-            await make_due(db, *still_due, at=now + PATIENCE)
+            await make_due(db, *still_due, at=now + REQUEUE_AFTER)
 
     async def _give_up_overdue(self, now: datetime) -> None:
         overdue = (
@@ -149,7 +149,7 @@ class Sweep:
                 or_(
                     col(SessionRow.status).in_(UNDISPATCHED) & (col(SessionRow.deadline_at) <= now),
                     (col(SessionRow.status) == SessionStatus.DISPATCHED)
-                    & (col(SessionRow.deadline_at) <= now - VERIFIER_GRACE),
+                    & (col(SessionRow.deadline_at) <= now - GIVE_UP_AFTER),
                 ),
             )
             .limit(_BATCH)

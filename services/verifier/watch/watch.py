@@ -22,7 +22,7 @@ from services.verifier.prove.find_cause import Finding, fatal_error
 from services.verifier.prove.observe import JobSighting, Sighting, is_ready, is_speaking, look
 from services.verifier.prove.proofs import Proofs
 from services.verifier.prove.verify import Verifier
-from services.verifier.repository import CALLER_LEFT, CALLER_NEVER_CAME, Case, Rulings
+from services.verifier.repository import CALLER_LEFT, CALLER_NEVER_CAME, Current, Repository
 from services.verifier.watch.liveness import Liveness
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
@@ -57,7 +57,7 @@ class Watch:
     def __init__(
         self,
         *,
-        rulings: Rulings,
+        repository: Repository,
         proofs: Proofs,
         rooms: Rooms,
         relay: Relay,
@@ -69,7 +69,7 @@ class Watch:
         caller_join_timeout_s: float,
         now: Clock,
     ) -> None:
-        self._rulings = rulings
+        self._repository = repository
         self._proofs = proofs
         self._rooms = rooms
         self._relay = relay
@@ -86,23 +86,23 @@ class Watch:
 
         One that is not ready yet is given more time; it is looked at again soon after this anyway.
         """
-        case = await self._rulings.read(session_id)
+        case = await self._repository.read(session_id)
         if case is not None and case.session.status == SessionStatus.ACTIVE:
             await self.check(case)
 
-    async def check(self, case: Case) -> None:
+    async def check(self, case: Current) -> None:
         """Look once at an active session and decide what follows."""
         row = case.session
         if is_claimed(row, self._now()):
             return
         with bound_to(row, attempt=row.attempt):
-            async with self._rulings.stoppable(row):
-                if not await self._rulings.claim(row):
+            async with self._repository.stoppable(row):
+                if not await self._repository.claim(row):
                     return
                 await self._look(case)
             self._relay.nudge(row.id)
 
-    async def _look(self, case: Case) -> None:
+    async def _look(self, case: Current) -> None:
         row = case.session
         silent = self._liveness.is_silent(row.id, row.attempt, is_ready=case.attempt.ready_at is not None)
         try:
@@ -111,13 +111,13 @@ class Watch:
         except LiveKitError as error:
             # A server that can't be asked is no proof that the agent is gone.
             log.warning("active_session_not_checked", error=str(error))
-            await self._rulings.look_again(row, at=self._now() + (SOON if silent else self._interval))
+            await self._repository.look_again(row, at=self._now() + (SOON if silent else self._interval))
             return
         if room_exists:  # where there is none, its callers have not left it
-            await self._rulings.note_callers(row, sighting.callers)
+            await self._repository.note_callers(row, sighting.callers)
         await self._decide(case, sighting, room_exists=room_exists, silent=silent)
 
-    async def _decide(self, case: Case, sighting: Sighting, *, room_exists: bool, silent: bool) -> None:
+    async def _decide(self, case: Current, sighting: Sighting, *, room_exists: bool, silent: bool) -> None:
         """Do what the first rule that fits says.
 
         1. The agent reported that it cannot speak, and the next one could not either: fail the session.
@@ -147,11 +147,11 @@ class Watch:
         elif sighting.agent is not None:
             await self._stays(case, sighting.agent)
         elif sighting.connecting is not None:
-            await self._rulings.look_again(row, at=self._now() + SOON)
+            await self._repository.look_again(row, at=self._now() + SOON)
         else:
             await self._is_gone(case, sighting)
 
-    def _why_deserted(self, case: Case) -> str | None:
+    def _why_deserted(self, case: Current) -> str | None:
         """Why the session is over with its agent still there: it has nobody to talk to."""
         row, now = case.session, self._now()
         if row.caller_joined_at is None:
@@ -161,12 +161,12 @@ class Watch:
         gone_at = row.caller_left_at if case.attempt.reported_at is None else None
         return CALLER_LEFT if gone_at is not None and now - gone_at >= CALLER_GRACE else None
 
-    async def _is_gone(self, case: Case, sighting: Sighting) -> None:
+    async def _is_gone(self, case: Current, sighting: Sighting) -> None:
         row, attempt = case.session, case.attempt
         departure = judge_departure(attempt, self._now())
         if departure is Departure.UNTOLD:
-            await self._rulings.agent_missed(attempt)
-            await self._rulings.look_again(row, at=self._now() + LEAVING)
+            await self._repository.agent_missed(attempt)
+            await self._repository.look_again(row, at=self._now() + LEAVING)
         elif departure is Departure.MEANT:
             after_caller = not sighting.callers and row.caller_joined_at is not None
             told = attempt.close_reason or (CALLER_LEFT if after_caller else AGENT_LEFT)
@@ -174,7 +174,7 @@ class Watch:
         else:
             await self._replace_or_end(case, sighting, silent=False)
 
-    async def _replace_or_end(self, case: Case, sighting: Sighting, *, silent: bool) -> None:
+    async def _replace_or_end(self, case: Current, sighting: Sighting, *, silent: bool) -> None:
         """A lost agent is replaced for a caller who is there, or who hasn't come yet; not for nobody."""
         had_caller = case.session.caller_joined_at is not None
         if had_caller and not sighting.callers:
@@ -182,14 +182,14 @@ class Watch:
             return
         await self._replace(case, silent=silent)
 
-    async def _stays(self, case: Case, agent: ParticipantInfo) -> None:
+    async def _stays(self, case: Current, agent: ParticipantInfo) -> None:
         row, attempt = case.session, case.attempt
         ready, speaks = attempt.ready_at is not None, attempt.first_speech_at is not None
         if (is_ready(agent) and not ready) or (is_speaking(agent) and not speaks):
             await self._proofs.shows(row, agent)
-        await self._rulings.look_again(row, at=self._now() + self._pause(case))
+        await self._repository.look_again(row, at=self._now() + self._pause(case))
 
-    def _pause(self, case: Case) -> timedelta:
+    def _pause(self, case: Current) -> timedelta:
         row, attempt = case.session, case.attempt
         if attempt.closed_at is not None:
             return LEAVING
@@ -202,9 +202,9 @@ class Watch:
             return min(self._interval, self._caller_join_timeout)
         return self._interval
 
-    async def _end(self, case: Case, reason: str) -> None:
+    async def _end(self, case: Current, reason: str) -> None:
         row = case.session
-        if not await self._rulings.ended(row, reason):
+        if not await self._repository.ended(row, reason):
             return
         if reason == CALLER_NEVER_CAME:
             metrics.caller_never_came()
@@ -222,7 +222,7 @@ class Watch:
                 # The next attempt's dispatcher removes what is left of earlier ones.
                 log.warning("ghost_not_removed", participant_identity=ghost.identity, error=str(error))
 
-    async def _replace(self, case: Case, *, silent: bool) -> None:
+    async def _replace(self, case: Current, *, silent: bool) -> None:
         row = case.session
         cause, evidence = _why_gone(case, silent=silent)
         if row.revivals >= self._max_revivals:
@@ -230,7 +230,7 @@ class Watch:
             await self._verifier.give_up(row, cause, {**evidence, "revivals": row.revivals})
             return
         with span(names.REPLACE, of=row.traceparent, attributes={names.CAUSE: cause}):
-            lost = await self._rulings.lost(row, cause, evidence, attempts=self._max_attempts)
+            lost = await self._repository.lost(row, cause, evidence, attempts=self._max_attempts)
         if lost:
             metrics.agent_lost("revived")
             log.warning(
@@ -241,7 +241,7 @@ class Watch:
             )
 
 
-def _why_gone(case: Case, *, silent: bool) -> Finding:
+def _why_gone(case: Current, *, silent: bool) -> Finding:
     cause, evidence = why_gone(case.attempt)
     if silent:
         # Whatever it had reported before, this is the end of a process, not of a conversation.
@@ -250,7 +250,7 @@ def _why_gone(case: Case, *, silent: bool) -> Finding:
     return cause, evidence
 
 
-def _why_closed(case: Case) -> str:
+def _why_closed(case: Current) -> str:
     """Why a session ends whose room is gone."""
     row, attempt = case.session, case.attempt
     if row.caller_joined_at is None and ROOM_DELETED not in (attempt.left_reason, attempt.close_reason):

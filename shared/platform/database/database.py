@@ -247,7 +247,7 @@ def _check_after_a_rest(
     sleep=lambda seconds: await_only(asyncio.sleep(seconds)),
     reraise=True,
 )
-def _turn_wal_on(cursor: DBAPICursor) -> None:
+def _enable_wal(cursor: DBAPICursor) -> None:
     """SQLite doesn't wait for its own timeout here, if two open a new file at once."""
     cursor.execute("PRAGMA journal_mode=WAL")
 
@@ -256,7 +256,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     # The driver's own BEGIN is deferred: two writers would deadlock instead of queueing.
     connection.isolation_level = None
     cursor = connection.cursor()
-    _turn_wal_on(cursor)
+    _enable_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     # Erased text is overwritten with zeros, in pages that an index has given up too.

@@ -48,7 +48,7 @@ class Awaited(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Patience:
+class WaitLimits:
     """For how many seconds each is waited for, in all: a byte now and then makes it no longer."""
 
     header_s: float = 10.0
@@ -104,7 +104,7 @@ class Connections:
     """Those of one listener, which has at most `most`."""
 
     most: int
-    patience: Patience = field(default_factory=Patience)
+    wait_limits: WaitLimits = field(default_factory=WaitLimits)
     words: Words = PLAIN_WORDS
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ class Connections:
 
     def enter(self, connection: "Connection") -> bool:
         """Take a new connection; False if there is no room, and none can be made."""
-        if len(self._open) >= self.most and not self._make_room():
+        if len(self._open) >= self.most and not self._close_the_longest_awaited():
             self.note(_REFUSED)
             return False
         self._open[connection] = None
@@ -140,7 +140,7 @@ class Connections:
             self._closed[why] += 1
         self._look_later()
 
-    def _make_room(self) -> bool:
+    def _close_the_longest_awaited(self) -> bool:
         waited_for = sorted(
             (one for one in self._open if one.look() is not None), key=lambda one: one.waited_since
         )
@@ -159,7 +159,7 @@ class Connections:
         now = asyncio.get_running_loop().time()
         for one in list(self._open):
             awaited = one.look()
-            if awaited is not None and now - one.waited_since >= self.patience.of(awaited.wait):
+            if awaited is not None and now - one.waited_since >= self.wait_limits.of(awaited.wait):
                 self.note(awaited.wait)
                 one.close(self.words.late)
         if self._closed:

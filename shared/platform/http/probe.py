@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from shared.contracts.settings import ProbeSettings
-from shared.platform.descriptors import room_for_callers
+from shared.platform.descriptors import most_callers
 from shared.platform.http.connections import Connections
 from shared.platform.http.listen import listening_socket
 from shared.platform.http.site import PatientSite
@@ -61,5 +61,5 @@ async def start_probe(
     runner = web.AppRunner(app, access_log=None, lingering_time=LINGERING_S)
     await runner.setup()
     listening = listening_socket(settings.probe_host, settings.probe_port)
-    await PatientSite(runner, listening, Connections(room_for_callers(MOST_CONNECTIONS))).start()
+    await PatientSite(runner, listening, Connections(most_callers(MOST_CONNECTIONS))).start()
     return runner

@@ -10,7 +10,7 @@ from services.agent.job.turns import TurnLog
 from services.agent.report import Reporter
 from services.agent.spool.resend import Resender
 from services.agent.spool.spool import JobSpool, SpooledOutbox
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import Envelope, Step, TurnFinished
 from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
 from shared.platform.clock import utc_now
@@ -21,9 +21,9 @@ from tests.unit.agent.test_turns import a_message
 class Job:
     """A job with its spool, which says something now and then."""
 
-    def __init__(self, folder: Path, *, failures: Tally | None = None, first_seq: int = 1) -> None:
+    def __init__(self, folder: Path, *, failures: SharedCounter | None = None, first_seq: int = 1) -> None:
         self.outbox = ListedOutbox()
-        self.spool = JobSpool(folder, failures=failures or Tally())
+        self.spool = JobSpool(folder, failures=failures or SharedCounter())
         both = SpooledOutbox(self.outbox, self.spool)
         order = an_order(first_seq=first_seq)
         self.reporter = Reporter(order=order, facts=FACTS, outbox=both)
@@ -55,7 +55,7 @@ class Host:
         self.redis = redis
         self.time = 1000.0
         self.later = timedelta()
-        self.failures = Tally()
+        self.failures = SharedCounter()
         self.resender = self.worker()
 
     def worker(self) -> Resender:

@@ -16,7 +16,7 @@ from services.agent.job.turns import TurnLog
 from services.agent.report import Reporter
 from services.agent.spool.spool import JobSpool, SpooledOutbox
 from services.agent.spool.spool_file import SpoolFile
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentError, AgentReady, Step, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
@@ -71,7 +71,7 @@ async def test_whatever_a_tool_returns_is_stored_and_so_is_all_after_it(
     order = DispatchOrder(session_id=SessionId(row.id), attempt=1)
     publisher = Publisher(redis)
     publisher.start()
-    spool = JobSpool(tmp_path, failures=Tally())
+    spool = JobSpool(tmp_path, failures=SharedCounter())
     # Without a spool, the publisher is all that a turn has.
     outbox = SpooledOutbox(publisher, spool) if said != HALF else publisher
     log = TurnLog(order=order, facts=FACTS, outbox=outbox)

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from devstack.process import Process
 from services.agent.job.job_beat import JobBeat
-from services.agent.job.resume import recall
+from services.agent.job.resume import read_past_turns
 from services.agent.settings import AgentSettings
 from services.agent.worker.heartbeat import Heart, Standing
 from shared.contracts.causes import Cause
@@ -138,12 +138,12 @@ async def test_the_conversation_so_far_is_recalled(redis: Redis) -> None:
         for n in range(3)
     ]
     await write_history(redis, SESSION, turns)
-    assert await recall(ORDER, redis=redis) == turns
+    assert await read_past_turns(ORDER, redis=redis) == turns
 
 
 async def test_a_conversation_that_cannot_be_recalled_goes_on_without(redis: Redis) -> None:
-    assert await recall(ORDER, redis=redis) == []
+    assert await read_past_turns(ORDER, redis=redis) == []
     await redis.set(history_key(SESSION), '[{"item_id": 1}]')
-    assert await recall(ORDER, redis=redis) == []
+    assert await read_past_turns(ORDER, redis=redis) == []
     async with connect_redis("redis://127.0.0.1:1") as nowhere:
-        assert await recall(ORDER, redis=nowhere) == []
+        assert await read_past_turns(ORDER, redis=nowhere) == []

@@ -14,7 +14,7 @@ from services.agent.settings import AgentSettings
 from services.agent.worker import inference
 from services.agent.worker.inference import InferenceCheck
 from services.inference.auth import Gatekeeper
-from services.inference.refusal import Refusal
+from services.inference.request_refused import RequestRefused
 from shared.contracts.causes import Cause
 from shared.platform.background import running
 from tests.stack_fixtures.waiting import eventually
@@ -80,7 +80,7 @@ async def test_an_endpoint_that_answers_is_no_fault_and_gets_the_sdks_kind_of_to
     gatekeeper = Gatekeeper(api_key="key", api_secret=AgentSettings().livekit_api_secret)
     [token] = endpoint.tokens
     gatekeeper.check(token)
-    with pytest.raises(Refusal):
+    with pytest.raises(RequestRefused):
         gatekeeper.check(None)
 
 

@@ -12,7 +12,7 @@ from services.agent.job.turns import TurnLog
 from services.agent.report import Reporter
 from services.agent.spool.resend import BACKOFF_MAX_S, DEAD_S, RESEND_S
 from services.agent.spool.spool import JobSpool, SpooledOutbox
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import AgentReported, Envelope, Step
 from shared.contracts.keys import REPORTS_STREAM, TURNS_STREAM
 from shared.core.transcripts.erasure import MARKER_TTL, mark_erased
@@ -32,7 +32,7 @@ async def test_a_turn_is_on_disk_before_it_is_offered_to_redis(folder: Path) -> 
             seen.append(b"".join(file.read_bytes() for file in folder.iterdir()))
             return super().offer(stream, envelope)
 
-    outbox = SpooledOutbox(Looking(), JobSpool(folder, failures=Tally()))
+    outbox = SpooledOutbox(Looking(), JobSpool(folder, failures=SharedCounter()))
     Reporter(order=an_order(), facts=FACTS, outbox=outbox).step(Step.ENTRYPOINT_STARTED)
     log = TurnLog(order=an_order(), facts=FACTS, outbox=outbox)
     log.message(a_message("Where are you?"), caller=None, language=None)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from services.agent.spool.resend import DEAD_S
 from services.agent.spool.spool import SpoolUnusable, check_spool
-from services.agent.worker.shared_counter import Tally
+from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import Step
 from shared.core.transcripts.erasure import mark_erased
 from tests.integration.agent.spooling import Host, Job, counts_sent, turns_sent
@@ -87,7 +87,7 @@ def _files_up_to(size: int) -> Iterator[None]:
 async def test_on_a_full_disk_the_call_goes_on_and_the_failure_is_told_and_counted(
     small_disk: Path, redis: Redis
 ) -> None:
-    tally = Tally()
+    tally = SharedCounter()
     job = Job(small_disk, failures=tally)
     for number in range(40):
         job.say(f"{number} " + "x" * 4000)
@@ -147,7 +147,7 @@ async def test_a_disk_that_was_full_from_the_beginning_is_used_once_it_has_room(
 ) -> None:
     host.folder.rmdir()
     host.folder.write_text("in the way")
-    tally = Tally()
+    tally = SharedCounter()
     job = Job(host.folder, failures=tally)
     job.say("one")
     assert tally.take() == 2

@@ -15,7 +15,7 @@ from services.api.auth.access import Principal, Scope
 from services.api.auth.key_format import Kind, hash_key, id_of, is_key, make_key
 from services.api.auth.keyring import REMEMBERED_S, USE_NOTED_EVERY, Keyring
 from services.api.errors.problems import Problem
-from services.api.keys import KeyWish, Refused, create_key, describe, list_keys, revoke_key
+from services.api.keys import NewKey, Refused, create_key, describe, list_keys, revoke_key
 from shared.core.tables import ApiKeyRow
 from shared.platform.database.database import Database
 from tests.support.keys import ORIGIN, put_key
@@ -76,7 +76,7 @@ def test_what_is_no_key_has_no_id(other: str) -> None:
 
 
 async def test_the_database_holds_no_key(database: Database, clock: FakeClock) -> None:
-    secret, row = await create_key(database, KeyWish(name="shop"), now=clock)
+    secret, row = await create_key(database, NewKey(name="shop"), now=clock)
     key = secret.get_secret_value()
     async with database.read() as db:
         stored = str((await db.execute(text("SELECT * FROM api_key"))).all())
@@ -211,7 +211,7 @@ async def test_a_key_that_makes_no_sense_is_not_made(
     database: Database, clock: FakeClock, wish: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused):
-        await create_key(database, KeyWish(**{"name": "shop", **wish}), now=clock)
+        await create_key(database, NewKey(**{"name": "shop", **wish}), now=clock)
     assert await list_keys(database) == []
 
 

@@ -11,7 +11,7 @@ from services.api import growth as module
 from services.api.growth import ROUND_EVERY, Growth
 from services.api.transcripts.erase.erase import erase_session
 from services.api.transcripts.erase.retention import Housekeeping
-from services.transcripts.dead_letters import Letters
+from services.transcripts.dead_letters import DeadLetters
 from services.transcripts.settings import TranscriptsSettings
 from shared.contracts.causes import Cause
 from shared.contracts.events import wrap
@@ -164,9 +164,9 @@ async def test_streams_keep_to_their_sizes(
     await keeper.bound_streams()
 
 
-def letters(database: Database, redis: Redis, **settings: Any) -> Letters:
+def letters(database: Database, redis: Redis, **settings: Any) -> DeadLetters:
     made = TranscriptsSettings(database_url=NOT_CONNECTED, redis_url="redis://127.0.0.1:1", **settings)
-    return Letters(redis=redis, database=database, settings=made, now=utc_now)
+    return DeadLetters(redis=redis, database=database, settings=made, now=utc_now)
 
 
 def an_entry(session_id: str) -> Entry:

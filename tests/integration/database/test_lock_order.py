@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlmodel import col
 
-from services.dispatcher.repository import Claim, Ledger
+from services.dispatcher.repository import Claim, Repository
 from services.verifier.reports.reports import _apply
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentReported, Step
@@ -38,8 +38,8 @@ async def report_ready(database: Database, row: SessionRow) -> None:
 
 async def accept_dispatch(database: Database, row: SessionRow) -> None:
     order = DispatchOrder(session_id=SessionId(row.id), attempt=1)
-    ledger = Ledger(database, retry_delay_s=1, now=utc_now)
-    await ledger.accepted(Claim(row, order, unsure=False), "AD_1", room_sid="RM_1")
+    repository = Repository(database, retry_delay_s=1, now=utc_now)
+    await repository.accepted(Claim(row, order, unsure=False), "AD_1", room_sid="RM_1")
 
 
 @pytest.mark.parametrize("change", [report_ready, accept_dispatch])

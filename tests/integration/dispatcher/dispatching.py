@@ -1,11 +1,11 @@
-"""A dispatcher, and a claim of its ledger."""
+"""A dispatcher, and a claim of its repository."""
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.ports import Rooms
-from services.dispatcher.repository import Claim, Ledger
+from services.dispatcher.repository import Claim, Repository
 from services.dispatcher.settings import DispatcherSettings
 from shared.core.sessions.outbox import Relay
 from shared.core.tables import SessionRow
@@ -28,13 +28,13 @@ def make_dispatcher(
         livekit_api_secret=SecretStr("a-secret-of-thirty-two-characters"),
         wait_for_workers=wait_for_workers,
     )
-    ledger = Ledger(database, retry_delay_s=1.0, now=clock)
-    return Dispatcher(ledger=ledger, rooms=rooms, redis=redis, relay=relay, settings=settings)
+    repository = Repository(database, retry_delay_s=1.0, now=clock)
+    return Dispatcher(repository=repository, rooms=rooms, redis=redis, relay=relay, settings=settings)
 
 
-async def take(ledger: Ledger, row: SessionRow) -> Claim:
-    found = await ledger.find(row.id)
+async def take(repository: Repository, row: SessionRow) -> Claim:
+    found = await repository.find(row.id)
     assert found is not None
-    claim = await ledger.claim(found.row)
+    claim = await repository.claim(found.row)
     assert claim is not None
     return claim

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.dispatcher import repository as claim_module
-from services.dispatcher.repository import CLAIM_LEASE, Decision, Ledger
+from services.dispatcher.repository import CLAIM_LEASE, Decision, Repository
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionCancelled
 from shared.contracts.sessions import SessionStatus
@@ -44,9 +44,9 @@ async def wait_of(database: Database, row: SessionRow, clock: FakeClock) -> floa
     return (due - clock()).total_seconds()
 
 
-async def test_a_claim_starts_the_first_attempt(database: Database, ledger: Ledger) -> None:
+async def test_a_claim_starts_the_first_attempt(database: Database, repository: Repository) -> None:
     row = await put_session(database, waiting_for=Cause.WORKERS_AT_CAPACITY)
-    claim = await take(ledger, row)
+    claim = await take(repository, row)
     assert (claim.order.attempt, claim.unsure, claim.fresh_room) == (1, False, True)
     stored = await get_session(database, row.id)
     assert (stored.status, stored.attempt, stored.waiting_for) == (S.DISPATCHING, 1, None)
@@ -60,71 +60,73 @@ async def test_a_claim_starts_the_first_attempt(database: Database, ledger: Ledg
     assert (attempt.number, attempt.outcome, attempt.started_at) == (1, None, T0)
 
 
-async def test_of_two_dispatchers_with_the_same_task_one_wins(database: Database, ledger: Ledger) -> None:
+async def test_of_two_dispatchers_with_the_same_task_one_wins(
+    database: Database, repository: Repository
+) -> None:
     row = await put_session(database)
-    found = [await ledger.find(row.id) for _ in range(6)]
-    claims = await asyncio.gather(*(ledger.claim(copy.row) for copy in found if copy is not None))
+    found = [await repository.find(row.id) for _ in range(6)]
+    claims = await asyncio.gather(*(repository.claim(copy.row) for copy in found if copy is not None))
     assert sum(claim is not None for claim in claims) == 1
     assert len(await get_attempts(database, row.id)) == 1
     assert await event_types(database, row.id) == ["session.requested.v1", "dispatch.started.v1"]
 
 
 async def test_a_second_delivery_finds_nothing_to_do_while_the_lease_lasts(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database)
-    await take(ledger, row)
-    assert await ledger.find(row.id) is None
+    await take(repository, row)
+    assert await repository.find(row.id) is None
     clock.time = T0 + CLAIM_LEASE - timedelta(microseconds=1)
-    assert await ledger.find(row.id) is None
+    assert await repository.find(row.id) is None
     clock.time = T0 + CLAIM_LEASE
-    assert await ledger.find(row.id) is not None
+    assert await repository.find(row.id) is not None
 
 
 async def test_a_dead_dispatchers_attempt_is_taken_over_under_its_number(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database)
-    await take(ledger, row)
+    await take(repository, row)
     clock.forward(seconds=6)
-    claim = await take(ledger, row)
+    claim = await take(repository, row)
     assert (claim.order.attempt, claim.unsure, claim.fresh_room) == (1, True, False)
     assert len(await get_attempts(database, row.id)) == 1
     assert await event_types(database, row.id) == ["session.requested.v1", "dispatch.started.v1"]
 
 
 async def test_of_two_who_take_over_a_dead_dispatchers_attempt_one_wins(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database)
-    await take(ledger, row)
+    await take(repository, row)
     clock.forward(seconds=6)
-    found = [await ledger.find(row.id) for _ in range(4)]
-    claims = await asyncio.gather(*(ledger.claim(copy.row) for copy in found if copy is not None))
+    found = [await repository.find(row.id) for _ in range(4)]
+    claims = await asyncio.gather(*(repository.claim(copy.row) for copy in found if copy is not None))
     assert [claim.unsure for claim in claims if claim is not None] == [True]
 
 
 async def test_an_accepted_dispatch_is_stored_and_the_verifier_called(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
-    claim = await take(ledger, await put_session(database))
+    claim = await take(repository, await put_session(database))
     clock.forward(seconds=1)
-    assert await ledger.accepted(claim, "AD_1", room_sid="RM_1")
+    assert await repository.accepted(claim, "AD_1", room_sid="RM_1")
     stored = await get_session(database, claim.row.id)
     assert (stored.status, stored.claimed_until, stored.accepted_at) == (S.DISPATCHED, None, clock())
     assert stored.next_check_at == clock() + timedelta(seconds=1)
     [attempt] = await get_attempts(database, claim.row.id)
     assert (attempt.outcome, attempt.dispatch_id, attempt.accepted_at) == ("accepted", "AD_1", clock())
     assert (await last_event(database, claim.row.id))["dispatch_id"] == "AD_1"
-    assert await ledger.find(claim.row.id) is None
+    assert await repository.find(claim.row.id) is None
 
 
 async def test_a_dispatch_that_came_too_late_has_the_ended_session_closed_once_more(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
-    claim = await take(ledger, await put_session(database))
+    claim = await take(repository, await put_session(database))
     await cancel(database, claim.row.id)
-    assert not await ledger.accepted(claim, "AD_1", room_sid="RM_1")
+    assert not await repository.accepted(claim, "AD_1", room_sid="RM_1")
     stored = await get_session(database, claim.row.id)
     assert (stored.status, stored.next_check_at) == (S.CANCELLED, clock())
     [attempt] = await get_attempts(database, claim.row.id)
@@ -132,71 +134,71 @@ async def test_a_dispatch_that_came_too_late_has_the_ended_session_closed_once_m
 
 
 async def test_who_has_lost_his_claim_overwrites_nothing(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
-    held_up = await take(ledger, await put_session(database))
+    held_up = await take(repository, await put_session(database))
     clock.forward(seconds=6)
-    other = await take(ledger, held_up.row)
-    assert await ledger.accepted(other, "AD_2", room_sid="RM_1")
-    assert not await ledger.accepted(held_up, "AD_1", room_sid="RM_1")
-    assert not (await ledger.refused(held_up, unreachable())).won
+    other = await take(repository, held_up.row)
+    assert await repository.accepted(other, "AD_2", room_sid="RM_1")
+    assert not await repository.accepted(held_up, "AD_1", room_sid="RM_1")
+    assert not (await repository.refused(held_up, unreachable())).won
     [attempt] = await get_attempts(database, held_up.row.id)
     assert (attempt.dispatch_id, attempt.outcome, attempt.cause) == ("AD_2", "accepted", None)
-    assert await ledger.decided(held_up) == Decision("AD_2")
+    assert await repository.decided(held_up) == Decision("AD_2")
 
 
 async def test_who_has_lost_his_claim_waits_for_what_the_other_decides(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
-    held_up = await take(ledger, await put_session(database))
+    held_up = await take(repository, await put_session(database))
     clock.forward(seconds=6)
-    other = await take(ledger, held_up.row)
-    assert not await ledger.accepted(held_up, "AD_1", room_sid="RM_1")
-    assert await ledger.decided(held_up) is None
-    assert await ledger.accepted(other, "AD_2", room_sid="RM_1")
+    other = await take(repository, held_up.row)
+    assert not await repository.accepted(held_up, "AD_1", room_sid="RM_1")
+    assert await repository.decided(held_up) is None
+    assert await repository.accepted(other, "AD_2", room_sid="RM_1")
     assert (await get_attempts(database, held_up.row.id))[0].dispatch_id == "AD_2"
 
 
 @pytest.mark.parametrize("how", ["cancelled", "refused"])
 async def test_an_attempt_that_came_to_nothing_has_no_dispatch(
-    database: Database, ledger: Ledger, clock: FakeClock, how: str
+    database: Database, repository: Repository, clock: FakeClock, how: str
 ) -> None:
-    held_up = await take(ledger, await put_session(database))
+    held_up = await take(repository, await put_session(database))
     clock.forward(seconds=6)
-    other = await take(ledger, held_up.row)
+    other = await take(repository, held_up.row)
     if how == "cancelled":
         await cancel(database, held_up.row.id)
     else:
-        await ledger.refused(other, unreachable())
-    assert await ledger.decided(held_up) == Decision(None)
+        await repository.refused(other, unreachable())
+    assert await repository.decided(held_up) == Decision(None)
 
 
 async def test_a_claim_lasts_as_long_as_somebody_is_at_it_and_no_longer_than_the_session(
-    database: Database, ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    database: Database, repository: Repository, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claim_module, "RENEWAL_S", 0.01)
-    held = await take(ledger, await put_session(database))
+    held = await take(repository, await put_session(database))
 
     async def claimed_until(moment: object) -> bool:
         return (await get_session(database, held.row.id)).claimed_until == moment
 
-    async with ledger.held(held):
+    async with repository.held(held):
         for _ in range(3):
             clock.forward(seconds=4)
             await eventually(lambda: claimed_until(clock() + CLAIM_LEASE))
-            assert await ledger.find(held.row.id) is None
+            assert await repository.find(held.row.id) is None
         clock.time = held.row.deadline_at
     assert held.row.claimed_until is not None
     assert held.row.claimed_until < held.row.deadline_at + CLAIM_LEASE
     clock.time = T0
-    assert await ledger.accepted(held, "AD_1", room_sid="RM_1"), "the version is the database's"
+    assert await repository.accepted(held, "AD_1", room_sid="RM_1"), "the version is the database's"
 
 
 async def test_after_an_error_the_next_attempt_follows_and_no_sooner_than_said(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database)
-    await ledger.refused(await take(ledger, row), unreachable())
+    await repository.refused(await take(repository, row), unreachable())
     stored = await get_session(database, row.id)
     assert stored.status == S.DISPATCHING
     assert stored.next_check_at == stored.claimed_until
@@ -204,106 +206,106 @@ async def test_after_an_error_the_next_attempt_follows_and_no_sooner_than_said(
     assert 0.75 <= delay <= 1.25
     event = await last_event(database, row.id)
     assert (event["type"], event["cause"]) == ("dispatch.failed.v1", "livekit_unreachable")
-    assert await ledger.find(row.id) is None
+    assert await repository.find(row.id) is None
     clock.forward(seconds=delay)
-    claim = await take(ledger, row)
+    claim = await take(repository, row)
     assert (claim.order.attempt, claim.unsure, claim.fresh_room) == (2, False, False)
     assert [a.outcome for a in await get_attempts(database, row.id)] == ["error", None]
 
 
 async def test_the_second_wait_is_three_times_the_first(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database, deadline_at=T0 + timedelta(minutes=1))
-    await ledger.refused(await take(ledger, row), unreachable())
+    await repository.refused(await take(repository, row), unreachable())
     clock.forward(seconds=2)
-    await ledger.refused(await take(ledger, row), unreachable())
+    await repository.refused(await take(repository, row), unreachable())
     assert 2.25 <= await wait_of(database, row, clock) <= 3.75
 
 
 async def test_when_the_attempts_are_spent_the_session_fails_with_the_cause(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database, max_attempts=2)
-    await ledger.refused(await take(ledger, row), unreachable())
+    await repository.refused(await take(repository, row), unreachable())
     clock.forward(seconds=2)
-    await ledger.refused(await take(ledger, row), unreachable())
+    await repository.refused(await take(repository, row), unreachable())
     stored = await get_session(database, row.id)
     assert (stored.status, stored.cause) == (S.FAILED, "livekit_unreachable")
     assert stored.evidence == {"error": "LiveKit can't be reached"}
     assert (await last_event(database, row.id))["type"] == "session.failed.v1"
-    assert await ledger.find(row.id) is None
+    assert await repository.find(row.id) is None
 
 
 async def test_an_error_that_no_retry_can_cure_fails_the_session_at_once(
-    database: Database, ledger: Ledger
+    database: Database, repository: Repository
 ) -> None:
     row = await put_session(database)
-    await ledger.refused(await take(ledger, row), refused_key())
+    await repository.refused(await take(repository, row), refused_key())
     stored = await get_session(database, row.id)
     assert (stored.status, stored.cause, stored.attempt) == (S.FAILED, "livekit_auth", 1)
 
 
 async def test_a_retry_that_would_come_after_the_budget_is_not_waited_for(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database)
-    claim = await take(ledger, row)
+    claim = await take(repository, row)
     clock.time = row.deadline_at - timedelta(milliseconds=500)
-    await ledger.refused(claim, unreachable())
+    await repository.refused(claim, unreachable())
     assert (await get_session(database, row.id)).status == S.FAILED
 
 
 async def test_a_session_whose_budget_is_over_is_left_to_the_sweep(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database)
     clock.time = row.deadline_at
-    assert await ledger.find(row.id) is None
+    assert await repository.find(row.id) is None
 
 
 async def test_a_session_that_was_ended_meanwhile_is_not_failed_by_an_error(
-    database: Database, ledger: Ledger
+    database: Database, repository: Repository
 ) -> None:
-    claim = await take(ledger, await put_session(database))
+    claim = await take(repository, await put_session(database))
     await cancel(database, claim.row.id)
-    await ledger.refused(claim, refused_key())
+    await repository.refused(claim, refused_key())
     assert (await get_session(database, claim.row.id)).status == S.CANCELLED
     assert "session.failed.v1" not in await event_types(database, claim.row.id)
 
 
 @pytest.mark.parametrize("error", [unreachable(), refused_key()], ids=["retryable", "permanent"])
 async def test_a_dispatcher_that_was_overtaken_does_not_judge_the_attempt_of_its_successor(
-    database: Database, ledger: Ledger, clock: FakeClock, error: LiveKitError
+    database: Database, repository: Repository, clock: FakeClock, error: LiveKitError
 ) -> None:
     row = await put_session(database)
-    slow = await take(ledger, row)
+    slow = await take(repository, row)
     clock.forward(seconds=6)
-    successor = await take(ledger, row)
+    successor = await take(repository, row)
     assert successor.order.attempt == 1
-    await ledger.refused(slow, error)
+    await repository.refused(slow, error)
     [attempt] = await get_attempts(database, row.id)
     assert (attempt.outcome, attempt.cause) == (None, None)
-    assert await ledger.accepted(successor, "AD_1", room_sid="RM_1")
+    assert await repository.accepted(successor, "AD_1", room_sid="RM_1")
 
 
 @pytest.mark.parametrize("status", sorted(set(S) - {S.REQUESTED, S.DISPATCHING}))
 async def test_a_session_in_any_other_state_wants_no_dispatch(
-    database: Database, ledger: Ledger, status: SessionStatus
+    database: Database, repository: Repository, status: SessionStatus
 ) -> None:
     row = await put_session(database, status=status)
-    assert await ledger.find(row.id) is None
+    assert await repository.find(row.id) is None
 
 
-async def test_a_session_that_is_not_there_wants_no_dispatch(ledger: Ledger) -> None:
-    assert await ledger.find("no-such-session") is None
+async def test_a_session_that_is_not_there_wants_no_dispatch(repository: Repository) -> None:
+    assert await repository.find("no-such-session") is None
 
 
 async def test_a_session_that_waits_says_what_for_and_is_looked_at_by_nobody(
-    database: Database, ledger: Ledger, clock: FakeClock
+    database: Database, repository: Repository, clock: FakeClock
 ) -> None:
     row = await put_session(database)
-    assert await ledger.park(row, Cause.WORKERS_AT_CAPACITY, {"workers": ["w-1"]})
+    assert await repository.park(row, Cause.WORKERS_AT_CAPACITY, {"workers": ["w-1"]})
     stored = await get_session(database, row.id)
     assert (stored.status, stored.waiting_for, stored.attempt) == (S.REQUESTED, "workers_at_capacity", 0)
     assert stored.claimed_until == stored.next_check_at == stored.deadline_at
@@ -313,34 +315,36 @@ async def test_a_session_that_waits_says_what_for_and_is_looked_at_by_nobody(
         "place": 1,
         "evidence": {"workers": ["w-1"]},
     }
-    assert await ledger.find(row.id) is None
+    assert await repository.find(row.id) is None
     clock.time = row.deadline_at - timedelta(microseconds=1)
-    assert await ledger.find(row.id) is None
+    assert await repository.find(row.id) is None
 
 
 async def test_waiting_again_for_the_same_is_no_news_and_for_something_else_it_is(
-    database: Database, ledger: Ledger
+    database: Database, repository: Repository
 ) -> None:
     row = await put_session(database)
     causes = [Cause.WORKERS_AT_CAPACITY] * 2 + [Cause.LIVEKIT_UNREACHABLE] * 2
-    assert [await ledger.park(row, cause, {}) for cause in causes] == [True, False, True, False]
+    assert [await repository.park(row, cause, {}) for cause in causes] == [True, False, True, False]
     events = await event_types(database, row.id)
     assert events == ["session.requested.v1", "session.waiting.v1", "session.waiting.v1"]
     last = await last_event(database, row.id)
     assert (last["cause"], last["place"]) == ("livekit_unreachable", None)
 
 
-async def test_a_session_that_has_moved_on_is_not_left_waiting(database: Database, ledger: Ledger) -> None:
+async def test_a_session_that_has_moved_on_is_not_left_waiting(
+    database: Database, repository: Repository
+) -> None:
     row = await put_session(database)
     await cancel(database, row.id)
-    assert not await ledger.park(row, Cause.WORKERS_AT_CAPACITY, {})
-    assert not await ledger.give_up(row, Cause.WORKERS_AT_CAPACITY, {})
+    assert not await repository.park(row, Cause.WORKERS_AT_CAPACITY, {})
+    assert not await repository.give_up(row, Cause.WORKERS_AT_CAPACITY, {})
     stored = await get_session(database, row.id)
     assert (stored.status, stored.waiting_for) == (S.CANCELLED, None)
 
 
 async def test_the_place_in_line_counts_the_older_ones_of_the_same_agent_name(
-    database: Database, ledger: Ledger
+    database: Database, repository: Repository
 ) -> None:
     older = [await put_session(database) for _ in range(2)]
     other = await put_session(database, agent_name="other")
@@ -348,7 +352,7 @@ async def test_the_place_in_line_counts_the_older_ones_of_the_same_agent_name(
     row = await put_session(database)
     younger = await put_session(database)
     for waiting in (younger, *older, other, row):
-        await ledger.park(waiting, Cause.WORKERS_AT_CAPACITY, {})
+        await repository.park(waiting, Cause.WORKERS_AT_CAPACITY, {})
     assert over.id < row.id
     assert (await last_event(database, row.id))["place"] == 3
     assert (await last_event(database, other.id))["place"] == 1
@@ -356,26 +360,26 @@ async def test_the_place_in_line_counts_the_older_ones_of_the_same_agent_name(
 
 @pytest.mark.parametrize("cause", [Cause.WORKERS_AT_CAPACITY, Cause.LIVEKIT_UNREACHABLE])
 async def test_a_session_finds_itself_behind_an_older_one_that_waits(
-    database: Database, ledger: Ledger, cause: Cause
+    database: Database, repository: Repository, cause: Cause
 ) -> None:
     older, row = await put_session(database), await put_session(database)
-    await ledger.park(older, cause, {})
-    wanted = await ledger.find(row.id)
+    await repository.park(older, cause, {})
+    wanted = await repository.find(row.id)
     assert wanted is not None
     assert wanted.behind is cause
 
 
 async def test_a_session_is_behind_nobody_who_is_younger_or_elsewhere_or_has_gone_on(
-    database: Database, ledger: Ledger
+    database: Database, repository: Repository
 ) -> None:
     gone_on, ended, other = [await put_session(database, agent_name=n) for n in ("agent", "agent", "x")]
     row, younger = await put_session(database), await put_session(database)
     for waiting in (gone_on, ended, other, younger):
-        await ledger.park(waiting, Cause.WORKERS_AT_CAPACITY, {})
+        await repository.park(waiting, Cause.WORKERS_AT_CAPACITY, {})
     async with database.write() as db:
         (await db.get_one(SessionRow, gone_on.id)).claimed_until = None
         (await db.get_one(SessionRow, ended.id)).status = S.ENDED
-    wanted = await ledger.find(row.id)
+    wanted = await repository.find(row.id)
     assert wanted is not None
     assert wanted.behind is None
 
@@ -385,18 +389,20 @@ async def test_a_session_is_behind_nobody_who_is_younger_or_elsewhere_or_has_gon
     [(Cause.WORKERS_AT_CAPACITY, None), (Cause.LIVEKIT_UNREACHABLE, Cause.WORKERS_AT_CAPACITY)],
 )
 async def test_only_a_session_that_was_given_a_slot_passes_those_that_wait(
-    database: Database, ledger: Ledger, waited_for: Cause, behind: Cause | None
+    database: Database, repository: Repository, waited_for: Cause, behind: Cause | None
 ) -> None:
     older, row = await put_session(database), await put_session(database, waiting_for=waited_for)
-    await ledger.park(older, Cause.WORKERS_AT_CAPACITY, {})
-    wanted = await ledger.find(row.id)
+    await repository.park(older, Cause.WORKERS_AT_CAPACITY, {})
+    wanted = await repository.find(row.id)
     assert wanted is not None
     assert wanted.behind is behind
 
 
-async def test_a_session_can_be_given_up_without_an_attempt(database: Database, ledger: Ledger) -> None:
+async def test_a_session_can_be_given_up_without_an_attempt(
+    database: Database, repository: Repository
+) -> None:
     row = await put_session(database)
-    assert await ledger.give_up(row, Cause.NO_WORKER_REGISTERED, {"agent_name": "agent"})
+    assert await repository.give_up(row, Cause.NO_WORKER_REGISTERED, {"agent_name": "agent"})
     stored = await get_session(database, row.id)
     assert (stored.status, stored.cause, stored.attempt) == (S.FAILED, "no_worker_registered", 0)
     assert stored.evidence == {"agent_name": "agent"}
@@ -407,13 +413,13 @@ async def test_a_session_can_be_given_up_without_an_attempt(database: Database, 
     [(Cause.WORKERS_AT_CAPACITY, 4), (Cause.WORKER_DRAINING, 4), (Cause.WORKER_DIED, 3), (None, 3)],
 )
 async def test_an_attempt_that_met_full_workers_does_not_count(
-    database: Database, ledger: Ledger, cause: Cause | None, most: int
+    database: Database, repository: Repository, cause: Cause | None, most: int
 ) -> None:
     ended = {"number": 1, "outcome": "missing", "cause": cause}
     row = await put_session(database, status=S.DISPATCHING, attempt=ended)
     async with database.write() as db:
         (await db.get_one(SessionRow, row.id)).attempt = 1
-    claim = await take(ledger, row)
+    claim = await take(repository, row)
     assert (claim.order.attempt, claim.row.max_attempts) == (2, most)
     assert (await get_session(database, row.id)).max_attempts == most
     assert (await last_event(database, row.id))["max_attempts"] == most

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.dispatcher.dispatch import Dispatcher
-from services.verifier.admit.admission import Line
+from services.verifier.admit.admission import Admission
 from shared.contracts.keys import DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
@@ -66,7 +66,7 @@ async def test_without_a_free_worker_the_session_waits_and_says_why(
 
 
 async def test_a_session_that_waits_is_dispatched_when_there_is_a_slot_and_its_wait_was_one_event(
-    database: Database, dispatcher: Dispatcher, redis: Redis, line: Line
+    database: Database, dispatcher: Dispatcher, redis: Redis, line: Admission
 ) -> None:
     row = await put_session(database)
     for active_jobs in (10, 10, 9):
@@ -84,7 +84,7 @@ async def test_a_session_that_waits_is_dispatched_when_there_is_a_slot_and_its_w
 
 
 async def test_a_session_whose_slot_was_taken_from_under_it_waits_on_without_another_event(
-    database: Database, dispatcher: Dispatcher, redis: Redis, line: Line
+    database: Database, dispatcher: Dispatcher, redis: Redis, line: Admission
 ) -> None:
     row = await put_session(database)
     await write_heartbeat(redis, make_heartbeat(active_jobs=10))
@@ -122,7 +122,12 @@ async def test_of_many_sessions_dispatched_at_once_as_many_go_as_there_are_slots
 
 
 async def test_a_burst_is_served_in_its_order_as_slots_get_free(
-    database: Database, dispatcher: Dispatcher, redis: Redis, line: Line, rooms: FakeRooms, queued: Queued
+    database: Database,
+    dispatcher: Dispatcher,
+    redis: Redis,
+    line: Admission,
+    rooms: FakeRooms,
+    queued: Queued,
 ) -> None:
     await write_heartbeat(redis, make_heartbeat(active_jobs=9))
     rows = [await put_session(database) for _ in range(5)]
@@ -145,7 +150,7 @@ async def test_a_burst_is_served_in_its_order_as_slots_get_free(
 
 
 async def test_a_new_session_does_not_overtake_one_that_waits_although_a_slot_is_free(
-    database: Database, dispatcher: Dispatcher, redis: Redis, line: Line
+    database: Database, dispatcher: Dispatcher, redis: Redis, line: Admission
 ) -> None:
     older, newer = await put_session(database), await put_session(database)
     await write_heartbeat(redis, make_heartbeat(active_jobs=10))
@@ -194,7 +199,7 @@ async def test_a_dispatch_that_failed_gives_its_slot_back(
 
 
 async def test_while_livekit_is_known_to_be_away_a_session_waits_and_uses_up_no_attempt(
-    database: Database, dispatcher: Dispatcher, rooms: FakeRooms, line: Line
+    database: Database, dispatcher: Dispatcher, rooms: FakeRooms, line: Admission
 ) -> None:
     row = await put_session(database)
     rooms.known_down = True
@@ -210,7 +215,7 @@ async def test_while_livekit_is_known_to_be_away_a_session_waits_and_uses_up_no_
 
 
 async def test_who_waited_for_livekit_and_finds_no_slot_waits_for_one_and_says_so(
-    database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms, line: Line
+    database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms, line: Admission
 ) -> None:
     row = await put_session(database)
     await write_heartbeat(redis, make_heartbeat(active_jobs=10))

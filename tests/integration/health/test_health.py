@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from devstack.process import Process
 from devstack.servers import LiveKitServer
 from services.api.health.checks import LOOK_TIMEOUT_S, Health, Seen
-from services.api.health.lag_checks import OUTBOX_LATE_S, lags
+from services.api.health.lag_checks import OUTBOX_LATE_S, lag_checks
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionRequested
 from shared.contracts.keys import TURNS_STREAM
@@ -31,7 +31,7 @@ from tests.integration.rows import put_session
 async def questions(database: Database, redis_url: str) -> AsyncIterator[Any]:
     redis = connect_redis(redis_url)
     tasks = TaskSender(make_celery("health", redis_url))
-    yield lags(database=database, redis=redis, tasks=tasks, agent_name="agent", now=utc_now)
+    yield lag_checks(database=database, redis=redis, tasks=tasks, agent_name="agent", now=utc_now)
     await redis.aclose()
     tasks.close()
 

@@ -1,6 +1,6 @@
 """Requests that begin and don't end hold nothing for good: no connection, no descriptor, no disk.
 
-Tried on a process of the API that may open few files, and in this process with less patience.
+Tried on a process of the API that may open few files, and in this process with less wait_limits.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from devstack.environment import clean_environment
 from devstack.ports import free_port
 from devstack.probes import http_ready
 from devstack.process import Process, ProcessSpec
-from services.api.http.server import PATIENCE
+from services.api.http.server import WAIT_LIMITS
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.settings import ProbeSettings
 from shared.platform.database.database import Database
 from shared.platform.http import connections, probe
-from shared.platform.http.connections import Connections, Patience
+from shared.platform.http.connections import Connections, WaitLimits
 from shared.platform.http.listen import listening_socket
 from shared.platform.http.probe import start_probe
 from shared.platform.http.site import PatientSite
@@ -42,7 +42,7 @@ from tests.support.half_sent import (
 
 ROOT = Path(__file__).parents[3]
 FEW_FILES = 128
-LITTLE = Patience(header_s=0.5, next_request_s=0.5, body_s=0.5, reading_s=0.5, closing_s=0.5)
+LITTLE = WaitLimits(header_s=0.5, next_request_s=0.5, body_s=0.5, reading_s=0.5, closing_s=0.5)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_half_requests_up_to_the_last_descriptor_keep_nobody_out_and_fill_
 async def test_whoever_begins_and_does_not_go_on_is_closed(
     sqlite_url: str, redis_url: str, beginning: bytes
 ) -> None:
-    async with served(api_settings(sqlite_url, redis_url), patience=LITTLE) as client:
+    async with served(api_settings(sqlite_url, redis_url), wait_limits=LITTLE) as client:
         async with asyncio.timeout(20):
             answer = await answer_to(client.base_url.port or 0, beginning)
     last = answer.rpartition(b"HTTP/1.1 ")[2]
@@ -125,7 +125,7 @@ async def test_whoever_begins_and_does_not_go_on_is_closed(
 @pytest.mark.parametrize("what", TRICKLED)
 async def test_a_byte_now_and_then_makes_no_time_longer(sqlite_url: str, redis_url: str, what: str) -> None:
     beginning, byte = TRICKLED[what]
-    async with served(api_settings(sqlite_url, redis_url), patience=LITTLE) as client:
+    async with served(api_settings(sqlite_url, redis_url), wait_limits=LITTLE) as client:
         async with asyncio.timeout(20):
             await answer_to(client.base_url.port or 0, beginning, byte)
 
@@ -135,7 +135,7 @@ async def test_a_body_that_nobody_wants_any_more_is_not_waited_for_either(
     sqlite_url: str, redis_url: str
 ) -> None:
     refused = HALF_BODY.replace(b"/v1/sessions", b"/nowhere")
-    async with served(api_settings(sqlite_url, redis_url), patience=LITTLE) as client:
+    async with served(api_settings(sqlite_url, redis_url), wait_limits=LITTLE) as client:
         async with asyncio.timeout(20):
             answer = await answer_to(client.base_url.port or 0, refused, b" ")
     assert answer.startswith(b"HTTP/1.1 404 ")
@@ -146,7 +146,7 @@ async def test_an_answer_that_takes_long_is_not_cut_off(
     sqlite_url: str, redis_url: str, database_of_sqlite: Database
 ) -> None:
     row = await put_session(database_of_sqlite, status=SessionStatus.ACTIVE)
-    async with served(api_settings(sqlite_url, redis_url), patience=LITTLE) as client:
+    async with served(api_settings(sqlite_url, redis_url), wait_limits=LITTLE) as client:
         waiting = asyncio.create_task(client.post("/v1/sessions", json={}, headers={"prefer": "wait=3"}))
         async with following(client, row.id) as stream:
             await stream.until(lambda s: s.received != [])
@@ -157,8 +157,8 @@ async def test_an_answer_that_takes_long_is_not_cut_off(
 
 @pytest.mark.usefixtures("often_looked_at")
 async def test_whoever_does_not_read_is_closed(sqlite_url: str, redis_url: str) -> None:
-    patience = Patience(reading_s=0.5, next_request_s=0.5, closing_s=0.5)
-    async with served(api_settings(sqlite_url, redis_url), patience=patience) as client:
+    wait_limits = WaitLimits(reading_s=0.5, next_request_s=0.5, closing_s=0.5)
+    async with served(api_settings(sqlite_url, redis_url), wait_limits=wait_limits) as client:
         async with asyncio.timeout(20):
             _, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port or 0)
             with pytest.raises(ConnectionError):
@@ -182,7 +182,7 @@ async def database_of_sqlite(sqlite_url: str) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def probed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """The port of a probe with little patience and room for 16."""
+    """The port of a probe with short wait limits and room for 16."""
 
     def impatient(_: int) -> Connections:
         return Connections(16, LITTLE)
@@ -232,4 +232,4 @@ async def test_a_server_of_ours_ends_a_trickle_and_keeps_what_works() -> None:
 
 
 def test_proxies_keep_a_connection_that_rests_for_less_long_than_we() -> None:
-    assert PATIENCE.next_request_s > 60
+    assert WAIT_LIMITS.next_request_s > 60

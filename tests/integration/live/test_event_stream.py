@@ -19,8 +19,8 @@ from services.api.auth.access import Principal
 from services.api.live import event_stream
 from services.api.live import hub as live
 from services.api.live.event_id import Position
-from services.api.live.hub import Follower
-from services.api.live.session_feed import Feed
+from services.api.live.hub import Hub
+from services.api.live.session_feed import SessionFeed
 from services.api.live.subscriber import Subscriber
 from shared.contracts.events import AgentReady, CaptionChanged, Envelope, SessionEnded, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
@@ -273,7 +273,7 @@ async def test_captions_are_shown_without_an_id(
 
 async def test_who_is_slow_gets_the_latest_words_of_the_latest_segments(database: Database) -> None:
     row = await put_session(database, status=SessionStatus.ACTIVE)
-    feed = Feed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
+    feed = SessionFeed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
     await feed.look()
     subscriber = Subscriber(feed, after=Position(1), with_text=True)
     for number in range(1000):
@@ -344,7 +344,7 @@ async def test_many_followers_who_come_at_once_leave_the_database_to_others_too(
 
 async def test_who_may_not_read_text_gets_events_only(database: Database, redis: Redis) -> None:
     row = await an_ended_session(database, 1, 2)
-    follower = Follower(
+    follower = Hub(
         database=database, reads=database, redis=redis, now=utc_now, captions=True, max_followers=1
     )
     stream = await follower.follow(row.id, asking=Principal(), after=Position(), with_text=False)
@@ -355,7 +355,7 @@ async def test_who_may_not_read_text_gets_events_only(database: Database, redis:
 
 async def test_who_may_not_read_text_gets_no_turn_that_comes_later_either(database: Database) -> None:
     row = await put_session(database, status=SessionStatus.ACTIVE)
-    feed = Feed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
+    feed = SessionFeed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
     await feed.look()
     subscriber = Subscriber(feed, after=Position(), with_text=False)
     async with asyncio.timeout(10), aclosing(subscriber.events()) as events:

@@ -17,7 +17,7 @@ from devstack.servers import LiveKitServer
 from services.verifier.admit.reservations import Reservations
 from services.verifier.close.close import Closer
 from services.verifier.prove.observe import JobSighting, look
-from services.verifier.repository import Rulings
+from services.verifier.repository import Repository
 from shared.contracts.identifiers import new_id
 from shared.contracts.keys import SESSION_ATTRIBUTE
 from shared.contracts.sessions import ENDED_BY_REQUEST, LIVE, SessionStatus
@@ -43,8 +43,8 @@ class Premises:
         self.livekit = livekit
         self.database = database
         self._server = server
-        self.rulings = Rulings(database, join_budget_s=15, now=utc_now)
-        self._closer = Closer(rulings=self.rulings, rooms=livekit, redis=redis, now=utc_now)
+        self.repository = Repository(database, join_budget_s=15, now=utc_now)
+        self._closer = Closer(repository=self.repository, rooms=livekit, redis=redis, now=utc_now)
         self._guests = AsyncExitStack()
 
     async def leave_all(self) -> None:

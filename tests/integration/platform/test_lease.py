@@ -71,24 +71,24 @@ async def test_a_frozen_holder_notices_that_another_has_taken_over(
 async def test_a_turn_is_taken_by_one_of_many_and_once_in_a_term(lease: MakeLease, clock: FakeClock) -> None:
     leases = [lease(f"process-{number}") for number in range(6)]
     for _ in range(3):
-        assert sum(await asyncio.gather(*(lease.take_turn() for lease in leases))) == 1
+        assert sum(await asyncio.gather(*(lease.take_once() for lease in leases))) == 1
         clock.forward(seconds=TERM.total_seconds() - 0.001)
-        assert sum(await asyncio.gather(*(lease.take_turn() for lease in leases))) == 0
+        assert sum(await asyncio.gather(*(lease.take_once() for lease in leases))) == 0
         clock.forward(seconds=0.001)
 
 
 async def test_who_had_the_last_turn_has_to_wait_as_everybody(lease: MakeLease, clock: FakeClock) -> None:
     one, other = lease("one"), lease("other")
-    assert await one.take_turn()
-    assert not await one.take_turn()
+    assert await one.take_once()
+    assert not await one.take_once()
     clock.forward(seconds=TERM.total_seconds())
-    assert await other.take_turn()
-    assert not await one.take_turn()
+    assert await other.take_once()
+    assert not await one.take_once()
 
 
 async def test_leases_of_different_names_know_nothing_of_each_other(lease: MakeLease) -> None:
     assert await lease("one").hold()
-    assert await lease("other", name="canary").take_turn()
+    assert await lease("other", name="canary").take_once()
     assert await lease("one", name="collect").hold()
 
 
@@ -100,7 +100,7 @@ async def test_a_holder_that_is_told_to_stop_gives_the_lease_back_at_once(lease:
     assert await other.hold()
     async with lease("holder"):
         pass  # it was never his
-    assert await other.take_turn() is False
+    assert await other.take_once() is False
 
 
 async def test_a_lease_that_was_just_being_taken_is_given_back_too(lease: MakeLease) -> None:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.replay import replay_letters
+from cli.replay import replay_dead_letters
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.platform.redis.streams import Entry, dead_letter
 
@@ -28,7 +28,7 @@ async def on(redis: Redis, stream: str) -> list[str]:
 async def test_letters_go_back_in_order_and_are_gone(redis: Redis) -> None:
     for number in range(250):
         await set_aside(redis, number, "malformed")
-    outcome = await replay_letters(redis, **ALL)
+    outcome = await replay_dead_letters(redis, **ALL)
     assert await on(redis, TURNS_STREAM) == [str(number) for number in range(250)]
     assert await redis.xlen(DEAD_LETTERS_STREAM) == 0
     assert outcome.replayed == {(TURNS_STREAM, "malformed"): 250}
@@ -36,7 +36,7 @@ async def test_letters_go_back_in_order_and_are_gone(redis: Redis) -> None:
 
 async def test_what_is_put_back_is_what_was_published(redis: Redis) -> None:
     await dead_letter(redis, TURNS_STREAM, Entry("1-1", {"event": "{}", "more": "fields"}), "malformed: x")
-    await replay_letters(redis, **ALL)
+    await replay_dead_letters(redis, **ALL)
     assert [fields for _, fields in await redis.xrange(TURNS_STREAM)] == [{"event": "{}", "more": "fields"}]
 
 
@@ -45,16 +45,18 @@ async def test_only_what_was_asked_for_goes_back(redis: Redis) -> None:
     await set_aside(redis, 2, "unknown_session")
     await set_aside(redis, 3, "malformed", REPORTS_STREAM)
     await set_aside(redis, 4, "unknown_session")
-    await replay_letters(redis, **{**ALL, "stream": TURNS_STREAM, "reason": "unknown_session", "limit": 1})
+    await replay_dead_letters(
+        redis, **{**ALL, "stream": TURNS_STREAM, "reason": "unknown_session", "limit": 1}
+    )
     assert await on(redis, TURNS_STREAM) == ["2"]
-    await replay_letters(redis, **{**ALL, "stream": REPORTS_STREAM})
+    await replay_dead_letters(redis, **{**ALL, "stream": REPORTS_STREAM})
     assert await on(redis, REPORTS_STREAM) == ["3"]
     assert await on(redis, DEAD_LETTERS_STREAM) == ["1", "4"]
 
 
 async def test_a_dry_run_only_counts(redis: Redis) -> None:
     await set_aside(redis, 1, "malformed")
-    outcome = await replay_letters(redis, **{**ALL, "dry_run": True})
+    outcome = await replay_dead_letters(redis, **{**ALL, "dry_run": True})
     assert outcome.lying.total() == 1
     assert outcome.replayed.total() == 0
     assert await on(redis, DEAD_LETTERS_STREAM) == ["1"]
@@ -65,7 +67,7 @@ async def test_an_entry_cannot_choose_its_stream(redis: Redis) -> None:
     stranger = Entry("1-1", {"event": "{}", "stream": EVENTS_STREAM, "reason": "mine"})
     await dead_letter(redis, TURNS_STREAM, stranger, "malformed: x")
     await redis.xadd(DEAD_LETTERS_STREAM, {"stream": EVENTS_STREAM, "reason": "x", "event": "{}"})
-    await replay_letters(redis, **ALL)
+    await replay_dead_letters(redis, **ALL)
     assert await redis.xlen(EVENTS_STREAM) == 0
     assert await redis.xlen(TURNS_STREAM) == 1
     assert await redis.xlen(DEAD_LETTERS_STREAM) == 1
@@ -91,8 +93,8 @@ async def test_a_replay_that_dies_loses_nothing(redis: Redis, calls: int) -> Non
     for number in (1, 2, 3):
         await set_aside(redis, number, "malformed")
     with pytest.raises(KeyboardInterrupt):
-        await replay_letters(DiesAfter(redis, calls), **ALL)  # type: ignore[arg-type]
-    await replay_letters(redis, **ALL)
+        await replay_dead_letters(DiesAfter(redis, calls), **ALL)  # type: ignore[arg-type]
+    await replay_dead_letters(redis, **ALL)
     found = await on(redis, TURNS_STREAM)
     assert sorted(set(found)) == ["1", "2", "3"]
     assert len(found) <= 4

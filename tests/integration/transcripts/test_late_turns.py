@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from cli.replay import replay_letters
+from cli.replay import replay_dead_letters
 from services.api.transcripts.erase.erase import erase_participant, erase_session
 from services.api.transcripts.erase.retention import Housekeeping
 from services.transcripts import store as module
@@ -83,7 +83,7 @@ async def comes_late(redis: Redis, way: str, turns: list[TurnFinished]) -> None:
     for turn in turns:
         entry = Entry("0-1", {"event": envelope(turn).model_dump_json()})
         await dead_letter(redis, TURNS_STREAM, entry, "refused")
-    await replay_letters(redis, stream=None, reason=None, limit=None, dry_run=False)
+    await replay_dead_letters(redis, stream=None, reason=None, limit=None, dry_run=False)
 
 
 @pytest.mark.parametrize("way", WAYS)

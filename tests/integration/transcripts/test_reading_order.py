@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from services.agent.job.resume import as_context, awaits_reply
-from services.dispatcher.repository import HISTORY_TURNS, Ledger
+from services.dispatcher.repository import HISTORY_TURNS, Repository
 from shared.contracts.sessions import Role
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, in_process
@@ -113,9 +113,9 @@ async def test_pages_together_are_the_conversation_in_the_order_of_speech(
 
 
 async def test_an_agent_that_takes_over_is_told_what_was_said_in_its_order_and_answers_nothing_twice(
-    database: Database, ledger: Ledger, call: str
+    database: Database, repository: Repository, call: str
 ) -> None:
-    past = await ledger.history(call)
+    past = await repository.history(call)
     assert [turn.text for turn in past] == SPEECH
     assert not awaits_reply(past)
     assert [item.id for item in as_context(past).items] == SPEECH
@@ -124,13 +124,13 @@ async def test_an_agent_that_takes_over_is_told_what_was_said_in_its_order_and_a
 
 
 async def test_the_newest_turns_that_are_handed_over_are_those_that_were_said_last(
-    database: Database, ledger: Ledger
+    database: Database, repository: Repository
 ) -> None:
     row = await put_session(database)
     turns = [a_turn(row.id, seq, created_at=at(seq)) for seq in range(1, HISTORY_TURNS + 1)]
     early = said(row.id, HISTORY_TURNS + 1, "question of long ago", 0.5)
     await store_turns(database, [*turns, early])
-    assert [turn.item_id for turn in await ledger.history(row.id)] == [turn.item_id for turn in turns]
+    assert [turn.item_id for turn in await repository.history(row.id)] == [turn.item_id for turn in turns]
 
 
 async def test_offsets_count_from_the_first_word_and_not_from_the_first_number(

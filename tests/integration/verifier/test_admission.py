@@ -9,9 +9,15 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from services.dispatcher.repository import Ledger
-from services.verifier.admit import admission as line_module
-from services.verifier.admit.admission import MOST_AT_ONCE, PATIENCE, PROBE_INTERVAL, UNKNOWN_AFTER, Line
+from services.dispatcher.repository import Repository
+from services.verifier.admit import admission as admission_module
+from services.verifier.admit.admission import (
+    MOST_AT_ONCE,
+    PROBE_INTERVAL,
+    REQUEUE_AFTER,
+    UNKNOWN_AFTER,
+    Admission,
+)
 from shared.contracts.causes import Cause
 from shared.contracts.keys import DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
@@ -33,17 +39,17 @@ S = SessionStatus
 @pytest.fixture
 async def cut_off(
     database: Database, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock, free_port: int
-) -> AsyncIterator[Line]:
+) -> AsyncIterator[Admission]:
     """A line whose registry can't be read."""
     away = connect_redis(f"redis://127.0.0.1:{free_port}/0")
-    yield Line(database=database, redis=away, tasks=tasks, rooms=rooms, now=clock)
+    yield Admission(database=database, redis=away, tasks=tasks, rooms=rooms, now=clock)
     await away.aclose()
 
 
 async def wait_in(database: Database, cause: Cause = Cause.WORKERS_AT_CAPACITY, **row: Any) -> SessionRow:
     """A session that stands in the line, as a dispatcher leaves it there."""
     made = await put_session(database, **row)
-    await Ledger(database, retry_delay_s=1, now=lambda: T0).park(made, cause, {})
+    await Repository(database, retry_delay_s=1, now=lambda: T0).park(made, cause, {})
     return made
 
 
@@ -57,7 +63,7 @@ async def beat(redis: Redis, *, free: int, **changes: Any) -> None:
 
 
 async def test_the_oldest_go_on_and_as_many_as_there_are_slots(
-    database: Database, line: Line, redis: Redis, queued: Queued
+    database: Database, line: Admission, redis: Redis, queued: Queued
 ) -> None:
     rows = [await wait_in(database) for _ in range(5)]
     await beat(redis, free=2)
@@ -67,33 +73,33 @@ async def test_the_oldest_go_on_and_as_many_as_there_are_slots(
 
 
 async def test_the_order_is_that_of_the_requests_and_not_that_of_the_waiting(
-    database: Database, line: Line, redis: Redis
+    database: Database, line: Admission, redis: Redis
 ) -> None:
     made = [await put_session(database) for _ in range(3)]
-    ledger = Ledger(database, retry_delay_s=1, now=lambda: T0)
+    repository = Repository(database, retry_delay_s=1, now=lambda: T0)
     for row in reversed(made):
-        await ledger.park(row, Cause.WORKERS_AT_CAPACITY, {})
+        await repository.park(row, Cause.WORKERS_AT_CAPACITY, {})
     await beat(redis, free=1)
     await line.advance()
     assert await standing(database, made) == [False, True, True]
 
 
 async def test_a_session_that_was_let_go_on_may_be_claimed_and_keeps_what_it_waited_for(
-    database: Database, line: Line, redis: Redis, clock: FakeClock
+    database: Database, line: Admission, redis: Redis, clock: FakeClock
 ) -> None:
     row = await wait_in(database)
     await beat(redis, free=1)
     await line.advance()
     stored = await get_session(database, row.id)
-    assert (stored.claimed_until, stored.next_check_at) == (None, T0 + PATIENCE)
+    assert (stored.claimed_until, stored.next_check_at) == (None, T0 + REQUEUE_AFTER)
     assert (stored.status, stored.waiting_for) == (S.REQUESTED, "workers_at_capacity")
-    wanted = await Ledger(database, retry_delay_s=1, now=clock).find(row.id)
+    wanted = await Repository(database, retry_delay_s=1, now=clock).find(row.id)
     assert wanted is not None
     assert wanted.behind is None
 
 
 async def test_nobody_goes_on_while_all_slots_are_taken(
-    database: Database, line: Line, redis: Redis, queued: Queued
+    database: Database, line: Admission, redis: Redis, queued: Queued
 ) -> None:
     rows = [await wait_in(database), await wait_in(database, Cause.WORKER_DRAINING)]
     await beat(redis, free=0)
@@ -103,7 +109,7 @@ async def test_nobody_goes_on_while_all_slots_are_taken(
 
 
 async def test_a_slot_that_was_given_away_is_not_given_again_at_the_next_tick(
-    database: Database, line: Line, redis: Redis
+    database: Database, line: Admission, redis: Redis
 ) -> None:
     rows = [await wait_in(database) for _ in range(3)]
     await beat(redis, free=1)
@@ -115,7 +121,7 @@ async def test_a_slot_that_was_given_away_is_not_given_again_at_the_next_tick(
 
 
 async def test_a_slot_that_is_promised_to_another_session_is_not_given_away(
-    database: Database, line: Line, redis: Redis
+    database: Database, line: Admission, redis: Redis
 ) -> None:
     await wait_in(database)
     await beat(redis, free=1)
@@ -123,7 +129,9 @@ async def test_a_slot_that_is_promised_to_another_session_is_not_given_away(
     assert await line.advance() == 0
 
 
-async def test_each_agent_name_has_a_line_of_its_own(database: Database, line: Line, redis: Redis) -> None:
+async def test_each_agent_name_has_a_line_of_its_own(
+    database: Database, line: Admission, redis: Redis
+) -> None:
     stuck = [await wait_in(database, agent_name="stuck") for _ in range(MOST_AT_ONCE + 5)]
     behind = await wait_in(database, agent_name="free")
     await beat(redis, free=0, worker_id="w-1", agent_name="stuck")
@@ -133,7 +141,7 @@ async def test_each_agent_name_has_a_line_of_its_own(database: Database, line: L
 
 
 async def test_a_session_whose_workers_have_all_gone_goes_on_to_find_its_cause(
-    database: Database, line: Line, redis: Redis
+    database: Database, line: Admission, redis: Redis
 ) -> None:
     row = await wait_in(database)
     await beat(redis, free=0)
@@ -144,7 +152,7 @@ async def test_a_session_whose_workers_have_all_gone_goes_on_to_find_its_cause(
 
 
 async def test_a_registry_that_cannot_be_read_is_not_taken_for_a_full_one_for_long(
-    database: Database, cut_off: Line, clock: FakeClock
+    database: Database, cut_off: Admission, clock: FakeClock
 ) -> None:
     rows = [await wait_in(database) for _ in range(MOST_AT_ONCE + 1)]
     assert await cut_off.advance() == 0
@@ -156,7 +164,7 @@ async def test_a_registry_that_cannot_be_read_is_not_taken_for_a_full_one_for_lo
 
 
 async def test_a_registry_that_could_be_read_meanwhile_was_not_away_for_long(
-    database: Database, line: Line, redis: Redis, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    database: Database, line: Admission, redis: Redis, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fails(_: Redis) -> None:
         raise ConnectionError
@@ -164,7 +172,7 @@ async def test_a_registry_that_could_be_read_meanwhile_was_not_away_for_long(
     await wait_in(database)
     await beat(redis, free=0)
     for _ in range(3):
-        monkeypatch.setattr(line_module, "read_fleet", fails)
+        monkeypatch.setattr(admission_module, "read_fleet", fails)
         assert await line.advance() == 0
         clock.time += UNKNOWN_AFTER * 0.9
         monkeypatch.undo()
@@ -173,7 +181,7 @@ async def test_a_registry_that_could_be_read_meanwhile_was_not_away_for_long(
 
 
 async def test_who_waits_for_livekit_goes_on_when_it_answers(
-    database: Database, line: Line, rooms: FakeRooms, clock: FakeClock, queued: Queued
+    database: Database, line: Admission, rooms: FakeRooms, clock: FakeClock, queued: Queued
 ) -> None:
     rows = [await wait_in(database, Cause.LIVEKIT_UNREACHABLE) for _ in range(2)]
     rooms.down = unreachable()
@@ -186,7 +194,7 @@ async def test_who_waits_for_livekit_goes_on_when_it_answers(
 
 
 async def test_livekit_is_asked_once_a_second_and_only_if_somebody_waits_for_it(
-    database: Database, line: Line, redis: Redis, rooms: FakeRooms, clock: FakeClock
+    database: Database, line: Admission, redis: Redis, rooms: FakeRooms, clock: FakeClock
 ) -> None:
     await wait_in(database)
     await beat(redis, free=0)
@@ -201,7 +209,7 @@ async def test_livekit_is_asked_once_a_second_and_only_if_somebody_waits_for_it(
 
 
 async def test_a_livekit_that_refuses_the_key_has_answered(
-    database: Database, line: Line, rooms: FakeRooms
+    database: Database, line: Admission, rooms: FakeRooms
 ) -> None:
     await wait_in(database, Cause.LIVEKIT_UNREACHABLE)
     rooms.down = refused_key()
@@ -209,7 +217,7 @@ async def test_a_livekit_that_refuses_the_key_has_answered(
 
 
 async def test_after_an_outage_the_oldest_go_first_and_not_all_at_once(
-    database: Database, line: Line
+    database: Database, line: Admission
 ) -> None:
     rows = [await wait_in(database, Cause.LIVEKIT_UNREACHABLE) for _ in range(MOST_AT_ONCE + 3)]
     assert await line.advance() == MOST_AT_ONCE
@@ -218,7 +226,7 @@ async def test_after_an_outage_the_oldest_go_first_and_not_all_at_once(
 
 
 async def test_who_waited_for_livekit_goes_on_without_a_slot_too_but_takes_none_from_others(
-    database: Database, line: Line, redis: Redis
+    database: Database, line: Admission, redis: Redis
 ) -> None:
     first = await wait_in(database)
     second = await wait_in(database, Cause.LIVEKIT_UNREACHABLE)
@@ -231,7 +239,7 @@ async def test_who_waited_for_livekit_goes_on_without_a_slot_too_but_takes_none_
     assert await standing(database, [first, second, third]) == [False, False, True]
 
 
-async def test_of_several_lines_the_oldest_go_first(database: Database, line: Line) -> None:
+async def test_of_several_lines_the_oldest_go_first(database: Database, line: Admission) -> None:
     names = ["b", "a"]
     rows = [
         await wait_in(database, Cause.LIVEKIT_UNREACHABLE, agent_name=names[number % 2])
@@ -242,7 +250,7 @@ async def test_of_several_lines_the_oldest_go_first(database: Database, line: Li
 
 
 async def test_nobody_overtakes_a_session_that_waits_for_livekit(
-    database: Database, line: Line, redis: Redis, rooms: FakeRooms
+    database: Database, line: Admission, redis: Redis, rooms: FakeRooms
 ) -> None:
     first = await wait_in(database)
     rows = [first, await wait_in(database, Cause.LIVEKIT_UNREACHABLE), await wait_in(database)]
@@ -253,7 +261,7 @@ async def test_nobody_overtakes_a_session_that_waits_for_livekit(
 
 
 async def test_who_does_not_wait_any_more_is_left_alone(
-    database: Database, line: Line, redis: Redis, clock: FakeClock
+    database: Database, line: Admission, redis: Redis, clock: FakeClock
 ) -> None:
     await beat(redis, free=5)
     waited = {"waiting_for": Cause.WORKERS_AT_CAPACITY}
@@ -270,7 +278,7 @@ async def test_who_does_not_wait_any_more_is_left_alone(
 
 
 async def test_a_session_that_is_ended_between_the_choice_and_the_admission_does_not_go_on(
-    database: Database, line: Line, redis: Redis, queued: Queued
+    database: Database, line: Admission, redis: Redis, queued: Queued
 ) -> None:
     row = await wait_in(database)
     await beat(redis, free=1)
@@ -283,7 +291,7 @@ async def test_a_session_that_is_ended_between_the_choice_and_the_admission_does
 
 
 async def test_of_two_lines_at_once_one_lets_a_session_go_on(
-    database: Database, line: Line, redis: Redis
+    database: Database, line: Admission, redis: Redis
 ) -> None:
     await wait_in(database)
     await beat(redis, free=1)
@@ -296,11 +304,11 @@ async def test_a_broker_that_is_away_leaves_the_admitted_to_the_sweep(
     database: Database, redis: Redis, rooms: FakeRooms, clock: FakeClock, free_port: int
 ) -> None:
     away = TaskSender(make_celery("cut-off", f"redis://127.0.0.1:{free_port}/0"))
-    line = Line(database=database, redis=redis, tasks=away, rooms=rooms, now=clock)
+    line = Admission(database=database, redis=redis, tasks=away, rooms=rooms, now=clock)
     row = await wait_in(database)
     await beat(redis, free=1)
     assert await line.advance() == 1
-    assert (await get_session(database, row.id)).next_check_at == T0 + PATIENCE
+    assert (await get_session(database, row.id)).next_check_at == T0 + REQUEUE_AFTER
     away.close()
 
 
@@ -309,7 +317,7 @@ def waiting_now() -> float | None:
 
 
 async def test_the_line_is_told_as_a_number_and_is_gone_with_the_last_who_waits(
-    database: Database, line: Line, redis: Redis
+    database: Database, line: Admission, redis: Redis
 ) -> None:
     for _ in range(3):
         await wait_in(database)
@@ -324,7 +332,7 @@ async def test_the_line_is_told_as_a_number_and_is_gone_with_the_last_who_waits(
     assert waiting_now() is None
 
 
-async def test_going_on_is_no_event(database: Database, line: Line, redis: Redis) -> None:
+async def test_going_on_is_no_event(database: Database, line: Admission, redis: Redis) -> None:
     row = await wait_in(database)
     await beat(redis, free=1)
     await line.advance()

@@ -16,7 +16,7 @@ S = SessionStatus
 
 
 async def close(bench: Bench, row: SessionRow) -> SessionRow:
-    await bench.closer.close(await bench.rulings.read_session(row.id))
+    await bench.closer.close(await bench.repository.read_session(row.id))
     return await get_session(bench.database, row.id)
 
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
-from services.verifier.admit.admission import Line
+from services.verifier.admit.admission import Admission
 from services.verifier.close.collect import Collector
-from services.verifier.sweep.sweep import PATIENCE, RECEIPTS_KEPT, VERIFIER_GRACE, Sweep
+from services.verifier.sweep.sweep import GIVE_UP_AFTER, RECEIPTS_KEPT, REQUEUE_AFTER, Sweep
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, VERIFY_TASK
@@ -42,9 +42,9 @@ def make_sweep(
             database=database,
             relay=relay,
             tasks=tasks,
-            rulings=bench.rulings,
+            repository=bench.repository,
             verifier=bench.verifier,
-            line=Line(database=database, redis=redis, tasks=tasks, rooms=bench.rooms, now=clock),
+            line=Admission(database=database, redis=redis, tasks=tasks, rooms=bench.rooms, now=clock),
             collector=Collector(database=database, rooms=bench.rooms, now=clock),
             holder="me",
             now=clock,
@@ -93,9 +93,9 @@ async def test_a_session_that_was_put_back_is_left_in_peace_for_a_while(
 ) -> None:
     row = await put_session(database, next_check_at=T0)
     await sweep._enqueue_due(T0)
-    await sweep._enqueue_due(T0 + PATIENCE - timedelta(milliseconds=1))
+    await sweep._enqueue_due(T0 + REQUEUE_AFTER - timedelta(milliseconds=1))
     assert await queued() == {DISPATCH_TASK: [row.id]}
-    await sweep._enqueue_due(T0 + PATIENCE)
+    await sweep._enqueue_due(T0 + REQUEUE_AFTER)
     assert await queued() == {DISPATCH_TASK: [row.id, row.id]}
     assert (await get_session(database, row.id)).version == row.version
 
@@ -166,7 +166,7 @@ async def test_the_verifier_is_given_its_time_before_the_sweep_rules_in_its_plac
     row = await put_session(database, status=S.DISPATCHED, next_check_at=T0, attempt={"outcome": "accepted"})
     await sweep._give_up_overdue(row.deadline_at)
     assert (await get_session(database, row.id)).status == S.DISPATCHED
-    await sweep._give_up_overdue(row.deadline_at + VERIFIER_GRACE)
+    await sweep._give_up_overdue(row.deadline_at + GIVE_UP_AFTER)
     assert (await get_session(database, row.id)).status == S.FAILED
 
 

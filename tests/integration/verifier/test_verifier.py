@@ -90,7 +90,7 @@ async def test_a_verifier_lets_go_of_a_session_that_was_ended(bench: Bench) -> N
         return "participants" in bench.rooms.calls
 
     await until(looked, what="the room was looked at")
-    assert await bench.rulings.failed(await get_session(bench.database, row.id), Cause.UNKNOWN, {})
+    assert await bench.repository.failed(await get_session(bench.database, row.id), Cause.UNKNOWN, {})
     async with asyncio.timeout(20):
         await verifying
     assert (await get_session(bench.database, row.id)).cause == "unknown"
@@ -151,7 +151,7 @@ async def test_a_second_agent_is_removed_and_recorded(bench: Bench) -> None:
 
 async def test_a_claim_is_kept_for_no_longer_than_its_lease(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
-    assert await bench.rulings.claim(row)
+    assert await bench.repository.claim(row)
     stored = await get_session(bench.database, row.id)
     assert stored.claimed_until == stored.next_check_at == T0 + CLAIM_LEASE
 
@@ -238,8 +238,8 @@ async def test_who_is_told_to_stop_gives_his_claim_back_whatever_he_is_doing(
         await stop_all([working])
         stored = await get_session(bench.database, row.id)
         assert (stored.status, stored.claimed_until) == (status, None), moment
-        assert await bench.rulings.claim(stored), "another takes over at once"
-        await bench.rulings.look_again(stored, at=T0)
+        assert await bench.repository.claim(stored), "another takes over at once"
+        await bench.repository.look_again(stored, at=T0)
 
 
 async def test_who_is_told_to_stop_does_not_touch_what_has_moved_on(bench: Bench) -> None:
@@ -252,7 +252,7 @@ async def test_who_is_told_to_stop_does_not_touch_what_has_moved_on(bench: Bench
     await until(claimed, what="the session is claimed")
     case = await bench.case(row)
     later = timedelta(seconds=2)
-    assert await bench.rulings.missing(case, Cause.UNKNOWN, {}, delay=later)
+    assert await bench.repository.missing(case, Cause.UNKNOWN, {}, delay=later)
     await stop_all([working])
     assert (await get_session(bench.database, row.id)).claimed_until == T0 + later
 

@@ -6,11 +6,11 @@ from typing import Any
 from redis.asyncio import Redis
 
 from services.verifier.close.close import Closer
-from services.verifier.prove.attempt_deadline import Patience
+from services.verifier.prove.attempt_deadline import AttemptDeadline
 from services.verifier.prove.proofs import Proofs
 from services.verifier.prove.verify import Verifier
 from services.verifier.reports.wake import Waker
-from services.verifier.repository import Case, Rulings
+from services.verifier.repository import Current, Repository
 from services.verifier.watch.liveness import Liveness
 from services.verifier.watch.watch import Watch
 from shared.contracts.sessions import SessionStatus
@@ -32,21 +32,23 @@ class Bench:
         self.clock = clock
         self.rooms = FakeRooms()
         self.waker = Waker()
-        self.rulings = Rulings(database, join_budget_s=15, now=clock)
+        self.repository = Repository(database, join_budget_s=15, now=clock)
         self.proofs = Proofs(database, now=clock)
         self.liveness = Liveness(redis, silence_s=2.5, clock=lambda: clock().timestamp())
         self.verifier = Verifier(
-            rulings=self.rulings,
+            repository=self.repository,
             proofs=self.proofs,
             rooms=self.rooms,
             redis=redis,
             relay=relay,
             waker=self.waker,
-            patience=Patience(window_s=5.5, own_window_s=3, start_window_s=6, liveness=self.liveness),
+            attempt_deadline=AttemptDeadline(
+                window_s=5.5, own_window_s=3, start_window_s=6, liveness=self.liveness
+            ),
             now=clock,
         )
         self.watch = Watch(
-            rulings=self.rulings,
+            repository=self.repository,
             rooms=self.rooms,
             relay=relay,
             verifier=self.verifier,
@@ -58,7 +60,7 @@ class Bench:
             caller_join_timeout_s=60,
             now=clock,
         )
-        self.closer = Closer(rulings=self.rulings, rooms=self.rooms, redis=redis, now=clock)
+        self.closer = Closer(repository=self.repository, rooms=self.rooms, redis=redis, now=clock)
 
     async def put(
         self, status: SessionStatus, *, attempt: dict[str, Any] | None = None, **row: Any
@@ -83,8 +85,8 @@ class Bench:
             self.clock.forward(seconds=0.5)
             await self.liveness.read()
 
-    async def case(self, row: SessionRow) -> Case:
-        case = await self.rulings.read(row.id)
+    async def case(self, row: SessionRow) -> Current:
+        case = await self.repository.read(row.id)
         assert case is not None
         return case
 

@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from services.webhooks.collect import Collector
 from services.webhooks.deliver import Deliverer
-from services.webhooks.delivery_store import DatabaseBook
+from services.webhooks.delivery_store import DatabaseDeliveryStore
 from services.webhooks.housekeep import Housekeeping
 from services.webhooks.record import Recorder
 from services.webhooks.send import Sender
@@ -47,7 +47,7 @@ class WebhookBench:
         days = settings.webhook_disable_after_days
         recorder = Recorder(disable_after=timedelta(days=days) if days else None, jitter=lambda: 1.0)
         self.deliverer = Deliverer(
-            book=DatabaseBook(database, settings=settings, recorder=recorder, now=clock),
+            store=DatabaseDeliveryStore(database, settings=settings, recorder=recorder, now=clock),
             transport=sender,
             open_secret=SecretBox(settings.webhook_secrets_key).open,
             now=clock,

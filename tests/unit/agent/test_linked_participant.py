@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from livekit import rtc
 
-from services.agent.job.linked_participant import KINDS, Partner, Person, Wanted, choose
+from services.agent.job.linked_participant import KINDS, LinkedParticipant, Person, Wanted, choose
 from tests.unit.agent.agent_fakes import an_order
 
 ANN, BOB, CAT = "ann", "bob", "cat"
@@ -123,7 +123,7 @@ class Following:
         self.room = FakeRoom()
         self.session = FakeSession(self.room)
         given = an_order(**{"caller_identity": ANN, "caller_only": True, **order})
-        self.partner = Partner(cast(rtc.Room, self.room), given, on_last_left=self._close)
+        self.partner = LinkedParticipant(cast(rtc.Room, self.room), given, on_last_left=self._close)
         self.partner.follow(cast(Any, self.session))
 
     def _close(self) -> None:

@@ -21,7 +21,7 @@ from cli.client.live import News
 from cli.client.show_error import error_of
 from cli.client.target import Target
 from cli.main import app
-from cli.render.captions import CaptionScreen
+from cli.render.captions import CaptionConsole
 from cli.render.show import ago, local, local_short
 from cli.render.watch import Watch
 from devstack.state import write_stack_file
@@ -64,7 +64,7 @@ def screen(*, terminal: bool) -> tuple[Console, io.StringIO]:
 
 def test_a_caption_stands_beneath_what_was_said_and_goes_with_its_turn() -> None:
     console, file = screen(terminal=True)
-    with CaptionScreen(console) as captions:
+    with CaptionConsole(console) as captions:
         captions.caption(Caption(role="user", text="what are your \x1b[2Jopening"))
         assert "what are your  [2Jopening"[-17:] in file.getvalue()
         captions.print(Text("said"))
@@ -75,7 +75,7 @@ def test_a_caption_stands_beneath_what_was_said_and_goes_with_its_turn() -> None
 
 def test_captions_are_not_written_to_a_file() -> None:
     console, file = screen(terminal=False)
-    with CaptionScreen(console) as captions:
+    with CaptionConsole(console) as captions:
         captions.caption(Caption(role="user", text="half a word"))
         captions.print(Text("a turn"))
     assert file.getvalue() == "a turn\n"

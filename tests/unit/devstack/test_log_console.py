@@ -5,14 +5,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from devstack.log_console import INFO, WARNING, Screen
+from devstack.log_console import INFO, WARNING, LogConsole
 from tests.stack_fixtures.waiting import eventually
 
 
-def _screen(**options: object) -> tuple[Screen, io.StringIO]:
+def _screen(**options: object) -> tuple[LogConsole, io.StringIO]:
     output = io.StringIO()
     console = Console(file=output, soft_wrap=True, highlight=False)
-    return Screen(console, **{"level": INFO, **options}), output  # type: ignore[arg-type]
+    return LogConsole(console, **{"level": INFO, **options}), output  # type: ignore[arg-type]
 
 
 def test_a_json_line_becomes_a_readable_one() -> None:

@@ -9,7 +9,7 @@ from livekit.agents.inference._utils import create_access_token
 from pydantic import SecretStr
 
 from services.inference.auth import Gatekeeper
-from services.inference.refusal import Refusal
+from services.inference.request_refused import RequestRefused
 
 KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
 gatekeeper = Gatekeeper(api_key=KEY, api_secret=SecretStr(SECRET))
@@ -25,7 +25,7 @@ def _token(*, secret: str = SECRET, **changes: Any) -> str:
 
 
 def _refused(header: str | None) -> str:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         gatekeeper.check(header)
     assert refused.value.status == 401
     return refused.value.message

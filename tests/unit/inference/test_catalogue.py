@@ -6,7 +6,7 @@ import pytest
 from livekit.agents.inference import llm, stt, tts
 
 from services.inference.catalogue import KNOWN, Kind, require
-from services.inference.refusal import Refusal
+from services.inference.request_refused import RequestRefused
 
 
 def _named_in(literals: Any) -> set[str]:
@@ -38,7 +38,7 @@ def test_language_and_voice_are_not_part_of_the_name(kind: Kind, descriptor: str
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_an_unknown_model_is_refused_by_name(kind: Kind) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         require(kind, "deepgram/nova-33")
     assert refused.value.status == 404
     assert "'deepgram/nova-33'" in refused.value.message
@@ -46,12 +46,12 @@ def test_an_unknown_model_is_refused_by_name(kind: Kind) -> None:
 
 
 def test_a_model_of_another_kind_is_unknown() -> None:
-    with pytest.raises(Refusal, match="stt model 'cartesia/sonic-3'"):
+    with pytest.raises(RequestRefused, match="stt model 'cartesia/sonic-3'"):
         require(Kind.STT, "cartesia/sonic-3")
 
 
 @pytest.mark.parametrize("descriptor", [None, "", 3])
 def test_no_model_is_a_bad_request(descriptor: object) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         require(Kind.LLM, descriptor)
     assert refused.value.status == 400

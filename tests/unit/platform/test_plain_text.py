@@ -17,7 +17,7 @@ from cli.client.show_error import error_of
 from cli.render.fleet import show_workers
 from cli.render.listing import sessions_table, show_session
 from cli.render.timeline import event_line, turn_line
-from devstack.log_console import INFO, PlainConsole, Screen
+from devstack.log_console import INFO, LogConsole, PlainConsole
 from services.api.transcripts.export.for_people import to_csv, to_text, to_vtt
 from services.api.transcripts.export.for_programs import to_jsonl, to_openai, to_vcon
 from shared.contracts.events import SessionRequested, wrap
@@ -111,7 +111,7 @@ def test_colours_and_movements_of_our_own_reach_the_terminal() -> None:
 @odd
 def test_logs_on_a_screen_have_no_command(said: str) -> None:
     file = io.StringIO()
-    screen = Screen(PlainConsole(file=file, soft_wrap=True, highlight=False), level=INFO)
+    screen = LogConsole(PlainConsole(file=file, soft_wrap=True, highlight=False), level=INFO)
     screen.log_line("agent", json.dumps({"event": "x", "level": "warning", "text": said, said: 1}))
     screen.log_line("agent", json.dumps({"msg": said, "level": "warning"}))
     screen.log_line("agent", f"Traceback {said}")

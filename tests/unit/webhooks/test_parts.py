@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from services.api.webhooks.schemas import CreatedWebhookEndpoint, NewSecret, WebhookEndpoint
 from services.webhooks.payload import MAX_BYTES, body_of
-from services.webhooks.ports import Job
+from services.webhooks.ports import DueDelivery
 from services.webhooks.schedule import DELAYS_S, next_attempt, read_retry_after, some_jitter
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Envelope, SessionFailed, Severity, wrap
@@ -158,7 +158,7 @@ def test_a_secret_shows_in_no_repr() -> None:
     row = WebhookEndpointRow(
         id="e", project="p", url="u", events=["*"], secret=secret, previous_secret=secret, **times
     )
-    job = Job("e", "i", 1, T0, "u", sealed_secrets=(secret,), endpoint_failing=False, envelope=None)
+    job = DueDelivery("e", "i", 1, T0, "u", sealed_secrets=(secret,), endpoint_failing=False, envelope=None)
     shown = CreatedWebhookEndpoint(secret=secret, **WebhookEndpoint.of(row).model_dump())
     rotated = NewSecret(secret=secret, previous_secret_until=None)
     assert secret not in f"{row!r} {job!r} {shown!r} {rotated!r} {WebhookEndpoint.of(row)!r}"

@@ -80,7 +80,7 @@ class Measured:
 
 
 @dataclass
-class _Tally:
+class _Counts:
     roles: dict[str, RoleSummary] = field(default_factory=dict)
     latencies: dict[str, list[float]] = field(default_factory=dict)
 
@@ -96,10 +96,10 @@ async def summarise(db: AsyncSession, session_id: str) -> Summary:
 
 async def summary_of(turns: AsyncIterator[Measured]) -> Summary:
     """Sum the turns up."""
-    tally = _Tally()
+    counts = _Counts()
     async for turn in turns:
-        _add(tally, turn)
-    roles = tally.roles
+        _add(counts, turn)
+    roles = counts.roles
     for role in roles.values():
         role.talk_time_s = round(role.talk_time_s, 3)
     return Summary(
@@ -110,13 +110,13 @@ async def summary_of(turns: AsyncIterator[Measured]) -> Summary:
         latencies={
             name: Percentiles(p50=percentile(values, 50), p95=percentile(values, 95), count=len(values))
             for name in Latencies.model_fields
-            if (values := tally.latencies.get(name))
+            if (values := counts.latencies.get(name))
         },
     )
 
 
-def _add(tally: _Tally, turn: Measured) -> None:
-    role = tally.roles.setdefault(turn.role, RoleSummary())
+def _add(counts: _Counts, turn: Measured) -> None:
+    role = counts.roles.setdefault(turn.role, RoleSummary())
     role.turns += 1
     role.interrupted += turn.interrupted
     if turn.kind == "message":
@@ -126,7 +126,7 @@ def _add(tally: _Tally, turn: Measured) -> None:
     for name in Latencies.model_fields:
         value = _number(turn.metrics.get(name))
         if value is not None:
-            tally.latencies.setdefault(name, []).append(value)
+            counts.latencies.setdefault(name, []).append(value)
 
 
 def _number(value: object) -> float | None:

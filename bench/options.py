@@ -17,7 +17,7 @@ class BenchFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Wish:
+class Options:
     """How much to measure; None: as much as the benchmark thinks fit. `postgres`: not on SQLite."""
 
     short: bool = False

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Refusal(Exception):
+class RequestRefused(Exception):
     """A request is refused with `status`; `code` is stable, `message` is for people.
 
     4xx means that the same request will be refused again: livekit-agents doesn't retry those.
@@ -33,6 +33,6 @@ class Refusal(Exception):
         return {"type": "error", "code": self.status, "error": self.code, "message": self.message}
 
 
-def malformed(message: str, *, param: str | None = None) -> Refusal:
+def malformed(message: str, *, param: str | None = None) -> RequestRefused:
     """The request makes no sense."""
-    return Refusal(400, "invalid_request", message, param=param)
+    return RequestRefused(400, "invalid_request", message, param=param)
