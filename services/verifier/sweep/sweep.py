@@ -1,7 +1,14 @@
 """The sweep: find what a crash, a lost message or a due time has left behind, and put it on a queue.
 
-One process at a time holds the lease. The sweep needs nothing but the database to give up a session whose
-time is over, so a dead broker can't keep a caller waiting without a word.
+It runs in every verifier, and works in the one that holds the lease. Each round, four times a second:
+
+1. Give up the sessions whose time is over. That comes first, since it needs nothing but the database: a dead
+   broker can't keep a caller waiting without a word.
+2. Let waiting sessions go on that can be served now.
+3. Enqueue the task of every session that is due, and put its next look off. If that is lost too, it is found
+   again.
+4. Once a second: publish events that nobody published, and delete receipts and idempotency keys that are old.
+5. Once a minute: compare LiveKit's rooms with the sessions.
 """
 
 from collections import defaultdict
@@ -102,7 +109,6 @@ class Sweep:
 
     async def _sweep_once(self) -> None:
         now = self._now()
-        # Giving up comes first: it works without a broker.
         await self._give_up_overdue(now)
         await self._admission.advance()
         await self._enqueue_due(now)
