@@ -177,7 +177,7 @@ def dispatcher(
 
 
 @pytest.fixture
-def line(
+def admission(
     database: Database, redis: Redis, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock
 ) -> Admission:
     return Admission(database=database, redis=redis, tasks=tasks, rooms=rooms, now=clock)

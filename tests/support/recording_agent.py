@@ -29,8 +29,9 @@ from livekit.agents.llm import (
 from livekit.agents.voice.events import ConversationItemAddedEvent, FunctionToolsExecutedEvent
 
 from services.agent import bootstrap
-from services.agent.job import converse, end_job, run_job
+from services.agent.job import converse
 from services.agent.job.converse import Conversation
+from services.agent.job.job import end_job, run_job
 from services.agent.settings import AgentSettings
 from shared.platform.config import load_settings
 from shared.platform.logs.logs import configure_logs

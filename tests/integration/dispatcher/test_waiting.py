@@ -66,12 +66,12 @@ async def test_without_a_free_worker_the_session_waits_and_says_why(
 
 
 async def test_a_session_that_waits_is_dispatched_when_there_is_a_slot_and_its_wait_was_one_event(
-    database: Database, dispatcher: Dispatcher, redis: Redis, line: Admission
+    database: Database, dispatcher: Dispatcher, redis: Redis, admission: Admission
 ) -> None:
     row = await put_session(database)
     for active_jobs in (10, 10, 9):
         await write_heartbeat(redis, make_heartbeat(active_jobs=active_jobs))
-        await line.advance()
+        await admission.advance()
         await dispatcher.dispatch_session(row.id)
     stored = await get_session(database, row.id)
     assert (stored.status, stored.waiting_for, stored.attempt) == (S.DISPATCHED, None, 1)
@@ -84,13 +84,13 @@ async def test_a_session_that_waits_is_dispatched_when_there_is_a_slot_and_its_w
 
 
 async def test_a_session_whose_slot_was_taken_from_under_it_waits_on_without_another_event(
-    database: Database, dispatcher: Dispatcher, redis: Redis, line: Admission
+    database: Database, dispatcher: Dispatcher, redis: Redis, admission: Admission
 ) -> None:
     row = await put_session(database)
     await write_heartbeat(redis, make_heartbeat(active_jobs=10))
     await dispatcher.dispatch_session(row.id)
     await write_heartbeat(redis, make_heartbeat(active_jobs=9))
-    assert await line.advance() == 1
+    assert await admission.advance() == 1
     await write_heartbeat(redis, make_heartbeat(active_jobs=10))
     await dispatcher.dispatch_session(row.id)
     stored = await get_session(database, row.id)
@@ -125,7 +125,7 @@ async def test_a_burst_is_served_in_its_order_as_slots_get_free(
     database: Database,
     dispatcher: Dispatcher,
     redis: Redis,
-    line: Admission,
+    admission: Admission,
     rooms: FakeRooms,
     queued: Queued,
 ) -> None:
@@ -140,7 +140,7 @@ async def test_a_burst_is_served_in_its_order_as_slots_get_free(
         newcomer = await put_session(database)
         await dispatcher.dispatch_session(newcomer.id)
         assert (await get_session(database, newcomer.id)).status == S.REQUESTED
-        await line.advance()
+        await admission.advance()
         [admitted] = (await queued())[DISPATCH_TASK]
         await redis.delete(TASK_QUEUES[DISPATCH_TASK])
         await dispatcher.dispatch_session(admitted)
@@ -150,7 +150,7 @@ async def test_a_burst_is_served_in_its_order_as_slots_get_free(
 
 
 async def test_a_new_session_does_not_overtake_one_that_waits_although_a_slot_is_free(
-    database: Database, dispatcher: Dispatcher, redis: Redis, line: Admission
+    database: Database, dispatcher: Dispatcher, redis: Redis, admission: Admission
 ) -> None:
     older, newer = await put_session(database), await put_session(database)
     await write_heartbeat(redis, make_heartbeat(active_jobs=10))
@@ -159,7 +159,7 @@ async def test_a_new_session_does_not_overtake_one_that_waits_although_a_slot_is
     await dispatcher.dispatch_session(newer.id)
     event = await last_event(database, newer.id)
     assert (event["cause"], event["place"]) == ("workers_at_capacity", 2)
-    await line.advance()
+    await admission.advance()
     for row in (newer, older):
         await dispatcher.dispatch_session(row.id)
     assert await statuses(database, [older, newer]) == [S.DISPATCHED, S.REQUESTED]
@@ -199,7 +199,7 @@ async def test_a_dispatch_that_failed_gives_its_slot_back(
 
 
 async def test_while_livekit_is_known_to_be_away_a_session_waits_and_uses_up_no_attempt(
-    database: Database, dispatcher: Dispatcher, rooms: FakeRooms, line: Admission
+    database: Database, dispatcher: Dispatcher, rooms: FakeRooms, admission: Admission
 ) -> None:
     row = await put_session(database)
     rooms.known_down = True
@@ -209,20 +209,20 @@ async def test_while_livekit_is_known_to_be_away_a_session_waits_and_uses_up_no_
     assert stored.claimed_until == stored.deadline_at
     assert rooms.calls == []
     rooms.known_down = False
-    await line.advance()
+    await admission.advance()
     await dispatcher.dispatch_session(row.id)
     assert (await get_session(database, row.id)).status == S.DISPATCHED
 
 
 async def test_who_waited_for_livekit_and_finds_no_slot_waits_for_one_and_says_so(
-    database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms, line: Admission
+    database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms, admission: Admission
 ) -> None:
     row = await put_session(database)
     await write_heartbeat(redis, make_heartbeat(active_jobs=10))
     rooms.known_down = True
     await dispatcher.dispatch_session(row.id)
     rooms.known_down = False
-    await line.advance()
+    await admission.advance()
     await dispatcher.dispatch_session(row.id)
     assert (await get_session(database, row.id)).waiting_for == "workers_at_capacity"
     assert (await event_types(database, row.id)).count("session.waiting.v1") == 2

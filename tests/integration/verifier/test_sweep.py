@@ -44,7 +44,7 @@ def make_sweep(
             tasks=tasks,
             repository=bench.repository,
             verifier=bench.verifier,
-            line=Admission(database=database, redis=redis, tasks=tasks, rooms=bench.rooms, now=clock),
+            admission=Admission(database=database, redis=redis, tasks=tasks, rooms=bench.rooms, now=clock),
             collector=Collector(database=database, rooms=bench.rooms, now=clock),
             holder="me",
             now=clock,
