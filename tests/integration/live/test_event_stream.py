@@ -3,8 +3,8 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -392,31 +392,54 @@ def _followers() -> float:
     return REGISTRY.get_sample_value("event_stream_followers") or 0.0
 
 
+LONG = "word " * 40_000
+
+
+@contextmanager
+def deaf_follower(client: httpx.AsyncClient, session_id: str) -> Iterator[socket.socket]:
+    """Somebody who asks for an event stream and never reads it, with little room in the kernel's buffer."""
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((client.base_url.host, client.base_url.port))
+        request = (
+            f"GET /v1/sessions/{session_id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+        )
+        deaf.sendall(request.encode())
+        yield deaf
+
+
 async def test_who_does_not_read_is_cut_off_and_the_others_are_not_kept_waiting(
     sqlite_url: str, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "SEND_TIMEOUT_S", 0.3)
     database = Database(sqlite_url)
     row = await put_session(database, status=SessionStatus.ACTIVE)
-    long = "word " * 40_000
     cut_off = _cut_off()
-    async with served(api_settings(sqlite_url, redis_url), unread_timeout_s=3) as client:
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect((client.base_url.host, client.base_url.port))
-            request = (
-                f"GET /v1/sessions/{row.id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
-            )
-            deaf.sendall(request.encode())
+    async with served(api_settings(sqlite_url, redis_url), unread_timeout_s=300) as client:
+        with deaf_follower(client, row.id):
             await eventually(lambda: _followers() == 1)
             async with following(client, row.id) as stream:
                 await eventually(lambda: _followers() == 2)
                 for seq in range(1, 41):  # far more than the kernel's buffers hold
-                    await tell(redis, database, a_turn(row.id, seq, text=long))
+                    await tell(redis, database, a_turn(row.id, seq, text=LONG))
                 await stream.until(lambda s: len(s.turns) == 40)
                 await eventually(lambda: _followers() == 1)
             assert _cut_off() == cut_off + 1
-            # The connection is gone, not only unused: the kernel has given up what was not read.
+    await database.close()
+
+
+async def test_the_connection_of_who_does_not_read_is_closed(
+    sqlite_url: str, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "SEND_TIMEOUT_S", 0.3)
+    database = Database(sqlite_url)
+    row = await put_session(database, status=SessionStatus.ACTIVE)
+    async with served(api_settings(sqlite_url, redis_url), unread_timeout_s=1) as client:
+        with deaf_follower(client, row.id) as deaf:
+            await eventually(lambda: _followers() == 1)
+            for seq in range(1, 41):
+                await tell(redis, database, a_turn(row.id, seq, text=LONG))
+            # It is gone, not only unused: the kernel has given up what was not read.
             await eventually(lambda: _is_reset(deaf))
     await database.close()
 
