@@ -13,10 +13,10 @@ from shared.contracts.keys import DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.tables import SessionRow
-from shared.core.workers.registry import write_heartbeat
 from shared.platform.celery.tasks import TASK_QUEUES, TaskSender
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis
+from tests.integration.api_client import beat_for_ever
 from tests.integration.conftest import Queued
 from tests.integration.dispatcher.dispatching import make_dispatcher
 from tests.integration.rows import (
@@ -54,7 +54,7 @@ async def test_without_a_free_worker_the_session_waits_and_says_why(
     cause: str,
 ) -> None:
     row = await put_session(database)
-    await write_heartbeat(redis, make_heartbeat(**worker))
+    await beat_for_ever(redis, make_heartbeat(**worker))
     await dispatcher.dispatch_session(row.id)
     stored = await get_session(database, row.id)
     assert (stored.status, stored.waiting_for, stored.attempt) == (S.REQUESTED, cause, 0)
@@ -70,7 +70,7 @@ async def test_a_session_that_waits_is_dispatched_when_there_is_a_slot_and_its_w
 ) -> None:
     row = await put_session(database)
     for active_jobs in (10, 10, 9):
-        await write_heartbeat(redis, make_heartbeat(active_jobs=active_jobs))
+        await beat_for_ever(redis, make_heartbeat(active_jobs=active_jobs))
         await admission.advance()
         await dispatcher.dispatch_session(row.id)
     stored = await get_session(database, row.id)
@@ -87,11 +87,11 @@ async def test_a_session_whose_slot_was_taken_from_under_it_waits_on_without_ano
     database: Database, dispatcher: Dispatcher, redis: Redis, admission: Admission
 ) -> None:
     row = await put_session(database)
-    await write_heartbeat(redis, make_heartbeat(active_jobs=10))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=10))
     await dispatcher.dispatch_session(row.id)
-    await write_heartbeat(redis, make_heartbeat(active_jobs=9))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=9))
     assert await admission.advance() == 1
-    await write_heartbeat(redis, make_heartbeat(active_jobs=10))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=10))
     await dispatcher.dispatch_session(row.id)
     stored = await get_session(database, row.id)
     assert (stored.waiting_for, stored.claimed_until) == ("workers_at_capacity", stored.deadline_at)
@@ -101,7 +101,7 @@ async def test_a_session_whose_slot_was_taken_from_under_it_waits_on_without_ano
 async def test_of_many_sessions_dispatched_at_once_as_many_go_as_there_are_slots(
     database_url: str, database: Database, redis_url: str, redis: Redis, tasks: TaskSender, clock: FakeClock
 ) -> None:
-    await write_heartbeat(redis, make_heartbeat(active_jobs=4))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=4))
     rows = [await put_session(database) for _ in range(24)]
     rooms = FakeRooms()
     others = [(Database(database_url), connect_redis(redis_url)) for _ in range(4)]
@@ -129,14 +129,14 @@ async def test_a_burst_is_served_in_its_order_as_slots_get_free(
     rooms: FakeRooms,
     queued: Queued,
 ) -> None:
-    await write_heartbeat(redis, make_heartbeat(active_jobs=9))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=9))
     rows = [await put_session(database) for _ in range(5)]
     for row in rows:
         await dispatcher.dispatch_session(row.id)
     order = [row.id for row in rows if (await get_session(database, row.id)).status == S.DISPATCHED]
     for _ in rows[1:]:
         # The newest has its slot by now, and one more has ended.
-        await write_heartbeat(redis, make_heartbeat(active_jobs=9, sessions=order))
+        await beat_for_ever(redis, make_heartbeat(active_jobs=9, sessions=order))
         newcomer = await put_session(database)
         await dispatcher.dispatch_session(newcomer.id)
         assert (await get_session(database, newcomer.id)).status == S.REQUESTED
@@ -153,9 +153,9 @@ async def test_a_new_session_does_not_overtake_one_that_waits_although_a_slot_is
     database: Database, dispatcher: Dispatcher, redis: Redis, admission: Admission
 ) -> None:
     older, newer = await put_session(database), await put_session(database)
-    await write_heartbeat(redis, make_heartbeat(active_jobs=10))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=10))
     await dispatcher.dispatch_session(older.id)
-    await write_heartbeat(redis, make_heartbeat(active_jobs=9))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=9))
     await dispatcher.dispatch_session(newer.id)
     event = await last_event(database, newer.id)
     assert (event["cause"], event["place"]) == ("workers_at_capacity", 2)
@@ -169,7 +169,7 @@ async def test_a_session_that_a_worker_serves_already_needs_no_further_slot(
     database: Database, dispatcher: Dispatcher, redis: Redis
 ) -> None:
     row = await put_session(database)
-    await write_heartbeat(redis, make_heartbeat(active_jobs=10, sessions=[row.id]))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=10, sessions=[row.id]))
     await dispatcher.dispatch_session(row.id)
     assert (await get_session(database, row.id)).status == S.DISPATCHED
 
@@ -178,7 +178,7 @@ async def test_an_attempt_that_a_dead_dispatcher_has_begun_needs_no_slot_and_no_
     database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms
 ) -> None:
     older = await put_session(database)
-    await write_heartbeat(redis, make_heartbeat(active_jobs=10))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=10))
     await dispatcher.dispatch_session(older.id)
     row = await put_session(database, status=S.DISPATCHING, attempt={"number": 1})
     async with database.write() as db:
@@ -190,7 +190,7 @@ async def test_an_attempt_that_a_dead_dispatcher_has_begun_needs_no_slot_and_no_
 async def test_a_dispatch_that_failed_gives_its_slot_back(
     database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms
 ) -> None:
-    await write_heartbeat(redis, make_heartbeat(active_jobs=9))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=9))
     first, second = await put_session(database), await put_session(database)
     rooms.fails_next["create_room"] = unreachable()
     await dispatcher.dispatch_session(first.id)
@@ -218,7 +218,7 @@ async def test_who_waited_for_livekit_and_finds_no_slot_waits_for_one_and_says_s
     database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms, admission: Admission
 ) -> None:
     row = await put_session(database)
-    await write_heartbeat(redis, make_heartbeat(active_jobs=10))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=10))
     rooms.known_down = True
     await dispatcher.dispatch_session(row.id)
     rooms.known_down = False
@@ -252,7 +252,7 @@ async def test_with_waiting_switched_off_a_session_without_a_worker_fails_at_onc
 ) -> None:
     row = await put_session(database)
     for worker in workers:
-        await write_heartbeat(redis, make_heartbeat(**worker))
+        await beat_for_ever(redis, make_heartbeat(**worker))
     await hasty.dispatch_session(row.id)
     stored = await get_session(database, row.id)
     assert (stored.status, stored.cause, stored.evidence) == (S.FAILED, cause, evidence)
@@ -265,7 +265,7 @@ async def test_with_waiting_switched_off_a_free_worker_is_used_and_livekit_is_wa
     database: Database, hasty: Dispatcher, redis: Redis, rooms: FakeRooms
 ) -> None:
     first, second = await put_session(database), await put_session(database)
-    await write_heartbeat(redis, make_heartbeat())
+    await beat_for_ever(redis, make_heartbeat())
     await hasty.dispatch_session(first.id)
     rooms.known_down = True
     await hasty.dispatch_session(second.id)
@@ -276,7 +276,7 @@ async def test_workers_of_other_names_hold_nobody_up(
     database: Database, dispatcher: Dispatcher, redis: Redis
 ) -> None:
     row = await put_session(database)
-    await write_heartbeat(redis, make_heartbeat(agent_name="billing", active_jobs=10))
+    await beat_for_ever(redis, make_heartbeat(agent_name="billing", active_jobs=10))
     await dispatcher.dispatch_session(row.id)
     assert (await get_session(database, row.id)).status == S.DISPATCHED
 

@@ -15,11 +15,12 @@ from shared.contracts.causes import Cause
 from shared.contracts.keys import DISPATCH_QUEUE, DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
-from shared.core.workers.registry import remove_worker, write_heartbeat
+from shared.core.workers.registry import remove_worker
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from shared.platform.lease import Lease
+from tests.integration.api_client import beat_for_ever
 from tests.integration.background import in_background
 from tests.integration.rows import put_session
 from tests.stack_fixtures.waiting import eventually
@@ -49,7 +50,7 @@ async def test_the_fleet_is_counted_by_name_and_state(gauger: Gauger, redis: Red
         make_heartbeat("two", active_jobs=2, max_jobs=10, draining=True),
         make_heartbeat("three", active_jobs=0, max_jobs=10, registered=False, faults=[fault]),
     ):
-        await write_heartbeat(redis, beat)
+        await beat_for_ever(redis, beat)
     await gauger.look_at_fleet()
     states = {s: shown("fleet_workers", agent_name="agent", state=s) for s in gauges.WORKER_STATES}
     assert states == {"serving": 1, "draining": 1, "unregistered": 1}
@@ -60,7 +61,7 @@ async def test_the_fleet_is_counted_by_name_and_state(gauger: Gauger, redis: Red
 
 
 async def test_a_name_whose_last_worker_is_gone_has_none(gauger: Gauger, redis: Redis) -> None:
-    await write_heartbeat(redis, make_heartbeat("one"))
+    await beat_for_ever(redis, make_heartbeat("one"))
     await gauger.look_at_fleet()
     await remove_worker(redis, "one")
     await gauger.look_at_fleet()
@@ -119,7 +120,7 @@ async def test_a_registry_that_cannot_be_read_is_not_shown_as_empty(
     url, server = own_redis
     away = Redis.from_url(url, socket_timeout=0.2)
     gauger = Gauger(database=database, redis=away, queues=RedisQueues(redis), holder="me", now=utc_now)
-    await write_heartbeat(redis, make_heartbeat("one"))
+    await beat_for_ever(redis, make_heartbeat("one"))
     gauges.fleet([make_heartbeat("one")])
     await server.stop()  # type: ignore[attr-defined]
     looking = asyncio.create_task(gauger.run())

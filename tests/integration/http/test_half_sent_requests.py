@@ -159,7 +159,7 @@ async def test_an_answer_that_takes_long_is_not_cut_off(
 async def test_whoever_does_not_read_is_closed(sqlite_url: str, redis_url: str) -> None:
     wait_limits = WaitLimits(reading_s=0.5, next_request_s=0.5, closing_s=0.5)
     async with served(api_settings(sqlite_url, redis_url), wait_limits=wait_limits) as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             _, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port or 0)
             with pytest.raises(ConnectionError):
                 await ask_and_read_nothing(writer)

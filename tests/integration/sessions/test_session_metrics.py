@@ -13,9 +13,10 @@ from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.repository import advance, fail
 from shared.core.tables import SessionRow
-from shared.core.workers.registry import read_fleet, write_heartbeat
+from shared.core.workers.registry import read_fleet
 from shared.platform import agent_names
 from shared.platform.database.database import Database
+from tests.integration.api_client import beat_for_ever
 from tests.integration.rows import put_session
 from tests.unit.making import T0, make_heartbeat
 
@@ -103,7 +104,7 @@ def test_only_so_many_names_are_told_apart(name: str) -> None:
 async def test_names_that_clients_make_up_push_no_worker_out_of_the_metrics(redis: Redis, name: str) -> None:
     for number in range(100):
         agent_names.agent_label(f"junk-{number}")
-    await write_heartbeat(redis, make_heartbeat(agent_name=name))
+    await beat_for_ever(redis, make_heartbeat(agent_name=name))
     await read_fleet(redis)
     assert agent_names.agent_label(name) == name
 

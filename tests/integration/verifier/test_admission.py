@@ -24,10 +24,11 @@ from shared.contracts.sessions import SessionStatus
 from shared.core.admission.slots import reserve
 from shared.core.admission.wait_queue import place_in_line, waits_behind
 from shared.core.tables import SessionRow
-from shared.core.workers.registry import remove_worker, write_heartbeat
+from shared.core.workers.registry import remove_worker
 from shared.platform.celery.tasks import TaskSender, make_celery
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis
+from tests.integration.api_client import beat_for_ever
 from tests.integration.conftest import Queued
 from tests.integration.rows import event_types, get_session, put_session
 from tests.unit.fake_rooms import FakeRooms, refused_key, unreachable
@@ -59,7 +60,7 @@ async def standing(database: Database, rows: list[SessionRow]) -> list[bool]:
 
 
 async def beat(redis: Redis, *, free: int, **changes: Any) -> None:
-    await write_heartbeat(redis, make_heartbeat(active_jobs=10 - free, **changes))
+    await beat_for_ever(redis, make_heartbeat(active_jobs=10 - free, **changes))
 
 
 async def test_the_oldest_go_on_and_as_many_as_there_are_slots(
