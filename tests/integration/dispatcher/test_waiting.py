@@ -11,6 +11,7 @@ from services.dispatcher.dispatch import Dispatcher
 from services.verifier.admit.admission import Admission
 from shared.contracts.keys import DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
+from shared.core.admission import slots
 from shared.core.sessions.outbox import Relay
 from shared.core.tables import SessionRow
 from shared.platform.celery.tasks import TASK_QUEUES, TaskSender
@@ -99,8 +100,15 @@ async def test_a_session_whose_slot_was_taken_from_under_it_waits_on_without_ano
 
 
 async def test_of_many_sessions_dispatched_at_once_as_many_go_as_there_are_slots(
-    database_url: str, database: Database, redis_url: str, redis: Redis, tasks: TaskSender, clock: FakeClock
+    database_url: str,
+    database: Database,
+    redis_url: str,
+    redis: Redis,
+    tasks: TaskSender,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(slots, "PROMISE_MS", 300_000)  # no promise ends before all have asked
     await beat_for_ever(redis, make_heartbeat(active_jobs=4))
     rows = [await put_session(database) for _ in range(24)]
     rooms = FakeRooms()
