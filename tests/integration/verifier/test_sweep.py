@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -247,7 +248,7 @@ async def test_a_running_sweep_publishes_what_a_crash_left_unsent_and_enqueues_w
 async def test_a_session_that_the_database_refuses_holds_up_no_other(
     database: Database, sweep: Sweep, queued: Queued
 ) -> None:
-    overdue = {"deadline_at": T0 - timedelta(seconds=60), "next_check_at": T0}
+    overdue: dict[str, Any] = {"deadline_at": T0 - timedelta(seconds=60), "next_check_at": T0}
     rows = [await put_session(database, status=S.REQUESTED, **overdue) for _ in range(3)]
     due = await put_session(database, status=S.ACTIVE, next_check_at=T0)
     async with refused(database, "session", "UPDATE", f"NEW.id = '{rows[1].id}'"):
