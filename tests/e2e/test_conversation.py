@@ -27,6 +27,7 @@ from shared.contracts.sessions import Role
 from tests.integration.background import in_background
 from tests.support.event_streams import Stream, following
 from tests.support.sessions import Rollcall, until
+from tests.support.stream_entries import entries_of
 from tests.support.workers import our_worker
 
 pytestmark = pytest.mark.e2e
@@ -122,7 +123,8 @@ async def _published(redis_url: str, session_id: str) -> AsyncIterator[dict[str,
     async def watch() -> None:
         last = "$"
         while True:
-            for _, entries in await redis.xread({TURNS_STREAM: last}, block=500):
+            answer: Any = await redis.xread({TURNS_STREAM: last}, block=500)
+            for _, entries in answer:
                 for last, fields in entries:
                     turn = Envelope.model_validate_json(fields[ENVELOPE_FIELD]).event()
                     if isinstance(turn, TurnFinished) and turn.session_id == session_id:
@@ -177,7 +179,8 @@ async def test_a_redis_emptied_in_mid_session_loses_no_stored_turn_and_no_sessio
         await caller.wait_until_agent_quiet(60)
 
         async def greeted() -> list[Any]:
-            return (await rollcall.transcript(session_id))["items"]
+            items: list[Any] = (await rollcall.transcript(session_id))["items"]
+            return items
 
         before = await until(greeted, what="the greeting is stored")
         redis = Redis.from_url(rollcall.stack.redis_url)
@@ -241,7 +244,8 @@ async def test_the_agent_of_a_canary_says_nothing_of_its_own(rollcall: Rollcall)
 
     async def told(stream: str) -> list[Any]:
         envelopes = [
-            Envelope.model_validate_json(fields[ENVELOPE_FIELD]) for _, fields in await redis.xrange(stream)
+            Envelope.model_validate_json(fields[ENVELOPE_FIELD])
+            for _, fields in await entries_of(redis, stream)
         ]
         return [e.event() for e in envelopes if e.subject == f"session/{order.session_id}"]
 

@@ -14,6 +14,7 @@ from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import Envelope, Step, TurnFinished
 from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
 from shared.platform.clock import utc_now
+from tests.support.stream_entries import entries_of
 from tests.unit.agent.agent_fakes import FACTS, ListedOutbox, an_order
 from tests.unit.agent.test_turns import a_message
 
@@ -76,7 +77,7 @@ class Host:
 
 
 async def sent(redis: Redis, stream: str) -> list[Any]:
-    entries = await redis.xrange(stream)
+    entries = await entries_of(redis, stream)
     return [Envelope.model_validate_json(fields[ENVELOPE_FIELD]).event() for _, fields in entries]
 
 

@@ -120,7 +120,7 @@ async def test_whatever_another_program_writes_is_stored_and_holds_up_nothing(
     for seq, field in enumerate(fields, start=2):
         value = {"k": [{unfit: unfit}]} if field == "extra" else unfit
         for _ in range(2):  # what comes again is written once
-            await redis.xadd(TURNS_STREAM, dict(raw(a_turn(row.id, seq), **{field: value})))
+            await redis.xadd(TURNS_STREAM, dict[Any, Any](raw(a_turn(row.id, seq), **{field: value})))
     await redis.xadd(TURNS_STREAM, {ENVELOPE_FIELD: b"\xff\xfe" + b"{}"})
     await say(redis, a_turn(row.id, 8))
     async with consuming(database_url, redis_url) as task:
@@ -234,6 +234,6 @@ async def test_an_identity_that_was_cleaned_is_erased_wherever_it_is(
     client: httpx.AsyncClient, database: Database, redis: Redis
 ) -> None:
     row = await put_session(database)
-    await redis.xadd(TURNS_STREAM, dict(raw(a_turn(row.id, 1), participant_identity="ca\x00ller")))
+    await redis.xadd(TURNS_STREAM, dict[Any, Any](raw(a_turn(row.id, 1), participant_identity="ca\x00ller")))
     erased = await client.post("/v1/erasures", json={"participant_identity": "caller"})
     assert erased.json()["stream_entries"] == 1

@@ -18,6 +18,7 @@ from shared.platform.database.database import Database
 from tests.integration.api_client import SECRET, api_settings, beat_for_ever, in_process
 from tests.integration.rows import a_turn, get_session, put_session, store_turns
 from tests.support.keys import put_key
+from tests.support.stream_entries import entries_of
 from tests.unit.making import make_heartbeat
 
 
@@ -132,7 +133,7 @@ async def test_an_erasure_of_a_participant_erases_nothing_of_another_project(
     answer = await ours.ask("POST", "/v1/erasures", json={"participant_identity": "anna"})
     assert answer.json()["session_ids"] == [rows["ours"].id]
     assert answer.json()["stream_entries"] == 1
-    [left] = await redis.xrange(TURNS_STREAM)
+    [left] = await entries_of(redis, TURNS_STREAM)
     assert rows["theirs"].id in left[1][ENVELOPE_FIELD]
     assert (await get_session(database, rows["theirs"].id)).transcript_erased_at is None
     assert (await get_session(database, rows["ours"].id)).transcript_erased_at is not None

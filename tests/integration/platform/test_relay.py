@@ -34,6 +34,7 @@ from tests.integration.background import in_background
 from tests.integration.conftest import Queued
 from tests.integration.rows import get_events, put_session
 from tests.support.sessions import until
+from tests.support.stream_entries import entries_of
 
 MISSING = AgentMissing(attempt=1, cause=Cause.UNKNOWN)
 ACCEPTED = DispatchAccepted(attempt=1, dispatch_id="AD_1")
@@ -46,7 +47,9 @@ async def add(database: Database, session_id: str, *events: Event) -> None:
 
 
 async def published(redis: Redis) -> list[Envelope]:
-    return [Envelope.model_validate_json(f[ENVELOPE_FIELD]) for _, f in await redis.xrange(EVENTS_STREAM)]
+    return [
+        Envelope.model_validate_json(f[ENVELOPE_FIELD]) for _, f in await entries_of(redis, EVENTS_STREAM)
+    ]
 
 
 async def unsent(database: Database, session_id: str) -> list[int]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -26,6 +27,7 @@ from shared.platform.redis.streams import (
 )
 from tests.integration.background import in_background
 from tests.support.sessions import until
+from tests.support.stream_entries import entries_of
 from tests.unit.making import T0
 
 STREAM = "tests:stream"
@@ -60,7 +62,7 @@ async def take(group: ConsumerGroup, wanted: int, *, acknowledge: bool = True) -
     return got
 
 
-async def _batches(group: ConsumerGroup) -> AsyncIterator[Sequence[Entry]]:
+async def _batches(group: ConsumerGroup) -> AsyncGenerator[Sequence[Entry], None]:
     async for batch in group.batches():
         yield batch
 
@@ -202,7 +204,7 @@ async def test_what_a_dead_consumer_lost_is_counted_by_its_heir(
 
 async def test_a_dead_letter_says_where_it_came_from_and_why(redis: Redis) -> None:
     await dead_letter(redis, STREAM, Entry("5-1", {"event": "not json"}), "malformed: x")
-    [(_, fields)] = await redis.xrange(DEAD_LETTERS_STREAM)
+    [(_, fields)] = await entries_of(redis, DEAD_LETTERS_STREAM)
     assert fields == {
         "stream": STREAM,
         "entry_id": "5-1",
@@ -238,12 +240,13 @@ def in_an_hour() -> int:
 
 
 async def left(redis: Redis) -> list[int]:
-    return attempts_in([Entry(entry_id, fields) for entry_id, fields in await redis.xrange(STREAM)])
+    return attempts_in([Entry(entry_id, fields) for entry_id, fields in await entries_of(redis, STREAM)])
 
 
 async def deliver(redis: Redis, group: str, entries: int, *, acknowledged: int) -> None:
     """Have a group take its next entries, and acknowledge the first of them."""
-    [(_, taken)] = await redis.xreadgroup(group, "c", {STREAM: ">"}, count=entries)
+    answer: Any = await redis.xreadgroup(group, "c", {STREAM: ">"}, count=entries)
+    [(_, taken)] = answer
     for entry_id, _ in taken[:acknowledged]:
         await redis.xack(STREAM, group, entry_id)
 
@@ -262,7 +265,8 @@ async def test_only_what_every_group_has_acknowledged_is_trimmed(redis: Redis) -
 async def test_what_was_acknowledged_out_of_order_waits_for_what_is_pending_before_it(redis: Redis) -> None:
     await redis.xgroup_create(STREAM, "group", id="0", mkstream=True)
     await put(redis, 1, 2, 3)
-    [(_, taken)] = await redis.xreadgroup("group", "c", {STREAM: ">"})
+    answer: Any = await redis.xreadgroup("group", "c", {STREAM: ">"})
+    [(_, taken)] = answer
     await redis.xack(STREAM, "group", taken[0][0], taken[2][0])
     await trim(redis, STREAM, now_ms=in_an_hour(), keep_ms=0)
     assert await left(redis) == [2, 3]

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -28,6 +29,7 @@ from shared.platform.redis.streams import FIRST_READ_COUNT, ConsumerGroup, Entry
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
 from tests.support.sessions import until
+from tests.support.stream_entries import entries_of
 from tests.unit.making import T0
 
 
@@ -62,7 +64,7 @@ async def until_acknowledged(redis: Redis, entries: int, task: "asyncio.Task[Non
 
 
 async def reasons(redis: Redis) -> list[str]:
-    return [fields["reason"].split(":")[0] for _, fields in await redis.xrange(DEAD_LETTERS_STREAM)]
+    return [fields["reason"].split(":")[0] for _, fields in await entries_of(redis, DEAD_LETTERS_STREAM)]
 
 
 async def test_turns_go_from_the_stream_into_the_database(
@@ -129,10 +131,10 @@ async def test_a_dead_letter_keeps_what_was_published(
 ) -> None:
     turn = a_turn("no-such-session", 1)
     await say(redis, turn)
-    [(entry_id, fields)] = await redis.xrange(TURNS_STREAM)
+    [(entry_id, fields)] = await entries_of(redis, TURNS_STREAM)
     async with consuming(database_url, redis_url) as task:
         await until_acknowledged(redis, 1, task)
-    [(_, letter)] = await redis.xrange(DEAD_LETTERS_STREAM)
+    [(_, letter)] = await entries_of(redis, DEAD_LETTERS_STREAM)
     assert (letter["stream"], letter["entry_id"]) == (TURNS_STREAM, entry_id)
     assert letter[ENVELOPE_FIELD] == fields[ENVELOPE_FIELD]
 
@@ -143,10 +145,11 @@ async def test_a_dead_letter_keeps_what_was_published(
     ids=["nul in the text", "a number too large", "nul in the extras"],
 )
 async def test_a_turn_that_the_database_refuses_holds_up_nothing(
-    database: Database, database_url: str, redis: Redis, redis_url: str, poison: dict[str, object]
+    database: Database, database_url: str, redis: Redis, redis_url: str, poison: dict[str, Any]
 ) -> None:
     row = await put_session(database)
-    await say(redis, a_turn(row.id, 1), a_turn(row.id, **{"seq": 2, **poison}), a_turn(row.id, 3))
+    fields: dict[str, Any] = {"seq": 2, **poison}
+    await say(redis, a_turn(row.id, 1), a_turn(row.id, **fields), a_turn(row.id, 3))
     async with consuming(database_url, redis_url) as task:
         await until_acknowledged(redis, 3, task)
         assert not task.done()
@@ -278,8 +281,8 @@ async def test_strangers_are_set_aside_with_their_reason(
         "unknown_session": entry_of(a_turn("nobody", 1), project="default"),
     }
     for fields in strangers.values():
-        await redis.xadd(TURNS_STREAM, dict(fields))
-    await redis.xadd(TURNS_STREAM, dict(entry_of(a_turn(other.id, 2), project="theirs")))
+        await redis.xadd(TURNS_STREAM, dict[Any, Any](fields))
+    await redis.xadd(TURNS_STREAM, dict[Any, Any](entry_of(a_turn(other.id, 2), project="theirs")))
     await say(redis, a_turn(row.id, 4), a_turn(row.id, 5, text="ü" * 200))
     settings = TranscriptsSettings(database_url=database_url, redis_url=redis_url, turn_max_bytes=2_000)
     async with open_consumer(settings) as consumer, in_background(consumer.run()) as task:

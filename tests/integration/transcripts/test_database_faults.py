@@ -27,6 +27,7 @@ from tests.integration.rows import a_turn, count, put_session
 from tests.integration.transcripts.test_consumer import acknowledged, reasons, say, until_acknowledged
 from tests.support.clerks import Clerk, a_clerk
 from tests.support.sessions import until
+from tests.support.stream_entries import entries_of
 
 TURNS = 5
 
@@ -193,8 +194,10 @@ async def test_a_password_that_is_wrong_is_waited_out(postgres_url: str, clerk: 
         await until(says, what="it says that the login is refused", timeout_s=60)
         assert await count(owner, "transcript_item") == TURNS
         told = await unready(database) or ""
-        assert make_url(clerk.url).password not in told
-        await clerk.alter(f"ALTER ROLE {{clerk}} PASSWORD '{make_url(clerk.url).password}'")
+        password = make_url(clerk.url).password
+        assert password is not None
+        assert password not in told
+        await clerk.alter(f"ALTER ROLE {{clerk}} PASSWORD '{password}'")
         await until_acknowledged(redis, TURNS + 1)
     assert await count(owner, "transcript_item") == TURNS + 1
     assert await redis.xlen(DEAD_LETTERS_STREAM) == 0
@@ -225,7 +228,7 @@ async def test_of_many_turns_only_the_one_that_is_refused_is_set_aside(
             await until_acknowledged(redis, len(many) + 1)
         assert await count(database, "transcript_item") == len(many)
         assert await reasons(redis) == ["refused"]
-        [(_, letter)] = await redis.xrange(DEAD_LETTERS_STREAM)
+        [(_, letter)] = await entries_of(redis, DEAD_LETTERS_STREAM)
         assert state in letter["reason"]
     finally:
         async with database.engine.begin() as connection:

@@ -13,6 +13,7 @@ from cli.main import app
 from cli.replay import replay_dead_letters
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.platform.redis.streams import Entry, dead_letter
+from tests.support.stream_entries import entries_of
 
 ALL: dict[str, Any] = {"stream": None, "reason": None, "limit": None, "dry_run": False}
 
@@ -22,7 +23,7 @@ async def set_aside(redis: Redis, number: int, reason: str, stream: str = TURNS_
 
 
 async def on(redis: Redis, stream: str) -> list[str]:
-    return [fields["event"] for _, fields in await redis.xrange(stream)]
+    return [fields["event"] for _, fields in await entries_of(redis, stream)]
 
 
 async def test_letters_go_back_in_order_and_are_gone(redis: Redis) -> None:
@@ -37,7 +38,9 @@ async def test_letters_go_back_in_order_and_are_gone(redis: Redis) -> None:
 async def test_what_is_put_back_is_what_was_published(redis: Redis) -> None:
     await dead_letter(redis, TURNS_STREAM, Entry("1-1", {"event": "{}", "more": "fields"}), "malformed: x")
     await replay_dead_letters(redis, **ALL)
-    assert [fields for _, fields in await redis.xrange(TURNS_STREAM)] == [{"event": "{}", "more": "fields"}]
+    assert [fields for _, fields in await entries_of(redis, TURNS_STREAM)] == [
+        {"event": "{}", "more": "fields"}
+    ]
 
 
 async def test_only_what_was_asked_for_goes_back(redis: Redis) -> None:
