@@ -83,7 +83,7 @@ class FakeRooms:
         return dispatch
 
     def give_job(
-        self, dispatch: AgentDispatch, identity: str, status: int = JobStatus.JS_RUNNING
+        self, dispatch: AgentDispatch, identity: str, status: JobStatus = JobStatus.JS_RUNNING
     ) -> AgentDispatch:
         """The job of a dispatch as LiveKit shows it; without an identity it was turned down."""
         state = JobState(status=status, participant_identity=identity)

@@ -1,5 +1,6 @@
 """Rows, participants and heartbeats with everything filled in that a test doesn't care about."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -73,21 +74,21 @@ def make_agent(
     name: str = "agent",
     session_id: str | None = None,
     attempt: int | None = None,
-    state: int = ParticipantInfo.State.ACTIVE,
-    **attributes: str,
+    state: ParticipantInfo.State = ParticipantInfo.State.ACTIVE,
+    attributes: Mapping[str, str] | None = None,
 ) -> ParticipantInfo:
     """An agent as LiveKit lists it; `session_id` and `attempt` are what our own workers add."""
-    attributes[LIVEKIT_AGENT_NAME_ATTRIBUTE] = name
+    shown = {**(attributes or {}), LIVEKIT_AGENT_NAME_ATTRIBUTE: name}
     if session_id is not None:
-        attributes[SESSION_ATTRIBUTE] = session_id
+        shown[SESSION_ATTRIBUTE] = session_id
     if attempt is not None:
-        attributes[ATTEMPT_ATTRIBUTE] = str(attempt)
+        shown[ATTEMPT_ATTRIBUTE] = str(attempt)
     return ParticipantInfo(
         sid=f"PA_{identity}",
         identity=identity,
         kind=ParticipantInfo.Kind.AGENT,
         state=state,
-        attributes=attributes,
+        attributes=shown,
     )
 
 

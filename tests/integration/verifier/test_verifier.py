@@ -158,7 +158,7 @@ async def test_a_claim_is_kept_for_no_longer_than_its_lease(bench: Bench) -> Non
 
 async def test_a_session_that_requires_ready_is_active_only_once_its_agent_listens(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED, required_level="ready")
-    silent = make_agent(session_id=row.id, attempt=1, **{"lk.agent.state": "initializing"})
+    silent = make_agent(session_id=row.id, attempt=1, attributes={"lk.agent.state": "initializing"})
     bench.rooms.people["lobby"].append(silent)
     async with in_background(bench.verifier.verify(await bench.case(row))):
 
@@ -365,7 +365,7 @@ async def _stranger(bench: Bench, *, level: str = "active", **attempt: Any) -> S
 
 async def test_all_that_an_unreporting_agent_shows_is_written_at_the_first_look(bench: Bench) -> None:
     row = await _stranger(bench)
-    bench.rooms.people["lobby"].append(make_agent(**{"lk.agent.state": "speaking"}))
+    bench.rooms.people["lobby"].append(make_agent(attributes={"lk.agent.state": "speaking"}))
     stored = await bench.verify(row)
     assert (stored.status, stored.room_sid) == (S.ACTIVE, "RM_1")
     assert (stored.assigned_at, stored.ready_at, stored.first_speech_at) == (T0, T0, T0)

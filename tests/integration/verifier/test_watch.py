@@ -127,7 +127,7 @@ async def test_a_canary_whose_agent_reports_a_fault_has_not_passed(bench: Bench)
 
 async def test_that_an_unreporting_agent_listens_is_noted_once(bench: Bench) -> None:
     row = await bench.put(S.ACTIVE, agent_identity="agent-AJ_1")
-    bench.rooms.people["lobby"].append(make_agent(**{"lk.agent.state": "listening"}))
+    bench.rooms.people["lobby"].append(make_agent(attributes={"lk.agent.state": "listening"}))
     stored = await bench.check(row)
     assert stored.ready_at == T0
     await bench.check(stored)
@@ -170,7 +170,7 @@ async def test_an_agent_that_nobody_dispatched_is_told_of_once_and_taken_out_of_
     bench.rooms.people["lobby"] += [
         mine,
         make_agent("agent-unnamed", name=""),
-        make_agent("avatar", name="", **{"lk.publish_on_behalf": mine.identity}),
+        make_agent("avatar", name="", attributes={"lk.publish_on_behalf": mine.identity}),
         make_agent("translator", name="translator"),
     ]
     for _ in range(2):
@@ -266,7 +266,7 @@ async def test_an_unreporting_agent_does_not_outstay_its_caller(bench: Bench) ->
     row = await bench.put(
         S.ACTIVE, attempt=STRANGER, active_at=T0, agent_identity="agent-AJ_1", caller_joined_at=T0
     )
-    agent = make_agent(**{"lk.agent.state": "listening"})
+    agent = make_agent(attributes={"lk.agent.state": "listening"})
     bench.rooms.people["lobby"] = [agent]
     stored = await bench.check(row)
     assert (stored.status, stored.caller_left_at) == (S.ACTIVE, T0)
@@ -282,7 +282,7 @@ async def test_an_unreporting_agent_does_not_outstay_its_caller(bench: Bench) ->
 
 async def test_that_an_unreporting_agent_speaks_is_noted_once(bench: Bench) -> None:
     row = await bench.put(S.ACTIVE, agent_identity="agent-AJ_1")
-    bench.rooms.people["lobby"].append(make_agent(**{"lk.agent.state": "speaking"}))
+    bench.rooms.people["lobby"].append(make_agent(attributes={"lk.agent.state": "speaking"}))
     for _ in range(2):
         stored = await bench.check(row)
         assert (stored.ready_at, stored.first_speech_at) == (T0, T0)

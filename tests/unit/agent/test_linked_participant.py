@@ -1,5 +1,6 @@
 """Whom the agent talks with: the session's caller, wherever it can be known who that is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -74,12 +75,19 @@ class FakeRoom(rtc.EventEmitter[str]):
         super().__init__()
         self.remote_participants: dict[str, Any] = {}
 
-    def join(self, identity: str, *, kind: int = STANDARD, hidden: bool = False, **attributes: str) -> None:
+    def join(
+        self,
+        identity: str,
+        *,
+        kind: int = STANDARD,
+        hidden: bool = False,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
         joined = self.remote_participants[identity] = SimpleNamespace(
             identity=identity,
             kind=kind,
             permissions=SimpleNamespace(hidden=hidden),
-            attributes=attributes,
+            attributes=dict(attributes or {}),
             track_publications={},
             disconnect_reason=None,
         )
@@ -201,7 +209,7 @@ def test_machines_the_hidden_and_an_agents_other_half_are_nobody() -> None:
     it = Following(caller_identity=None, caller_only=False)
     it.room.join("recorder", kind=EGRESS)
     it.room.join("monitor", hidden=True)
-    it.room.join("avatar", **{"lk.publish_on_behalf": "agent-AJ_1"})
+    it.room.join("avatar", attributes={"lk.publish_on_behalf": "agent-AJ_1"})
     assert it.session.links == []
     it.room.join("sip_1", kind=SIP)
     it.room.leave("sip_1")

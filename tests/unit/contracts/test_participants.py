@@ -1,5 +1,7 @@
 """Who in a room is a caller: every kind that stands for a person, and nobody whom the room doesn't show."""
 
+from typing import Any
+
 import pytest
 from livekit import rtc
 from livekit.protocol.models import ParticipantInfo, ParticipantPermission
@@ -13,7 +15,8 @@ A_LATER_KIND = 99
 
 @pytest.mark.parametrize("name", ParticipantInfo.Kind.keys())
 def test_every_kind_of_the_server_is_a_caller_but_machines(name: str) -> None:
-    participant = ParticipantInfo(kind=ParticipantInfo.Kind.Value(name))
+    kind: Any = ParticipantInfo.Kind.Value(name)
+    participant = ParticipantInfo(kind=kind)
     assert is_caller(participant) is (name not in MACHINES)
 
 
@@ -28,5 +31,5 @@ def test_a_kind_that_comes_later_is_a_person() -> None:
 
 
 @pytest.mark.parametrize("permission", [{"hidden": True}, {"recorder": True}])
-def test_nobody_whom_the_room_does_not_show_is_a_caller(permission: dict[str, bool]) -> None:
+def test_nobody_whom_the_room_does_not_show_is_a_caller(permission: dict[str, Any]) -> None:
     assert not is_caller(ParticipantInfo(permission=ParticipantPermission(**permission)))

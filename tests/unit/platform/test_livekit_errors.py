@@ -95,7 +95,7 @@ def test_a_human_who_calls_himself_an_agent_is_none() -> None:
 
 
 def test_an_avatar_that_publishes_for_an_agent_is_none() -> None:
-    assert not is_agent(make_agent(**{"lk.publish_on_behalf": "agent-AJ_1"}), "agent")
+    assert not is_agent(make_agent(attributes={"lk.publish_on_behalf": "agent-AJ_1"}), "agent")
 
 
 def test_only_a_connected_participant_is_active() -> None:

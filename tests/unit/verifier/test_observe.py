@@ -38,7 +38,7 @@ async def test_the_agent_of_this_attempt_is_the_one_that_says_so(row: SessionRow
 
 @pytest.mark.parametrize("state", [JOINING, JOINED])
 async def test_an_agent_that_is_not_yet_active_is_connecting(
-    row: SessionRow, rooms: FakeRooms, state: int
+    row: SessionRow, rooms: FakeRooms, state: ParticipantInfo.State
 ) -> None:
     agent = make_agent(session_id=row.id, attempt=2, state=state)
     found = await sight(row, rooms, agent)
@@ -95,7 +95,9 @@ async def test_an_agent_of_another_name_is_not_the_one_that_was_asked_for(
 
 async def test_an_avatar_is_not_counted_as_a_second_agent(row: SessionRow, rooms: FakeRooms) -> None:
     agent = make_agent(session_id=row.id, attempt=2)
-    avatar = make_agent("avatar", session_id=row.id, attempt=2, **{"lk.publish_on_behalf": agent.identity})
+    avatar = make_agent(
+        "avatar", session_id=row.id, attempt=2, attributes={"lk.publish_on_behalf": agent.identity}
+    )
     found = await sight(row, rooms, avatar, agent)
     assert (found.agent, found.extra, found.callers) == (agent, [], 0)
 
