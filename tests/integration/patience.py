@@ -38,4 +38,6 @@ def lengthen_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody gives up on a database, Redis, LiveKit or a model that answers late."""
     for module, name in _LIMITS:
         monkeypatch.setattr(module, name, LONG_S)
-    monkeypatch.setitem(connect_redis.__kwdefaults__, "timeout_s", LONG_S)
+    defaults = connect_redis.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "timeout_s", LONG_S)

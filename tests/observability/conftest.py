@@ -25,7 +25,7 @@ ENVIRONMENT = {"WAIT_FOR_WORKERS": "false"}
 UNSERVED = "nobody"
 QUESTION = "What are your opening hours?"
 # What a client says of the session, and is in no span.
-CONFIDENTIAL = {
+CONFIDENTIAL: dict[str, Any] = {
     "instructions": "Be kind to Ottilie.",
     "metadata": {"customer": "Fridolin"},
     "participant_identity": "Eusebius",

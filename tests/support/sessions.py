@@ -45,17 +45,16 @@ class Rollcall:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         response = await self._http.post("/v1/sessions", json=wish, headers=headers)
         assert response.status_code == 202, response.text
-        return response.json()
+        return _body(response)
 
     async def get(self, path: str) -> dict[str, Any]:
         response = await self._http.get(path)
         assert response.status_code == 200, response.text
-        return response.json()
+        return _body(response)
 
     async def health(self, path: str) -> dict[str, Any]:
         """What a health page says, whatever its status is."""
-        body: dict[str, Any] = (await self._http.get(path)).json()
-        return body
+        return _body(await self._http.get(path))
 
     async def session(self, session_id: str) -> dict[str, Any]:
         return await self.get(f"/v1/sessions/{session_id}")
@@ -64,7 +63,8 @@ class Rollcall:
         return [event["type"] for event in await self.events(session_id)]
 
     async def events(self, session_id: str) -> list[dict[str, Any]]:
-        return (await self.get(f"/v1/sessions/{session_id}/events"))["events"]
+        events: list[dict[str, Any]] = (await self.get(f"/v1/sessions/{session_id}/events"))["events"]
+        return events
 
     async def transcript(self, session_id: str) -> dict[str, Any]:
         return await self.get(f"/v1/sessions/{session_id}/transcript")
@@ -72,7 +72,7 @@ class Rollcall:
     async def end(self, session_id: str) -> dict[str, Any]:
         response = await self._http.delete(f"/v1/sessions/{session_id}")
         assert response.status_code == 200, response.text
-        return response.json()
+        return _body(response)
 
     async def until_status(self, session_id: str, *wanted: str) -> dict[str, Any]:
         """Wait for a status; fails at once when the session ends in another one."""
@@ -158,7 +158,13 @@ class Rollcall:
             await database.close()
 
 
-async def _stands_still(pid: int) -> bool:
+def _body(response: httpx.Response) -> dict[str, Any]:
+    body: dict[str, Any] = response.json()
+    return body
+
+
+async def _stands_still(pid: int | None) -> bool:
+    assert pid is not None
     group = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     threads = [thread for member in group for thread in Path(f"/proc/{member}/task").glob("*/stat")]
     return all(thread.read_text().rpartition(") ")[2].startswith("T") for thread in threads)

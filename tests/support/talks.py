@@ -213,6 +213,6 @@ class Talk:
                 if event["type"] == "agent.ready.v1"
             ]
             assert session["status"] not in TERMINAL, session
-            return session["status"] == "active" and after < session["attempt"] in ready
+            return bool(session["status"] == "active" and after < session["attempt"] in ready)
 
         await until(listens, what="another agent listens")

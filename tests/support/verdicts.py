@@ -27,12 +27,14 @@ class Verdict:
     @property
     def cause(self) -> str | None:
         """The cause of its end; what a cancelled session knows of why, too."""
-        return self.end["data"].get("cause")
+        cause: str | None = self.end["data"].get("cause")
+        return cause
 
     @property
     def evidence(self) -> dict[str, Any]:
         """The evidence for it."""
-        return self.end["data"].get("evidence", {})
+        evidence: dict[str, Any] = self.end["data"].get("evidence", {})
+        return evidence
 
     def seconds_to(self, event_type: str, *, since: str = "session.requested.v1") -> float | None:
         """Seconds from the first event of one type to the first of another; None if it never came."""
