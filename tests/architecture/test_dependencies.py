@@ -59,7 +59,7 @@ def all_stated() -> list[Requirement]:
 @cache
 def brought_by(name: str, extras: tuple[str, ...] = ()) -> frozenset[str]:
     """The package of this name and everything that it requires, as it is installed here."""
-    found = {canonicalize_name(name)}
+    found: set[str] = {canonicalize_name(name)}
     try:
         lines = requires(name) or []
     except PackageNotFoundError:

@@ -130,6 +130,7 @@ def test_hooks_are_the_projects_own_tools_and_download_nothing() -> None:
 def test_the_devcontainer_builds_on_the_image_of_the_deployment() -> None:
     def base_of(dockerfile: str) -> str:
         text = (ROOT / dockerfile).read_text(encoding="utf-8")
+        base: str
         [base] = re.findall(r"^ARG BASE=(\S+)$", text, re.MULTILINE)
         assert "FROM ${BASE}" in text
         return base

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from services.api.errors.catalogue import CATALOGUE, as_markdown
 
@@ -22,7 +23,7 @@ def raised() -> Iterator[tuple[str, int | None]]:
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
-            words = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+            words: list[Any] = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
             if node.func.id == "Problem" and len(words) >= 2 and isinstance(words[1], str):
                 yield words[1], words[0]
             elif node.func.id == "_refused":  # of a key, always 401

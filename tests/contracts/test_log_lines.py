@@ -43,6 +43,8 @@ def logger_uses_that_are_no_calls(source: str) -> Iterator[int]:
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     seen = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
+        if not isinstance(node, ast.expr):
+            continue
         if logging_method(node, loggers) in LEVELS | {"exception"} and id(node) not in called:
             yield node.lineno
         named = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in loggers

@@ -243,7 +243,7 @@ async def test_a_session_counts_from_its_acceptance_to_the_end_of_its_job() -> N
     await answer
     assert admit.sessions == (SESSION,)
     worker.active_jobs.clear()
-    assert admit.sessions == ()
+    assert list(admit.sessions) == []
 
 
 async def test_a_job_that_is_turned_down_or_is_nobodys_is_no_session_of_the_worker() -> None:

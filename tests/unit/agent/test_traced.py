@@ -101,5 +101,5 @@ def test_content_is_traced_only_where_it_is_also_stored_as_it_was_said(
     variables: dict[str, Any], allowed: bool
 ) -> None:
     livekit = {"livekit_url": "ws://x", "livekit_api_key": "k", "livekit_api_secret": "s"}
-    settings = AgentSettings(_env_file=None, **{**livekit, **variables})  # type: ignore[call-arg]
+    settings = AgentSettings(_env_file=None, **{**livekit, **variables})
     assert settings.content_may_be_traced is allowed

@@ -4,6 +4,7 @@ import base64
 import json
 import zlib
 from random import Random
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -107,7 +108,7 @@ def test_hybrid_is_the_older_name_of_the_pipeline() -> None:
 
 
 @pytest.mark.parametrize("value", ["Hybrid", "", "audio", None, 1])
-def test_no_other_mode_is_guessed(value: object) -> None:
+def test_no_other_mode_is_guessed(value: Any) -> None:
     with pytest.raises(ValueError, match="is not a valid Mode"):
         Mode(value)
 

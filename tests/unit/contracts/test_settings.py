@@ -14,7 +14,7 @@ from services.verifier.settings import VerifierSettings
 from shared.contracts.settings import BrokerSettings, Settings
 from shared.platform.config import EXIT_BAD_CONFIGURATION, load_settings
 
-ALL = [
+ALL: list[type[Settings]] = [
     ApiSettings,
     DispatcherSettings,
     VerifierSettings,

@@ -62,7 +62,7 @@ def test_an_event_or_an_order_with_a_malformed_one_is_taken_all_the_same(said: o
     assert envelope.traceparent is None
     with pytest.raises(UnknownEvent):
         envelope.event()
-    assert DispatchOrder(session_id=SessionId(new_id()), attempt=1, traceparent=said).traceparent is None  # type: ignore[arg-type]
+    assert DispatchOrder(session_id=SessionId(new_id()), attempt=1, traceparent=said).traceparent is None
 
 
 def test_what_is_not_traced_says_nothing_of_traces() -> None:

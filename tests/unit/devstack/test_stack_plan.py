@@ -3,6 +3,7 @@
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -117,7 +118,7 @@ def test_the_environment_wins_over_the_env_file_and_empty_is_unset(
 
 
 async def test_one_folder_one_stack(tmp_path: Path) -> None:
-    options: dict[str, object] = {"env": clean_environment(_CLOUD), "services": ()}
+    options: dict[str, Any] = {"env": clean_environment(_CLOUD), "services": ()}
     async with Stack(tmp_path, **options) as stack:
         assert stack.process("redis").pid is not None
         assert json.loads((tmp_path / "stack.json").read_text())["api_url"] is None

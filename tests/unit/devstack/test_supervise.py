@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -164,7 +165,7 @@ async def test_processes_start_after_those_they_need_and_stop_before_them(tmp_pa
         "note('start'); print('hello', os.getpid(), flush=True); time.sleep(600)"
     )
 
-    def spec(name: str, **fields: object) -> ProcessSpec:
+    def spec(name: str, **fields: Any) -> ProcessSpec:
         return _spec(tmp_path, name, command=[sys.executable, "-c", program, name], **fields)
 
     supervisor = Supervisor(

@@ -41,7 +41,7 @@ def test_the_clients_own_token_is_good() -> None:
         (None, "no bearer token"),
         ("Basic abc", "no bearer token"),
         ("Bearer nonsense", "invalid token"),
-        (f"Bearer {jwt.encode({'iss': KEY}, None, 'none')}", "invalid token"),
+        (f"Bearer {jwt.encode({'iss': KEY}, '', 'none')}", "invalid token"),
     ],
 )
 def test_what_is_no_token_is_refused_with_its_reason(header: str | None, reason: str) -> None:

@@ -57,14 +57,16 @@ def test_flush_ends_the_utterance_at_once_and_only_once() -> None:
 def test_what_was_said_so_far_is_there_while_somebody_speaks_and_only_then() -> None:
     segmenter = _segmenter()
     segmenter.push(_audio("." * 20))
-    assert segmenter.speech is None
+    silence = segmenter.speech
+    assert silence is None
     segmenter.push(_audio("#" * 8))
     speech = segmenter.speech
     assert speech is not None
     assert (speech.start, speech.end) == pytest.approx((20 * 0.032, 28 * 0.032))
     assert len(speech.samples) == (28 - 12) * WINDOW  # from before the onset, as in the whole utterance
     segmenter.push(_audio("."))
-    assert segmenter.speech is None, "it may be over: its whole transcript comes first"
+    over = segmenter.speech
+    assert over is None, "it may be over: its whole transcript comes first"
     segmenter.push(_audio("#"))
     again = segmenter.speech
     assert again is not None

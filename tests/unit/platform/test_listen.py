@@ -1,6 +1,7 @@
 """A server listens where it is told to: an address of either family, or all of both."""
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from services.transcripts.settings import TranscriptsSettings
 from shared.contracts.settings import Settings
 from shared.platform.http.listen import listening_socket
 
-LIVEKIT = {"livekit_url": "ws://x", "livekit_api_key": "k", "livekit_api_secret": "s" * 32}
+LIVEKIT: dict[str, Any] = {"livekit_url": "ws://x", "livekit_api_key": "k", "livekit_api_secret": "s" * 32}
 
 
 def families() -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from services.verifier.prove.attempt_deadline import AttemptDeadline, Trail
 from services.verifier.prove.observe import JobSighting, Sighting
 from services.verifier.repository import Current
+from services.verifier.watch.liveness import Liveness
 from shared.core.workers.registry import Fleet
 from tests.unit.fake_rooms import refused_key, unreachable
 from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat, make_session
@@ -19,7 +20,7 @@ SERVING = Fleet([make_heartbeat("w-1", sessions=["s-1"])])
 ERROR = {"type": "ValueError", "message": "no"}
 
 
-class Beats:
+class Beats(Liveness):
     """What the job beats tell, without a Redis."""
 
     def __init__(self, *, silent: bool = False, steady: bool = True) -> None:

@@ -154,7 +154,7 @@ def test_a_sealed_secret_is_read_with_its_key_only() -> None:
 
 def test_a_secret_shows_in_no_repr() -> None:
     secret = new_secret()
-    times = dict.fromkeys(("collects_from", "created_at", "updated_at"), T0)
+    times: dict[str, Any] = dict.fromkeys(("collects_from", "created_at", "updated_at"), T0)
     row = WebhookEndpointRow(
         id="e", project="p", url="u", events=["*"], secret=secret, previous_secret=secret, **times
     )

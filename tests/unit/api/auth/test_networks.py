@@ -49,7 +49,9 @@ def test_bad_keys_are_counted_for_a_minute_and_each_network_alone() -> None:
         keys.add("a")
     assert keys.too_many("a")
     assert not keys.too_many("b")
-    assert keys.refuse("a").headers["Retry-After"] == str(WINDOW_S)
+    headers = keys.refuse("a").headers
+    assert headers is not None
+    assert headers["Retry-After"] == str(WINDOW_S)
     time[0] += WINDOW_S
     assert not keys.too_many("a")
 
