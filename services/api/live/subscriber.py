@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from sse_starlette import ServerSentEvent
@@ -51,7 +51,7 @@ class Subscriber:
         self._captions[caption.segment_id] = ServerSentEvent(data=data, event=envelope.type)
         self.wake.set()
 
-    async def events(self) -> AsyncIterator[ServerSentEvent]:
+    async def events(self) -> AsyncGenerator[ServerSentEvent, None]:
         """Everything after the position, and what comes, until the session is over."""
         turns = self._backlog()
         self._again = {seq: times for _, seq in turns if (times := self._position.times(seq))}

@@ -284,7 +284,7 @@ async def test_who_is_slow_gets_the_latest_words_of_the_latest_segments(database
         assert isinstance(caption, CaptionChanged)
         subscriber.caption(envelope, caption)
     async with asyncio.timeout(10), aclosing(subscriber.events()) as events:
-        texts = [json.loads((await anext(events)).data)["data"]["text"] for _ in range(4)]
+        texts = [json.loads((await anext(events)).data or "")["data"]["text"] for _ in range(4)]
         nothing = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
         assert not nothing.done()
