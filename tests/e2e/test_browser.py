@@ -49,7 +49,8 @@ async def test_a_page_that_knows_only_our_url_talks_to_the_agent(
         assert active["metadata"] == {"page": "test"}
 
         async def agent_listens() -> bool:
-            return await page.evaluate("agentState() === 'listening'") and await page.evaluate("heard()") > 0
+            listening: bool = await page.evaluate("agentState() === 'listening'")
+            return listening and bool(await page.evaluate("heard()") > 0)
 
         await until(agent_listens, what="the agent has greeted, and listens")
         greeting: float = await page.evaluate("heard()")

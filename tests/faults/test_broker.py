@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -123,7 +124,8 @@ async def test_what_waits_on_rabbitmq_is_counted(brokers: Brokers, name: str) ->
     await sender.send(CLOSE_TASK, ["another"])
     assert (await queues.look())[HOUSEKEEPING_QUEUE] == (2, 7.0)
     with Connection(brokers.urls[name]) as connection:
-        connection.default_channel.queue_purge(HOUSEKEEPING_QUEUE)
+        channel: Any = connection.default_channel
+        channel.queue_purge(HOUSEKEEPING_QUEUE)
     assert (await queues.look())[HOUSEKEEPING_QUEUE] == (0, 0.0)
     sender.close()
 
@@ -141,16 +143,18 @@ async def test_a_queue_of_another_type_is_told_and_waited_for(brokers: Brokers) 
         await until(refused, what="the log names the queue's type")
         await second.answers("readyz", 503)
         with Connection(url) as connection:
+            channel: Any = connection.default_channel
             for queue in (DISPATCH_QUEUE, VERIFY_QUEUE):
-                connection.default_channel.queue_delete(queue)
+                channel.queue_delete(queue)
         await second.consumes()
 
 
 async def test_consumes_again_after_its_queues_were_deleted(brokers: Brokers) -> None:
     for name in QUEUE_TYPES:
         with Connection(brokers.urls[name]) as connection:
+            channel: Any = connection.default_channel
             for queue in (DISPATCH_QUEUE, VERIFY_QUEUE):
-                connection.default_channel.queue_delete(queue)
+                channel.queue_delete(queue)
     async with Redis.from_url(brokers.urls["redis"]) as redis:
         await redis.flushdb()
     await brokers.each(Consumers.consumes)

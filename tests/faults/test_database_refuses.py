@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count as counting
+from typing import Any
 
 import asyncpg
 import httpx
@@ -86,7 +87,7 @@ async def test_a_column_that_is_missing_under_load_is_told_by_every_process_and_
     stack = await start_stack(services=SERVICES, env={"DATABASE_URL": url})
     admin = await asyncpg.connect(host=str(postgres_server.folder), user="postgres", database=name)
     redis, database = connect_redis(stack.redis_url), Database(url)
-    ended = {"status": SessionStatus.ENDED, "next_check_at": None}
+    ended: dict[str, Any] = {"status": SessionStatus.ENDED, "next_check_at": None}
     load = Load(redis, [(await put_session(database, **ended)).id for _ in range(SESSIONS)])
 
     async def many_are_stored() -> bool:

@@ -66,7 +66,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     )
     with ExitStack() as undo:
         if mounted.returncode == 0:
-            undo.callback(subprocess.run, ["umount", "--lazy", made], check=True)
+            undo.callback(lambda: subprocess.run(["umount", "--lazy", made], check=True))
         else:
             undo.enter_context(_files_up_to(65_536))
         yield made

@@ -42,6 +42,7 @@ class Ring:
 @pytest.fixture
 def make_ring(database: Database, clock: FakeClock) -> Callable[[], Ring]:
     def make() -> Ring:
+        ring: Ring
         ring = Ring(Keyring(database, now=clock, clock=lambda: ring.seconds))
         return ring
 
@@ -157,7 +158,7 @@ async def test_when_a_key_was_used_is_noted_coarsely(
     await ring.who(headers)
 
     async def later() -> bool:
-        return await noted() > first
+        return bool(await noted() > first)
 
     await until(later, what="the later use is noted")
     assert await noted() == first + USE_NOTED_EVERY
@@ -185,7 +186,7 @@ async def test_a_publishable_key_can_do_no_more_than_reserve_whatever_its_row_sa
         assert row is not None
         row.scopes = ["admin", "a scope of a later version"]
     found = await ring.who(headers, ORIGIN)
-    assert (found.scopes, found.publishable) == ({Scope.TOKENS_RESERVE}, True)
+    assert (found.scopes, found.publishable) == (frozenset({Scope.TOKENS_RESERVE}), True)
 
 
 @pytest.mark.parametrize(

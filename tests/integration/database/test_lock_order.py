@@ -1,7 +1,8 @@
 """Whoever changes a session and its attempt locks the session first: two orders would be a deadlock."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
@@ -19,7 +20,7 @@ from shared.platform.database.database import Database
 from tests.integration.rows import get_session, put_session
 from tests.support.sessions import until
 
-Change = Callable[[Database, SessionRow], Awaitable[None]]
+Change = Callable[[Database, SessionRow], Coroutine[Any, Any, None]]
 
 
 async def report_ready(database: Database, row: SessionRow) -> None:

@@ -51,7 +51,7 @@ async def test_without_a_free_worker_the_session_waits_and_says_why(
     dispatcher: Dispatcher,
     redis: Redis,
     rooms: FakeRooms,
-    worker: dict[str, object],
+    worker: dict[str, Any],
     cause: str,
 ) -> None:
     row = await put_session(database)

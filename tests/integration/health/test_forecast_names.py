@@ -76,7 +76,7 @@ async def test_a_name_is_answered_for_by_what_is_known_of_it(
     }
 
     # The evidence is now that the next one fails.
-    failed = {"status": S.FAILED, "cause": Cause.AGENT_LEFT, "ended_at": utc_now()}
+    failed: dict[str, Any] = {"status": S.FAILED, "cause": Cause.AGENT_LEFT, "ended_at": utc_now()}
     await put_session(database, agent_name="stranger", requested_at=utc_now(), **failed)
     status, body = await health(client, "stranger")
     assert (status, body["known"], body["root_cause"][0]["code"]) == (503, "unknown", "agent_left")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -121,7 +122,7 @@ async def running(
     assert faults == []
 
 
-def validate(case: Case, running: Running) -> None:
+def validate(case: Case[Any], running: Running) -> None:
     # A parameter or header that nobody has heard of is taken for wrong by that check, and is not.
     case.call_and_validate(
         base_url=running.url, headers=running.headers, excluded_checks=[negative_data_rejection]
@@ -130,13 +131,13 @@ def validate(case: Case, running: Running) -> None:
 
 @SCHEMA.parametrize()
 @many
-def test_whatever_is_asked_the_answer_is_one_that_the_schema_names(case: Case, running: Running) -> None:
+def test_whatever_is_asked_the_answer_is_one_that_the_schema_names(case: Case[Any], running: Running) -> None:
     validate(case, running)
 
 
 @SCHEMA.include(path_regex="session_id").parametrize()
 @many
-def test_whatever_is_asked_of_a_session_that_is_there(case: Case, running: Running) -> None:
+def test_whatever_is_asked_of_a_session_that_is_there(case: Case[Any], running: Running) -> None:
     if case.path_parameters:
         case.path_parameters["session_id"] = running.session_id
     validate(case, running)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -117,7 +118,7 @@ async def test_all_is_well_when_all_is_well(healthy: httpx.AsyncClient, redis: R
     ],
 )
 async def test_why_the_next_session_would_fail_is_told_with_what_to_do(
-    healthy: httpx.AsyncClient, redis: Redis, worker: dict[str, object] | None, cause: Cause
+    healthy: httpx.AsyncClient, redis: Redis, worker: dict[str, Any] | None, cause: Cause
 ) -> None:
     if worker is not None:
         await beat_for_ever(redis, make_heartbeat(**worker))

@@ -135,7 +135,7 @@ class Premises:
 
     async def sid(self) -> str | None:
         room = await self.livekit.room(self.name)
-        return room and room.sid
+        return room.sid if room else None
 
     async def _is_listed(self, identity: str) -> bool:
         state = api.ParticipantInfo.State.ACTIVE

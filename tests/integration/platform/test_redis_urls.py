@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +106,8 @@ async def by_kombu(url: str) -> None:
         sender.close()
 
 
-CLIENTS = [by_redis_py, by_kombu]
+Client = Callable[[str], Awaitable[None]]
+CLIENTS: list[Client] = [by_redis_py, by_kombu]
 
 URLS = [
     "redis://:p%2Fw@127.0.0.1:{port}/3",
@@ -140,19 +141,19 @@ async def test_a_url_leads_every_client_to_the_same_database(server: Server, url
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("options", ["", "?ssl_ca_certs={stranger}", "?ssl_check_hostname=false"])
 async def test_a_certificate_of_an_unknown_authority_is_refused_by_every_client(
-    server: Server, client: "type[object]", options: str, tmp_path: Path
+    server: Server, client: Client, options: str, tmp_path: Path
 ) -> None:
     options = options.format(stranger=make_certificate(tmp_path).authority)
     with pytest.raises(REFUSED):
-        await client(f"rediss://:p%2Fw@127.0.0.1:{server.tls_port}/3{options}")  # type: ignore[misc]
+        await client(f"rediss://:p%2Fw@127.0.0.1:{server.tls_port}/3{options}")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("behaviour", [*bad.SILENT, bad.HTML, bad.HANGS_UP])
-async def test_a_redis_that_never_answers_is_not_waited_for(client: "type[object]", behaviour: str) -> None:
+async def test_a_redis_that_never_answers_is_not_waited_for(client: Client, behaviour: str) -> None:
     async with bad_server(behaviour) as server:
         with pytest.raises(REFUSED):
-            await client(server.url("redis", "/0"))  # type: ignore[misc]
+            await client(server.url("redis", "/0"))
 
 
 @pytest.mark.parametrize("options", ["", "?ssl_ca_certs={stranger}"])

@@ -86,6 +86,6 @@ def test_a_span_that_is_none_lets_exceptions_through() -> None:
 def test_the_endpoint_is_the_one_that_opentelemetrys_variables_name(
     variables: dict[str, str], endpoint: str | None
 ) -> None:
-    settings = TracingSettings(_env_file=None, **variables)  # type: ignore[call-arg, arg-type]
+    settings = TracingSettings(_env_file=None, **variables)  # type: ignore[arg-type]
     assert settings.traces_endpoint == endpoint
     assert "http" not in repr(settings)

@@ -28,7 +28,12 @@ async def rows(database: Database) -> dict[str, str]:
         "ann": {"participant_identity": "ann", "requested_at": T0, "status": S.ENDED},
         "died": {"requested_at": T0, "status": S.FAILED, "cause": Cause.WORKER_DIED},
     }
-    stranger = {"project": "other", "agent_name": "front desk", "room_name": "lobby", **failed}
+    stranger: dict[str, Any] = {
+        "project": "other",
+        "agent_name": "front desk",
+        "room_name": "lobby",
+        **failed,
+    }
     await put_session(database, **stranger)
     return {name: (await put_session(database, **row)).id for name, row in made.items()}
 

@@ -201,7 +201,7 @@ async def test_of_two_who_want_the_same_room_at_once_one_gets_it(client: httpx.A
 
 async def test_starts_and_refusals_are_counted(client: httpx.AsyncClient) -> None:
     def counted(outcome: str) -> float:
-        return _STARTS.labels(outcome)._value.get()
+        return float(_STARTS.labels(outcome)._value.get())
 
     accepted, refused = counted("accepted"), counted("room_in_use")
     await start(client, room_name="lobby")

@@ -78,8 +78,8 @@ async def test_callers_who_come_at_once_get_as_many_sessions_as_are_allowed(
         granted = await reserve(client, headers, 10)
         [theirs] = await reserve(client, stranger, 1)
         starts = [client.post("/v1/sessions", json={}, headers=headers) for _ in range(4)]
-        _, *answers = await asyncio.gather(
-            asyncio.gather(*(comes(client, one) for one in [*granted, theirs])), *starts
+        _, answers = await asyncio.gather(
+            asyncio.gather(*(comes(client, one) for one in [*granted, theirs])), asyncio.gather(*starts)
         )
         started = sum(answer.status_code == 202 for answer in answers)
         found = await statuses(database, granted)

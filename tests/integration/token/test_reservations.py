@@ -1,6 +1,7 @@
 """A reservation becomes a request when its caller comes, and expires quietly when he doesn't."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def reservations(database: Database, rooms: FakeRooms, relay: Relay, clock: Fake
 
 
 async def reserve(database: Database, room_name: str = "room", **row: object) -> SessionRow:
-    values = {"deadline_at": T0 + timedelta(minutes=15), "next_check_at": None, **row}
+    values: dict[str, Any] = {"deadline_at": T0 + timedelta(minutes=15), "next_check_at": None, **row}
     return await put_session(database, status=S.RESERVED, room_name=room_name, **values)
 
 

@@ -19,7 +19,7 @@ from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import DEAD_LETTERS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import Role, SessionStatus
 from shared.core.tables import SessionRow
-from shared.core.transcripts.erasure_rows import person_of
+from shared.core.transcripts.erasure_rows import find_marked, person_of
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from shared.platform.redis.streams import Entry, dead_letter, publish
@@ -153,7 +153,6 @@ async def test_an_erasure_while_turns_are_being_stored_leaves_none_of_their_text
 ) -> None:
     row = await put_talk(database)
     looked, erasing = asyncio.Event(), asyncio.Event()
-    find_marked = module.find_marked
 
     async def find_slowly(*asked: Any) -> list[str]:
         found = await find_marked(*asked)

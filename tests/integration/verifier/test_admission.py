@@ -265,7 +265,7 @@ async def test_who_does_not_wait_any_more_is_left_alone(
     database: Database, admission: Admission, redis: Redis, clock: FakeClock
 ) -> None:
     await beat(redis, free=5)
-    waited = {"waiting_for": Cause.WORKERS_AT_CAPACITY}
+    waited: dict[str, Any] = {"waiting_for": Cause.WORKERS_AT_CAPACITY}
     until = T0 + timedelta(seconds=15)
     over = await put_session(database, status=S.CANCELLED, claimed_until=until, **waited)
     at_work = await put_session(database, status=S.DISPATCHED, claimed_until=until, **waited)

@@ -1,6 +1,7 @@
 """Rooms that outlive their session are found, and closed once more."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ async def test_a_room_whose_session_is_over_is_closed_again(
     ],
 )
 async def test_other_rooms_are_left_alone(
-    collector: Collector, database: Database, rooms: FakeRooms, row: dict[str, object], why: str
+    collector: Collector, database: Database, rooms: FakeRooms, row: dict[str, Any], why: str
 ) -> None:
     await put_session(database, room_name="room", **row)
     rooms.open_room("room")

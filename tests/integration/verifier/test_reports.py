@@ -240,6 +240,7 @@ async def test_the_refusal_of_one_worker_is_forgotten_when_another_takes_the_job
         await publish(redis, REPORTS_STREAM, [refused])
         await handled(redis, 1)
         [attempt] = await get_attempts(database, row.id)
+        assert attempt.error is not None
         assert (attempt.close_reason, attempt.error["cause"]) == ("inference", "inference_quota")
         await publish(redis, REPORTS_STREAM, [taken])
         await handled(redis, 2)

@@ -48,7 +48,7 @@ async def test_an_event_arrives_signed_as_a_cloud_event(hooks: WebhookBench) -> 
         delivery = await hooks.delivery()
         assert (delivery.status, delivery.attempts, delivery.response_code) == ("delivered", 1, 200)
         assert delivery.latency_ms is not None
-        assert delivery.next_attempt_at is delivery.claimed_until is delivery.error is None
+        assert (delivery.next_attempt_at, delivery.claimed_until, delivery.error) == (None, None, None)
         await hooks.collect_and_settle()
         assert len(receiver.received) == 1
 
