@@ -168,8 +168,8 @@ def rows(dashboard: builders.Dashboard, **titled: list[Panel]) -> Dashboard:
         for panel in panels:
             dashboard = dashboard.with_panel(panel)
     built = dashboard.build()
-    for number, panel in enumerate(built.panels or [], start=1):
-        panel.id_val = number
+    for number, placed in enumerate(built.panels or [], start=1):
+        placed.id_val = number
     return built
 
 
