@@ -69,5 +69,5 @@ def main() -> None:
     """Run the worker as `python -m services.agent` does, with the other entry point."""
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
-    bootstrap.run_job = run_odd_job
+    bootstrap.run_job = run_odd_job  # type: ignore[attr-defined]
     asyncio.run(bootstrap.run_worker(settings))

@@ -109,7 +109,7 @@ async def run_recorded_job(ctx: JobContext) -> None:
     is_text = json.loads(ctx.job.metadata or "{}").get("text", False)
 
     def on_item(event: ConversationItemAddedEvent) -> None:
-        recording.spoken(event.item)
+        recording.spoken(event.item)  # type: ignore[arg-type]
 
     def on_tools(event: FunctionToolsExecutedEvent) -> None:
         for call, output in event.zipped():
@@ -130,7 +130,7 @@ async def run_recorded_job(ctx: JobContext) -> None:
 
     Conversation._listen = listen  # type: ignore[method-assign]
     AgentSession.start = start  # type: ignore[method-assign, assignment]
-    converse.Agent = Clerk  # type: ignore[misc]
+    converse.Agent = Clerk  # type: ignore[attr-defined]
     await run_job(ctx)
 
 
@@ -146,6 +146,6 @@ def main() -> None:
     """Run the worker as `python -m services.agent` does, with these entry points."""
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
-    bootstrap.run_job = run_recorded_job
-    bootstrap.end_job = end_recorded_job
+    bootstrap.run_job = run_recorded_job  # type: ignore[attr-defined]
+    bootstrap.end_job = end_recorded_job  # type: ignore[attr-defined]
     asyncio.run(bootstrap.run_worker(settings))
