@@ -99,12 +99,21 @@ class Play:
 
     async def _full(self) -> None:
         async with self._worker("single", AGENT_MAX_JOBS="1") as worker:
-            busy = await self._rollcall.start(agent_name="single")
-            await self._rollcall.until_status(busy["session_id"], "active")
+            busy = await self._occupy("single")
             await self._one(FULL, "single")
             worker.send(signal.SIGTERM)
             await self._one(DRAINING, "single")
-            await self._rollcall.end(busy["session_id"])
+            await self._rollcall.end(busy)
+
+    async def _occupy(self, name: str, *, tries: int = 4) -> str:
+        """Start a session that takes the worker's slot; the first job of a new worker may start too late."""
+        for left in reversed(range(tries)):
+            session_id: str = (await self._rollcall.start(agent_name=name))["session_id"]
+            session = await self._rollcall.until_status(session_id, "active", "failed")
+            if session["status"] == "active" or not left:
+                break
+        assert session["status"] == "active", session
+        return session_id
 
     def _worker(self, name: str, **env: str) -> Any:
         return our_worker(self._rollcall, agent_name=name, log=self._logs / f"{name}.log", env=env)
