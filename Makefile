@@ -63,7 +63,7 @@ audit: setup test-tools ## known vulnerabilities in the locks of Python and npm,
 	@$(PY) requirements/audit.py
 
 docs: setup ## write docs/events.md, asyncapi.yaml and the catalogue in docs/logs.md anew
-	@$(PY) -m tools.event_docs
+	@$(PY) -m tools
 
 lock: setup ## write the locks anew; UPGRADE=1 takes the latest versions
 	@requirements/lock.sh

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from shared.contracts.events import EVENT_TYPES, SESSION_EVENTS
-from tools.event_docs.__main__ import WRITTEN
+from tools.__main__ import WRITTEN
 from tools.event_docs.asyncapi import asyncapi
 
 ROOT = Path(__file__).parents[2]

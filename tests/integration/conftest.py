@@ -15,7 +15,6 @@ from devstack.ports import Ports
 from devstack.process import Process
 from devstack.provision.postgres import PostgresServer
 from devstack.servers import RedisServer, plan_redis
-from services.agent.spool.spool import check_spool
 from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.repository import Repository
 from services.verifier.admit.admission import Admission
@@ -25,10 +24,9 @@ from shared.core.sessions.outbox import Relay
 from shared.platform.celery.tasks import TASK_QUEUES, TaskSender, make_celery
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis
-from tests.integration.agent.spooling import Host
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.dispatcher.dispatching import make_dispatcher
-from tests.integration.patience import lengthen_limits
+from tests.integration.long_limits import lengthen_limits
 from tests.integration.verifier.verifier_bench import Bench
 from tests.stack_fixtures.databases import DatabaseFactory
 from tests.unit.fake_rooms import FakeRooms
@@ -181,19 +179,6 @@ def admission(
     database: Database, redis: Redis, tasks: TaskSender, rooms: FakeRooms, clock: FakeClock
 ) -> Admission:
     return Admission(database=database, redis=redis, tasks=tasks, rooms=rooms, now=clock)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of an agent's spools."""
-    made = tmp_path / "spool"
-    check_spool(made)
-    return made
-
-
-@pytest.fixture
-def host(folder: Path, redis: Redis) -> Host:
-    return Host(folder, redis)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""docs/events.md and asyncapi.yaml, made from the models of the events: `python -m tools.event_docs`."""
+"""docs/events.md and asyncapi.yaml, made from the models of the events."""

@@ -11,9 +11,7 @@ from services.api.http.accept import preferred
 from services.api.live.event_id import MAX_LENGTH, PATTERN, Position
 from services.api.live.event_stream import EventStream
 from services.api.sessions.read import read_events, session_of
-from services.api.sessions.schemas import (
-    SessionHistory,
-)
+from services.api.sessions.schemas import SessionHistory
 
 router = APIRouter(responses=PROBLEMS)
 

@@ -13,12 +13,7 @@ from services.api.limits.reading import while_connected
 from services.api.sessions.end import end_session
 from services.api.sessions.idempotency import read_key
 from services.api.sessions.read import SessionFilters, get_attempts, list_sessions, session_of
-from services.api.sessions.schemas import (
-    Session,
-    SessionPage,
-    Started,
-    StartSession,
-)
+from services.api.sessions.schemas import Session, SessionPage, Started, StartSession
 from services.api.sessions.start_response import start_and_answer
 from services.api.sessions.wait import LONGEST_WAIT_S, preferred_wait
 from shared.contracts.causes import Cause

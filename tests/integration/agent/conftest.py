@@ -1,0 +1,22 @@
+"""What the tests of the agent's spool share."""
+
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from services.agent.spool.spool import check_spool
+from tests.integration.agent.spooling import Host
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of an agent's spools."""
+    made = tmp_path / "spool"
+    check_spool(made)
+    return made
+
+
+@pytest.fixture
+def host(folder: Path, redis: Redis) -> Host:
+    return Host(folder, redis)
