@@ -24,7 +24,7 @@ from bench.stacks import bench_stack
 from bench.usage import usage
 from devstack.stack import Stack
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 
 # The longest that the settings allow.

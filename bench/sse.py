@@ -30,7 +30,8 @@ from shared.contracts.identifiers import SessionId, new_id
 from shared.contracts.keys import ENVELOPE_FIELD, TURNS_STREAM, captions_channel
 from shared.contracts.sessions import Mode, Role, SessionStatus
 from shared.core.sessions.repository import add_session
-from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import SessionRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis
 

@@ -18,7 +18,8 @@ from cli.doctor.findings import Finding, failed, passed, skipped, warned
 from cli.doctor.surroundings import Surroundings
 from cli.render.show import local
 from shared.contracts.identifiers import new_id
-from shared.core.tables import SessionRow, WebhookReceiptRow
+from shared.core.livekit.tables import WebhookReceiptRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.errors import DATABASE_ERRORS
 
 NAME: Final = "webhook"

@@ -18,14 +18,11 @@ from shared.contracts.causes import Cause
 from shared.contracts.identifiers import first_id
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.core.api_keys.tables import ApiKeyRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import delete_sessions
-from shared.core.tables import (
-    ApiKeyRow,
-    ErasureMarkRow,
-    SessionRow,
-    TranscriptItemRow,
-)
 from shared.core.transcripts.erasure_rows import exclude_stores
+from shared.core.transcripts.tables import ErasureMarkRow, TranscriptItemRow
 from shared.platform.clock import Clock
 from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database, changed

@@ -23,7 +23,7 @@ from services.api.auth.access import DEFAULT_PROJECT, Scope
 from services.api.auth.key_format import Kind, id_of, make_key
 from shared.contracts.names import check_name
 from shared.contracts.settings import DatabaseSettings
-from shared.core.tables import ApiKeyRow
+from shared.core.api_keys.tables import ApiKeyRow
 from shared.platform.clock import Clock, utc_now
 from shared.platform.config import load_settings
 from shared.platform.database.database import Database

@@ -18,8 +18,8 @@ from shared.core.admission.slots import release, reserve
 from shared.core.admission.wait_queue import FULL
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.outbox import Relay
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to, task_span
-from shared.core.tables import SessionRow
 from shared.core.workers.fence import set_fence
 from shared.core.workers.history import write_history
 from shared.core.workers.registry import Fleet, read_fleet

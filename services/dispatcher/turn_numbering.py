@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from shared.core.sessions.attempts import agent_came
-from shared.core.tables import AttemptRow, TranscriptItemRow
+from shared.core.sessions.tables import AttemptRow
+from shared.core.transcripts.tables import TranscriptItemRow
 
 # More turns than an agent can have left unsent in its spool: a call has a few a minute.
 SPOOL_GAP: Final = 1000

@@ -15,7 +15,7 @@ from services.transcripts.settings import TranscriptsSettings
 from shared.contracts.events import Envelope, TurnFinished
 from shared.contracts.identifiers import made_at
 from shared.contracts.keys import ENVELOPE_FIELD, TURNS_STREAM
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.erasure import without_text
 from shared.core.transcripts.erasure_rows import find_marked
 from shared.platform.clock import Clock

@@ -18,10 +18,11 @@ from sqlmodel import col
 
 from services.transcripts.ports import ArchiveRefused, ArchiveUnavailable, Oddities
 from shared.contracts.events import TurnFinished
-from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.transcripts.erasure import without_text
 from shared.core.transcripts.erasure_rows import erase_rows, exclude_erasures, exclude_stores, find_marked
 from shared.core.transcripts.search_words import COLUMN, as_tsvector
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.core.transcripts.words import words_of
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database

@@ -17,8 +17,8 @@ from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, 
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.wait_queue import FULL
 from shared.core.sessions.repository import advance, claim, end, fail, is_claimed, record
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.sessions.upkeep import note_callers
-from shared.core.tables import AttemptRow, SessionRow
 from shared.core.workers.foreign_agents import foreign_agent_seen
 from shared.platform.background import finish
 from shared.platform.clock import Clock

@@ -20,7 +20,7 @@ from services.webhooks import metrics
 from shared.contracts.events import Severity
 from shared.contracts.keys import NEWS_CHANNEL
 from shared.contracts.webhooks import DeliveryStatus, wants
-from shared.core.tables import EventRow, SessionRow
+from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.webhooks.tables import WebhookCursorRow, WebhookDeliveryRow, WebhookEndpointRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed

@@ -19,7 +19,7 @@ from services.webhooks.settings import WebhooksSettings
 from shared.contracts.events import Envelope, WebhookTested
 from shared.contracts.identifiers import EventId
 from shared.contracts.webhooks import DeliveryStatus
-from shared.core.tables import EVENT_SOURCE, EventRow
+from shared.core.sessions.tables import EVENT_SOURCE, EventRow
 from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow, has_status
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database

@@ -4,7 +4,10 @@ from typing import Final
 
 from sqlmodel import SQLModel
 
-import shared.core.tables
+import shared.core.api_keys.tables
+import shared.core.livekit.tables
+import shared.core.sessions.tables
+import shared.core.transcripts.tables
 import shared.core.webhooks.tables
 import shared.platform.lease  # noqa: F401  # SQLModel knows the tables of the modules that are imported
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "shared" / "core" / "sessions"

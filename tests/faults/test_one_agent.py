@@ -13,7 +13,7 @@ from livekit import api
 from devstack.environment import clean_environment
 from devstack.stack import Stack
 from shared.contracts.keys import DISPATCH_TASK, SESSION_ATTRIBUTE, VERIFY_TASK
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.celery.tasks import TaskSender, make_celery
 from shared.platform.database.database import Database
 from tests.faults.conftest import CONTROL_PLANE

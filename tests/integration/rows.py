@@ -11,7 +11,7 @@ from shared.contracts.events import SessionRequested, TurnFinished
 from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import Mode, Role
 from shared.core.sessions.repository import add_session
-from shared.core.tables import AttemptRow, EventRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, EventRow, SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from tests.unit.making import T0, make_attempt, make_session

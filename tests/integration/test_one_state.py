@@ -11,7 +11,8 @@ from services.api.live.session_feed import SessionFeed
 from services.api.transcripts.read import completeness
 from services.api.transcripts.read.conversation import read_conversation
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import SessionRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, put_session, store_turns

@@ -12,7 +12,7 @@ import psutil
 from livekit import api
 
 from devstack.stack import Stack
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 
 # Far above what anything takes on a loaded machine; no test is about speed.

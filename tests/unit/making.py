@@ -10,7 +10,7 @@ from shared.contracts.identifiers import new_id
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, LIVEKIT_AGENT_NAME_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.contracts.sessions import Mode, SessionStatus
 from shared.contracts.workers import WorkerHeartbeat
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 
 T0 = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from sqlmodel import col
 from services.api.auth.access import Principal, Scope, all_held, key_missing
 from services.api.auth.key_format import Kind, hash_key, id_of, is_key
 from services.api.errors.problems import Problem
-from shared.core.tables import ApiKeyRow
+from shared.core.api_keys.tables import ApiKeyRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS

@@ -11,7 +11,7 @@ from sqlmodel import col
 from services.api.health.checks import Ask, Seen
 from services.api.health.recent_sessions import read_records
 from shared.contracts.keys import TURNS_STREAM
-from shared.core.tables import EventRow
+from shared.core.sessions.tables import EventRow
 from shared.core.workers.registry import read_fleet
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import Clock

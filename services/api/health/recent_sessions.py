@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.platform.database.database import Database
 
 # A dispatcher takes a session up within milliseconds, and the sweep gives it a second chance by then.

@@ -35,7 +35,8 @@ from services.api.live.session_feed import SessionFeed
 from services.api.live.subscriber import Subscriber
 from services.api.sessions.read import get_session
 from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
-from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import SessionRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.background import Loop
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database

@@ -19,7 +19,8 @@ from services.api.transcripts.read.completeness import judge
 from shared.contracts.events import Envelope, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import TERMINAL
-from shared.core.tables import EVENT_SOURCE, SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import EVENT_SOURCE, SessionRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, LIVEKIT_AGENT_NAME_ATTRIBUTE, SESSION_ATTRIBUTE
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 
 
 async def agent_arrived(

@@ -23,8 +23,9 @@ from shared.contracts.keys import SESSION_ATTRIBUTE
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.core.admission.reservations import request_reserved
+from shared.core.livekit.tables import WebhookReceiptRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import close_again, make_due, note_caller_joined
-from shared.core.tables import SessionRow, WebhookReceiptRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
 from shared.platform.database.insert import insert_into

@@ -7,8 +7,8 @@ from shared.contracts.events import Event, SessionCancelled, SessionEnded
 from shared.contracts.sessions import ENDED_BY_REQUEST, TERMINAL, SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import end
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to
-from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.logs.logs import get_logger

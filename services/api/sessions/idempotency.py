@@ -20,7 +20,7 @@ from sqlmodel import col
 
 from services.api.errors.problems import Problem
 from services.api.sessions.start import First
-from shared.core.tables import IdempotencyKeyRow, SessionRow
+from shared.core.sessions.tables import IdempotencyKeyRow, SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
 from shared.platform.database.insert import insert_into

@@ -13,7 +13,7 @@ from services.api.http.paging import cut_page, one_more
 from shared.contracts.causes import Cause
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import AttemptRow, EventRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, EventRow, SessionRow
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.wait_queue import place_in_line
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 
 router = APIRouter(responses=PROBLEMS)

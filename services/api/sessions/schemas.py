@@ -10,7 +10,7 @@ from shared.contracts.events import Envelope
 from shared.contracts.models import Models
 from shared.contracts.names import AgentName, Name, Text
 from shared.contracts.sessions import Level, Mode, SessionStatus
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 
 
 def _metadata(value: object) -> object:

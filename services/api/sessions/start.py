@@ -25,8 +25,8 @@ from shared.core.admission.reservations import RELAY_GRACE
 from shared.core.sessions.limits import may_surely_start
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import add_session, insert_session
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to
-from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.database.errors import is_unique_violation

@@ -15,7 +15,7 @@ from services.api.sessions.start import First, start_session
 from services.api.sessions.wait import check_not_lost, is_settled
 from services.api.token.participant_token import mint_participant_token
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import IdempotencyKeyRow, SessionRow
+from shared.core.sessions.tables import IdempotencyKeyRow, SessionRow
 from shared.platform.clock import utc_now
 
 

@@ -5,7 +5,7 @@ from urllib.request import parse_http_list
 from services.api.errors.problems import Problem
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import TERMINAL, SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 
 # Longer than any session is waited for by its caller, and shorter than what proxies cut off.
 LONGEST_WAIT_S = 30

@@ -5,7 +5,7 @@ from datetime import timedelta
 from livekit import api
 
 from services.api.settings import ApiSettings
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 
 
 def mint_participant_token(

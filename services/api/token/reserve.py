@@ -24,8 +24,8 @@ from services.api.token.schemas import AgentWish, TokenRequest
 from shared.contracts.events import SessionReserved
 from shared.contracts.sessions import Mode, SessionStatus
 from shared.core.sessions.outbox import Relay
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to
-from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.logs.logs import get_logger

@@ -9,7 +9,7 @@ from services.api.errors.problems import PROBLEMS, Problem
 from services.api.token.participant_token import mint_participant_token
 from services.api.token.reserve import expires_at, reserve_session
 from services.api.token.schemas import TokenGranted, TokenRequest
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 
 router = APIRouter(responses=PROBLEMS)

@@ -16,7 +16,7 @@ from services.api import metrics
 from services.api.errors.problems import Problem
 from shared.contracts.keys import visitor_key
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.client import CALL_TIMEOUT_S

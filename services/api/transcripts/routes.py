@@ -26,7 +26,7 @@ from services.api.transcripts.schemas import Erasure, ErasureRequest, Messages, 
 from services.api.transcripts.search.search import Filters, Order, search_turns
 from shared.contracts.names import Sought
 from shared.contracts.sessions import Role
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 
 router = APIRouter(responses=PROBLEMS, tags=["transcripts"])

@@ -11,7 +11,7 @@ from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.text import marked
 from shared.contracts.tools import spelled_out
-from shared.core.tables import TranscriptItemRow
+from shared.core.transcripts.tables import TranscriptItemRow
 
 
 class TranscriptState(StrEnum):

@@ -5,7 +5,7 @@ from sqlmodel import col
 
 from services.api.auth.access import Principal
 from shared.contracts.workers import WorkerHeartbeat
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 
 

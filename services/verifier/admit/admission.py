@@ -24,8 +24,8 @@ from shared.contracts.causes import Cause
 from shared.contracts.keys import DISPATCH_TASK
 from shared.core.admission.slots import reserve
 from shared.core.admission.wait_queue import FULL, IN_LINE, is_waiting
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import let_go_on
-from shared.core.tables import SessionRow
 from shared.core.workers.registry import Fleet, read_fleet
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import Clock

@@ -21,8 +21,8 @@ from shared.contracts.settings import SessionLimitSettings
 from shared.core.admission.reservations import is_reserved, request_reserved
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import end
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to
-from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database

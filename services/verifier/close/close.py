@@ -16,8 +16,8 @@ from services.verifier.ports import Rooms
 from services.verifier.repository import Repository
 from shared.contracts.keys import CLOSE_TASK, FENCE_CLOSED, SESSION_ATTRIBUTE
 from shared.contracts.sessions import TERMINAL
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to, task_span
-from shared.core.tables import SessionRow
 from shared.core.workers.fence import set_fence
 from shared.platform.clock import Clock
 from shared.platform.livekit.client import LiveKitError, NotFound

@@ -15,8 +15,8 @@ from services.verifier import metrics
 from services.verifier.close.remains import is_superseded, remains_of
 from services.verifier.ports import Rooms
 from shared.contracts.sessions import TERMINAL
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import make_due
-from shared.core.tables import SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.livekit.client import LiveKitError

@@ -17,7 +17,7 @@ from sqlmodel import col
 
 from shared.contracts.keys import SESSION_ATTRIBUTE
 from shared.contracts.sessions import ENDED_BY_REQUEST, LIVE
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.livekit.client import is_agent, is_caller
 
 # Whoever is in a client's room so long after the end has stayed, or come back, without the session.

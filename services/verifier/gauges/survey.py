@@ -17,7 +17,7 @@ from services.verifier.gauges import gauges
 from services.verifier.gauges.queues import Queues
 from shared.contracts.keys import DEAD_LETTERS_STREAM
 from shared.contracts.sessions import LIVE
-from shared.core.tables import EventRow, SessionRow
+from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.workers.registry import read_fleet
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database

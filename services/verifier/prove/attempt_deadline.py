@@ -13,7 +13,7 @@ from services.verifier.prove.find_cause import PASSED_ON, fatal_error
 from services.verifier.prove.observe import JobSighting, Sighting
 from services.verifier.repository import Current
 from services.verifier.watch.liveness import Liveness
-from shared.core.tables import AttemptRow
+from shared.core.sessions.tables import AttemptRow
 from shared.core.workers.registry import HEARTBEAT_EXPIRY_S, Fleet
 from shared.platform.livekit.client import LiveKitError, is_active
 from shared.platform.tracing import span_names as names

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from services.verifier.prove.disconnect_reason import GOODBYE
 from services.verifier.prove.find_cause import Finding, cause_of_leaving, fatal_error, reported_error
-from shared.core.tables import AttemptRow
+from shared.core.sessions.tables import AttemptRow
 
 # Why an agent ends of its own accord: livekit-agents' CloseReason; a room that its own code has left; or the
 # end of a job that had no agent session.

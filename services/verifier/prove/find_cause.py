@@ -10,7 +10,7 @@ from services.verifier.prove.observe import JobSighting, Sighting
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError
 from shared.contracts.workers import Refusal
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.workers.registry import Fleet
 
 # Reasons of a worker for which another one may still take the job.

@@ -9,7 +9,7 @@ from livekit.protocol.models import ParticipantInfo, TrackType
 
 from services.verifier.ports import Rooms
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, LIVEKIT_AGENT_STATE_ATTRIBUTE, SESSION_ATTRIBUTE
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.workers.foreign_agents import is_unnamed_agent
 from shared.platform.livekit.client import is_active, is_agent, is_caller
 

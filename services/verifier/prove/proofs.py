@@ -12,7 +12,7 @@ from shared.contracts.events import AgentAssigned, AgentJoined, AgentReady, Agen
 from shared.contracts.sessions import Level, SessionStatus
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.repository import advance, claim, record
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 

@@ -25,8 +25,8 @@ from shared.core.admission.wait_queue import FULL
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import is_claimed
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to, task_span
-from shared.core.tables import SessionRow
 from shared.core.workers.registry import Fleet, read_fleet
 from shared.platform.clock import Clock
 from shared.platform.livekit.client import LiveKitError, NotFound

@@ -22,8 +22,8 @@ from shared.contracts.sessions import Level, SessionStatus
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import record
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.sessions.upkeep import set_room_sid, watch_now
-from shared.core.tables import AttemptRow, SessionRow
 from shared.core.transcripts.watermark import publish_counted
 from shared.platform.background import finish
 from shared.platform.clock import Clock

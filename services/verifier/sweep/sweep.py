@@ -33,16 +33,11 @@ from services.verifier.repository import Repository
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.sessions import NEXT_TASK, UNDISPATCHED, SessionStatus
+from shared.core.livekit.tables import WebhookReceiptRow
 from shared.core.sessions.outbox import Relay
+from shared.core.sessions.tables import AttemptRow, EventRow, IdempotencyKeyRow, SessionRow
 from shared.core.sessions.trace import bound_to
 from shared.core.sessions.upkeep import make_due
-from shared.core.tables import (
-    AttemptRow,
-    EventRow,
-    IdempotencyKeyRow,
-    SessionRow,
-    WebhookReceiptRow,
-)
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database

@@ -18,8 +18,8 @@ from shared.contracts.sessions import Mode, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.core.sessions.limits import Exceeded, find_exceeded
 from shared.core.sessions.repository import advance, end
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to
-from shared.core.tables import SessionRow
 from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)

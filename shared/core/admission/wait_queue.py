@@ -16,7 +16,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.sessions import UNDISPATCHED
 from shared.core.sessions.repository import claim, record
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.columns import UtcDateTime
 
 # What ends with the next free slot of a worker.

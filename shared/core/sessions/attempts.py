@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, or_
 from sqlmodel import col
 
-from shared.core.tables import AttemptRow
+from shared.core.sessions.tables import AttemptRow
 
 
 def agent_came() -> ColumnElement[bool]:

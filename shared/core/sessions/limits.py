@@ -14,7 +14,7 @@ from sqlmodel import col
 
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 
 _LOCK: Final = "rollcall:limit"
 # A reservation costs no agent, and most of those that pages make are never used.

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Histogram
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import TERMINAL, Level, SessionStatus
 from shared.contracts.traceparent import is_sampled
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.agent_names import agent_label, agent_name_proven
 from shared.platform.tracing.tracing import trace_fields
 

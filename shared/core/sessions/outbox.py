@@ -29,7 +29,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.keys import EVENTS_STREAM, NEWS_CHANNEL
 from shared.contracts.sessions import NEXT_TASK, SessionStatus
-from shared.core.tables import EventRow
+from shared.core.sessions.tables import EventRow
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database

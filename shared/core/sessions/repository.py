@@ -17,8 +17,8 @@ from shared.contracts.events import Event, SessionFailed
 from shared.contracts.identifiers import new_id
 from shared.contracts.sessions import TERMINAL, SessionStatus, check_transition
 from shared.core.sessions.metrics import session_moved, session_requested
+from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.sessions.trace import session_over
-from shared.core.tables import EventRow, SessionRow
 from shared.platform.database.database import after_commit
 from shared.platform.tracing.tracing import here
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.contracts.sessions import Level, SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.celery.tasks import TASK_QUEUES
 from shared.platform.logs.logs import bound
 from shared.platform.tracing import span_names as names

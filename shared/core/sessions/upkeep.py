@@ -15,7 +15,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
 
 from shared.contracts.sessions import TERMINAL, SessionStatus
-from shared.core.tables import AttemptRow, EventRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, EventRow, SessionRow
 from shared.platform.database.database import changed
 
 

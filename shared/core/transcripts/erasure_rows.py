@@ -16,8 +16,9 @@ from sqlmodel import col
 
 from shared.contracts.events import TurnFinished
 from shared.contracts.text import bounded_id, cleaned
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import mark_erased
-from shared.core.tables import ErasureMarkRow, SessionRow, TranscriptItemRow
+from shared.core.transcripts.tables import ErasureMarkRow, TranscriptItemRow
 from shared.platform.database.database import changed
 from shared.platform.database.insert import insert_into
 

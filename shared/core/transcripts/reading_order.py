@@ -19,7 +19,7 @@ from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from shared.core.tables import TranscriptItemRow
+from shared.core.transcripts.tables import TranscriptItemRow
 
 _CALL: Final = "function_call"
 _ANSWER: Final = "function_call_output"

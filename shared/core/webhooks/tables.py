@@ -3,13 +3,12 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import JSON, Column, ColumnElement, ForeignKey, Index, Text, literal_column, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Column, ColumnElement, ForeignKey, Index, Text, literal_column, text
 from sqlmodel import Field, SQLModel, col
 
 from shared.contracts.events import Severity
 from shared.contracts.webhooks import DeliveryStatus
-from shared.platform.database.columns import UtcDateTime
+from shared.platform.database.columns import UtcDateTime, json_type
 
 _PENDING: Final = text(f"status = '{DeliveryStatus.PENDING}'")
 _DEAD: Final = text(f"status = '{DeliveryStatus.DEAD}'")
@@ -31,9 +30,7 @@ class WebhookEndpointRow(SQLModel, table=True):
     project: str
     url: str = Field(sa_type=Text)
     description: str | None = None
-    events: list[str] = Field(
-        sa_column=Column(JSON().with_variant(JSONB(), "postgresql"), nullable=False),
-    )
+    events: list[str] = Field(sa_column=Column(json_type(), nullable=False))
     min_severity: str = Severity.INFO
     secret: str = Field(sa_type=Text, repr=False)
     previous_secret: str | None = Field(default=None, sa_type=Text, repr=False)

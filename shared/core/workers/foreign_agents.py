@@ -18,7 +18,7 @@ from sqlmodel import col
 from shared.contracts.events import ForeignAgentSeen
 from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE, LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE
 from shared.core.sessions.repository import record
-from shared.core.tables import EventRow, SessionRow
+from shared.core.sessions.tables import EventRow, SessionRow
 from shared.platform.database.database import Database
 from shared.platform.logs.logs import get_logger
 

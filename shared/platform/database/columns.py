@@ -1,8 +1,10 @@
 """Column types that mean the same on SQLite and on PostgreSQL."""
 
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import DateTime, TypeDecorator
+from sqlalchemy import JSON, DateTime, TypeDecorator
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 
 
@@ -19,3 +21,8 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
         """Return the time with the zone UTC, which SQLite does not store."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def json_type() -> Any:
+    """JSON, which PostgreSQL keeps as JSONB."""
+    return JSON().with_variant(JSONB(), "postgresql")

@@ -25,7 +25,8 @@ from shared.contracts.sessions import SessionStatus
 from shared.contracts.text import MAX_TEXT_BYTES
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import record
-from shared.core.tables import EventRow, SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import EventRow, SessionRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from shared.platform.redis.streams import publish

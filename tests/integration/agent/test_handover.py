@@ -6,7 +6,7 @@ import pytest
 
 from services.dispatcher.repository import HISTORY_TURNS, Repository
 from shared.contracts.dispatching import PastTurn
-from shared.core.tables import AttemptRow
+from shared.core.sessions.tables import AttemptRow
 from shared.platform.database.database import Database
 from tests.integration.dispatcher.dispatching import take
 from tests.integration.rows import (

@@ -16,7 +16,7 @@ from services.api.auth.key_format import Kind, hash_key, id_of, is_key, make_key
 from services.api.auth.keyring import REMEMBERED_S, USE_NOTED_EVERY, Keyring
 from services.api.errors.problems import Problem
 from services.api.keys import NewKey, Refused, create_key, describe, list_keys, revoke_key
-from shared.core.tables import ApiKeyRow
+from shared.core.api_keys.tables import ApiKeyRow
 from shared.platform.database.database import Database
 from tests.support.keys import ORIGIN, put_key
 from tests.support.sessions import until

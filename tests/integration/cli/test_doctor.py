@@ -16,7 +16,7 @@ from cli.doctor.surroundings import Surroundings
 from cli.doctor.webhook import check_arrivals
 from devstack.process import Process
 from devstack.servers import LiveKitServer
-from shared.core.tables import WebhookReceiptRow
+from shared.core.livekit.tables import WebhookReceiptRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.rows import put_session

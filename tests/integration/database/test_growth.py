@@ -18,7 +18,8 @@ from shared.contracts.events import wrap
 from shared.contracts.identifiers import first_id, made_at, new_id
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import ErasureMarkRow, SessionRow
+from shared.core.sessions.tables import SessionRow
+from shared.core.transcripts.tables import ErasureMarkRow
 from shared.platform.clock import Clock, utc_now
 from shared.platform.database.database import Database
 from shared.platform.redis.streams import Entry

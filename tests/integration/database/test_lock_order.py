@@ -14,7 +14,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentReported, Step
 from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.rows import get_session, put_session

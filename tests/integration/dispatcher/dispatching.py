@@ -8,7 +8,7 @@ from services.dispatcher.ports import Rooms
 from services.dispatcher.repository import Claim, Repository
 from services.dispatcher.settings import DispatcherSettings
 from shared.core.sessions.outbox import Relay
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from tests.unit.making import FakeClock
 

@@ -15,7 +15,7 @@ from shared.contracts.keys import FENCE_CLOSED, fence_key
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import advance
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.workers.fence import set_fence
 from shared.core.workers.history import read_history
 from shared.platform import breaker as breaker_module

@@ -11,7 +11,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import SessionCancelled
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.repository import advance
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from shared.platform.livekit.client import LiveKitError
 from tests.integration.dispatcher.dispatching import take

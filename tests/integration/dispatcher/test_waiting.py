@@ -13,7 +13,7 @@ from shared.contracts.keys import DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission import slots
 from shared.core.sessions.outbox import Relay
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.celery.tasks import TASK_QUEUES, TaskSender
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis

@@ -24,7 +24,7 @@ from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import NEWS_CHANNEL, captions_channel
 from shared.contracts.sessions import Role, SessionStatus
 from shared.core.sessions.repository import advance, record
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from shared.platform.redis.hints import give_hint

@@ -15,7 +15,8 @@ from services.api.auth.access import Scope
 from services.api.keys import revoke_key
 from services.api.live import hub as live
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import ApiKeyRow, EventRow, SessionRow
+from shared.core.api_keys.tables import ApiKeyRow
+from shared.core.sessions.tables import EventRow, SessionRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, assert_problem, served

@@ -23,7 +23,7 @@ from shared.contracts.keys import SESSION_ATTRIBUTE
 from shared.contracts.sessions import ENDED_BY_REQUEST, LIVE, SessionStatus
 from shared.contracts.settings import LiveKitSettings, SessionLimitSettings
 from shared.core.sessions.outbox import Relay
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database

@@ -13,7 +13,7 @@ from services.api.errors.problems import Problem
 from services.api.livekit.webhook import receive_webhook, verify_webhook
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from tests.integration.rows import count, get_attempts, get_session, put_session
 from tests.unit.making import T0, FakeClock

@@ -14,7 +14,7 @@ from shared.contracts.events import AgentJoined, DispatchStarted, SessionEnded
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import advance, fail
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, in_process, served

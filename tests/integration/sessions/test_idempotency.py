@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from services.api.settings import ApiSettings
 from shared.contracts.keys import DISPATCH_TASK
-from shared.core.tables import IdempotencyKeyRow
+from shared.core.sessions.tables import IdempotencyKeyRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.api_client import SECRET, api_settings, assert_problem, in_process, served

@@ -13,7 +13,7 @@ from shared.contracts.events import AgentReady
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.wait_queue import place_in_line
 from shared.core.sessions.repository import claim, record
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from tests.integration.rows import put_session
 from tests.unit.making import T0, make_attempt

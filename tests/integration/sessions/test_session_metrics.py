@@ -12,7 +12,7 @@ from shared.contracts.events import AgentJoined, AgentLost, DispatchStarted
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.repository import advance, fail
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.workers.registry import read_fleet
 from shared.platform import agent_names
 from shared.platform.database.database import Database

@@ -21,7 +21,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.sessions import InvalidTransition, SessionStatus
 from shared.core.sessions.repository import add_session, advance, claim, fail, insert_session, record
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from shared.platform.database.errors import is_unique_violation
 from tests.integration.rows import REQUESTED, event_types, get_events, get_session, put_session

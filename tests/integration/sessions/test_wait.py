@@ -15,7 +15,7 @@ from shared.contracts.events import AgentJoined, DispatchStarted, SessionEnded
 from shared.contracts.keys import NEWS_CHANNEL
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.repository import advance, fail
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from shared.platform.redis.hints import give_hint

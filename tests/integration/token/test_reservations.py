@@ -11,7 +11,7 @@ from services.verifier.admit.reservations import MOST_LOOKS, UNSEEN_FOR, Reserva
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.core.sessions.outbox import Relay
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from tests.integration.conftest import Queued
 from tests.integration.livekit.test_webhooks_in import an_event, received

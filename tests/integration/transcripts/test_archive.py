@@ -10,7 +10,8 @@ from sqlmodel import col
 
 from services.transcripts.ports import ArchiveUnavailable, Oddities
 from services.transcripts.store import DatabaseArchive
-from shared.core.tables import AttemptRow, TranscriptItemRow
+from shared.core.sessions.tables import AttemptRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, put_session
 from tests.unit.making import T0, FakeClock

@@ -20,8 +20,8 @@ from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import DEAD_LETTERS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import Role
-from shared.core.tables import TranscriptItemRow
 from shared.core.transcripts.erasure import MARKER_TTL, is_erased, without_text
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.core.workers.history import read_history, write_history
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis

@@ -23,7 +23,7 @@ from devstack.environment import clean_environment
 from devstack.process import Process, ProcessSpec
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import TURNS_STREAM
-from shared.core.tables import TranscriptItemRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.core.transcripts.watermark import read_stored
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis

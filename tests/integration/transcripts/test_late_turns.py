@@ -18,7 +18,7 @@ from services.transcripts.settings import TranscriptsSettings
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import DEAD_LETTERS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import Role, SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.erasure_rows import find_marked, person_of
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database

@@ -15,8 +15,9 @@ from services.api.transcripts.erase.retention import Housekeeping
 from services.api.transcripts.schemas import SearchHit, SearchPage
 from services.api.transcripts.search.search import Filters, Order, search_turns
 from shared.contracts.sessions import Role
-from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.erasure_rows import blank
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns

@@ -13,7 +13,7 @@ from services.transcripts.redact import RedactorMissing
 from services.transcripts.settings import TranscriptsSettings
 from shared.contracts.events import TurnFinished, wrap
 from shared.contracts.keys import TURNS_STREAM
-from shared.core.tables import TranscriptItemRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.database import Database
 from shared.platform.redis.streams import publish
 from tests.integration.background import in_background

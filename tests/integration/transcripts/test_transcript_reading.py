@@ -12,7 +12,7 @@ from services.api.transcripts.read.completeness import CLOSING_GRACE, GAP_PATIEN
 from services.api.transcripts.read.conversation import call_started_at, each_turn, read_conversation
 from services.api.transcripts.schemas import Transcript, TranscriptState
 from shared.contracts.sessions import Role, SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns

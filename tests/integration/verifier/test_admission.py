@@ -23,7 +23,7 @@ from shared.contracts.keys import DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.slots import reserve
 from shared.core.admission.wait_queue import place_in_line, waits_behind
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.workers.registry import remove_worker
 from shared.platform.celery.tasks import TaskSender, make_celery
 from shared.platform.database.database import Database

@@ -4,7 +4,7 @@ from services.verifier.close.close import RETRY, SECOND_LOOK
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import FENCE_CLOSED, fence_key
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from tests.integration.rows import (
     get_session,
 )

@@ -18,7 +18,7 @@ from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, REPORTS_S
 from shared.contracts.sessions import SessionStatus
 from shared.core.database_ready import missing_columns
 from shared.core.sessions.outbox import Relay
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.watermark import read_stored
 from shared.platform.database.database import Database
 from shared.platform.redis.streams import publish

@@ -14,9 +14,9 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, VERIFY_TASK
 from shared.contracts.sessions import TERMINAL, SessionStatus
+from shared.core.livekit.tables import WebhookReceiptRow
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import record
-from shared.core.tables import WebhookReceiptRow
 from shared.platform.celery.tasks import TaskSender, make_celery
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database

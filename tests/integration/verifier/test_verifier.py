@@ -10,7 +10,7 @@ from services.verifier.prove.proofs import FIRST_LOOK
 from services.verifier.repository import CLAIM_LEASE
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import AttemptRow, SessionRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.workers.registry import write_heartbeat
 from shared.platform.background import stop_all
 from tests.integration.background import in_background

@@ -9,7 +9,7 @@ from livekit.protocol.models import ParticipantInfo, ParticipantPermission
 from structlog.testing import capture_logs
 
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from tests.integration.rows import (
     event_types,
     get_events,

@@ -15,7 +15,7 @@ from services.verifier.watch.liveness import Liveness
 from services.verifier.watch.watch import Watch
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.workers.beats import write_job_beat
 from shared.platform.database.database import Database
 from tests.integration.rows import get_session, put_session

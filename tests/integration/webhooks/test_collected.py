@@ -11,7 +11,7 @@ from sqlalchemy import update
 from shared.contracts.events import AgentReady, Severity
 from shared.contracts.keys import NEWS_CHANNEL
 from shared.core.sessions.repository import record
-from shared.core.tables import EventRow
+from shared.core.sessions.tables import EventRow
 from shared.core.webhooks.tables import WebhookCursorRow, WebhookEndpointRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database

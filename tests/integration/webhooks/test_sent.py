@@ -11,7 +11,7 @@ from standardwebhooks import WebhookVerificationError
 
 from services.webhooks.schedule import DELAYS_S
 from shared.contracts.webhooks import DeliveryStatus
-from shared.core.tables import EventRow
+from shared.core.sessions.tables import EventRow
 from shared.core.webhooks.secrets import new_secret
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database

@@ -19,7 +19,7 @@ from services.webhooks.settings import WebhooksSettings
 from shared.contracts.events import DispatchStarted
 from shared.contracts.identifiers import new_id
 from shared.core.sessions.repository import record
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.webhooks.secrets import SecretBox, new_secret
 from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 from shared.core.webhooks.targets import TargetPolicy

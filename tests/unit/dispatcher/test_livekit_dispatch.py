@@ -8,7 +8,7 @@ from services.dispatcher.livekit_dispatch import place_dispatch
 from services.dispatcher.repository import Claim
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.identifiers import SessionId
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.livekit.client import LiveKitError
 from tests.unit.fake_rooms import FakeRooms, not_found, refused_key, unreachable
 from tests.unit.making import make_agent, make_caller, make_session

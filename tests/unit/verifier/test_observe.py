@@ -5,7 +5,7 @@ from livekit.protocol.agent import JobStatus
 from livekit.protocol.models import ParticipantInfo
 
 from services.verifier.prove.observe import JobSighting, Sighting, look, look_at_job
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import make_agent, make_caller, make_session
 

@@ -20,8 +20,9 @@ from services.api.sessions.read import session_of
 from services.api.transcripts.erase.streams import Speaker, erase_from_redis, sessions_on_their_way
 from services.api.transcripts.schemas import Erasure
 from shared.core.sessions import upkeep
-from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.erasure_rows import erase_rows, exclude_stores, mark_person
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS

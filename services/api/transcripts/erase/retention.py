@@ -17,10 +17,12 @@ from services.api.auth.access import DEFAULT_PROJECT
 from services.api.settings import ApiSettings
 from services.api.transcripts.erase.erase import RETRY, Removed, erase_copies, schedule_again
 from services.api.transcripts.erase.streams import erase_from_redis
+from shared.core.api_keys.tables import ApiKeyRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import mark_deleted, mark_erased
-from shared.core.tables import ApiKeyRow, SessionRow, TranscriptItemRow
 from shared.core.transcripts.erasure_rows import blank, exclude_stores
 from shared.core.transcripts.search_words import index_missing
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, changed
 from shared.platform.lease import Lease, every

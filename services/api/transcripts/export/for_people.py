@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from services.api.transcripts.read.latency import Latencies
 from services.api.transcripts.schemas import Turn
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.plain_text import many_lines, one_line
 
 # A turn without an end is shown for as long as it takes to read, up to the beginning of the next one.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from services.api.transcripts.schemas import Turn
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.platform.plain_text import escaped, plain_json
 
 # A call that is never answered doesn't hold back a whole conversation.

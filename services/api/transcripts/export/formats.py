@@ -13,7 +13,7 @@ from services.api.http.accept import preferred
 from services.api.transcripts.export.for_people import to_csv, to_text, to_vtt
 from services.api.transcripts.export.for_programs import to_jsonl, to_openai, to_vcon
 from services.api.transcripts.schemas import Turn
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 
 Writer = Callable[[SessionRow, AsyncIterator[Turn]], AsyncIterator[str]]
 

@@ -17,7 +17,8 @@ from sqlmodel import col
 from services.api.transcripts.schemas import TranscriptState
 from shared.contracts.sessions import TERMINAL
 from shared.core.sessions.attempts import agent_came
-from shared.core.tables import AttemptRow, SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import AttemptRow, SessionRow
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.columns import UtcDateTime
 
 # A turn that is younger may just not have been stored yet.

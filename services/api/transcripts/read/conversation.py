@@ -12,7 +12,7 @@ from services.api.transcripts.read.completeness import judge
 from services.api.transcripts.read.latency import summarise
 from services.api.transcripts.schemas import Transcript, Turn
 from shared.contracts.sessions import SessionStatus
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.reading_order import Place, read_order, read_turns
 
 _EXPORT_BATCH = 500

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from shared.contracts.sessions import Role
-from shared.core.tables import TranscriptItemRow
+from shared.core.transcripts.tables import TranscriptItemRow
 
 
 class Latencies(BaseModel):

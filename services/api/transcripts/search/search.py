@@ -34,8 +34,9 @@ from services.api.transcripts.schemas import SearchHit, SearchPage
 from services.api.transcripts.search.query import Alternative, MalformedQuery, Query, Words, parse
 from services.api.transcripts.search.snippet import make_snippet
 from shared.contracts.sessions import Role
-from shared.core.tables import SessionRow, TranscriptItemRow
+from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.search_words import COLUMN
+from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database
 

@@ -7,7 +7,7 @@ from typing import Any
 from services.api.transcripts.export.formats import Writer
 from services.api.transcripts.read.latency import Latencies
 from services.api.transcripts.schemas import Turn
-from shared.core.tables import SessionRow
+from shared.core.sessions.tables import SessionRow
 from tests.unit.making import T0, make_session
 
 SESSION_ID = "01a20607-45be-712a-9742-1692c79d7639"

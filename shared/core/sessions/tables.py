@@ -1,17 +1,18 @@
-"""The tables. The database holds the truth; everything in Redis can be rebuilt from it."""
+"""The tables of sessions: the session, its attempts, its events, and the keys of repeated requests.
+
+The database holds the truth; everything in Redis can be rebuilt from it.
+"""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Column, ForeignKey, Index, Text, text
 from sqlmodel import Field, SQLModel
 
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.identifiers import EventId
 from shared.contracts.sessions import LIVE, Level
-from shared.core.transcripts.search_words import search_words_column
-from shared.platform.database.columns import UtcDateTime
+from shared.platform.database.columns import UtcDateTime, json_type
 
 # The `source` of session events: whichever process publishes one, it is ours.
 EVENT_SOURCE = "rollcall"
@@ -23,16 +24,12 @@ _CAUSED = text("cause IS NOT NULL")
 _CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
 _RESERVED = text("status = 'reserved'")
 _DUE = text("next_check_at IS NOT NULL")
-_UNPUBLISHED = text("published_at IS NULL")
-_OF_FOREIGN_AGENT = text("type = 'agent.foreign_seen.v1'")
 _TRANSCRIPT_KEPT = text("transcript_deleted_at IS NULL AND ended_at IS NOT NULL")
 _ENDED = text("ended_at IS NOT NULL")
 _EXPIRED = text("status = 'expired'")
 _TO_ERASE_AGAIN = text("transcript_erase_again_at IS NOT NULL")
-
-
-def _json() -> Any:
-    return JSON().with_variant(JSONB(), "postgresql")
+_UNPUBLISHED = text("published_at IS NULL")
+_OF_FOREIGN_AGENT = text("type = 'agent.foreign_seen.v1'")
 
 
 class SessionRow(SQLModel, table=True):
@@ -122,10 +119,10 @@ class SessionRow(SQLModel, table=True):
     agent_name: str
     deployment: str | None = None
     mode: str
-    models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(json_type(), nullable=False))
     instructions: str | None = Field(default=None, sa_type=Text)
     client_metadata: dict[str, Any] | str = Field(
-        default_factory=dict, sa_column=Column("metadata", _json(), nullable=False)
+        default_factory=dict, sa_column=Column("metadata", json_type(), nullable=False)
     )
     participant_identity: str
     participant_name: str | None = None
@@ -136,7 +133,7 @@ class SessionRow(SQLModel, table=True):
     revivals: int = 0
     waiting_for: str | None = None
     cause: str | None = None
-    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(json_type()))
     end_reason: str | None = None
     agent_identity: str | None = None
     agent_sid: str | None = None
@@ -181,8 +178,8 @@ class AttemptRow(SQLModel, table=True):
     participant_identity: str | None = None
     participant_sid: str | None = None
     cause: str | None = None
-    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
-    error: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(json_type()))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(json_type()))
     close_reason: str | None = None
     started_at: datetime = Field(sa_type=UtcDateTime)
     accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -225,7 +222,7 @@ class EventRow(SQLModel, table=True):
     id: str = Field(unique=True)
     type: str
     severity: str
-    data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
+    data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(json_type(), nullable=False))
     occurred_at: datetime = Field(sa_type=UtcDateTime)
     published_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     traceparent: str | None = None
@@ -245,66 +242,6 @@ class EventRow(SQLModel, table=True):
         )
 
 
-class TranscriptItemRow(SQLModel, table=True):
-    """One finished turn. The SDK's item id is its identity, `seq` the order of publication.
-
-    `cut_from_bytes` is how long the text was of which `text` is the beginning. Beside these columns, the
-    table has `transcript_search_words`.
-    """
-
-    __tablename__ = "transcript_item"
-    __table_args__ = (Index("ix_transcript_item_order", "session_id", "seq"),)
-
-    session_id: str = Field(sa_column=Column(ForeignKey("session.id"), primary_key=True))
-    item_id: str = Field(primary_key=True)
-    seq: int
-    attempt: int
-    kind: str
-    role: str
-    text: str = Field(sa_type=Text)
-    cut_from_bytes: int | None = None
-    interrupted: bool = False
-    language: str | None = None
-    confidence: float | None = None
-    participant_identity: str | None = None
-    job_id: str | None = None
-    worker_id: str | None = None
-    metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
-    extra: dict[str, Any] = Field(default_factory=dict, sa_column=Column(_json(), nullable=False))
-    created_at: datetime = Field(sa_type=UtcDateTime)
-    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    stored_at: datetime = Field(sa_type=UtcDateTime)
-
-
-_TURNS: Any = TranscriptItemRow.__table__  # type: ignore[attr-defined]
-_TURNS.append_column(search_words_column())
-
-
-class ErasureMarkRow(SQLModel, table=True):
-    """Somebody who was erased: also from sessions until `made_at` whose turns are not stored yet.
-
-    `person` is a hash of the participant's identity, see `shared.core.transcripts.erasure_rows`.
-    """
-
-    __tablename__ = "erasure_mark"
-
-    project: str = Field(primary_key=True)
-    person: str = Field(primary_key=True)
-    made_at: datetime = Field(sa_type=UtcDateTime, index=True)
-
-
-class WebhookReceiptRow(SQLModel, table=True):
-    """A LiveKit webhook that was received: LiveKit repeats an event under the same id."""
-
-    __tablename__ = "livekit_webhook_receipt"
-
-    id: str = Field(primary_key=True)
-    event: str
-    room_name: str | None = None
-    received_at: datetime = Field(sa_type=UtcDateTime, index=True)
-
-
 class IdempotencyKeyRow(SQLModel, table=True):
     """A key that a client has sent with a request, and what came of it.
 
@@ -322,23 +259,5 @@ class IdempotencyKeyRow(SQLModel, table=True):
     session_id: str
     running_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     status: int | None = None
-    answer: dict[str, Any] | None = Field(default=None, sa_column=Column(_json()))
+    answer: dict[str, Any] | None = Field(default=None, sa_column=Column(json_type()))
     expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
-
-
-class ApiKeyRow(SQLModel, table=True):
-    """Who may ask what. The key itself is not here: only its public id, and a hash of all of it."""
-
-    __tablename__ = "api_key"
-
-    id: str = Field(primary_key=True)
-    project: str
-    kind: str
-    name: str
-    key_hash: str = Field(repr=False)
-    scopes: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
-    origins: list[str] = Field(default_factory=list, sa_column=Column(_json(), nullable=False))
-    created_at: datetime = Field(sa_type=UtcDateTime)
-    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

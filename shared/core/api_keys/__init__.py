@@ -1,0 +1,1 @@
+"""API keys as the database holds them."""

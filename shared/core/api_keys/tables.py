@@ -1,0 +1,26 @@
+"""The table of API keys."""
+
+from datetime import datetime
+
+from sqlalchemy import Column
+from sqlmodel import Field, SQLModel
+
+from shared.platform.database.columns import UtcDateTime, json_type
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """Who may ask what. The key itself is not here: only its public id, and a hash of all of it."""
+
+    __tablename__ = "api_key"
+
+    id: str = Field(primary_key=True)
+    project: str
+    kind: str
+    name: str
+    key_hash: str = Field(repr=False)
+    scopes: list[str] = Field(default_factory=list, sa_column=Column(json_type(), nullable=False))
+    origins: list[str] = Field(default_factory=list, sa_column=Column(json_type(), nullable=False))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
