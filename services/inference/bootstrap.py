@@ -11,12 +11,13 @@ from services.inference.auth import Gatekeeper
 from services.inference.converse import reply
 from services.inference.flite import FliteSynthesizer
 from services.inference.llm import Chat
-from services.inference.ports import Message
+from services.inference.ports import Message, ToolCall, Tools
 from services.inference.routes import build_app
 from services.inference.settings import InferenceSettings
 from services.inference.silero import SileroDetector
 from services.inference.stt import Listen
 from services.inference.tts import Speak
+from services.inference.use_tools import use_tools
 from services.inference.whisper import WhisperTranscriber
 from shared.platform.clock import utc_now
 from shared.platform.descriptors import most_callers
@@ -59,8 +60,9 @@ async def serve(settings: InferenceSettings, *, stop: asyncio.Event) -> None:
 
 
 def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.Application:
-    def converse(messages: Sequence[Message]) -> str:
-        return reply(messages, now=utc_now().astimezone())  # the time on this machine's wall
+    def converse(messages: Sequence[Message], tools: Tools) -> str | ToolCall:
+        now = utc_now().astimezone()  # the time on this machine's wall
+        return use_tools(messages, tools) or reply(messages, now=now)
 
     return build_app(
         gatekeeper=Gatekeeper(api_key=settings.livekit_api_key, api_secret=settings.livekit_api_secret),

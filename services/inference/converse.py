@@ -63,7 +63,7 @@ def reply(messages: Sequence[Message], *, now: datetime) -> str:
     callers = [m.text for m in spoken if m.role == "user" and _has_words(m.text)]
     ours = [m.text for m in spoken if m.role == "assistant" and m.text.strip()]
     if spoken and spoken[-1].role in ("tool", "function"):
-        return f"Here is what I found: {spoken[-1].text.strip()[:200] or 'nothing'}."
+        return _tell_result(spoken[-1].text.strip())
     if not callers and not ours:
         return GREETING
     if not spoken or spoken[-1].role == "assistant":
@@ -77,6 +77,13 @@ def reply(messages: Sequence[Message], *, now: datetime) -> str:
         now=now,
     )
     return next(filter(None, (rule(conversation) for rule in RULES)), NOT_HEARD)
+
+
+def _tell_result(result: str) -> str:
+    # A tool that only does something, or hands over to another agent, may have nothing to tell.
+    if result in ("", "None", "null"):
+        return "That is done."
+    return f"Here is what I found: {result[:200].rstrip('.')}."
 
 
 def _has_words(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,45 @@ class Message:
 
     role: str
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter of a tool, as its JSON schema describes it.
+
+    type: `string`, `number`, `integer`, `boolean`, `array` or `object`. item: what an array holds.
+    """
+
+    name: str
+    type: str = "string"
+    choices: tuple[Any, ...] = ()
+    item: "Parameter | None" = None
+    nullable: bool = False
+    required: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A function of the agent that the model may call."""
+
+    name: str
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The tools of one request. `forced`: one of them has to be called."""
+
+    known: tuple[Tool, ...] = ()
+    forced: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A call of a tool, instead of words."""
+
+    name: str
+    arguments: dict[str, Any]
 
 
 class Transcriber(Protocol):
@@ -66,8 +105,8 @@ class Synthesizer(Protocol):
 class Converser(Protocol):
     """Answers a conversation."""
 
-    def __call__(self, messages: Sequence[Message]) -> str:
-        """Return the next thing to say."""
+    def __call__(self, messages: Sequence[Message], tools: Tools) -> str | ToolCall:
+        """Return the next thing to say, or the tool to call before that."""
 
 
 class SynthesisFailed(Exception):

@@ -1,4 +1,4 @@
-"""What a caller's sentence holds: a name, a day, a time, a sum. Written or transcribed alike."""
+"""What a caller's sentence holds: a name, a day, a time, numbers, a sum. Written or transcribed alike."""
 
 import operator
 import re
@@ -140,6 +140,11 @@ def sum_in(text: str) -> str | None:
             return "I can't divide by zero."
         return f"{_said(left)} {spoken} {_said(right)} is {_said(operate(left, right))}."
     return None
+
+
+def numbers_in(text: str) -> list[float]:
+    """The numbers in the text, in digits or in words, in their order."""
+    return [_value(found) for found in re.findall(rf"(?<![\w.])(?:{_NUMBER})(?!\w)", text, re.IGNORECASE)]
 
 
 def _value(number: str) -> float:

@@ -71,7 +71,7 @@ def as_turn(item: ChatItem) -> tuple[str, str] | None:
 
 
 class Clerk(Agent):
-    """An agent that uses a tool when it is told to, since the stand-in's model never does."""
+    """An agent that uses a tool at exactly these words, whatever else the model understands."""
 
     async def llm_node(self, chat_ctx: Any, tools: Any, model_settings: Any) -> AsyncIterator[Any]:
         last = chat_ctx.items[-1]
