@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.contracts.models import Models
 from shared.contracts.sessions import TERMINAL, Level, SessionStatus
+from shared.contracts.workers import WorkerOrder
 
 
 class Answer(BaseModel):
@@ -113,6 +114,16 @@ class SessionPage(Answer):
 
     sessions: list[Session]
     next_cursor: str | None = None
+
+
+class WorkerOrdered(Answer):
+    """An order to a worker, and how the worker stood at its last heartbeat."""
+
+    worker_id: str
+    order: WorkerOrder
+    cordoned: bool
+    draining: bool
+    active_jobs: int
 
 
 class Turn(Answer):

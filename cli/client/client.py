@@ -11,16 +11,17 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from cli.client.answers import Session, SessionPage, StartedSession, Transcript, Turn
+from cli.client.answers import Session, SessionPage, StartedSession, Transcript, Turn, WorkerOrdered
 from cli.client.errors import ApiError, Unreachable
 from cli.client.live import News, follow
 from cli.client.show_error import error_of, unreachable
 from shared.contracts.events import Envelope
-from shared.contracts.workers import WorkerHeartbeat
+from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
 
 __all__ = [
     "ApiError",
@@ -31,6 +32,7 @@ __all__ = [
     "Transcript",
     "Turn",
     "Unreachable",
+    "WorkerOrdered",
     "open_client",
     "open_http",
 ]
@@ -118,6 +120,11 @@ class Client:
         """Read which agent workers live now."""
         answer = await self.read("/v1/workers")
         return read_as(_Workers, answer).workers
+
+    async def order_worker(self, worker_id: str, order: WorkerOrder) -> WorkerOrdered:
+        """Order a worker to cordon, uncordon or drain; it reads the order with its next heartbeat."""
+        answer = await self._call("POST", f"/v1/workers/{quote(worker_id, safe='')}/{order}")
+        return read_as(WorkerOrdered, answer)
 
     async def read(self, path: str, **params: Any) -> Any:
         """GET `path` and return its JSON; a parameter that is None is left out."""

@@ -1,4 +1,4 @@
-"""`rollcall start`, `end`, `sessions`, `session` and `workers`."""
+"""`rollcall start`, `end`, `sessions` and `session`."""
 
 from typing import Annotated, Literal
 
@@ -135,12 +135,3 @@ def session(
     from cli.render.listing import run_session
 
     run(run_session(Target.of(api, key, state), session, as_json=as_json))
-
-
-def workers(
-    as_json: AsJson = False, api: ApiUrl = None, key: Key = None, state: State = DEFAULT_STATE
-) -> None:
-    """List the agent workers that report to Rollcall, with their names, calls and faults."""
-    from cli.render.fleet import run_workers
-
-    run(run_workers(Target.of(api, key, state), as_json=as_json))

@@ -1,7 +1,10 @@
-"""`rollcall workers`: the registry."""
+"""`rollcall workers`: the registry, and orders to a worker."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.text import Text
@@ -9,8 +12,15 @@ from rich.text import Text
 from cli.client.target import Target, print_json
 from cli.render.show import ago, plain_table
 from devstack.log_console import make_console
-from shared.contracts.workers import WorkerHeartbeat
+from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
 from shared.platform.plain_text import one_line
+
+if TYPE_CHECKING:
+    from cli.client.client import Client
+
+# A worker that beats obeys within a second or two.
+OBEYS_WITHIN_S: Final = 10.0
+LOOK_INTERVAL_S: Final = 0.2
 
 
 async def run_workers(target: Target, *, as_json: bool) -> int:
@@ -22,6 +32,37 @@ async def run_workers(target: Target, *, as_json: bool) -> int:
     else:
         show_workers(workers, make_console(), now=datetime.now(UTC))
     return 0
+
+
+async def run_order(target: Target, worker_id: str, order: WorkerOrder, *, as_json: bool) -> int:
+    """Give an order, and wait for the worker to obey; the exit code: 1 if it does not. Raises `ApiError`."""
+    async with target.open() as client:
+        ordered = await client.order_worker(worker_id, order)
+        told = await _obeyed(client, worker_id, ordered.order)
+    if as_json:
+        print_json({**ordered.model_dump(mode="json"), "obeyed": told is not None})
+    else:
+        said = told or f"{worker_id} was ordered to {ordered.order}, and has not told yet that it obeys"
+        make_console().print(Text(one_line(said)))
+    return 0 if told else 1
+
+
+async def _obeyed(client: "Client", worker_id: str, order: WorkerOrder) -> str | None:
+    """Say how the worker obeys; None if it has not told so in time."""
+    give_up_at = time.monotonic() + OBEYS_WITHIN_S
+    while time.monotonic() < give_up_at:
+        worker = next((one for one in await client.workers() if one.worker_id == worker_id), None)
+        if worker is None:
+            return f"{worker_id} has ended" if order is WorkerOrder.DRAIN else None
+        calls = f"{worker.active_jobs} of its calls go on"
+        if order is WorkerOrder.DRAIN and worker.draining:
+            return f"{worker_id} drains: it takes no new calls, and ends with its last; {calls}"
+        if order is WorkerOrder.CORDON and worker.cordoned:
+            return f"{worker_id} is cordoned: it takes no new calls; {calls}"
+        if order is WorkerOrder.UNCORDON and not worker.cordoned:
+            return f"{worker_id} takes new calls"
+        await asyncio.sleep(LOOK_INTERVAL_S)
+    return None
 
 
 def show_workers(workers: Sequence[WorkerHeartbeat], console: Console, *, now: datetime) -> None:
@@ -53,6 +94,8 @@ def _state(worker: WorkerHeartbeat) -> Text:
         return Text("not registered", style="red")
     if worker.draining:
         return Text("draining", style="yellow")
+    if worker.cordoned:
+        return Text("cordoned", style="yellow")
     if worker.faults:
         return Text("faulty", style="red")
     return Text("free", style="green") if worker.free_slots else Text("full", style="yellow")

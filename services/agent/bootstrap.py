@@ -18,6 +18,7 @@ from services.agent.worker.admit import NO_THRESHOLD, Admission
 from services.agent.worker.heartbeat import Heart, Standing
 from services.agent.worker.inference import InferenceCheck
 from services.agent.worker.logs import JobRecords
+from services.agent.worker.orders import Orders
 from services.agent.worker.preflight import check_credentials
 from services.agent.worker.preflight_job import Qualification
 from services.agent.worker.shared_counter import SharedCounter
@@ -49,6 +50,7 @@ async def run_worker(settings: AgentSettings) -> None:
     await check_credentials(settings)
     signals = Signals()
     signals.install()
+    orders = Orders(drain=signals.drain.set)
     for handler in logging.getLogger().handlers:
         handler.addFilter(JobRecords())
     redis = connect_redis(settings.redis_url)
@@ -64,6 +66,7 @@ async def run_worker(settings: AgentSettings) -> None:
         redis=redis,
         outbox=publisher,
         qualification=Qualification(defaults=settings.default_models, endpoint=inference),
+        cordoned=lambda: orders.cordoned,
     )
     server.load_fnc = admission.load
     server.rtc_session(
@@ -80,9 +83,11 @@ async def run_worker(settings: AgentSettings) -> None:
             active_jobs=admission.active_jobs,
             registered=is_connected(server),
             draining=server.draining,
+            cordoned=orders.cordoned,
             sessions=admission.sessions,
             faults=(inference.fault,) if inference.fault else (),
         ),
+        obey=orders.obey,
     )
 
     @server.on("worker_registered")

@@ -15,6 +15,7 @@ _active = Gauge("agent_active_jobs", "Jobs that run, or that were accepted and a
 _capacity = Gauge("agent_max_jobs", "How many jobs this worker takes at once.")
 _registered = Gauge("agent_registered", "1 while this worker is registered at LiveKit.")
 _draining = Gauge("agent_draining", "1 while this worker takes no new jobs and waits for its calls.")
+_cordoned = Gauge("agent_cordoned", "1 while an operator keeps new jobs from this worker.")
 _beats_failed = Counter("agent_heartbeats_failed_total", "Heartbeats that Redis did not take.")
 _inference_up = Gauge(
     "agent_inference_up", "1 while the inference endpoint answers this worker as it should."
@@ -55,12 +56,13 @@ def job_offered(outcome: Outcome) -> None:
     _jobs.labels(outcome).inc()
 
 
-def worker_seen(*, active: int, maximum: int, registered: bool, draining: bool) -> None:
+def worker_seen(*, active: int, maximum: int, registered: bool, draining: bool, cordoned: bool) -> None:
     """How the worker stands."""
     _active.set(active)
     _capacity.set(maximum)
     _registered.set(registered)
     _draining.set(draining)
+    _cordoned.set(cordoned)
 
 
 def heartbeat_failed() -> None:

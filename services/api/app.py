@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from services.api.agents import routes as agents
 from services.api.auth.auth_mode import decide_auth, warn_if_open
 from services.api.bootstrap import open_services
 from services.api.errors import pages, problems
@@ -32,6 +33,7 @@ ROUTERS: Final = (
     transcripts.router,
     webhooks.router,
     workers.router,
+    agents.router,
     livekit.router,
     health.router,
     pages.router,

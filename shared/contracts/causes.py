@@ -40,7 +40,9 @@ ADVICE: Final[dict[Cause, str]] = {
         "Make LIVEKIT_AGENT_NAME the same, letter for letter, in the API and in the worker."
     ),
     Cause.WORKERS_AT_CAPACITY: "Start more agent workers, or raise AGENT_MAX_JOBS.",
-    Cause.WORKER_DRAINING: "Wait for the new workers of the rollout, or start one more.",
+    Cause.WORKER_DRAINING: (
+        "Wait for the new workers of the rollout, start one more, or uncordon one (`rollcall workers`)."
+    ),
     Cause.WORKER_REJECTED: "Read the worker's log for why its on_request turned the job down.",
     Cause.ASSIGNMENT_TIMEOUT: (
         "A worker did not answer LiveKit in time: look for a blocked event loop or a starved host."

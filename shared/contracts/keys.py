@@ -30,6 +30,11 @@ def worker_key(worker_id: str) -> str:
     return f"rollcall:worker:{worker_id}"
 
 
+def order_key(worker_id: str) -> str:
+    """The newest order of an operator to one agent worker; a `WorkerOrder`."""
+    return f"rollcall:worker-order:{worker_id}"
+
+
 def fence_key(session_id: SessionId) -> str:
     """The fence of a session: the number of the current attempt, or `FENCE_CLOSED`."""
     return f"rollcall:fence:{session_id}"

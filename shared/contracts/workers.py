@@ -13,6 +13,7 @@ from shared.contracts.text import Brief, CleanModel
 class Refusal(StrEnum):
     """Why a worker turned a job down: the `reason` of its report."""
 
+    CORDONED = "cordoned"  # an operator keeps new jobs from it
     FULL = "full"  # all its slots are taken
     INFERENCE = "inference"  # its inference endpoint is away, or refuses it
     LATE = "late"  # another attempt has taken this one's place
@@ -21,7 +22,15 @@ class Refusal(StrEnum):
     @property
     def is_of_this_worker(self) -> bool:
         """Whether another worker may still take the job."""
-        return self in (Refusal.FULL, Refusal.INFERENCE)
+        return self in (Refusal.CORDONED, Refusal.FULL, Refusal.INFERENCE)
+
+
+class WorkerOrder(StrEnum):
+    """What an operator orders a worker to do."""
+
+    CORDON = "cordon"  # take no new jobs, and keep the calls that run
+    UNCORDON = "uncordon"  # take new jobs again
+    DRAIN = "drain"  # as `cordon`, and end when the last call has ended; this is final
 
 
 class WorkerFault(CleanModel):
@@ -38,7 +47,8 @@ class WorkerHeartbeat(CleanModel):
     """What an agent worker says of itself every second. `load` is jobs over the maximum, 0 to 1.
 
     `sessions` are those whose job it has accepted and not yet ended; a job that Rollcall did not
-    dispatch counts among `active_jobs` only.
+    dispatch counts among `active_jobs` only. A `cordoned` worker takes no new jobs because an operator
+    ordered so; a `draining` one ends when its calls have ended.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +64,7 @@ class WorkerHeartbeat(CleanModel):
     active_jobs: int
     max_jobs: int
     draining: bool = False
+    cordoned: bool = False
     registered: bool = True
     started_at: datetime
     beat_at: datetime
@@ -64,6 +75,6 @@ class WorkerHeartbeat(CleanModel):
     @property
     def free_slots(self) -> int:
         """How many more jobs this worker would take now."""
-        if self.draining or not self.registered:
+        if self.draining or self.cordoned or not self.registered:
             return 0
         return max(0, self.max_jobs - self.active_jobs)

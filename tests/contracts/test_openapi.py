@@ -30,6 +30,10 @@ ROUTES = {
     ("get", "/v1/webhook-endpoints/{endpoint_id}/deliveries"),
     ("post", "/v1/webhook-endpoints/{endpoint_id}/deliveries/{event_id}/replay"),
     ("get", "/v1/workers"),
+    ("post", "/v1/workers/{worker_id}/cordon"),
+    ("post", "/v1/workers/{worker_id}/uncordon"),
+    ("post", "/v1/workers/{worker_id}/drain"),
+    ("get", "/v1/agents/{agent_name}/demand"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/health"),
@@ -185,8 +189,10 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         (
             "WorkerHeartbeat",
             "worker_id agent_name deployment host pid version livekit_url load active_jobs max_jobs draining "
-            "registered started_at beat_at models sessions faults",
+            "cordoned registered started_at beat_at models sessions faults",
         ),
+        ("Ordered", "worker_id order cordoned draining active_jobs"),
+        ("Demand", "agent_name deployment wanted busy withheld waiting buffer slots"),
         ("WorkerFault", "cause detail since"),
     ],
 )

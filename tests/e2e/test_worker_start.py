@@ -67,6 +67,45 @@ async def test_a_sigterm_lets_the_call_go_on_and_takes_no_new_one(
             assert await worker.wait() == 0
 
 
+async def test_a_cordoned_worker_keeps_its_call_and_takes_no_new_one_and_drained_it_ends(
+    rollcall: Rollcall, worker_log: Path
+) -> None:
+    async with agent_worker(rollcall, worker_log, LIVEKIT_AGENT_NAME="porter") as worker:
+
+        async def standing(**wanted: bool) -> dict[str, Any] | None:
+            found = [w for w in (await rollcall.get("/v1/workers"))["workers"] if w["agent_name"] == "porter"]
+            return next((w for w in found if wanted.items() <= w.items()), None)
+
+        async def order(what: str) -> None:
+            await rollcall.post(f"/v1/workers/{worker_id}/{what}")
+
+        found = await until(standing, what="the worker is registered", timeout_s=120)
+        worker_id = found["worker_id"]
+        started = await rollcall.start(agent_name="porter")
+        await rollcall.until_status(started["session_id"], "active")
+        await order("cordon")
+        await until(lambda: standing(cordoned=True), what="the registry says that the worker is cordoned")
+        late = await rollcall.start(agent_name="porter")
+
+        async def waits() -> bool:
+            session = await rollcall.session(late["session_id"])
+            return bool(session["waiting_for"] == "worker_draining")
+
+        await until(waits, what="the new session waits for a worker that takes it")
+        await order("uncordon")
+        await rollcall.until_status(late["session_id"], "active")
+        await rollcall.end(late["session_id"])
+        await order("drain")
+        await until(lambda: standing(draining=True), what="the registry says that the worker drains")
+        worker.send_signal(signal.SIGTERM)  # its container is stopped as well
+        session = await rollcall.session(started["session_id"])
+        assert session["status"] == "active"
+        assert await rollcall.agents_in(started["room_name"]) == [session["agent_identity"]]
+        await rollcall.end(started["session_id"])
+        async with asyncio.timeout(60):
+            assert await worker.wait() == 0
+
+
 async def test_a_worker_that_is_stopped_at_once_leaves_its_call_to_another_one(
     rollcall: Rollcall, tmp_path: Path
 ) -> None:

@@ -52,6 +52,11 @@ class Rollcall:
         assert response.status_code == 200, response.text
         return _body(response)
 
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        response = await self._http.post(path, json=body or None)
+        assert response.is_success, response.text
+        return _body(response)
+
     async def health(self, path: str) -> dict[str, Any]:
         """What a health page says, whatever its status is."""
         return _body(await self._http.get(path))

@@ -1,6 +1,7 @@
 """Decide whether this worker takes a job that LiveKit offers."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 from livekit.agents import AssignmentTimeoutError
@@ -69,12 +70,14 @@ class Admission:
         redis: Strings,
         outbox: Outbox,
         qualification: Qualification,
+        cordoned: Callable[[], bool],
     ) -> None:
         self._worker = worker
         self._max_jobs = max_jobs
         self._redis = redis
         self._outbox = outbox
         self._qualification = qualification
+        self._cordoned = cordoned
         self._pending: set[str] = set()
         self._sessions: dict[str, SessionId] = {}  # by job, of those that were accepted
 
@@ -91,14 +94,15 @@ class Admission:
 
     def load(self) -> float:
         """The load to report to LiveKit."""
-        return reported_load(self.active_jobs, self._max_jobs)
+        return BELOW_TARGET_LOAD if self._cordoned() else reported_load(self.active_jobs, self._max_jobs)
 
     async def answer(self, request: JobRequest) -> None:
         """Accept or reject the offered job."""
         facts = JobFacts.of_request(request, worker_id=self._worker.id)
         with bound(job_id=facts.job_id, room=facts.room_name, dispatch_id=request.job.dispatch_id):
-            if self.active_jobs >= self._max_jobs:
-                await self._pass_on(request, facts)
+            refusal = self._refusal()
+            if refusal is not None:
+                await self._pass_on(request, facts, refusal)
                 return
             self._pending.add(facts.job_id)
             try:
@@ -110,15 +114,20 @@ class Admission:
         # A job is in both while its process is being started.
         return self._pending | {info.job.id for info in self._worker.active_jobs}
 
-    async def _pass_on(self, request: JobRequest, facts: JobFacts) -> None:
+    def _refusal(self) -> Refusal | None:
+        if self._cordoned():
+            return Refusal.CORDONED
+        return Refusal.FULL if self.active_jobs >= self._max_jobs else None
+
+    async def _pass_on(self, request: JobRequest, facts: JobFacts, refusal: Refusal) -> None:
         await request.reject(terminate=False)  # LiveKit asks the next worker
-        metrics.job_offered(Refusal.FULL)
-        log.warning("job_rejected", reason=Refusal.FULL, max_jobs=self._max_jobs)
+        metrics.job_offered(refusal)
+        log.warning("job_rejected", reason=refusal, max_jobs=self._max_jobs)
         try:
             order = read_order(request.job)
         except MalformedOrder:
             return
-        self._reporter(order, facts).step(Step.REJECTED, reason=Refusal.FULL)
+        self._reporter(order, facts).step(Step.REJECTED, reason=refusal)
 
     async def _answer(self, request: JobRequest, facts: JobFacts) -> None:
         try:

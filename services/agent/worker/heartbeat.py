@@ -1,4 +1,7 @@
-"""Tell the registry every second that this worker lives, and at once when its jobs change."""
+"""Tell the registry every second that this worker lives, and at once when its jobs change.
+
+Each beat brings back what an operator has ordered.
+"""
 
 import asyncio
 import os
@@ -11,7 +14,8 @@ from redis.asyncio import Redis
 
 from services.agent import metrics
 from services.agent.settings import AgentSettings
-from shared.contracts.workers import WorkerFault, WorkerHeartbeat
+from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
+from shared.core.workers.orders import read_order
 from shared.core.workers.registry import HEARTBEAT_INTERVAL_S, remove_worker, write_heartbeat
 from shared.platform.clock import Clock, utc_now
 from shared.platform.logs.logs import get_logger
@@ -32,6 +36,7 @@ class Standing:
     active_jobs: int
     registered: bool
     draining: bool
+    cordoned: bool = False
     sessions: tuple[str, ...] = ()
     faults: tuple[WorkerFault, ...] = ()
 
@@ -46,12 +51,14 @@ class Heart:
         settings: AgentSettings,
         version: str,
         standing: Callable[[], Standing],
+        obey: Callable[[WorkerOrder], None],
         clock: Clock = utc_now,
     ) -> None:
         self._redis = redis
         self._settings = settings
         self._version = version
         self._standing = standing
+        self._obey = obey
         self._clock = clock
         self._started_at = clock()
         self._worker_id: str | None = None
@@ -99,8 +106,10 @@ class Heart:
 
     async def _beat(self, worker_id: str) -> None:
         try:
-            await write_heartbeat(self._redis, self._heartbeat(worker_id))
+            order = await write_heartbeat(self._redis, self._heartbeat(worker_id))
             for former in list(self._former_ids):
+                # What was ordered under the former id holds: it is the same process.
+                order = order or await read_order(self._redis, former)
                 await remove_worker(self._redis, former)
                 self._former_ids.discard(former)
         except UNREACHABLE as error:
@@ -112,6 +121,8 @@ class Heart:
         if self._failures:
             log.info("heartbeat_restored", failures=self._failures)
             self._failures = 0
+        if order is not None:
+            self._obey(order)
 
     def _heartbeat(self, worker_id: str) -> WorkerHeartbeat:
         standing, settings = self._standing(), self._settings
@@ -121,6 +132,7 @@ class Heart:
             maximum=settings.agent_max_jobs,
             registered=standing.registered,
             draining=standing.draining,
+            cordoned=standing.cordoned,
         )
         return WorkerHeartbeat(
             worker_id=worker_id,
@@ -134,6 +146,7 @@ class Heart:
             active_jobs=standing.active_jobs,
             max_jobs=settings.agent_max_jobs,
             draining=standing.draining,
+            cordoned=standing.cordoned,
             registered=standing.registered,
             started_at=self._started_at,
             beat_at=self._clock(),

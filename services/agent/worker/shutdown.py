@@ -33,11 +33,16 @@ class WorkerStop:
 
 
 class Signals:
-    """SIGTERM asks to drain. SIGINT, or a second signal, asks to stop now. A third one kills."""
+    """SIGTERM asks to drain. SIGINT, or a second signal, asks to stop now. A third one kills.
+
+    An operator's order to drain is no signal: the SIGTERM with which a drained container is stopped goes on
+    with the drain.
+    """
 
     def __init__(self) -> None:
         self.drain = asyncio.Event()
         self.stop = asyncio.Event()
+        self._signalled = False
 
     def install(self) -> None:
         """Handle the signals in the running loop."""
@@ -51,8 +56,9 @@ class Signals:
         if self.stop.is_set():
             log.warning("killed")
             os._exit(1)  # the jobs' processes end when their pipe to this one breaks
-        if number == signal.SIGINT or self.drain.is_set():
+        if number == signal.SIGINT or self._signalled:
             self.stop.set()
+        self._signalled = True
         self.drain.set()
 
 

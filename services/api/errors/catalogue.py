@@ -233,6 +233,18 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The database's schema, rights or login are not what this release needs.",
         "The operator has to fix it; `/readyz` and the log say what. Rollcall then continues by itself.",
     ),
+    "worker_not_found": Entry(
+        404,
+        "Not found",
+        "No agent worker of this id lives. LiveKit gives a worker a new id each time it connects.",
+        "`GET /v1/workers` and `rollcall workers` list the workers with their ids.",
+    ),
+    "worker_drains": Entry(
+        409,
+        "Conflict",
+        "The worker drains: it ends when its calls have ended. A drain can't be taken back.",
+        "Start another worker. Next time, `cordon` a worker that you may need again.",
+    ),
     "registry_unreachable": Entry(
         503,
         "Not available",

@@ -15,7 +15,7 @@ _OUTBOX = Gauge("outbox_unpublished_events", "Session events that are not yet pu
 _OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the oldest of them.")
 _WORKERS = Gauge(
     "fleet_workers",
-    "Agent workers in the registry: serving, draining, or not registered at LiveKit.",
+    "Agent workers in the registry: serving, cordoned, draining, or not registered at LiveKit.",
     ["agent_name", "state"],
 )
 _SLOTS = Gauge(
@@ -30,7 +30,7 @@ _QUEUE_AGE = Gauge("celery_queue_oldest_seconds", "Age of the oldest of them.", 
 _DEAD_LETTERS = Gauge("stream_dead_letters", "Entries of all streams that are set aside.")
 
 _NAN = float("nan")
-WORKER_STATES = ("serving", "draining", "unregistered")
+WORKER_STATES = ("serving", "cordoned", "draining", "unregistered")
 
 # The names that were seen: one whose last worker is gone has 0 workers, which is not the same as none known.
 _fleet_names: set[str] = set()
@@ -107,7 +107,9 @@ def forget_all() -> None:
 def _state(worker: WorkerHeartbeat) -> str:
     if not worker.registered:
         return "unregistered"
-    return "draining" if worker.draining else "serving"
+    if worker.draining:
+        return "draining"
+    return "cordoned" if worker.cordoned else "serving"
 
 
 forget_all()

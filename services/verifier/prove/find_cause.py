@@ -23,6 +23,11 @@ _LEFT_BY = {
     leaving.JOIN_FAILURE: Cause.NEVER_CONNECTED,
     leaving.AGENT_ERROR: Cause.ENTRYPOINT_FAILED,
 }
+# What is more exact than that a worker turned the job down.
+_REFUSED_BY: dict[str, Cause] = {
+    Refusal.FULL: Cause.WORKERS_AT_CAPACITY,
+    Refusal.CORDONED: Cause.WORKER_DRAINING,
+}
 LISTED = "its agent is listed in the room, and its media doesn't connect"
 NEVER_LISTED = "a worker took the job, and its agent was never listed in the room"
 NOT_STARTED = "a worker took the job, and its process has not started it"
@@ -89,7 +94,7 @@ def _error(seen: Witnesses) -> Finding | None:
 def _refusal(seen: Witnesses) -> Finding | None:
     if seen.attempt.rejected_at is not None and seen.attempt.assigned_at is None:
         reason = seen.attempt.close_reason
-        cause = Cause.WORKERS_AT_CAPACITY if reason == Refusal.FULL else Cause.WORKER_REJECTED
+        cause = _REFUSED_BY.get(reason or "", Cause.WORKER_REJECTED)
         return cause, {"worker_id": seen.attempt.worker_id, "reason": reason}
     if seen.job.refused:
         return Cause.WORKER_REJECTED, {"dispatch_id": seen.attempt.dispatch_id}

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.contracts.causes import Cause
-from shared.contracts.keys import WORKER_INDEX, worker_key
-from shared.contracts.workers import WorkerHeartbeat
+from shared.contracts.keys import WORKER_INDEX, order_key, worker_key
+from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
+from shared.core.workers.orders import as_order
 from shared.platform.agent_names import agent_name_proven
 from shared.platform.logs.logs import get_logger
 
@@ -28,8 +29,11 @@ ALIKE = 0.75
 log = get_logger(__name__)
 
 
-async def write_heartbeat(redis: Redis, heartbeat: WorkerHeartbeat) -> None:
-    """Publish one heartbeat; raises `redis.exceptions.RedisError` or `OSError`."""
+async def write_heartbeat(redis: Redis, heartbeat: WorkerHeartbeat) -> WorkerOrder | None:
+    """Publish one heartbeat, and return the newest order to this worker, if there is one.
+
+    Raises `redis.exceptions.RedisError` or `OSError`.
+    """
     async with redis.pipeline(transaction=False) as pipe:
         pipe.set(
             worker_key(heartbeat.worker_id),
@@ -37,13 +41,14 @@ async def write_heartbeat(redis: Redis, heartbeat: WorkerHeartbeat) -> None:
             px=int(HEARTBEAT_EXPIRY_S * 1000),
         )
         pipe.zadd(WORKER_INDEX, {heartbeat.worker_id: heartbeat.beat_at.timestamp()})
-        await pipe.execute()
+        pipe.get(order_key(heartbeat.worker_id))
+        return as_order((await pipe.execute())[-1])
 
 
 async def remove_worker(redis: Redis, worker_id: str) -> None:
     """Forget a worker that has shut down."""
     async with redis.pipeline(transaction=False) as pipe:
-        pipe.delete(worker_key(worker_id))
+        pipe.delete(worker_key(worker_id), order_key(worker_id))
         pipe.zrem(WORKER_INDEX, worker_id)
         await pipe.execute()
 
@@ -67,7 +72,7 @@ class Fleet:
         workers = self.named(agent_name)
         full = self.why_full(agent_name)
         if full is not None:
-            return full, {"workers": [worker.worker_id for worker in workers]}
+            return full, _who_takes_none(workers)
         if workers:
             return None
         names = self.names()
@@ -89,8 +94,8 @@ class Fleet:
         workers = self.named(agent_name)
         if not workers or self.free_slots(agent_name):
             return None
-        draining = all(worker.draining for worker in workers)
-        return Cause.WORKER_DRAINING if draining else Cause.WORKERS_AT_CAPACITY
+        leaving = all(worker.draining or worker.cordoned for worker in workers)
+        return Cause.WORKER_DRAINING if leaving else Cause.WORKERS_AT_CAPACITY
 
     def free_slots(self, agent_name: str) -> int:
         """How many more jobs the workers of this name would take now."""
@@ -99,6 +104,12 @@ class Fleet:
     def sessions(self, agent_name: str) -> set[str]:
         """The sessions whose jobs the workers of this name have accepted and not yet ended."""
         return {session for w in self.workers if w.agent_name == agent_name for session in w.sessions}
+
+
+def _who_takes_none(workers: Sequence[WorkerHeartbeat]) -> dict[str, Any]:
+    cordoned = [worker.worker_id for worker in workers if worker.cordoned]
+    evidence = {"workers": [worker.worker_id for worker in workers]}
+    return {**evidence, "cordoned": cordoned} if cordoned else evidence
 
 
 def nearest_name(wanted: str, names: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,15 @@ from services.agent.job.job_beat import JobBeat
 from services.agent.job.resume import read_past_turns
 from services.agent.settings import AgentSettings
 from services.agent.worker.heartbeat import Heart, Standing
+from services.agent.worker.orders import Orders
 from shared.contracts.causes import Cause
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.keys import JOB_BEATS, history_key
 from shared.contracts.sessions import Role
-from shared.contracts.workers import WorkerFault, WorkerHeartbeat
+from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
 from shared.core.workers.beats import read_job_beats
 from shared.core.workers.history import write_history
+from shared.core.workers.orders import give_order
 from shared.core.workers.registry import read_fleet
 from shared.platform.background import stop_all
 from shared.platform.clock import utc_now
@@ -36,10 +39,22 @@ class Worker:
     def __init__(self, redis: Redis, settings: AgentSettings) -> None:
         self.standing = Standing(active_jobs=0, registered=True, draining=False)
         self._redis = redis
-        self.heart = Heart(redis=redis, settings=settings, version="1", standing=lambda: self.standing)
+        self.drained = asyncio.Event()
+        self._orders = Orders(drain=self.drained.set)
+        self.heart = Heart(
+            redis=redis,
+            settings=settings,
+            version="1",
+            standing=lambda: replace(self.standing, cordoned=self._orders.cordoned),
+            obey=self._orders.obey,
+        )
 
     async def told(self) -> WorkerHeartbeat | None:
         return next(iter((await read_fleet(self._redis)).workers), None)
+
+    async def is_cordoned(self) -> bool:
+        told = await self.told()
+        return told is not None and told.cordoned
 
 
 @pytest.fixture
@@ -87,6 +102,54 @@ async def test_a_change_of_the_jobs_is_told_before_the_next_beat_is_due(
             )
 
         await eventually(is_told)
+
+
+async def test_an_order_is_obeyed_at_the_next_beat_and_told(worker: Worker, redis: Redis) -> None:
+    worker.heart.registered("AW_1")
+    await eventually(worker.told)
+    await give_order(redis, "AW_1", WorkerOrder.CORDON)
+    await eventually(worker.is_cordoned)
+    await give_order(redis, "AW_1", WorkerOrder.UNCORDON)
+
+    async def takes_jobs() -> bool:
+        told = await worker.told()
+        return told is not None and told.free_slots > 0
+
+    await eventually(takes_jobs)
+    assert not worker.drained.is_set()
+    await give_order(redis, "AW_1", WorkerOrder.DRAIN)
+    await worker.drained.wait()
+
+
+async def test_a_cordoned_worker_stays_so_under_a_new_id_and_in_an_emptied_redis(
+    worker: Worker, redis: Redis
+) -> None:
+    worker.heart.registered("AW_1")
+    await eventually(worker.told)
+    await give_order(redis, "AW_1", WorkerOrder.CORDON)
+    await eventually(worker.is_cordoned)
+    await redis.flushdb()
+    worker.heart.registered("AW_2")
+
+    async def is_new() -> bool:
+        told = await worker.told()
+        return told is not None and told.worker_id == "AW_2" and told.cordoned
+
+    await eventually(is_new)
+
+
+async def test_an_order_under_the_id_that_livekit_has_just_replaced_is_obeyed(
+    redis: Redis, settings: AgentSettings
+) -> None:
+    worker = Worker(redis, settings)
+    worker.heart.registered("AW_1")
+    await give_order(redis, "AW_1", WorkerOrder.CORDON)
+    worker.heart.registered("AW_2")
+    beating = asyncio.create_task(worker.heart.run())
+    await eventually(worker.is_cordoned)
+    await stop_all([beating])
+    await worker.heart.stop()
+    assert await redis.keys("rollcall:worker*") == []
 
 
 async def count_of(redis: Redis) -> int:

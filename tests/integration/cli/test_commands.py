@@ -16,12 +16,14 @@ from cli.main import app
 from cli.render.watch_all import LINGERS, Board
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
-from shared.contracts.workers import WorkerFault
+from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
+from shared.core.workers.registry import remove_worker, write_heartbeat
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, beat_for_ever, served
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, get_session, put_session, store_turns
+from tests.support.sessions import until
 from tests.unit.making import T0, make_heartbeat
 
 Run = Callable[..., Awaitable[Result]]
@@ -166,6 +168,50 @@ async def test_the_workers_are_shown_with_what_is_wrong_with_them(rollcall: Run,
     assert {one["worker_id"] for one in found} == {"w-free", "w-full", "w-ill", "w-new"}
 
 
+async def beat_and_obey(redis: Redis, worker: WorkerHeartbeat) -> None:
+    """A worker that obeys, and ends when it is told to drain."""
+    while worker.draining is False:
+        order = await write_heartbeat(redis, worker)
+        worker = worker.model_copy(
+            update={
+                "cordoned": order is WorkerOrder.CORDON
+                or (worker.cordoned and order is not WorkerOrder.UNCORDON),
+                "draining": order is WorkerOrder.DRAIN,
+            }
+        )
+        await asyncio.sleep(0.05)
+    await remove_worker(redis, worker.worker_id)
+
+
+async def test_a_worker_is_cordoned_uncordoned_and_drained(rollcall: Run, redis: Redis) -> None:
+    async with in_background(beat_and_obey(redis, make_heartbeat("w-1", active_jobs=3))):
+
+        async def lives() -> bool:
+            return "w-1" in (await rollcall("workers")).stdout
+
+        await until(lives, what="the worker is in the registry")
+        cordoned = await rollcall("workers", "cordon", "w-1")
+        assert (cordoned.exit_code, "w-1 is cordoned" in cordoned.stdout) == (0, True)
+        assert "3 of its calls go on" in cordoned.stdout
+        assert "cordoned" in (await rollcall("workers")).stdout
+        assert json_of(await rollcall("workers", "uncordon", "w-1", "--json"))["obeyed"] is True
+        drained = await rollcall("workers", "drain", "w-1")
+        assert (drained.exit_code, "w-1 has ended" in drained.stdout) == (0, True)
+
+
+async def test_an_order_that_nobody_obeys_is_a_failure(
+    rollcall: Run, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.render.fleet.OBEYS_WITHIN_S", 0.5)
+    await beat_for_ever(redis, make_heartbeat("w-deaf"))
+    done = await rollcall("workers", "cordon", "w-deaf")
+    assert (done.exit_code, "has not told yet that it obeys" in done.stdout) == (1, True)
+    misplaced = await rollcall("workers", "--json", "cordon", "w-deaf")
+    assert (misplaced.exit_code, "after cordon" in misplaced.stderr) == (2, True)
+    unknown = await rollcall("workers", "drain", "w-2")
+    assert (unknown.exit_code, "'w-2'" in unknown.stderr) == (1, True)
+
+
 async def test_a_session_is_watched_to_its_end(rollcall: Run, database: Database) -> None:
     row = await put_session(database)
     await store_turns(database, [a_turn(row.id, 1, text="Hello \x1b[2Jthere")])
@@ -202,7 +248,10 @@ async def test_a_session_that_is_not_there_is_told_on_standard_error(rollcall: R
     assert "there is no session no/such" in missing.stderr or "404" in missing.stderr
 
 
-@pytest.mark.parametrize("words", [["sessions"], ["workers", "--json"], ["start"], ["watch"], ["canary"]])
+@pytest.mark.parametrize(
+    "words",
+    [["sessions"], ["workers", "--json"], ["workers", "cordon", "w"], ["start"], ["watch"], ["canary"]],
+)
 def test_an_api_that_is_away_is_told_with_what_to_do(words: list[str]) -> None:
     away = CliRunner().invoke(app, [*words, "--api", "http://127.0.0.1:9"])
     assert (away.exit_code, away.stdout) == (1, "")

@@ -48,15 +48,16 @@ async def test_the_fleet_is_counted_by_name_and_state(gauger: Gauger, redis: Red
     for beat in (
         make_heartbeat("one", active_jobs=3, max_jobs=10),
         make_heartbeat("two", active_jobs=2, max_jobs=10, draining=True),
+        make_heartbeat("four", cordoned=True),
         make_heartbeat("three", active_jobs=0, max_jobs=10, registered=False, faults=[fault]),
     ):
         await beat_for_ever(redis, beat)
     await gauger.look_at_fleet()
     states = {s: shown("fleet_workers", agent_name="agent", state=s) for s in gauges.WORKER_STATES}
-    assert states == {"serving": 1, "draining": 1, "unregistered": 1}
+    assert states == {"serving": 1, "cordoned": 1, "draining": 1, "unregistered": 1}
     assert shown("fleet_slots", agent_name="agent", state="busy") == 5
     assert shown("fleet_slots", agent_name="agent", state="free") == 7
-    assert shown("fleet_load_ratio", agent_name="agent") == pytest.approx(1 / 6)
+    assert shown("fleet_load_ratio", agent_name="agent") == pytest.approx(1 / 8)
     assert shown("fleet_workers_faulty", agent_name="agent") == 1
 
 

@@ -65,6 +65,7 @@ async def test_free_slots_leave_out_who_drains_is_full_or_not_registered(redis: 
     await write_heartbeat(redis, make_heartbeat("free", active_jobs=8))
     await write_heartbeat(redis, make_heartbeat("full", active_jobs=12))
     await write_heartbeat(redis, make_heartbeat("draining", draining=True))
+    await write_heartbeat(redis, make_heartbeat("cordoned", cordoned=True))
     await write_heartbeat(redis, make_heartbeat("connecting", registered=False))
     fleet = await read_fleet(redis)
     assert fleet.free_slots("agent") == 2
@@ -97,6 +98,14 @@ MISMATCH = {"agent_name": "agent", "names_seen": ["Agent", "x"], "nearest": "Age
         ),
         ([("w-1", {"active_jobs": 10})], (Cause.WORKERS_AT_CAPACITY, {"workers": ["w-1"]})),
         ([("w-1", {"draining": True})], (Cause.WORKER_DRAINING, {"workers": ["w-1"]})),
+        (
+            [("w-1", {"draining": True}), ("w-2", {"cordoned": True})],
+            (Cause.WORKER_DRAINING, {"workers": ["w-1", "w-2"], "cordoned": ["w-2"]}),
+        ),
+        (
+            [("w-1", {"active_jobs": 10}), ("w-2", {"cordoned": True})],
+            (Cause.WORKERS_AT_CAPACITY, {"workers": ["w-1", "w-2"], "cordoned": ["w-2"]}),
+        ),
         ([("w-1", {"draining": True}), ("w-2", {})], None),
     ],
 )

@@ -37,6 +37,7 @@ def admission(
     redis: Strings | None = None,
     defaults: Models = ALL_MODELS,
     endpoint: FakeEndpoint | None = None,
+    cordoned: bool = False,
 ) -> tuple[Admission, ListedOutbox]:
     outbox = ListedOutbox()
     admission = Admission(
@@ -45,6 +46,7 @@ def admission(
         redis=redis or FakeStrings(),
         outbox=outbox,
         qualification=Qualification(defaults=defaults, endpoint=endpoint or FakeEndpoint()),
+        cordoned=lambda: cordoned,
     )
     return admission, outbox
 
@@ -126,6 +128,15 @@ async def test_a_second_job_of_one_attempt_stays_out_and_reports_nothing() -> No
     assert (relaunched.accepted, relaunched.rejected_for_all) == (None, True)
     assert steps(first_says) == [(Step.ACCEPTED, None)]
     assert second_says.offered == []
+
+
+async def test_a_cordoned_worker_leaves_every_job_to_the_others() -> None:
+    admit, outbox = admission(cordoned=True)
+    offer = Offer(a_job(an_order()))
+    await admit.answer(offer.request)
+    assert (offer.accepted, offer.rejected_for_all) == (None, False)
+    assert steps(outbox) == [(Step.REJECTED, "cordoned")]
+    assert admit.load() == reported_load(10, 10), "LiveKit offers it a job after all others"
 
 
 async def test_a_job_that_is_offered_again_is_the_same_job() -> None:

@@ -62,6 +62,18 @@ async def test_a_second_signal_ends_the_calls(second: signal.Signals) -> None:
     assert server.done == ["draining", "drain cancelled", "closed"]
 
 
+async def test_a_container_that_is_stopped_while_its_worker_drains_as_ordered_loses_no_call() -> None:
+    server, signals = Server(), Signals()
+    serving = server.serve(signals)
+    signals.drain.set()
+    await server.draining.wait()
+    signals.received(signal.SIGTERM)
+    assert not signals.stop.is_set()
+    server.calls_end.set()
+    await serving
+    assert server.done == ["draining", "drained", "closed"]
+
+
 async def test_sigint_ends_the_calls_at_once() -> None:
     server, signals = Server(), Signals()
     serving = server.serve(signals)

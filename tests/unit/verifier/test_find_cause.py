@@ -230,6 +230,12 @@ def test_one_worker_full_and_the_other_draining_is_a_lack_of_capacity() -> None:
     assert find_cause(seen(fleet=fleet))[0] is Cause.WORKERS_AT_CAPACITY
 
 
+def test_a_worker_that_refused_because_it_was_cordoned_meanwhile() -> None:
+    attempt = {"rejected_at": T0, "close_reason": "cordoned", "worker_id": "w-1"}
+    found = find_cause(seen(attempt=attempt))
+    assert found == (Cause.WORKER_DRAINING, {"worker_id": "w-1", "reason": "cordoned"})
+
+
 def test_free_workers_and_no_job_is_an_assignment_that_timed_out() -> None:
     assert find_cause(seen()) == (Cause.ASSIGNMENT_TIMEOUT, {"workers": ["worker-1"]})
 

@@ -1,0 +1,1 @@
+"""What is decided for all workers of an agent name: how many slots are wanted."""
