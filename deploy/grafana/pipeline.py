@@ -41,7 +41,7 @@ def pipeline() -> Dashboard:
             ),
             figure(
                 "Turn stored, p95",
-                "From the end of a turn until it is committed.",
+                "Time from the end of a turn until it is committed.",
                 "s",
                 quantile(0.95, "transcript_lag_seconds"),
                 steps=((None, "green"), (2, "orange"), (10, "red")),
@@ -120,7 +120,7 @@ def pipeline() -> Dashboard:
             ),
             graph(
                 "Turn stored",
-                "From the end of a turn until it is committed.",
+                "Time from the end of a turn until it is committed.",
                 "s",
                 *((quantile(q, "transcript_lag_seconds"), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
             ),

@@ -1,6 +1,6 @@
-"""The HTTP API.
+"""The HTTP API: starts sessions, hands out tokens, and shows what happened.
 
-In: requests for sessions, from apps; LiveKit's webhooks. Out: sessions with their first event in the
-database, tokens to join with, and everything there is to read about a session. A request never waits
-for Redis or LiveKit, except where it asks about them.
+In: requests from apps, and LiveKit's webhooks. Out: sessions with their first event in the database, tokens
+for joining, and all data about a session. A request never waits for Redis or LiveKit, unless it asks about
+them.
 """

@@ -21,7 +21,10 @@ log = get_logger(__name__)
 
 
 def main() -> None:
-    """Serve until told to stop. Raises `SystemExit`: 2: bad configuration; 3: it can't listen or start."""
+    """Serve until told to stop.
+
+    Raises `SystemExit` with 2 for a bad configuration, 3 if it can't listen or start.
+    """
     settings = load_settings(ApiSettings)
     configure_logs(settings, service="api")
     configure_tracing(settings, service="api")
@@ -36,7 +39,7 @@ def main() -> None:
         listening = listening_socket(settings.api_host, settings.api_port)
     except OSError as taken:
         log.critical(
-            "api_not_listening", message=f"{taken.strerror}; API_HOST and API_PORT (or PORT) say where"
+            "api_not_listening", message=f"{taken.strerror}; API_HOST and API_PORT (or PORT) set the address"
         )
         sys.exit(STARTUP_FAILURE)
     log.info(

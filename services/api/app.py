@@ -41,7 +41,7 @@ ROUTERS: Final = (
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """Return the ASGI application; it connects when it starts. Raises `Exposed`."""
+    """Return the ASGI application. It connects when it starts. Raises `Exposed`."""
     auth = decide_auth(settings)
 
     @asynccontextmanager
@@ -51,19 +51,19 @@ def create_app(settings: ApiSettings) -> FastAPI:
             app.state.services = services
             yield
 
-    # Its pages come from here, not from a content network: a closed network has documentation too.
+    # The API serves these pages itself, not a content network, so that they also work in a closed network.
     app = FastAPIOffline(
         title="Rollcall",
         summary="Every session gets exactly one agent, or the operator knows why.",
         version=rollcall_version(),
         lifespan=lifespan,
-        # Its own would hold the query of each URL: what is searched for was said by somebody.
+        # FastAPI's own telemetry would contain each URL's query, and so what callers said.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
     middleware.install(app, settings, auth)
     app.add_middleware(AnswerHead)
-    allow_origins(app, settings.cors_allowed_origins)  # the last is the first to see a request
+    allow_origins(app, settings.cors_allowed_origins)  # the last one added sees a request first
     for each in ROUTERS:
         app.include_router(each, dependencies=[OnlyDeclared])
     return app

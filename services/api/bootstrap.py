@@ -1,4 +1,4 @@
-"""Wiring of the API: the only place that builds things."""
+"""Build the API from its parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,15 +32,15 @@ from shared.platform.livekit.client import LiveKit
 from shared.platform.process import process_name
 from shared.platform.redis.client import connect_redis
 
-# What starts, ends and looks at single sessions; each takes milliseconds.
+# For routes that start, end and read single sessions; each takes milliseconds.
 MOST_DATABASE_CONNECTIONS: Final = 16
-# One for each place, one for each feed that is read at once, and one for the poll of all.
+# One for each place, one for each feed that is read at the same time, and one for the poll.
 MOST_READING_CONNECTIONS: Final = MOST_READERS + READS_AT_ONCE + 1
 
 
 @asynccontextmanager
 async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
-    """Build everything, run the background tasks, and take it all down again."""
+    """Build everything, run the background tasks, and close it all at the end of the block."""
     for name in {settings.livekit_agent_name, *settings.allowed_agent_names}:
         agent_name_proven(name)
     webhook_secrets = SecretBox(settings.webhook_secrets_key)

@@ -1,4 +1,4 @@
-"""What the routes work with, handed to each by FastAPI: `services: Deps`."""
+"""The dependencies of the routes, which FastAPI passes to each: `services: Deps`."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -26,7 +26,7 @@ from shared.platform.database.database import Database
 
 @dataclass
 class Services:
-    """What the routes work with."""
+    """The dependencies of the routes."""
 
     settings: ApiSettings
     database: Database
@@ -46,14 +46,14 @@ class Services:
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something after the answer has gone out."""
+        """Run the work after the answer has been sent."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
 
 def services_of(request: Request) -> Services:
-    """Return what the request's app was built with."""
+    """Return the dependencies of the request's app."""
     services: Services = request.app.state.services
     return services
 

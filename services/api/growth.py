@@ -1,6 +1,6 @@
-"""Delete what has outlived its time, and bound what Redis holds: docs/growth.md has everything that grows.
+"""Delete expired rows, and bound what Redis holds. docs/growth.md lists everything that grows.
 
-One process at a time does it, in batches that take few rows, so that nobody waits for it.
+One process at a time does it, in small batches, so that no request waits for it.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ log = get_logger(__name__)
 LEASE: Final = "growth"
 LEASE_TERM: Final = timedelta(seconds=30)
 TICK_S: Final = 10.0
-# Sessions that are kept for their turns are gone through again and again, so not too often.
+# Each pass reads again all sessions that are kept for their turns, so passes are rare.
 ROUND_EVERY: Final = timedelta(minutes=10)
 _SESSIONS: Final = 200
 _MARKS: Final = 1000
@@ -45,7 +45,7 @@ _MEGABYTE: Final = 1024 * 1024
 
 
 class Growth:
-    """Runs in every API process; works in the one that holds the lease."""
+    """Runs in every API process; only the one that holds the lease works."""
 
     def __init__(
         self, *, database: Database, redis: Redis, settings: ApiSettings, holder: str, now: Clock
@@ -59,7 +59,7 @@ class Growth:
         self._next_round: datetime | None = None
 
     async def run(self) -> None:
-        """Keep all within its bounds for ever; what fails now is found again at the next turn."""
+        """Keep everything within its bounds, forever. What fails now is tried again in the next round."""
         await every(
             TICK_S,
             self.step,
@@ -69,21 +69,21 @@ class Growth:
         )
 
     async def step(self) -> bool:
-        """Take a batch of each kind; True if there may be more."""
+        """Handle a batch of each kind; return True if there may be more."""
         rows = await self.delete_reservations() + await self.delete_sessions() + await self.delete_marks()
         if not rows:
             await self.bound_streams()
         return rows > 0
 
     async def delete_reservations(self) -> int:
-        """Delete some of the reservations that came to nothing, and return how many."""
+        """Delete a batch of unused reservations, and return how many."""
         before = self._now() - timedelta(days=self._settings.reservation_retention_days)
-        # In the words of its index: SQLite uses it for no others.
+        # Written exactly as in its index; otherwise SQLite does not use the index.
         expired: ColumnElement[bool] = literal_column(f"status = '{SessionStatus.EXPIRED}'")
         async with self._database.read() as db:
             old = select(col(SessionRow.id)).where(expired, col(SessionRow.ended_at) < before)
             found = list(await db.scalars(old.order_by(col(SessionRow.ended_at)).limit(_SESSIONS)))
-            # Without a key nobody is refused.
+            # The limits refuse only reservations of a key, so only projects with keys have refused ones.
             for project in await db.scalars(select(col(ApiKeyRow.project)).distinct()):
                 refused = (
                     select(col(SessionRow.id))
@@ -98,7 +98,7 @@ class Growth:
         return await self._delete(found)
 
     async def delete_sessions(self) -> int:
-        """Look at some sessions whose time is over, delete those without turns, return how many it saw."""
+        """Delete those without turns in a batch of sessions past their retention; return the batch's size."""
         days, now = self._settings.session_retention_days, self._now()
         if not days or (self._next_round is not None and now < self._next_round):
             return 0
@@ -122,12 +122,12 @@ class Growth:
         return len(rows)
 
     async def _delete(self, session_ids: Sequence[str]) -> int:
-        """Delete sessions that are over and have no turns, with their attempts and events."""
+        """Delete ended sessions without turns, with their attempts and events."""
         if not session_ids:
             return 0
         has_turns = select(col(TranscriptItemRow.item_id)).where(_of_session(TranscriptItemRow)).exists()
         async with self._database.write() as db:
-            await exclude_stores(db)  # a turn of one could come at this moment
+            await exclude_stores(db)  # a turn of one of them could arrive right now
             over = select(col(SessionRow.id)).where(
                 col(SessionRow.id).in_(session_ids), col(SessionRow.status).in_(TERMINAL), ~has_turns
             )
@@ -138,7 +138,7 @@ class Growth:
         return len(doomed)
 
     async def delete_marks(self) -> int:
-        """Delete some marks of erasures that no late turn can be older than, and return how many."""
+        """Delete a batch of erasure marks for which no late turn can arrive any more, and return how many."""
         before = self._now() - timedelta(days=self._settings.erasure_mark_retention_days)
         key = tuple_(col(ErasureMarkRow.project), col(ErasureMarkRow.person))
         old = select(col(ErasureMarkRow.project), col(ErasureMarkRow.person)).where(
@@ -154,7 +154,7 @@ class Growth:
         return marks
 
     async def bound_streams(self) -> None:
-        """Cut streams to their age and size, from the oldest entry on."""
+        """Trim streams to their limits of age and size, oldest entries first."""
         settings = self._settings
         letters_for = timedelta(days=settings.dead_letter_retention_days)
         if settings.transcript_retention_days:
@@ -165,7 +165,7 @@ class Growth:
             most = settings.dead_letters_max_mb if stream == DEAD_LETTERS_STREAM else settings.streams_max_mb
             try:
                 cut = await cut_to_bytes(self._redis, stream, most * _MEGABYTE)
-            except ResponseError as error:  # a server that withholds MEMORY USAGE
+            except ResponseError as error:  # a server that forbids MEMORY USAGE
                 log.warning("stream_not_measured", stream=stream, error=repr(error))
                 continue
             if cut:

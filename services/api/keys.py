@@ -1,7 +1,7 @@
 """Make, list and revoke API keys: `python -m services.api.keys create --name shop`.
 
-It works on the database itself, and so needs no key to make the first one: whoever can write to the
-database may do everything anyway. `rollcall keys` runs this.
+It works on the database itself, so it needs no key to make the first one: anyone who can write to the
+database can do everything anyway. `rollcall keys` runs it.
 """
 
 import argparse
@@ -30,18 +30,18 @@ from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS, fault_of
 
 USUAL_SCOPES: Final = (Scope.SESSIONS_WRITE, Scope.SESSIONS_READ, Scope.TRANSCRIPTS_READ)
-# It becomes part of room names.
+# The project's name becomes part of room names.
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 EXIT_REFUSED: Final = 1
 
 
 class Refused(Exception):
-    """What was asked for makes no sense; the message says why."""
+    """The command can't be carried out; the message says why."""
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """What a new key is to be. `origins` are those of the web pages that may use a publishable one."""
+    """The properties of a new key. `origins` are those of the web pages that may use a publishable key."""
 
     name: str
     project: str = DEFAULT_PROJECT
@@ -52,7 +52,7 @@ class NewKey:
 
 
 async def create_key(database: Database, wanted: NewKey, *, now: Clock) -> tuple[SecretStr, ApiKeyRow]:
-    """Make a key; its secret is nowhere else afterwards. Raises `Refused`."""
+    """Make a key. Its secret is not stored anywhere. Raises `Refused`."""
     scopes = _scopes(wanted)
     origins = _origins(wanted)
     if not _PROJECT.fullmatch(wanted.project):
@@ -62,7 +62,7 @@ async def create_key(database: Database, wanted: NewKey, *, now: Clock) -> tuple
     except ValueError as fault:
         raise Refused(f"a key's name {fault}") from None
     if wanted.expires_in is not None and wanted.expires_in <= timedelta():
-        raise Refused("a key must be good for a while")
+        raise Refused("a key must be valid for some time")
     made, created_at = make_key(wanted.kind), now()
     row = ApiKeyRow(
         id=made.id,
@@ -90,18 +90,20 @@ def _scopes(wanted: NewKey) -> Sequence[Scope]:
 
 def _origins(wanted: NewKey) -> Sequence[str]:
     if wanted.kind is Kind.SECRET and wanted.origins:
-        raise Refused("origins are for publishable keys: a secret key does not belong into a web page")
+        raise Refused("origins are for publishable keys: a secret key does not belong in a web page")
     if wanted.kind is Kind.PUBLISHABLE and not wanted.origins:
         raise Refused("a publishable key needs at least one origin, such as https://shop.example.com")
     for origin in wanted.origins:
         parts = urlsplit(origin)
         if origin != f"{parts.scheme}://{parts.netloc}".lower() or parts.scheme not in ("https", "http"):
-            raise Refused(f"{origin} is no origin: scheme and host as a browser sends them, without a path")
+            raise Refused(
+                f"{origin} is not an origin: give scheme and host as a browser sends them, without a path"
+            )
     return wanted.origins
 
 
 async def list_keys(database: Database, *, project: str | None = None) -> list[ApiKeyRow]:
-    """Every key, or those of a project, the oldest first; the revoked too."""
+    """Return every key, or those of a project, oldest first, including revoked ones."""
     query = select(ApiKeyRow).order_by(col(ApiKeyRow.created_at), col(ApiKeyRow.id))
     if project is not None:
         query = query.where(col(ApiKeyRow.project) == project)
@@ -110,17 +112,17 @@ async def list_keys(database: Database, *, project: str | None = None) -> list[A
 
 
 async def revoke_key(database: Database, key_id: str, *, now: Clock) -> ApiKeyRow:
-    """Revoke a key by its id, or by all of it; doing it twice changes nothing. Raises `Refused`."""
+    """Revoke a key, given by its id or as a whole; doing it twice changes nothing. Raises `Refused`."""
     async with database.write() as db:
         row = await db.get(ApiKeyRow, id_of(key_id) or key_id)
         if row is None:
-            raise Refused("there is no key of this id")
+            raise Refused("there is no key with this id")
         row.revoked_at = row.revoked_at or now()
     return row
 
 
 def describe(row: ApiKeyRow) -> dict[str, Any]:
-    """What may be told of a key."""
+    """Return the data of a key that may be shown."""
 
     def time(moment: datetime | None) -> str | None:
         return moment.isoformat().replace("+00:00", "Z") if moment else None
@@ -142,15 +144,15 @@ def describe(row: ApiKeyRow) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.api.keys", description="API keys, as JSON.")
     commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser("create", help="make a key; it is shown this once")
+    create = commands.add_parser("create", help="make a key; it is shown only this once")
     create.add_argument("--name", required=True, help="what it is for")
     create.add_argument("--project", default=DEFAULT_PROJECT)
     create.add_argument("--publishable", action="store_true", help="for web pages: may only reserve tokens")
     create.add_argument("--scope", action="append", default=[], type=Scope, choices=list(Scope))
-    create.add_argument("--origin", action="append", default=[], help="of a page that may use it")
+    create.add_argument("--origin", action="append", default=[], help="origin of a page that may use it")
     create.add_argument("--expires-in-days", type=float, default=None)
     commands.add_parser("list", help="every key").add_argument("--project", default=None)
-    commands.add_parser("revoke", help="end a key, within seconds").add_argument("id")
+    commands.add_parser("revoke", help="revoke a key; it stops working within seconds").add_argument("id")
     return parser
 
 
@@ -181,7 +183,7 @@ async def _main(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says, and print the outcome as JSON; 1 if it can't be done."""
+    """Run the command line, and print the result as JSON; return 1 if it can't be done."""
     try:
         outcome = asyncio.run(_main(_parser().parse_args(arguments)))
     except Refused as refused:

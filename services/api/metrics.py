@@ -1,20 +1,24 @@
-"""What the API counts."""
+"""The metrics of the API."""
 
 from prometheus_client import Counter, Gauge
 
 _STARTS = Counter("session_start_requests_total", "Requests to start a session.", ["outcome"])
 _RESERVATIONS = Counter("session_reservation_requests_total", "Requests for a token.", ["outcome"])
-_REPLAYS = Counter("idempotency_keys_total", "Requests with a key seen before.", ["outcome"])
-_WEBHOOKS = Counter("livekit_webhooks_total", "LiveKit webhooks received.", ["result"])
-_PROBLEMS = Counter("api_problems_total", "Answers that were an error, by their code.", ["code"])
-_NOT_COUNTED = Counter("api_limits_not_counted_total", "Requests let through because Redis was away.")
-_OUTLIVED = Counter(
-    "api_outlived_total", "What was deleted since its time was over, or there was too much of it.", ["what"]
+_REPLAYS = Counter(
+    "idempotency_keys_total", "Requests with an Idempotency-Key that was used before.", ["outcome"]
 )
-_FOLLOWERS = Gauge("event_stream_followers", "Event streams that are open.")
+_WEBHOOKS = Counter("livekit_webhooks_total", "LiveKit webhooks received.", ["result"])
+_PROBLEMS = Counter("api_problems_total", "Error answers, by code.", ["code"])
+_NOT_COUNTED = Counter(
+    "api_limits_not_counted_total", "Requests let through uncounted because Redis was down."
+)
+_OUTLIVED = Counter(
+    "api_outlived_total", "Rows and stream entries deleted because of their age or number.", ["what"]
+)
+_FOLLOWERS = Gauge("event_stream_followers", "Open event streams.")
 _FOLLOWERS_LOST = Counter(
     "event_stream_followers_lost_total",
-    "Event streams refused, ended with their key, or cut off since they were not read.",
+    "Event streams that were refused, ended with their key, or were cut off because nobody read them.",
     ["why"],
 )
 
@@ -24,60 +28,60 @@ for _result in ("accepted", "repeated", "refused", "of_no_interest"):
 
 
 def session_started() -> None:
-    """A session was written."""
+    """Count a session that was started."""
     _STARTS.labels("accepted").inc()
 
 
 def session_refused(code: str) -> None:
-    """A request was turned down; `code` is the problem's."""
+    """Count a start that was refused; `code` is the problem's."""
     _STARTS.labels(code).inc()
 
 
 def token_requested(outcome: str) -> None:
-    """A token was asked for: `reserved`, or the code of the problem."""
+    """Count a request for a token: `reserved`, or the problem's code."""
     _RESERVATIONS.labels(outcome).inc()
 
 
 def key_seen_before(outcome: str) -> None:
-    """A request came with a known key: `replayed`, or the code of the problem."""
+    """Count a request with a known key: `replayed`, or the problem's code."""
     _REPLAYS.labels(outcome).inc()
 
 
 def webhook_received(result: str) -> None:
-    """A webhook came in: `accepted`, `repeated`, `refused` or `of_no_interest`."""
+    """Count a webhook: `accepted`, `repeated`, `refused` or `of_no_interest`."""
     _WEBHOOKS.labels(result).inc()
 
 
 def problem_answered(code: str) -> None:
-    """An answer was a problem of this code."""
+    """Count an error answer with this code."""
     _PROBLEMS.labels(code).inc()
 
 
 def limits_not_counted() -> None:
-    """A request was let through uncounted."""
+    """Count a request that was let through uncounted."""
     _NOT_COUNTED.inc()
 
 
 def outlived(what: str, number: int) -> None:
-    """So many were deleted: of a table, or of a stream."""
+    """Count what was deleted from a table or a stream."""
     _OUTLIVED.labels(what).inc(number)
 
 
 def followers(number: int) -> None:
-    """So many event streams are open."""
+    """Set the number of open event streams."""
     _FOLLOWERS.set(number)
 
 
 def follower_refused() -> None:
-    """There were too many event streams already."""
+    """Count an event stream that was refused because there were too many."""
     _FOLLOWERS_LOST.labels("refused").inc()
 
 
 def follower_ended() -> None:
-    """An event stream ended since its key, or its session, is over."""
+    """Count an event stream that ended because its key or its session did."""
     _FOLLOWERS_LOST.labels("not_allowed_any_more").inc()
 
 
 def follower_cut_off() -> None:
-    """An event stream was not read."""
+    """Count an event stream that was cut off because nobody read it."""
     _FOLLOWERS_LOST.labels("not_read").inc()

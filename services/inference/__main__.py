@@ -27,7 +27,7 @@ def main() -> None:
     settings = load_settings(InferenceSettings)
     configure_logs(settings, service="inference")
     tell_build("inference")
-    logging.captureWarnings(True)  # PyJWT warns of short secrets, such as LiveKit's own for dev
+    logging.captureWarnings(True)  # PyJWT warns about short secrets, such as LiveKit's own for development
     try:
         asyncio.run(_run(settings))
     except EngineMissing as missing:

@@ -1,4 +1,4 @@
-"""Who may call: whoever signs with our API secret and holds the inference grant."""
+"""Admit callers whose token is signed with our API secret and has the inference grant."""
 
 import jwt
 from pydantic import SecretStr
@@ -16,7 +16,10 @@ class Gatekeeper:
         self._api_secret = api_secret
 
     def check(self, authorization: str | None) -> None:
-        """Return if the `Authorization` header is good; raise `RequestRefused` 401 saying why it isn't."""
+        """Return if the `Authorization` header is valid.
+
+        Raise `RequestRefused` 401 with the reason if not.
+        """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise _unauthorized("no bearer token")

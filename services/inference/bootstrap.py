@@ -1,4 +1,4 @@
-"""Wire the service: the only place that knows which engines there are."""
+"""Build the service. Only this module knows which engines there are."""
 
 import asyncio
 import time
@@ -27,8 +27,8 @@ from shared.platform.http.site import PatientSite
 from shared.platform.logs.logs import get_logger
 from shared.platform.threads import in_thread
 
-GRACE_S = 1.0  # for requests under way when the process is told to stop
-MOST_CONNECTIONS = 2000  # each call has some three, and this machine's engines serve far fewer calls
+GRACE_S = 1.0  # for requests that are running when the process is told to stop
+MOST_CONNECTIONS = 2000  # each call has about three, and this machine's engines serve far fewer calls
 
 _log = get_logger(__name__)
 
@@ -61,7 +61,7 @@ async def serve(settings: InferenceSettings, *, stop: asyncio.Event) -> None:
 
 def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.Application:
     def converse(messages: Sequence[Message], tools: Tools) -> str | ToolCall:
-        now = utc_now().astimezone()  # the time on this machine's wall
+        now = utc_now().astimezone()  # local time
         return use_tools(messages, tools) or reply(messages, now=now)
 
     return build_app(
@@ -81,7 +81,7 @@ def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.A
 async def _load(transcriber: WhisperTranscriber) -> None:
     started = time.perf_counter()
     await transcriber.load()
-    await in_thread(SileroDetector)  # the first one loads the model for all
+    await in_thread(SileroDetector)  # the first detector loads the model for all
     seconds = time.perf_counter() - started
     metrics.weights_loaded(seconds)
     _log.info("weights_loaded", seconds=round(seconds, 2))

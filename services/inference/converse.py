@@ -1,7 +1,7 @@
 """Hold a short conversation by rules: the front desk of a small office.
 
-Every answer is one or two short sentences, since it will be spoken, and depends on nothing but the
-messages and the clock. The rules stand in a table at the end; the first that has an answer wins.
+Every answer is one or two short sentences, since it will be spoken, and depends only on the messages and the
+clock. The rules are in a table at the end; the first rule with an answer wins.
 """
 
 import re
@@ -23,7 +23,7 @@ NOT_HEARD: Final = "Sorry, I didn't catch that."
 ANYTHING_ELSE: Final = "Is there anything else?"
 
 _CLOSED_DAYS: Final = ("Saturday", "Sunday")
-# Words that say nothing about the topic, when they end a sentence that no rule knows.
+# Words that say nothing about the topic at the end of a sentence that no rule knows.
 _IDLE_WORDS: Final = re.compile(
     r"\w{1,2}|about|actually|after|again|all|also|and|any|are|because|before|being|but|can|could|"
     r"did|does|doing|done|for|from|get|going|had|has|have|her|here|him|his|how|into|its|just|know|"
@@ -37,7 +37,7 @@ _IDLE_WORDS: Final = re.compile(
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a rule may look at. `heard` is the caller's last message, `said` ours before it."""
+    """What a rule may use. `heard` is the caller's last message, `said` is ours before it."""
 
     heard: str
     said: str
@@ -46,11 +46,11 @@ class Conversation:
 
     @property
     def name(self) -> str | None:
-        """The caller's name, if ever given; the last one counts."""
+        """The name that the caller gave last; None if there is none."""
         return next(filter(None, map(name_in, reversed(self.earlier))), None)
 
     def hears(self, pattern: str) -> bool:
-        """Whether the caller's last message matches, whatever the case."""
+        """Return whether the caller's last message matches, ignoring case."""
         return re.search(pattern, self.heard, re.IGNORECASE) is not None
 
 
@@ -58,7 +58,7 @@ Rule = Callable[[Conversation], str | None]
 
 
 def reply(messages: Sequence[Message], *, now: datetime) -> str:
-    """Return the next thing to say. System and developer messages only make it speak."""
+    """Return the next thing to say. System and developer messages only prompt it to speak."""
     spoken = [m for m in messages if m.role in ("user", "assistant", "tool", "function")]
     callers = [m.text for m in spoken if m.role == "user" and _has_words(m.text)]
     ours = [m.text for m in spoken if m.role == "assistant" and m.text.strip()]
@@ -67,7 +67,7 @@ def reply(messages: Sequence[Message], *, now: datetime) -> str:
     if not callers and not ours:
         return GREETING
     if not spoken or spoken[-1].role == "assistant":
-        # Asked to speak in mid-conversation, as an agent is that takes over from another.
+        # Asked to speak in mid-conversation, as happens to an agent that takes over.
         name = Conversation("", "", callers, now).name
         return f"I'm here, {name}. What can I do for you?" if name else "I'm here. Please go on."
     conversation = Conversation(
@@ -130,7 +130,7 @@ def _booking(c: Conversation) -> str | None:
     answers = asked and (day_in(c.heard) or time_in(c.heard))
     if not wants and not answers:
         return None
-    # What was said since the caller last asked for an appointment counts; a later word wins.
+    # Only what was said since the caller last asked for an appointment counts; later words win.
     day = time = None
     for text in _since_booking_began(c.earlier):
         day, time = day_in(text) or day, time_in(text) or time

@@ -1,4 +1,4 @@
-"""A voice by flite, one short-lived process for each text."""
+"""A voice by flite: one short-lived process for each text."""
 
 import asyncio
 import io
@@ -12,12 +12,12 @@ from services.inference.ports import Audio, EngineMissing, SynthesisFailed
 
 VOICES = ("slt", "rms", "awb")  # for voice ids of other providers; slt if none is given
 NAMED_VOICES = frozenset({*VOICES, "kal", "kal16"})
-LONGEST_TEXT = 10_000  # characters; an agent's sentence has some hundred
+LONGEST_TEXT = 10_000  # characters; an agent's sentence has about a hundred
 SILENCE = Audio(pcm=bytes(3200), sample_rate=16_000)  # 100 ms
 MOST_PROCESSES = 2
 DEADLINE_S = 20.0  # 10 000 characters take about 5 s
 
-_MARKUP = re.compile(r"<[^<>]{1,200}>")  # SSML-like tags, as some providers take
+_MARKUP = re.compile(r"<[^<>]{1,200}>")  # SSML-like tags, which some providers accept
 _TYPOGRAPHY = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "–": ", ", "—": ", ", "…": ".", "€": " euros "}
 )
@@ -27,7 +27,7 @@ class FliteSynthesizer:
     """Speaks English text with one of flite's built-in voices."""
 
     def __init__(self, *, path: str) -> None:
-        """Raises `EngineMissing` if there is no such program."""
+        """Raises `EngineMissing` if the program does not exist."""
         found = shutil.which(path)
         if found is None:
             raise EngineMissing(
@@ -66,7 +66,7 @@ class FliteSynthesizer:
         except TimeoutError:
             raise SynthesisFailed(f"flite took more than {DEADLINE_S:.0f} s") from None
         finally:
-            if process.returncode is None:  # out of time, or the caller has hung up
+            if process.returncode is None:  # the time is over, or the caller has hung up
                 process.kill()
                 await process.wait()
         if process.returncode != 0:

@@ -1,4 +1,4 @@
-"""The LLM's edge: OpenAI's chat completions, streamed or whole."""
+"""The routes for language models: OpenAI's chat completions, streamed or whole."""
 
 import json
 import re
@@ -121,7 +121,7 @@ def _whole(head: dict[str, Any], answer: str | ToolCall, usage: dict[str, int]) 
 
 
 def _usage(messages: Sequence[Message], answer: str | ToolCall) -> dict[str, int]:
-    # Words and marks, counted: close enough for a machine that bills nobody.
+    # Words and punctuation marks, counted: close enough for a service that bills nobody.
     text = json.dumps(answer.arguments) if isinstance(answer, ToolCall) else answer
     prompt = sum(len(_TOKEN.findall(message.text)) for message in messages)
     completion = len(_TOKEN.findall(text))

@@ -1,4 +1,4 @@
-"""What the inference service counts. Labels are closed sets: the kind, and how it ended."""
+"""The metrics of the inference service. Labels are closed sets: the kind, and the outcome."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _requests = Counter(
 )
 _seconds = Histogram(
     "inference_engine_seconds",
-    "Time from handing work to an engine to its result, waiting included.",
+    "Time from giving work to an engine until its result, including waiting.",
     ["kind"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
@@ -25,7 +25,7 @@ _load_seconds = Gauge("inference_load_seconds", "How long the weights took to lo
 
 @contextmanager
 def engine_work(kind: Kind) -> Iterator[None]:
-    """Time one piece of work of an engine; count it as ok, failed, or dropped by the caller."""
+    """Measure one piece of an engine's work; count it as ok, failed, or dropped by the caller."""
     outcome = "failed"
     try:
         with _seconds.labels(kind).time():
@@ -46,10 +46,13 @@ def socket_open(kind: Kind) -> Iterator[None]:
 
 
 def request_refused(kind: Kind | None) -> None:
-    """A request had no right, no known model or no sense. `None`: it asked for no engine."""
+    """Count a refused request: unauthorised, malformed, or for an unknown model.
+
+    `None`: it asked for no engine.
+    """
     _requests.labels(kind or "other", "refused").inc()
 
 
 def weights_loaded(seconds: float) -> None:
-    """The transcriber is ready."""
+    """Observe how long the transcriber took to load its weights."""
     _load_seconds.set(seconds)

@@ -1,4 +1,4 @@
-"""What the service needs of its engines. Put another one in by wiring it in `bootstrap.py`."""
+"""What the service needs from its engines. To use another engine, build it in `bootstrap.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Samples = NDArray[np.float32]  # mono, 16 kHz, from -1 to 1
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What was said. An empty text means that it was no speech after all."""
+    """What was said. An empty text means that there was no speech."""
 
     text: str
     confidence: float
@@ -85,14 +85,17 @@ class Transcriber(Protocol):
         """Whether nothing is being transcribed, and nothing waits."""
 
     async def transcribe(self, speech: Samples, *, quickly: bool = False) -> Transcript:
-        """Transcribe without blocking the event loop; `quickly`, for a first impression."""
+        """Transcribe without blocking the event loop.
+
+        `quickly` trades accuracy for speed, for interim results.
+        """
 
 
 class SpeechDetector(Protocol):
-    """Hears one stream, a window at a time; it keeps what it needs of the windows before."""
+    """Processes one stream, a window at a time, and remembers what it needs of earlier windows."""
 
     def probability(self, window: Samples) -> float:
-        """How likely the window (512 samples) is speech, from 0 to 1."""
+        """Return how likely the window (512 samples) is speech, from 0 to 1."""
 
 
 class Synthesizer(Protocol):

@@ -6,7 +6,7 @@ from typing import Any
 class RequestRefused(Exception):
     """A request is refused with `status`; `code` is stable, `message` is for people.
 
-    4xx means that the same request will be refused again: livekit-agents doesn't retry those.
+    A 4xx means that the same request would be refused again; livekit-agents doesn't retry those.
     """
 
     def __init__(self, status: int, code: str, message: str, *, param: str | None = None) -> None:
@@ -17,7 +17,7 @@ class RequestRefused(Exception):
         self.param = param
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of an HTTP answer."""
+        """Return the JSON body of an HTTP answer."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {
             "error": {
@@ -29,10 +29,10 @@ class RequestRefused(Exception):
         }
 
     def frame(self) -> dict[str, Any]:
-        """The `error` frame of a WebSocket that is open already."""
+        """Return the `error` frame for a WebSocket that is already open."""
         return {"type": "error", "code": self.status, "error": self.code, "message": self.message}
 
 
 def malformed(message: str, *, param: str | None = None) -> RequestRefused:
-    """The request makes no sense."""
+    """Return a refusal of a malformed request."""
     return RequestRefused(400, "invalid_request", message, param=param)

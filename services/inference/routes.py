@@ -1,4 +1,4 @@
-"""The HTTP application: who may come in, where things are, and what a refusal looks like."""
+"""The HTTP application: authentication, the paths, and the form of refusals."""
 
 from collections.abc import Awaitable, Callable
 
@@ -30,7 +30,7 @@ def build_app(
     speak: Speak,
     ready: Callable[[], bool],
 ) -> web.Application:
-    """Put the edges under their paths; everything under /v1/ needs a token."""
+    """Return the application with all routes; everything under /v1/ needs a token."""
 
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:

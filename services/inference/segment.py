@@ -1,4 +1,4 @@
-"""Cut a stream of audio into utterances, since Whisper transcribes only whole ones."""
+"""Split a stream of audio into utterances, since Whisper transcribes only whole ones."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ LONGEST_S = 20.0  # Whisper hears at most 30 s at once
 
 @dataclass(frozen=True)
 class SpeechStarted:
-    """Somebody began to speak, at this second of the stream."""
+    """The speaker began to speak, at this second of the stream."""
 
     at: float
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something was said.
+    """The speaker said something.
 
     offset: the second of the stream at which `samples` begin.
     start, end: the seconds of the speech inside, without the silence around it.
@@ -40,7 +40,7 @@ class Utterance:
 
 
 class Segmenter:
-    """Feeds a detector window by window and says where speech starts and ends."""
+    """Feeds a detector window by window, and returns where speech starts and ends."""
 
     def __init__(self, *, detector: SpeechDetector, silence_s: float) -> None:
         self._detector = detector
@@ -54,7 +54,7 @@ class Segmenter:
         self._quiet = 0  # windows of silence at its end
 
     def push(self, samples: Samples) -> list[SpeechStarted | Utterance]:
-        """Take 16 kHz samples; return what became certain, in order."""
+        """Process 16 kHz samples; return the starts and utterances that they made certain, in order."""
         pending = np.concatenate((self._rest, samples))
         whole = len(pending) - len(pending) % WINDOW
         self._rest = pending[whole:]
@@ -63,12 +63,12 @@ class Segmenter:
 
     @property
     def began(self) -> float | None:
-        """The second of the stream at which the utterance that goes on began; None between utterances."""
+        """The second of the stream at which the current utterance began; None between utterances."""
         return None if self._utterance is None else self._start * WINDOW_S
 
     @property
     def speech(self) -> Utterance | None:
-        """What was said so far of an utterance that goes on; None while nobody speaks."""
+        """Return the audio of the current utterance so far; None while nobody speaks."""
         if self._utterance is None or self._quiet:
             return None
         return Utterance(
@@ -79,7 +79,7 @@ class Segmenter:
         )
 
     def flush(self) -> Utterance | None:
-        """End the utterance that is going on, if one is."""
+        """End the current utterance, if there is one."""
         return None if self._utterance is None else self._finish()
 
     def _hear(self, window: Samples) -> SpeechStarted | Utterance | None:

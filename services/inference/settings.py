@@ -1,4 +1,4 @@
-"""What the inference service reads from the environment."""
+"""The settings of the inference service."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What both speech sockets share: reading JSON frames, writing them, and the order of answers."""
+"""What both speech sockets share: reading and writing JSON frames, and the order of answers."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ from services.inference.request_refused import RequestRefused, malformed
 from shared.platform.logs.logs import get_logger
 
 MAX_FRAME_BYTES = 1 << 20  # the client sends some 2 kB for 50 ms of audio
-MAX_WAITING = 64  # pieces of work of one socket; beyond, reading pauses
+MAX_WAITING = 64  # pieces of work of one socket; beyond that, reading pauses
 SAMPLE_RATES = range(8_000, 48_001)
 
 _log = get_logger(__name__)
@@ -27,14 +27,14 @@ W = TypeVar("W")
 
 
 async def close_open_sockets(_: web.Application) -> None:
-    """Say goodbye to every peer, so that stopping doesn't wait for them."""
+    """Close the connection to every peer, so that stopping doesn't wait for them."""
     await asyncio.gather(
         *(ws.close(code=WSCloseCode.GOING_AWAY, message=b"shutting down") for ws in set(_open))
     )
 
 
 class Conduct(ABC, Generic[W]):
-    """One socket. Frames are read as they come; the work they ask for is done one by one, in order.
+    """One socket. It reads frames as they come, and does the work they ask for one by one, in order.
 
     There is no heartbeat: the client leaves pooled sockets unread between sentences, and would
     not answer one.
@@ -55,7 +55,7 @@ class Conduct(ABC, Generic[W]):
                 asyncio.create_task(self._to_its_end(half())) for half in (self._read, self._work_in_order)
             ]
             try:
-                # When one half is over, nobody is left to hear the other.
+                # When one half ends, the other has no peer any more.
                 await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for half in halves:
@@ -65,7 +65,7 @@ class Conduct(ABC, Generic[W]):
 
     @abstractmethod
     async def on_frame(self, frame: dict[str, Any]) -> None:
-        """Take one frame of the client; queue what takes time."""
+        """Handle one frame of the client; queue work that takes time."""
 
     @abstractmethod
     async def do(self, work: W) -> None:
@@ -121,7 +121,7 @@ def _parse(kind: WSMsgType, data: Any) -> dict[str, Any]:
 
 
 def sample_rate_of(settings: dict[str, Any]) -> int:
-    """The sample rate asked for, in Hz. The client sends it as a string."""
+    """Return the requested sample rate, in Hz. The client sends it as a string."""
     try:
         rate = int(settings.get("sample_rate", 16_000))
     except (TypeError, ValueError):
@@ -134,7 +134,7 @@ def sample_rate_of(settings: dict[str, Any]) -> int:
 
 
 def pcm_of(frame: dict[str, Any]) -> bytes:
-    """The audio of a frame."""
+    """Return the audio of a frame."""
     try:
         pcm = base64.b64decode(frame.get("audio", ""), validate=True)
     except (TypeError, ValueError, binascii.Error):

@@ -1,4 +1,4 @@
-"""The STT's edge: audio in over a WebSocket, interim and final transcripts out."""
+"""The route for speech recognition: audio in over a WebSocket, interim and final transcripts out."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 
 class Mark(Enum):
-    """What the client asked to be told, once everything before it is transcribed."""
+    """An answer that the client wants once everything before it is transcribed."""
 
     FINALIZED = auto()
     CLOSED = auto()
@@ -44,7 +44,7 @@ class Listen:
         self._interim_s = interim_s
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Refuse at the upgrade, by status, what can be refused: the client doesn't retry 4xx.
+        """Refuse bad requests at the upgrade, by status: the client doesn't retry a 4xx.
 
         Raises `RequestRefused`.
         """
@@ -91,7 +91,7 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
                 self._interim.cancel()
 
     async def on_frame(self, frame: dict[str, Any]) -> None:
-        """Serve the client's frames; unknown ones are skipped, as newer clients may send them."""
+        """Handle the client's frames; skip unknown ones, which newer clients may send."""
         match frame["type"]:
             case "session.create":
                 await self._create(frame)
@@ -128,7 +128,7 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
         await self.send("session.created", session_id=f"stt_{uuid_utils.uuid7().hex}")
 
     def _use(self, settings: dict[str, Any]) -> None:
-        # The engine knows English only; the language is what the client will read back.
+        # The engine knows only English; the client expects its own language setting in the answer.
         language = settings.get("language")
         if isinstance(language, str) and language and language != "multi":
             self._language = language
@@ -141,7 +141,7 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
         self._think_aloud()
 
     def _think_aloud(self) -> None:
-        """Say what was understood so far, where nobody's final transcript has to wait for that."""
+        """Send an interim transcript, unless a final transcript would have to wait for it."""
         busy = self._interim is not None and not self._interim.done()
         if not self._interim_s or busy or not self._work.empty() or not self._transcriber.idle:
             return
@@ -170,7 +170,7 @@ class Hearing(Conduct[SpeechStarted | Utterance | Mark]):
     async def _transcribe(self, utterance: Utterance) -> None:
         with metrics.engine_work(Kind.STT):
             transcript = await self._transcriber.transcribe(utterance.samples)
-        # An empty one is sent too: it tells the client that the speech it was told of has ended.
+        # An empty transcript is sent too: it tells the client that the announced speech has ended.
         await self._send_transcript("final_transcript", transcript, utterance)
 
     async def _send_transcript(self, type_: str, transcript: Transcript, utterance: Utterance) -> None:

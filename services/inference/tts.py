@@ -1,4 +1,4 @@
-"""The TTS's edge: sentences in over a WebSocket, audio out, one `done` for each flush."""
+"""The route for speech synthesis: sentences in over a WebSocket, audio out, one `done` for each flush."""
 
 import base64
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Speak:
         self._synthesizer = synthesizer
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Refuse at the upgrade, by status, what can be refused: the client doesn't retry 4xx."""
+        """Refuse bad requests at the upgrade, by status: the client doesn't retry a 4xx."""
         require(Kind.TTS, request.query.get("model"))
         ws = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES)
         return await Speaking(ws, synthesizer=self._synthesizer).run(request)
@@ -61,7 +61,7 @@ class Speaking(Conduct[Sentence | Flush | Goodbye]):
         self._generation = _new_generation()
 
     async def on_frame(self, frame: dict[str, Any]) -> None:
-        """Serve the client's frames; unknown ones are skipped, as newer clients may send them."""
+        """Handle the client's frames; skip unknown ones, which newer clients may send."""
         match frame["type"]:
             case "session.create":
                 await self._create(frame)

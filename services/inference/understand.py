@@ -1,4 +1,4 @@
-"""What a caller's sentence holds: a name, a day, a time, numbers, a sum. Written or transcribed alike."""
+"""Find a name, a day, a time, numbers or a sum in a caller's sentence, written or transcribed."""
 
 import operator
 import re
@@ -29,7 +29,7 @@ _NUMBER: Final = rf"-?\d[\d,]*(?:\.\d+)?|(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(
 
 _OPERATORS: Final[tuple[tuple[str, str, Callable[[float, float], float]], ...]] = (
     (r"plus|\+", "plus", operator.add),
-    (r"minus|less|\s[-−]\s", "minus", operator.sub),  # blanks around: not a telephone number
+    (r"minus|less|\s[-−]\s", "minus", operator.sub),  # spaces around it: not a telephone number
     (r"times|multiplied by|x|\*|×", "times", operator.mul),
     (r"divided by|over|\s/\s|÷", "divided by", operator.truediv),
 )
@@ -58,7 +58,7 @@ _TIMES: Final = (
 
 _NAME: Final = re.compile(
     r"\b(?:my name is|my name's|call me|this is|i am called)\s+(?P<given>[a-z][a-z'-]+)"
-    # "I'm Anna", but not "I'm fine": a name has a capital, and is not a word met here.
+    # "I'm Anna", but not "I'm fine": a name has a capital letter, and is not one of these words.
     r"|\b(?:i'm|i am)\s+(?-i:(?P<said>[A-Z][a-z'-]+))(?!\s+[a-z]+ing\b)",
     re.IGNORECASE,
 )
@@ -71,7 +71,7 @@ _NOT_NAMES: Final = frozenset(
 
 
 def name_in(text: str) -> str | None:
-    """The name that the speaker gives himself."""
+    """Return the name that the speaker gives."""
     for match in _NAME.finditer(text.replace("’", "'")):
         name = match["given"] or match["said"]
         if name.lower() not in _NOT_NAMES:
@@ -80,7 +80,7 @@ def name_in(text: str) -> str | None:
 
 
 def day_in(text: str) -> str | None:
-    """The last day named: `Monday` … `Sunday`, `today` or `tomorrow`."""
+    """Return the last day named: `Monday` … `Sunday`, `today` or `tomorrow`."""
     days = _DAY.findall(text)
     if not days:
         return None
@@ -89,9 +89,9 @@ def day_in(text: str) -> str | None:
 
 
 def time_in(text: str) -> str | None:
-    """The time of day named, as one says it: `3 PM`, `9:30 AM`, `noon`.
+    """Return the time of day named, as people say it: `3 PM`, `9:30 AM`, `noon`.
 
-    Without a half of the day, the one of usual business hours is meant.
+    Without AM or PM, it means the time within usual business hours.
     """
     text = text.replace("’", "'")
     if re.search(r"\b(noon|midday)\b", text, re.IGNORECASE):
@@ -127,7 +127,7 @@ def _whole(word: str) -> int:
 
 
 def sum_in(text: str) -> str | None:
-    """The answer to a sum of two numbers, as a sentence."""
+    """Return the answer to a sum of two numbers, as a sentence."""
     if _SUM_OF.search(text):
         text = re.sub(r"\b(and|to)\b", "plus", text)
     for spelling, spoken, operate in _OPERATORS:

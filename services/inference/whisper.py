@@ -23,7 +23,7 @@ _NOTHING = Transcript(text="", confidence=0.0)
 
 
 class WhisperTranscriber:
-    """One model, one thread: utterances wait for each other, the event loop for none."""
+    """One model on one thread: utterances wait for each other, and the event loop waits for none."""
 
     def __init__(self, *, model_path: Path | None = None) -> None:
         self._model_path = model_path
@@ -47,16 +47,16 @@ class WhisperTranscriber:
         return self._asked == 0
 
     async def transcribe(self, speech: Samples, *, quickly: bool = False) -> Transcript:
-        """Transcribe one utterance; what is still waiting when its caller leaves is dropped."""
+        """Transcribe one utterance. If its caller leaves while it waits, it is dropped."""
         self._asked += 1
         work = self._thread.submit(self._run, speech, beam_size=1 if quickly else BEAM_SIZE)
         loop = asyncio.get_running_loop()
-        # Not when its caller leaves: what runs goes on in its thread.
+        # Not when its caller leaves: a running transcription goes on in its thread.
         work.add_done_callback(lambda _: self._tell_done(loop))
         return await asyncio.wrap_future(work)
 
     def close(self) -> None:
-        """Drop what waits. The utterance being worked on ends by itself."""
+        """Drop waiting utterances. The one that is being transcribed ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _tell_done(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""Decide whether an entry of the stream is a turn that may be stored, or why not."""
+"""Decide whether an entry of the stream is a turn that may be stored, and if not, why."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,17 +17,17 @@ class Reason(StrEnum):
 
     OVERSIZED = "oversized"
     MALFORMED = "malformed"
-    UNKNOWN_TYPE = "unknown_type"  # of a later version, mostly: replay it after the upgrade
-    UNEXPECTED_TYPE = "unexpected_type"  # an event, but no turn
-    SESSION_MISMATCH = "session_mismatch"  # the envelope is of another session than the turn
+    UNKNOWN_TYPE = "unknown_type"  # mostly of a later version: replay it after the upgrade
+    UNEXPECTED_TYPE = "unexpected_type"  # an event, but not a turn
+    SESSION_MISMATCH = "session_mismatch"  # the envelope names another session than the turn
     BAD_SEQUENCE = "bad_sequence"
     UNKNOWN_SESSION = "unknown_session"
     FOREIGN_PROJECT = "foreign_project"  # the envelope names another project than the session's
-    REFUSED = "refused"  # by the database
+    REFUSED = "refused"  # the database refused it
 
 
 class NotAdmitted(Exception):
-    """The entry is no turn that may be stored."""
+    """The entry is not a turn that may be stored."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -37,7 +37,7 @@ class NotAdmitted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A turn, and the entry that brought it; `project` if the envelope claims one."""
+    """A turn, and the entry that holds it. `project` is set if the envelope names one."""
 
     entry: Entry
     turn: TurnFinished

@@ -1,4 +1,4 @@
-"""Wiring of the transcript consumer: the only place that builds things."""
+"""Build the transcript consumer from its parts."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,9 +29,9 @@ GROUP = "transcripts"
 
 @asynccontextmanager
 async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer]:
-    """Build the consumer in the running loop, and take it down again."""
+    """Build the consumer in the running loop, and close its parts at the end of the block."""
     if settings.transcript_redactor is not None:
-        load_redactor(settings.transcript_redactor)  # better to fail now than at the first turn
+        load_redactor(settings.transcript_redactor)  # fails now rather than at the first turn
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)
 
@@ -40,7 +40,7 @@ async def open_consumer(settings: TranscriptsSettings) -> AsyncIterator[Consumer
     letters = DeadLetters(redis=redis, database=database, settings=settings, now=utc_now)
 
     async def tell_stored(turns: Sequence[TurnFinished]) -> None:
-        # Who follows a session waits for this, an agent's worker for the other.
+        # Followers of a session wait for the first, an agent's worker for the second.
         await give_hints(redis, {turn.session_id for turn in turns}, channel=NEWS_CHANNEL)
         await publish_stored(redis, turns)
 

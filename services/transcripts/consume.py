@@ -1,4 +1,4 @@
-"""Take turns from the stream into the archive: commit, say what is stored, and only then acknowledge."""
+"""Store the stream's turns in the archive: commit, announce what is stored, and only then acknowledge."""
 
 import asyncio
 import time
@@ -20,9 +20,9 @@ from shared.platform.tracing.tracing import trace_fields
 log = get_logger(__name__)
 
 RETRY_DELAY_S = 0.5
-# One is being stored while of the one before it is told that it is.
+# One batch is being stored while the previous one is announced.
 AT_ONCE = 2
-# Of a large batch, only so many turns are looked at: working off a backlog comes first.
+# In a large batch, only so many turns are examined: catching up with a backlog comes first.
 ODDITIES_SOUGHT = 100
 
 Refused = tuple[Entry, Reason, str]
@@ -34,8 +34,8 @@ TellStored = Callable[[Sequence[TurnFinished]], Awaitable[None]]
 class Consumer:
     """Stores batches of turns; several may run side by side, since order is by sequence number.
 
-    While one batch is being stored the next is read and parsed, and no more than `AT_ONCE` and that one are
-    in hand: when the database is slow, turns wait in Redis.
+    While one batch is being stored, the next one is read and parsed. At most `AT_ONCE` batches and that one
+    are in memory: if the database is slow, turns wait in Redis.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Consumer:
         self._storing = asyncio.Lock()
 
     async def run(self) -> None:
-        """Consume for ever."""
+        """Consume forever."""
         settling: deque[asyncio.Task[None]] = deque()
         try:
             async for batch in self._group.batches():
@@ -65,7 +65,7 @@ class Consumer:
                 if len(settling) == AT_ONCE:
                     await settling.popleft()
                 settling.append(asyncio.create_task(self._settle(batch, admitted, refused)))
-                # It sends its statement while we wait for more.
+                # The store's task sends its statement while this one waits for more.
                 await asyncio.sleep(0)
         finally:
             await stop_all(settling)
@@ -77,9 +77,9 @@ class Consumer:
             try:
                 admitted.append(admit(entry, max_bytes=self._max_turn_bytes))
             except NotAdmitted as refusal:
-                # Not the exception itself: its traceback would hold the whole batch.
+                # Not the exception itself: its traceback would keep the whole batch in memory.
                 refused.append((entry, refusal.reason, refusal.detail))
-            except Exception as error:  # of an entry that nobody thought of; the others go on
+            except Exception as error:  # an unforeseen error of one entry; the others go on
                 refused.append((entry, Reason.MALFORMED, type(error).__name__))
         return admitted, refused
 
@@ -92,10 +92,10 @@ class Consumer:
                 writing_ns = time.time_ns()
                 stored, new = await self._store(await self._of_their_projects(admitted))
             written_ns = time.time_ns()
-            # What was set aside is told too: its sender must not send it for ever.
+            # Turns that were set aside are announced too, so that their sender does not send them forever.
             await self._tell_stored([parsed.turn for parsed in admitted])
         except Exception as error:
-            # Not acknowledged, so it comes again; what comes after it is handled meanwhile.
+            # The batch is not acknowledged, so it comes again. Later entries are handled meanwhile.
             expected = isinstance(error, UNREACHABLE)
             log.warning("batch_not_handled", entries=len(batch), error=repr(error), exc_info=not expected)
             await asyncio.sleep(RETRY_DELAY_S)
@@ -109,7 +109,7 @@ class Consumer:
             await self._look_for_oddities([parsed.turn for parsed in stored[:ODDITIES_SOUGHT]])
 
     async def _store(self, turns: Sequence[Parsed]) -> tuple[list[Parsed], int]:
-        """Store all of them, but for those that can't be; returns what is stored, and how many are new."""
+        """Store all turns that can be stored; return the stored ones, and how many of them are new."""
         if not turns:
             return [], 0
         try:
@@ -118,19 +118,19 @@ class Consumer:
             if len(turns) == 1:
                 await self._set_turn_aside(turns[0], Reason.REFUSED, str(refusal))
                 return [], 0
-            # One spoils the batch: halve it until it is alone.
+            # One turn spoils the batch: halve the batch until that turn is alone.
             middle = len(turns) // 2
             first, new_first = await self._store(turns[:middle])
             second, new_second = await self._store(turns[middle:])
             return first + second, new_first + new_second
-        # A session is committed before an agent is dispatched to it: no turn can come before its session.
+        # A session is committed before its agent is dispatched, so no turn can come before its session.
         for parsed in turns:
             if parsed.turn.session_id in unknown:
                 await self._set_turn_aside(parsed, Reason.UNKNOWN_SESSION, parsed.turn.session_id)
         return [parsed for parsed in turns if parsed.turn.session_id not in unknown], new
 
     async def _of_their_projects(self, turns: list[Parsed]) -> list[Parsed]:
-        """Set aside those that claim to be of another project than their session is."""
+        """Set aside the turns that claim another project than their session's."""
         claims = {parsed.turn.session_id for parsed in turns if parsed.project is not None}
         if not claims:
             return turns
@@ -181,6 +181,6 @@ class Consumer:
         now = self._now()
         for parsed in turns:
             metrics.turn_lagged(max(0.0, (now - parsed.published_at).total_seconds()))
-            if new:  # a batch that was stored before has been counted
+            if new:  # if the batch was stored before, it has been counted
                 metrics.turn_measured(parsed.turn.metrics)
         log.debug("turns_stored", turns=len(turns), new=new)

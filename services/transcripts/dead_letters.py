@@ -1,8 +1,8 @@
-"""Set turns aside that can't be stored. A dead letter holds no more of what was said than the database may.
+"""Set aside turns that can't be stored. A dead letter holds no text that the database may not hold.
 
-Where text is stored as it is, a letter is the entry as it came. Where only metadata is stored, a redactor is
-set, or the text's time is over, a turn is prepared as for the database. What is no turn can't be prepared:
-then the letter says what was wrong, and has no content.
+If text is stored unchanged, a letter is the original entry. If only metadata is stored, a redactor is set, or
+the text's retention is over, a turn is prepared as for the database. An entry that is not a turn can't be
+prepared: its letter says what was wrong, and has no content.
 """
 
 from datetime import timedelta
@@ -24,7 +24,7 @@ from shared.platform.redis.streams import Entry, dead_letter
 
 
 class DeadLetters:
-    """Writes dead letters of the turns' stream."""
+    """Writes the dead letters of the turns stream."""
 
     def __init__(
         self, *, redis: Redis, database: Database, settings: TranscriptsSettings, now: Clock
@@ -35,7 +35,10 @@ class DeadLetters:
         self._now = now
 
     async def set_aside(self, entry: Entry, reason: str) -> None:
-        """Write a letter; raises what Redis or the database raises. reason: `code: detail`."""
+        """Write a letter; raises the errors of Redis and the database.
+
+        `reason` has the form `code: detail`.
+        """
         found = _turn_in(entry)
         over = found is not None and await self._is_over(found[1])
         if self._stores_all and not over:
@@ -47,7 +50,7 @@ class DeadLetters:
             kept = without_text(turn) if over else prepare_text(turn, self._settings)
             bare = envelope.model_copy(update={"data": kept.model_dump(mode="json")})
             content = {ENVELOPE_FIELD: bare.model_dump_json(exclude_none=True)}
-        # The detail may quote what was said.
+        # The detail may contain what was said.
         await dead_letter(self._redis, TURNS_STREAM, Entry(entry.id, content), reason.partition(":")[0])
 
     @property
@@ -56,7 +59,7 @@ class DeadLetters:
         return settings.transcript_store == "full" and settings.transcript_redactor is None
 
     async def _is_over(self, turn: TurnFinished) -> bool:
-        """Whether no text of this session may be stored any more; of one that is deleted, its id tells."""
+        """Return whether this session's retention is over; a deleted session's age is in its id."""
         async with self._database.read() as db:
             row = await db.get(SessionRow, turn.session_id)
             if row is not None:

@@ -1,4 +1,4 @@
-"""What the transcript consumer counts. `stream_upkeep` gauges the streams that it reads."""
+"""The metrics of the transcript consumer. `stream_upkeep` gauges the streams that it reads."""
 
 import math
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from services.transcripts.admit import Reason
 _STORED = Counter("transcript_turns_stored_total", "Turns written to the database.")
 _DUPLICATES = Counter("transcript_duplicates_total", "Turns that were stored already.")
 _CONFLICTS = Counter(
-    "transcript_conflicts_total", "Turns whose number another turn of the session bears too; all are kept."
+    "transcript_conflicts_total", "Turns with the same number as another turn of the session; all are kept."
 )
 _GAPS = Counter(
     "transcript_gaps_total",
-    "Turns that were stored before the turn in front of them; the first of an attempt has none there.",
+    "Turns that were stored before the turn with the previous number; the first of an attempt has none.",
 )
 _DEAD_LETTERS = Counter("transcript_dead_lettered_total", "Entries set aside.", ["reason"])
-_UNAVAILABLE = Counter("transcript_database_retries_total", "Batches that the database had no answer to.")
+_UNAVAILABLE = Counter("transcript_database_retries_total", "Batches that the database did not answer.")
 _LAG = Histogram(
     "transcript_lag_seconds",
-    "From the end of a turn until it is committed.",
+    "Time from the end of a turn until it is committed.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 _LATENCY = Histogram(
@@ -41,11 +41,13 @@ _STAGES: Final = {
     "e2e_latency": "e2e",
 }
 _BATCH_TURNS = Histogram(
-    "transcript_batch_turns", "Turns in a batch.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
+    "transcript_batch_turns",
+    "Number of turns in a batch.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500),
 )
 _BATCH_SECONDS = Histogram(
     "transcript_batch_seconds",
-    "From a batch's admission until it is acknowledged.",
+    "Time from a batch's admission until it is acknowledged.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 
@@ -57,18 +59,18 @@ for _reason in Reason:
 
 
 def turns_stored(new: int, duplicates: int) -> None:
-    """Turns were committed."""
+    """Count committed turns."""
     _STORED.inc(new)
     _DUPLICATES.inc(duplicates)
 
 
 def turn_lagged(seconds: float) -> None:
-    """A turn was committed so long after it was published."""
+    """Observe how long after its publication a turn was committed."""
     _LAG.observe(seconds)
 
 
 def turn_measured(latencies: Mapping[str, float]) -> None:
-    """The agent says how long this turn took; what it measures comes from elsewhere."""
+    """Observe the latencies that the agent measured for a turn."""
     for name, stage in _STAGES.items():
         seconds = latencies.get(name)
         if seconds is not None and 0 <= seconds < math.inf:
@@ -76,22 +78,22 @@ def turn_measured(latencies: Mapping[str, float]) -> None:
 
 
 def batch_settled(turns: int, seconds: float) -> None:
-    """A batch is stored and acknowledged."""
+    """Observe a batch that is stored and acknowledged."""
     _BATCH_TURNS.observe(turns)
     _BATCH_SECONDS.observe(seconds)
 
 
 def oddities_seen(*, conflicts: int, gaps: int) -> None:
-    """Stored turns don't fit among the others."""
+    """Count stored turns that don't fit among the others."""
     _CONFLICTS.inc(conflicts)
     _GAPS.inc(gaps)
 
 
 def database_retried() -> None:
-    """The database didn't answer; the batch is tried again."""
+    """Count a batch that is tried again because the database didn't answer."""
     _UNAVAILABLE.inc()
 
 
 def dead_lettered(reason: str) -> None:
-    """An entry could not be stored, ever."""
+    """Count an entry that can never be stored."""
     _DEAD_LETTERS.labels(reason).inc()

@@ -1,4 +1,4 @@
-"""What the transcript consumer needs of others."""
+"""What the transcript consumer needs from other parts."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ class Group(Protocol):
     """A consumer of the turns stream."""
 
     def batches(self) -> AsyncIterator[Sequence[Entry]]:
-        """Yield batches for ever: first what this consumer left unacknowledged, then new entries."""
+        """Yield batches forever: first the entries that this consumer left unacknowledged, then new ones."""
 
     def read_again(self) -> None:
-        """Have `batches` begin again with what this consumer has not acknowledged."""
+        """Make `batches` begin again with the entries that this consumer has not acknowledged."""
 
     async def acknowledge(self, entries: Iterable[Entry]) -> None:
-        """Take the entries off the stream: they are handled."""
+        """Mark the entries as handled."""
 
     async def give_back(self) -> None:
-        """Leave what is not acknowledged to the other consumers at once."""
+        """Let other consumers take the unacknowledged entries at once."""
 
 
 @dataclass(frozen=True)
 class Oddities:
-    """What doesn't fit among the stored turns.
+    """Counts of stored turns that don't fit among the others.
 
-    conflicts: how many bear a number that another turn bears too.
-    gaps: how many came before the turn in front of them. An attempt's first turn has none there, since
-    numbers are left free between attempts.
+    `conflicts` counts turns with the same number as another turn. `gaps` counts turns whose predecessor by
+    number is not stored. An attempt's first turn has no predecessor, since numbers stay free between
+    attempts.
     """
 
     conflicts: int = 0
@@ -38,21 +38,21 @@ class Oddities:
 
 
 class Archive(Protocol):
-    """Where turns are kept. Its methods raise `ArchiveUnavailable`."""
+    """The store of turns. Its methods raise `ArchiveUnavailable`."""
 
     async def store(self, turns: Sequence[TurnFinished]) -> tuple[int, set[str]]:
         """Write the turns, each once, in one transaction.
 
-        Returns how many were new, and the session ids among them that don't exist.
-        Raises `ArchiveUnavailable` if nothing was written and trying again may help, `ArchiveRefused` if
-        nothing was written because a turn among them can't be stored.
+        Returns how many were new, and the session ids that don't exist. Raises `ArchiveUnavailable` if
+        nothing was written and another try may succeed, and `ArchiveRefused` if nothing was written because
+        one of the turns can't be stored.
         """
 
     async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
-        """The project of each of these sessions that exists."""
+        """Return the project of each of these sessions that exists."""
 
     async def oddities(self, turns: Sequence[TurnFinished]) -> Oddities:
-        """What doesn't fit about these turns, which are stored."""
+        """Return how many of these stored turns don't fit among the others."""
 
 
 class ArchiveUnavailable(Exception):

@@ -1,4 +1,4 @@
-"""What of a turn's text is stored: all of it, what a redactor leaves, or nothing."""
+"""Decide how much of a turn's text is stored: all of it, what a redactor leaves, or nothing."""
 
 import importlib
 import json
@@ -16,29 +16,29 @@ log = get_logger(__name__)
 
 Redactor = Callable[[str], str]
 
-# So much is taken off the end of a turn that was cut, if there is a redactor.
+# If there is a redactor, so much is removed from the end of a turn that was cut.
 LONGEST_SECRET_BYTES: Final = 1024
-# Stored in place of a text that the redactor has failed on. The raw text never is.
+# Stored instead of a text on which the redactor failed. The raw text is never stored then.
 NOT_REDACTED = "[not stored: the redactor failed]"
 
 
 class RedactionSettings(Protocol):
-    """What of the consumer's settings matters here."""
+    """The settings that this module needs."""
 
     @property
     def transcript_store(self) -> Literal["full", "metadata"]:
-        """Whether texts are stored, or only that there was a turn."""
+        """Whether texts are stored, or only metadata."""
 
     @property
     def transcript_redactor(self) -> str | None:
-        """The redactor as `module:function`; None for none."""
+        """The redactor as `module:function`; None if there is none."""
 
 
 def prepare_text(turn: TurnFinished, settings: RedactionSettings) -> TurnFinished:
-    """Return the turn as it is to be stored. Never raises: what can't be redacted is left out.
+    """Return the turn in the form that is stored. It leaves out text that can't be redacted.
 
-    Raises `RedactorMissing` only if the redactor's name names nothing; `load_redactor` at the process's
-    start finds that out in time.
+    It raises nothing but `RedactorMissing`, if there is no function of the redactor's name; `load_redactor`
+    detects that at the process's start.
     """
     if settings.transcript_store == "metadata":
         return without_text(turn)
@@ -48,12 +48,12 @@ def prepare_text(turn: TurnFinished, settings: RedactionSettings) -> TurnFinishe
 
 
 def redact(turn: TurnFinished, redactor: Redactor) -> TurnFinished:
-    """Return the turn with its text, and every text within its `extra`, redacted."""
+    """Return the turn with its text and all text in its `extra` redacted."""
     try:
         redacted = {"text": _text(turn, redactor), **_extra(turn, redactor)}
         return TurnFinished.model_validate({**turn.model_dump(), **redacted})
     except Exception as error:
-        # Not its message, nor its traceback: both may quote the text.
+        # Log neither its message nor its traceback: both may contain the text.
         log.error(  # noqa: TRY400
             "redactor_failed", session_id=turn.session_id, seq=turn.seq, error=type(error).__name__
         )
@@ -61,7 +61,7 @@ def redact(turn: TurnFinished, redactor: Redactor) -> TurnFinished:
 
 
 def _text(turn: TurnFinished, redactor: Redactor) -> str:
-    """The words; those of tools are JSON, mostly, after the tool's name and a bracket."""
+    """Redact a turn's text. A tool's text is mostly JSON, after the tool's name and a bracket."""
     if turn.kind not in (CALL, OUTPUT):
         return _uncut(turn, _checked(redactor, turn.text))
     head = begins_with(turn.text, turn.extra) if turn.kind == CALL else ""
@@ -71,7 +71,7 @@ def _text(turn: TurnFinished, redactor: Redactor) -> str:
 
 
 def _uncut(turn: TurnFinished, redacted: str) -> str:
-    """Without the end of a turn that was cut: half of what a redactor knows only whole may stand there."""
+    """Remove the end of a cut turn: it may hold half of what a redactor recognises only as a whole."""
     if turn.cut_from_bytes is None:
         return redacted
     return cut(redacted, max(0, size_of(redacted) - LONGEST_SECRET_BYTES))
@@ -89,13 +89,13 @@ def _inside(value: Any, redactor: Redactor) -> Any:
     if isinstance(value, dict):
         return {name: _inside(part, redactor) for name, part in value.items()}
     if isinstance(value, int | float) and not isinstance(value, bool):
-        # A telephone number may come as a number.
+        # A telephone number may be a JSON number.
         return value if _checked(redactor, str(value)) == str(value) else _checked(redactor, str(value))
     return value
 
 
 def _as_json(value: str, redactor: Redactor) -> str:
-    """Redact a text; the arguments of a tool, which are JSON in a text, stay JSON."""
+    """Redact a text. A tool's arguments, which are JSON in a text, stay JSON."""
     if value.startswith(("{", "[")):
         try:
             return json.dumps(_inside(completed_json(value), redactor), ensure_ascii=False)
@@ -107,12 +107,12 @@ def _as_json(value: str, redactor: Redactor) -> str:
 def _checked(redactor: Redactor, text: str) -> str:
     redacted = redactor(text)
     if not isinstance(redacted, str):
-        raise TypeError("a redactor returns a text")
+        raise TypeError("the redactor must return a text")
     return redacted
 
 
 class RedactorMissing(Exception):
-    """TRANSCRIPT_REDACTOR names nothing that can be called."""
+    """TRANSCRIPT_REDACTOR does not name a callable."""
 
 
 @lru_cache
@@ -124,6 +124,6 @@ def load_redactor(name: str) -> Redactor:
     except (ImportError, AttributeError, ValueError) as error:
         raise RedactorMissing(f"TRANSCRIPT_REDACTOR={name}: {error}") from error
     if not callable(found):
-        raise RedactorMissing(f"TRANSCRIPT_REDACTOR={name}: that is not a function")
+        raise RedactorMissing(f"TRANSCRIPT_REDACTOR={name}: this is not a function")
     redactor: Redactor = found
     return redactor

@@ -1,4 +1,4 @@
-"""What the transcript consumer reads from the environment."""
+"""The settings of the transcript consumer."""
 
 from pydantic import Field
 
@@ -20,8 +20,8 @@ class TranscriptsSettings(
     turn_max_bytes: int = Field(
         MAX_EVENT_BYTES,
         ge=1024,
-        description="a turn whose event is larger goes to the dead letters; none of a worker is over 1 MiB",
+        description="a turn with a larger event becomes a dead letter; workers send none over 1 MiB",
     )
     transcripts_batch_turns: int = Field(
-        1000, ge=1, le=10_000, description="at most so many in a transaction"
+        1000, ge=1, le=10_000, description="the largest number of turns in a transaction"
     )

@@ -1,7 +1,7 @@
-"""Write turns to the database: a turn that comes twice is written once.
+"""Write turns to the database. A turn that comes twice is written once.
 
-PostgreSQL gets a batch as one JSON text and takes it apart itself, which is four times cheaper for this
-process than an array for each column, and as quick as COPY into a staging table (docs/adr/0009).
+PostgreSQL gets a batch as one JSON text and splits it itself. For this process that is four times cheaper
+than an array for each column, and as fast as COPY into a staging table (docs/adr/0009).
 """
 
 import asyncio
@@ -31,10 +31,10 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# A server that was cut off without a word would hold the batch for ever.
+# Without a limit, a server whose connection breaks silently would hold the batch forever.
 STORE_TIMEOUT_S = 30.0
 
-# What a value raises that its column, or its encoding, can't take.
+# The exceptions for a value that its column or its encoding does not accept.
 _UNFIT = (OverflowError, ValueError, TypeError)
 
 _OF_A_SESSION: Any = (
@@ -69,7 +69,7 @@ def _postgres_insert() -> TextClause:
 _INSERT_POSTGRES = _postgres_insert()
 _INSERT_SQLITE = sqlite.insert(_TABLE).on_conflict_do_nothing()
 
-# OFFSET keeps the planner from turning the subquery into a join over the whole table.
+# OFFSET stops the planner from turning the subquery into a join over the whole table.
 _NEIGHBOURS_POSTGRES = text(
     "SELECT span.value->>0, item.seq, count(*) FROM json_array_elements(CAST(:spans AS json)) AS span"
     " CROSS JOIN LATERAL (SELECT seq FROM transcript_item WHERE session_id = span.value->>0"
@@ -85,7 +85,7 @@ _NEIGHBOURS_SQLITE = text(
 
 
 class DatabaseArchive:
-    """The archive in our database."""
+    """The archive of turns in our database."""
 
     def __init__(
         self,
@@ -112,17 +112,17 @@ class DatabaseArchive:
                     if not marked:
                         new = await self._insert(db, self._as_stored(turns, sessions))
                         break
-                # Somebody was erased, and it is known only now that he takes part in these.
+                # A participant was erased, and only now it is known that they took part in these sessions.
                 await self._erase(marked)
         return new, wanted - sessions.keys()
 
     async def projects(self, session_ids: Collection[str]) -> Mapping[str, str]:
-        """The projects of sessions; see `ports.Archive.projects`."""
+        """Return the projects of sessions; see `ports.Archive.projects`."""
         async with _failures_classed(self._database), self._database.read() as db:
             return await _projects(db, session_ids)
 
     async def oddities(self, turns: Sequence[TurnFinished]) -> Oddities:
-        """What doesn't fit; see `ports.Archive.oddities`."""
+        """Count turns that don't fit; see `ports.Archive.oddities`."""
         spans: dict[str, tuple[int, int]] = {}
         for turn in turns:
             low, high = spans.get(turn.session_id, (turn.seq - 1, turn.seq))
@@ -148,7 +148,7 @@ class DatabaseArchive:
         )
 
     async def _beginnings(self, session_ids: Collection[str]) -> set[tuple[str, int, int]]:
-        """Session, attempt and number of the first turn of each attempt: in front of it there is none."""
+        """Return session, attempt and number of each attempt's first turn, which has no predecessor."""
         if not session_ids:
             return set()
         query = select(col(AttemptRow.session_id), col(AttemptRow.number), col(AttemptRow.first_seq)).where(
@@ -158,12 +158,15 @@ class DatabaseArchive:
             return {(session_id, number, seq) for session_id, number, seq in await db.execute(query)}
 
     async def aclose(self) -> None:
-        """Give back the connections that are kept."""
+        """Close the connections."""
         while self._idle:
             await self._idle.pop().close()
 
     async def _sessions(self, db: AsyncSession, wanted: Collection[str]) -> dict[str, SessionRow]:
-        """Those of the sessions that exist. Asked for each batch: an erasure holds from then on."""
+        """Return which of the sessions exist.
+
+        It is read for each batch, so that an erasure takes effect at once.
+        """
         query = select(SessionRow).where(col(SessionRow.id).in_(wanted))
         return {row.id: row for row in await db.scalars(query.options(load_only(*_OF_A_SESSION)))}
 
@@ -177,13 +180,14 @@ class DatabaseArchive:
     def _as_stored(
         self, turns: Sequence[TurnFinished], sessions: Mapping[str, SessionRow]
     ) -> list[TurnFinished]:
-        """The turns that become rows. Of a session whose turns were deleted, none does."""
+        """Return the turns to write as rows. Sessions whose turns were deleted get none."""
         found = []
         for turn in turns:
             row = sessions.get(turn.session_id)
             if row is not None and row.transcript_deleted_at is None:
                 found.append(self._prepare(turn) if row.transcript_erased_at is None else without_text(turn))
-        # In one order, so that two consumers with the same turns wait for each other, and not crosswise.
+        # In a fixed order, so that two consumers with the same turns wait for each other instead of
+        # deadlocking.
         return sorted(found, key=lambda turn: (turn.session_id, turn.item_id))
 
     async def _insert(self, db: AsyncSession, turns: list[TurnFinished]) -> int:
@@ -214,10 +218,10 @@ class DatabaseArchive:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection on which each statement is its own transaction.
+        """Yield a connection on which each statement is a transaction of its own.
 
-        That is one question and one answer, where asking whether it lives, BEGIN and COMMIT would make four.
-        A connection that failed is not used again.
+        A statement then takes one round trip; a liveness check, BEGIN and COMMIT would make it four. A
+        connection that failed is not used again.
         """
         with self._database.observed("write"):
             connection = self._idle.pop() if self._idle else await self._connect()

@@ -1,4 +1,4 @@
-"""The spans of stored turns: each a child of the turn that the agent published, and of it the INSERT."""
+"""The spans of stored turns: each is a child of the agent's span, and the INSERT is its child."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from shared.platform.tracing.tracing import Kind, is_tracing, record
 
 @dataclass(frozen=True)
 class Stored:
-    """When a batch was taken in hand, written and settled, in nanoseconds since 1970."""
+    """The times when a batch was read, written and settled, in nanoseconds since 1970."""
 
     taken_ns: int
     writing_ns: int
@@ -21,7 +21,7 @@ class Stored:
 
 
 def trace_stored(turns: Sequence[Parsed], times: Stored) -> None:
-    """Record a batch that was stored; only those turns whose trace is recorded cost anything."""
+    """Record the spans of a stored batch. Only turns with a recorded trace cost time."""
     if not is_tracing():
         return
     for parsed in turns:

@@ -1,5 +1,5 @@
 """Webhooks out: every session event, to the endpoints that want it, at least once.
 
-In: session events and endpoints from the database; hints that there is news. Out: signed HTTP requests
-to the endpoints, and in the database what became of each.
+In: session events and endpoints from the database, and hints about new events. Out: signed HTTP requests to
+the endpoints, and the outcome of each in the database.
 """

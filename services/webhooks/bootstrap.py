@@ -1,4 +1,4 @@
-"""Wiring of the webhooks process: the only place that builds things."""
+"""Build the webhooks process from its parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,13 +26,13 @@ from shared.platform.redis.client import connect_redis
 
 LEASE: Final = "webhooks"
 LEASE_TERM: Final = timedelta(seconds=5)
-# What is being sent when the process is told to stop may take so long.
+# When the process is told to stop, requests that are being sent may take this long.
 DRAIN_S: Final = 2.5
 
 
 @asynccontextmanager
 async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
-    """Build everything in the running loop, run it, and take it down again."""
+    """Build everything in the running loop, run it, and close it at the end of the block."""
     secrets = SecretBox(settings.webhook_secrets_key)
     database = Database(settings.database_url)
     redis = connect_redis(settings.redis_url)

@@ -1,9 +1,9 @@
-"""Collect session events for the endpoints that want them: a delivery for each, written once.
+"""Collect session events for the endpoints that want them: write a delivery for each, once.
 
-The truth is in session_event, so nothing is written where sessions are. A hint names a session whose
-events are looked at now; a scan over all events since the cursor finds what no hint has told of. An
-event's id is made before its transaction commits, so the scan begins where no open transaction can still
-add anything; what it meets a second time is dropped by the key of the delivery.
+The source is session_event, so writing sessions costs nothing more. A hint names a session whose events are
+read now. A scan over all events since the cursor finds events whose hint was lost. An event's id is made
+before its transaction commits, so the cursor stops where an open transaction may still add events. The
+delivery's key drops an event that is read twice.
 """
 
 import asyncio
@@ -48,7 +48,10 @@ _OLDEST_WRITER = text(
 
 
 class Collector:
-    """Runs in every replica; works in the one that holds the lease. `nudge`: there are new deliveries."""
+    """Runs in every replica; only the one that holds the lease works.
+
+    It calls `nudge` when there are new deliveries.
+    """
 
     def __init__(
         self, *, database: Database, redis: Redis, lease: Lease, now: Clock, nudge: Callable[[], None]
@@ -64,13 +67,13 @@ class Collector:
         self._wake = asyncio.Event()
 
     async def listen(self) -> None:
-        """Hear of sessions that have news, for ever."""
+        """Receive hints about sessions with new events, forever."""
         async for session_id in hints(self._redis, channel=NEWS_CHANNEL):
             self._hinted.add(session_id)
             self._wake.set()
 
     async def run(self) -> None:
-        """Collect for ever; what fails now is found by a later scan."""
+        """Collect forever. A later scan finds what fails now."""
         time = asyncio.get_running_loop().time
         next_scan = 0.0
         while True:
@@ -89,15 +92,15 @@ class Collector:
             await self._wait(next_scan - time())
 
     async def look_at(self, session_ids: Collection[str]) -> int:
-        """Collect the events of these sessions; returns how many deliveries are new."""
+        """Collect the events of these sessions; return how many deliveries are new."""
         if not self._endpoints:
             return 0
         found = await self._events(col(EventRow.session_id).in_(session_ids), limit=None)
         return await self._collect(found)
 
     async def scan(self) -> int:
-        """Collect every event since the cursor, and move it on; returns how many deliveries are new."""
-        # Before anything is read: what commits after this is not passed over.
+        """Collect every event since the cursor, and advance it; return how many deliveries are new."""
+        # Read this before the events: so the cursor skips nothing that commits later.
         passed = await self._settled_until()
         await self._learn_endpoints()
         new, after = 0, _first_id_of(await self._begin_at(passed))
@@ -123,11 +126,11 @@ class Collector:
         async with self._database.read() as db:
             endpoints = (await db.scalars(query.order_by(col(WebhookEndpointRow.id)))).all()
         if [(e.id, e.updated_at) for e in endpoints] != [(e.id, e.updated_at) for e in self._endpoints]:
-            self._handled.clear()  # nobody has asked yet whether the new ones want them
+            self._handled.clear()  # new endpoints may want events that were already handled
         self._endpoints = endpoints
 
     async def _settled_until(self) -> datetime:
-        """The time before which no event can be added any more."""
+        """Return the time before which no event can be added any more."""
         now = self._now()
         if self._database.is_sqlite:  # one writer at a time
             return now - MARGIN
@@ -155,7 +158,7 @@ class Collector:
             moved = moved.on_conflict_do_update(
                 index_elements=[col(WebhookCursorRow.name)],
                 set_={"position": moved.excluded.position},
-                # Another replica, which held the lease meanwhile, may be further.
+                # Another replica that held the lease meanwhile may have advanced further.
                 where=col(WebhookCursorRow.position) < moved.excluded.position,
             )
             await db.execute(moved)
@@ -180,7 +183,7 @@ class Collector:
             return (await db.execute(query)).all()
 
     async def _collect(self, events: Sequence[Any]) -> int:
-        """Write the deliveries of those events that have not been handled."""
+        """Write the deliveries of the events that were not handled yet."""
         fresh = [event for event in events if event.id not in self._handled]
         wanted = [
             _delivery(endpoint, event, self._now())
@@ -230,7 +233,7 @@ def _delivery(endpoint: WebhookEndpointRow, event: Any, now: datetime) -> dict[s
 
 
 def _first_id_of(time: datetime) -> str:
-    """The least UUIDv7 that could be made at this time."""
+    """Return the smallest UUIDv7 of this time."""
     digits = f"{max(0, int(time.timestamp() * 1000)):012x}"
     return f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000"
 

@@ -1,4 +1,4 @@
-"""Deliver what is due: claim, send, record, and claim again."""
+"""Send the deliveries that are due: claim, send, record, and claim again."""
 
 import asyncio
 from collections import Counter
@@ -17,12 +17,12 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# What another process has collected, or comes due, is found after this long.
+# Deliveries that another process has collected, or that become due, are found after this long.
 POLL_S: Final = 1.0
 
 
 class Deliverer:
-    """Sends what it has claimed, each in a task of its own; a slow endpoint holds up none but itself."""
+    """Sends claimed deliveries, each in a task of its own; a slow endpoint delays only its own deliveries."""
 
     def __init__(
         self,
@@ -44,23 +44,23 @@ class Deliverer:
         self._turning = asyncio.Lock()
 
     def nudge(self) -> None:
-        """Say that something may be due."""
+        """Announce that a delivery may be due."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Deliver for ever."""
+        """Deliver forever."""
         while True:
             try:
                 await self.turn()
             except DATABASE_ERRORS as error:
-                # What is done stays in hand, and is recorded when the database is back.
+                # Outcomes stay in memory, and are recorded when the database is back.
                 log.warning("webhooks_interrupted", error=repr(error))
                 await asyncio.sleep(POLL_S)
             await self._wait()
 
     async def turn(self, *, claim: bool = True) -> int:
-        """Record what is done, and begin what is due; returns how many were begun."""
-        # Not to be cut short: what is claimed and not sent would have to wait for its claim to lapse.
+        """Record outcomes, and start deliveries that are due; return how many were started."""
+        # Not interrupted: a delivery that is claimed and not sent would have to wait until its claim expires.
         return await asyncio.shield(asyncio.create_task(self._turn(claim)))
 
     async def _turn(self, claim: bool) -> int:
@@ -77,8 +77,8 @@ class Deliverer:
             return len(jobs)
 
     async def drain(self, timeout_s: float) -> None:
-        """Let what is being sent come to its end, and record it; what takes longer is sent again."""
-        async with self._turning:  # one that was begun may still add to what is being sent
+        """Let running requests finish, and record them. Requests that take longer will be sent again."""
+        async with self._turning:  # a turn that has begun may still start requests
             pass
         if self._sending:
             await asyncio.wait(self._sending, timeout=timeout_s)
@@ -105,7 +105,7 @@ class Deliverer:
 
     async def _attempt(self, job: DueDelivery) -> Reply:
         if job.envelope is None:
-            return Reply(Outcome.UNSENDABLE, error="its event is not there any more")
+            return Reply(Outcome.UNSENDABLE, error="its event no longer exists")
         try:
             secrets = [self._open_secret(sealed) for sealed in job.sealed_secrets]
         except UnreadableSecret as error:
@@ -117,5 +117,5 @@ class Deliverer:
         return await self._transport.post(job.url, body, headers, project=job.project)
 
 
-# No endpoint has room: nothing is claimed.
+# No endpoint has room, so nothing is claimed.
 _ALL_BUSY: Final = Counter({"": 1_000_000})

@@ -1,4 +1,4 @@
-"""The deliveries in our database: claimed by one process at a time, and recorded by whoever holds the claim.
+"""The deliveries in our database. One process at a time claims a delivery, and only that process records it.
 
 A claim is a lease: if its process dies, another sends the same webhook again, under the same id.
 """
@@ -27,7 +27,7 @@ from shared.platform.database.errors import DATABASE_ERRORS, is_of_the_data
 from shared.platform.database.set_aside import write_what_can_be
 from shared.platform.logs.logs import get_logger
 
-# Beyond the time that an attempt may take: to record it, on a busy machine.
+# Added to the time that an attempt may take, for recording it on a busy machine.
 _CLAIM_MARGIN: Final = timedelta(seconds=30)
 
 log = get_logger(__name__)
@@ -46,19 +46,19 @@ class DatabaseDeliveryStore:
         self._settings = settings
         self._recorder = recorder
         self._now = now
-        self._projects: dict[str, str] = {}  # of the endpoints that are busy, or were ready
+        self._projects: dict[str, str] = {}  # endpoints that are busy or were ready
         self._claim_for = timedelta(seconds=settings.webhook_timeout_s) + _CLAIM_MARGIN
 
     async def settle_and_claim(self, done: Sequence[Done], busy: Mapping[str, int]) -> list[DueDelivery]:
         """See `ports.DeliveryStore.settle_and_claim`."""
         now = self._now()
-        # What is learnt of an endpoint now is known of it at the next turn.
+        # Outcomes that are recorded now affect the endpoint from the next turn on.
         troubled = {one.job.endpoint_id for one in done if one.reply.outcome is not Outcome.DELIVERED}
         ready = [endpoint for endpoint in await self._ready(now) if endpoint.id not in troubled]
         rooms = self._rooms(ready, busy)
         if not done and not rooms:
             return []
-        # In the order of the endpoints: two processes must not wait for each other.
+        # In the order of the endpoints, so that two processes can't deadlock.
         ordered = sorted(done, key=lambda one: one.job.endpoint_id)
         try:
             return await self._record_and_claim(ordered, rooms, now)
@@ -71,7 +71,7 @@ class DatabaseDeliveryStore:
             what="webhook_outcome",
             name=lambda one: one.job.event_id,
         )
-        return []  # claimed at the next turn
+        return []  # the next turn claims
 
     async def _record_and_claim(
         self, done: Sequence[Done], rooms: Sequence[tuple[WebhookEndpointRow, int]], now: datetime
@@ -85,7 +85,7 @@ class DatabaseDeliveryStore:
         return jobs
 
     async def _ready(self, now: datetime) -> Sequence[WebhookEndpointRow]:
-        """The endpoints for which something is due."""
+        """Return the endpoints that have a due delivery."""
         due = select(col(_Delivery.event_id)).where(
             col(_Delivery.endpoint_id) == col(_Endpoint.id), _due(now)
         )
@@ -97,7 +97,7 @@ class DatabaseDeliveryStore:
     def _rooms(
         self, ready: Sequence[WebhookEndpointRow], busy: Mapping[str, int]
     ) -> list[tuple[WebhookEndpointRow, int]]:
-        """How many more each endpoint may be sent now; one that fails is asked one at a time."""
+        """Return how many more requests each endpoint may get now; a failing endpoint gets one at a time."""
         left = self._settings.webhook_concurrency - sum(busy.values())
         self._projects |= {endpoint.id: endpoint.project for endpoint in ready}
         of_projects: Counter[str] = Counter()
@@ -106,7 +106,7 @@ class DatabaseDeliveryStore:
         rooms = []
         for endpoint in sorted(ready, key=lambda endpoint: busy.get(endpoint.id, 0)):
             limit = 1 if endpoint.failing_since else self._settings.webhook_endpoint_concurrency
-            # Endpoints that hang must not take what other projects' need.
+            # Endpoints that hang must not take the places of other projects.
             share = max(1, self._settings.webhook_concurrency // 2) - of_projects[endpoint.project]
             room = min(limit - busy.get(endpoint.id, 0), share, left)
             if room > 0:
@@ -129,7 +129,8 @@ class DatabaseDeliveryStore:
             .limit(room)
             .with_for_update(skip_locked=True)
         )
-        # Not as a subquery: PostgreSQL may run that more than once, and claim more than there is room for.
+        # Not as a subquery: PostgreSQL may run a subquery more than once, and claim more than there is room
+        # for.
         event_ids = (await db.scalars(first)).all()
         claim: Any = (
             update(_Delivery)
@@ -184,7 +185,7 @@ def _secrets(endpoint: WebhookEndpointRow, now: datetime) -> tuple[str, ...]:
 def _envelope(row: EventRow) -> Envelope | None:
     try:
         return row.envelope()
-    except ValueError as error:  # its delivery is given up, and holds up no other
+    except ValueError as error:  # this delivery is given up, so that it delays no other
         log.error("webhook_event_unreadable", event_id=row.id, type=row.type, error=repr(error))  # noqa: TRY400
         return None
 

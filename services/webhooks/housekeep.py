@@ -1,4 +1,4 @@
-"""Housekeeping of deliveries: end those of disabled endpoints, delete the old, and survey the rest."""
+"""Housekeeping of deliveries: end those of disabled endpoints, delete old ones, and measure the rest."""
 
 from datetime import timedelta
 from typing import Final
@@ -24,7 +24,7 @@ _Delivery = WebhookDeliveryRow
 
 
 class Housekeeping:
-    """Runs in every replica: each surveys, and the one that holds the lease tidies up."""
+    """Runs in every replica: each one measures, and the one that holds the lease cleans up."""
 
     def __init__(self, *, database: Database, lease: Lease, keep: timedelta, now: Clock) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class Housekeeping:
         self._now = now
 
     async def run(self) -> None:
-        """Keep house for ever; what fails now is found again at the next turn."""
+        """Keep house forever. What fails now is tried again in the next round."""
         await every(
             TICK_S,
             self._tidy_up_and_survey,
@@ -49,7 +49,7 @@ class Housekeeping:
         return more
 
     async def end_those_of_disabled_endpoints(self) -> int:
-        """Make dead letters of what is still on its way to a disabled endpoint, and return how many."""
+        """Turn pending deliveries to disabled endpoints into dead letters, and return how many."""
         now = self._now()
         disabled = select(col(_Endpoint.id)).where(col(_Endpoint.enabled).is_(False))
         theirs = (
@@ -77,7 +77,7 @@ class Housekeeping:
         return ended
 
     async def delete_old(self) -> int:
-        """Delete one batch of deliveries that were over long ago, and return how many."""
+        """Delete one batch of deliveries that ended long ago, and return how many."""
         key = tuple_(col(_Delivery.endpoint_id), col(_Delivery.event_id))
         old = (
             select(col(_Delivery.endpoint_id), col(_Delivery.event_id))

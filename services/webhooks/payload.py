@@ -1,4 +1,4 @@
-"""The body of a webhook: a CloudEvents envelope in JSON, signed by the Standard Webhooks specification."""
+"""The body of a webhook: a CloudEvents envelope in JSON, signed as Standard Webhooks specifies."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -9,16 +9,16 @@ from standardwebhooks import Webhook
 from shared.contracts.events import Envelope
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
-# What Standard Webhooks advises: many receivers take no more.
+# The limit that Standard Webhooks advises, because many receivers accept no more.
 MAX_BYTES: Final = 20_000
 _LONG_TEXT: Final = 500
 _MANY: Final = 20
-# Of an event, only this has no bounds of its own.
+# The only field of an event without a limit of its own.
 _SHORTENED: Final = "evidence"
 
 
 def body_of(envelope: Envelope) -> str:
-    """Return the envelope's JSON; where it is too long, with its evidence shortened, and saying so."""
+    """Return the envelope's JSON. If it is too long, its evidence is shortened and marked as such."""
     body = _json(envelope)
     if len(body.encode()) <= MAX_BYTES:
         return body
@@ -34,7 +34,7 @@ def body_of(envelope: Envelope) -> str:
 def signed_headers(
     body: str, *, message_id: str, secrets: Iterable[str], now: datetime, user_agent: str
 ) -> dict[str, str]:
-    """Return the headers: a signature of each secret, so that a receiver may know either."""
+    """Return the headers, with a signature by each secret, so that a receiver may know either secret."""
     signatures = [Webhook(secret).sign(message_id, now, body) for secret in secrets]
     return {
         "Content-Type": CONTENT_TYPE,
@@ -50,7 +50,7 @@ def _json(envelope: Envelope) -> str:
 
 
 def _shortened(value: Any) -> Any:
-    """The same shape, with long texts cut and long lists ended."""
+    """Return a value of the same shape, with long texts and long lists cut."""
     if isinstance(value, str):
         return value if len(value) <= _LONG_TEXT else f"{value[:_LONG_TEXT]}…"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What sending needs of others."""
+"""What sending needs from other parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from shared.contracts.events import Envelope
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """One delivery that this process has claimed. `envelope` None: its event is not there any more.
+    """One delivery that this process has claimed. `envelope` is None if its event no longer exists.
 
-    `attempts` and `claimed_until` together are the claim: nobody else has the same.
+    `attempts` and `claimed_until` together identify the claim: no other claim has the same values.
     """
 
     endpoint_id: str
@@ -29,7 +29,7 @@ class DueDelivery:
 
 @dataclass(frozen=True)
 class Done:
-    """A job, and what came of it."""
+    """A delivery, and the outcome of its attempt."""
 
     job: DueDelivery
     reply: Reply
@@ -37,14 +37,14 @@ class Done:
 
 
 class DeliveryStore(Protocol):
-    """Where deliveries are kept. Raises `sqlalchemy` errors and `OSError` if the database is away."""
+    """The store of deliveries. Raises `sqlalchemy` errors and `OSError` if the database does not answer."""
 
     async def settle_and_claim(self, done: Sequence[Done], busy: Mapping[str, int]) -> list[DueDelivery]:
-        """Record what came of jobs, and claim others; `busy` is what each endpoint has in hand already."""
+        """Record outcomes, and claim more deliveries. `busy` is how many each endpoint is being sent now."""
 
 
 class Transport(Protocol):
-    """How a webhook is sent."""
+    """The way a webhook is sent."""
 
     async def post(self, url: str, body: str, headers: Mapping[str, str], *, project: str = "") -> Reply:
-        """Send one; whatever the endpoint does is in the reply."""
+        """Send one delivery. The reply tells whatever the endpoint does."""

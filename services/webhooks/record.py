@@ -1,4 +1,4 @@
-"""Record what came of an attempt: delivered, to be tried again, or given up; and how its endpoint fares."""
+"""Record the outcome of an attempt (delivered, retry or given up), and the state of its endpoint."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +29,10 @@ GONE_REASON: Final = "it answered 410 Gone"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was recorded, to be told once it is committed. `ours` is false if somebody else had the claim."""
+    """What was recorded, for counting and logging after the commit.
+
+    `ours` is false if another process had the claim.
+    """
 
     done: Done
     ours: bool
@@ -38,14 +41,14 @@ class Verdict:
 
 
 class Recorder:
-    """Decides by the schedule. `disable_after` None: an endpoint may fail for ever."""
+    """Decides by the schedule. If `disable_after` is None, an endpoint may fail forever."""
 
     def __init__(self, *, disable_after: timedelta | None, jitter: Jitter) -> None:
         self._disable_after = disable_after
         self._jitter = jitter
 
     async def record(self, db: AsyncSession, done: Done) -> Verdict:
-        """Write it into the transaction."""
+        """Write the outcome within the transaction."""
         again = None
         delivered = done.reply.outcome is Outcome.DELIVERED
         if not delivered and done.reply.outcome is not Outcome.GONE:
@@ -65,7 +68,7 @@ class Recorder:
         return Verdict(done, ours, dead and ours, disabled)
 
     async def _judge_endpoint(self, db: AsyncSession, done: Done, *, dead: bool) -> str | None:
-        """Note how the endpoint fares, and return why it is disabled, if it is."""
+        """Update the endpoint's state; if that disables it, return why."""
         reply = done.reply
         if reply.outcome is Outcome.UNSENDABLE:
             return None
@@ -87,7 +90,7 @@ class Recorder:
         return await _disable(db, done, f"every attempt has failed since {since:%Y-%m-%d %H:%M} UTC")
 
     def tell(self, verdicts: Iterable[Verdict]) -> None:
-        """Count and log what is committed."""
+        """Count and log an outcome that is committed."""
         for verdict in verdicts:
             job, reply = verdict.done.job, verdict.done.reply
             metrics.attempted(reply.outcome, reply.seconds)
@@ -108,7 +111,7 @@ class Recorder:
 
 
 async def _settle(db: AsyncSession, done: Done, **values: Any) -> bool:
-    """Update the delivery; False if the claim is not ours any more."""
+    """Update the delivery; return False if the claim is no longer ours."""
     job, reply = done.job, done.reply
     mine = (
         col(_Delivery.endpoint_id) == job.endpoint_id,
@@ -133,7 +136,10 @@ async def _settle(db: AsyncSession, done: Done, **values: Any) -> bool:
 
 
 def _same_endpoint(done: Done) -> Any:
-    """As it was when the webhook was sent: what an old address answers says nothing of a new one."""
+    """Match the endpoint only if it is unchanged since the webhook was sent.
+
+    An answer from an old address says nothing about a new one.
+    """
     return (col(_Endpoint.id) == done.job.endpoint_id) & (col(_Endpoint.url) == done.job.url)
 
 

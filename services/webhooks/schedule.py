@@ -1,4 +1,4 @@
-"""When a delivery is tried again."""
+"""Decide when to try a delivery again."""
 
 import random
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-# After the first attempt, the second … a day in all.
+# The pauses after the first attempt, the second, and so on; a day in all.
 DELAYS_S: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 21_600, 36_000)
-# What an endpoint may ask for; longer than that, and its events would outlive their use.
+# The longest pause that an endpoint may ask for; after that, its events would be of no use.
 MAX_RETRY_AFTER: Final = timedelta(hours=10)
 _SPREAD: Final = 0.2
 
@@ -16,14 +16,14 @@ Jitter = Callable[[], float]
 
 
 def some_jitter() -> float:
-    """A factor around 1, so that what failed together is not tried again together."""
+    """Return a factor around 1, so that deliveries that failed together are not tried again together."""
     return random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311
 
 
 def next_attempt(
     attempts: int, *, now: datetime, not_before: datetime | None, jitter: Jitter
 ) -> datetime | None:
-    """When to try again after so many attempts; None: no more."""
+    """Return when to try again after this many attempts; None if there are no more."""
     if attempts > len(DELAYS_S):
         return None
     planned = now + timedelta(seconds=DELAYS_S[attempts - 1] * jitter())
@@ -31,7 +31,10 @@ def next_attempt(
 
 
 def read_retry_after(value: str | None, *, now: datetime) -> datetime | None:
-    """The time before which an endpoint wants no more, from its header; None if it says nothing of use."""
+    """Return the time before which the endpoint wants no more, from its header.
+
+    None if the header is unusable.
+    """
     if value is None:
         return None
     text = value.strip()

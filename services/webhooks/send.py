@@ -1,4 +1,4 @@
-"""Send one webhook: to an address that is allowed, within a time, and without following anybody."""
+"""Send one webhook: only to an allowed address, within a time limit, and without following redirects."""
 
 import socket
 import time
@@ -22,21 +22,21 @@ _GONE: Final = 410
 
 
 class Outcome(StrEnum):
-    """What came of one attempt."""
+    """The outcome of one attempt."""
 
     DELIVERED = "delivered"
-    REFUSED = "refused"  # an answer that is none of the others
+    REFUSED = "refused"  # any other answer
     REDIRECTED = "redirected"
     GONE = "gone"  # 410: never again
     FORBIDDEN = "forbidden_target"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
-    UNSENDABLE = "unsendable"  # by our own doing: its event is away, or its secret can't be read
+    UNSENDABLE = "unsendable"  # the fault is ours: its event is gone, or its secret can't be read
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of one attempt, and when the endpoint wants the next, if it said so."""
+    """The outcome of one attempt, and when the endpoint wants the next one, if it said so."""
 
     outcome: Outcome
     seconds: float = 0.0
@@ -48,8 +48,8 @@ class Reply:
 class Sender:
     """An asynchronous context manager that keeps connections open.
 
-    Nothing of an answer's body is read: it is nobody's business here, it could be endless, and who
-    registers an endpoint must not read through us what its address would tell us.
+    It never reads an answer's body: nothing here needs the body, it could be endless, and a person who
+    registers an endpoint must not read internal pages through us.
     """
 
     def __init__(self, *, policy: TargetPolicy, timeout_s: float, limit: int, now: Clock) -> None:
@@ -61,7 +61,8 @@ class Sender:
 
     async def __aenter__(self) -> Self:
         """Open the session."""
-        # The factory is called for each address that is about to be connected to, however it was spelt.
+        # aiohttp calls the factory for each address before connecting to it, however the URL spells the
+        # address.
         connector = TCPConnector(
             limit=self._limit,
             socket_factory=self._checked_socket,
@@ -87,7 +88,7 @@ class Sender:
             await self._http.close()
 
     async def post(self, url: str, body: str, headers: Mapping[str, str], *, project: str = "") -> Reply:
-        """Send, and tell what came of it; never raises for what the endpoint does."""
+        """Send, and return the outcome. Whatever the endpoint does, this raises nothing."""
         if self._http is None:
             raise RuntimeError("the sender is not open")
         ASKING.set(project)
@@ -118,7 +119,7 @@ class Sender:
 
 
 class _Forbidden(PermissionError):
-    """As `ForbiddenTarget`, of a kind that aiohttp hands on."""
+    """Like `ForbiddenTarget`, but of a type that aiohttp passes on."""
 
 
 def _judged(status: int, seconds: float, not_before: datetime | None) -> Reply:

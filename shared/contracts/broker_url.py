@@ -1,4 +1,4 @@
-"""BROKER_URL: RabbitMQ, of which there may be several nodes, or one Redis."""
+"""Read BROKER_URL: one or several nodes of RabbitMQ, or one Redis."""
 
 from typing import Final
 
@@ -15,13 +15,13 @@ def is_amqp(url: str) -> bool:
 
 
 def check_broker_url(url: str) -> str:
-    """Return the URL; raises `ValueError` with the reason, fit to be shown."""
+    """Return the URL unchanged; raises `ValueError` with a reason that contains no secret."""
     if is_amqp(url):
         read_amqp_url(url)
     elif url.partition("://")[0].lower() in REDIS_SCHEMES:
         read_redis_url(url)
     elif "sentinel" in url.partition("://")[0].lower():
-        read_redis_url(url)  # which says why
+        read_redis_url(url)  # raises with the reason
     else:
         schemes = ", ".join(f"{scheme}://" for scheme in (*AMQP_SCHEMES, *REDIS_SCHEMES))
         raise ValueError(f"must start with one of {schemes}")
@@ -29,16 +29,16 @@ def check_broker_url(url: str) -> str:
 
 
 def read_amqp_url(url: str) -> tuple[UrlParts, Tls | None]:
-    """The first node, and how TLS is to be done with all; raises `ValueError`."""
+    """Return the parts of the first node, and the TLS settings of all nodes; raises `ValueError`."""
     nodes = [_read_node(node) for node in url.split(";")]
     if len({node.scheme for node in nodes}) > 1:
-        raise ValueError("names nodes with TLS and without; they must be all of a kind")
+        raise ValueError("mixes nodes with TLS and nodes without; use one of the two for all")
     first = nodes[0]
     return first, tls_of(first) if first.scheme == "amqps" else None
 
 
 def without_options(url: str) -> str:
-    """The URL as kombu takes it: what its options say is told in Celery's configuration."""
+    """Return the URL for kombu, without its options; those go into Celery's configuration."""
     return ";".join(node.partition("?")[0] for node in url.split(";"))
 
 

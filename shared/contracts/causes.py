@@ -1,11 +1,11 @@
-"""Why a session has no agent: a closed list, each with what the operator can do about it."""
+"""The causes of a missing agent, a closed list, and what the operator can do about each."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class Cause(StrEnum):
-    """The cause of a missing agent. Metrics label by it, so the list stays closed and short."""
+    """Why a session has no agent. Metrics use it as a label, so the list stays closed and short."""
 
     NO_WORKER_REGISTERED = "no_worker_registered"
     AGENT_NAME_MISMATCH = "agent_name_mismatch"

@@ -1,4 +1,4 @@
-"""DATABASE_URL as people have it: PostgreSQL's own form, with the parameters of libpq, and SQLAlchemy's.
+"""Read DATABASE_URL in the usual forms: PostgreSQL's own, with libpq's parameters, and SQLAlchemy's.
 
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 """
@@ -13,7 +13,7 @@ POSTGRES_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg", "post
 SQLITE_SCHEME: Final = "sqlite+aiosqlite"
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# SQLAlchemy and others write ssl=, with the same values or a truth.
+# SQLAlchemy and others write ssl=, with the same values or with true or false.
 _SSL_WORDS: Final = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
 _TLS_FILES: Final = (
     "sslcert",
@@ -24,9 +24,9 @@ _TLS_FILES: Final = (
     "ssl_min_protocol_version",
 )
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
-# What a server is told when a connection begins.
+# Parameters that are sent to the server when a connection begins.
 _SERVER: Final = ("application_name", "options", "client_encoding")
-# Harmless hints for other clients: nothing is promised by them.
+# Hints for other clients. Ignoring them breaks nothing.
 _IGNORED: Final = (
     "fallback_application_name",
     "gssencmode",
@@ -45,7 +45,10 @@ _KNOWN: Final = (*_ADDRESS, *_TLS, *_OURS, *_SERVER, *_IGNORED)
 
 @dataclass(frozen=True)
 class PostgresUrl:
-    """Where PostgreSQL is, and how it is spoken to. A host that begins with a slash is a socket's folder."""
+    """Where PostgreSQL is, and how to connect to it.
+
+    A host that begins with a slash is a folder of a socket.
+    """
 
     hosts: tuple[Host, ...]
     user: str | None
@@ -60,22 +63,22 @@ class PostgresUrl:
     command_timeout_s: float | None
     passfile: str | None
     pooled: bool | None
-    """Whether there is a pooler that gives each transaction another connection; None: to be found out."""
+    """Whether a pooler gives each transaction another connection; None if that has to be detected."""
 
 
 def is_postgres(url: str) -> bool:
-    """Whether this is a URL of PostgreSQL, and not of SQLite."""
+    """Return whether the URL is one of PostgreSQL, not of SQLite."""
     return url.partition("://")[0].lower() in POSTGRES_SCHEMES
 
 
 def read_postgres_url(url: str) -> PostgresUrl:
-    """Return what the URL says; raises `ValueError` with the reason, fit to be shown."""
+    """Return the parsed URL; raises `ValueError` with a reason that contains no secret."""
     parts = take_apart(url, default_port=PORT)
     if parts.scheme not in POSTGRES_SCHEMES:
         raise ValueError(f"must start with one of {', '.join(s + '://' for s in POSTGRES_SCHEMES)}")
     parts.check_options(_KNOWN)
     if parts.option("channel_binding") == "require":
-        raise ValueError("asks for channel_binding=require, which the driver can't do: take it out")
+        raise ValueError("has channel_binding=require, which the driver does not support: remove it")
     hosts = _hosts(parts)
     sslmode = _sslmode(parts)
     pgbouncer = parts.option("pgbouncer")
@@ -91,7 +94,7 @@ def read_postgres_url(url: str) -> PostgresUrl:
         tls_options={name: values[-1] for name, values in parts.options.items() if name in _TLS_FILES},
         target_session_attrs=_target(parts, several=len(hosts) > 1),
         server_settings={name: values[-1] for name, values in parts.options.items() if name in _SERVER},
-        # In libpq 0 means for ever; here it means the default.
+        # In libpq, 0 means no limit; here it means the default.
         connect_timeout_s=parts.number("connect_timeout") or None,
         command_timeout_s=parts.number("command_timeout") or None,
         passfile=parts.option("passfile"),
@@ -121,5 +124,5 @@ def _sslmode(parts: UrlParts) -> str | None:
 def _target(parts: UrlParts, *, several: bool) -> str:
     said = parts.option("target_session_attrs") or ("read-write" if several else "any")
     if said not in ("any", "read-write", "primary"):
-        raise ValueError("target_session_attrs must be read-write, primary or any: Rollcall writes")
+        raise ValueError("target_session_attrs must be read-write, primary or any, because Rollcall writes")
     return said

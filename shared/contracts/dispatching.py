@@ -16,14 +16,17 @@ from shared.contracts.sessions import Mode, Role
 from shared.contracts.text import CleanModel
 from shared.contracts.traceparent import Traceparent
 
-# What LiveKit takes of a dispatch's attributes, names and values together (`limit.max_attributes_size`).
+# LiveKit's limit for a dispatch's attributes, names and values together (`limit.max_attributes_size`).
 MAX_ATTRIBUTES_BYTES: Final = 64 * 1024
-# More than any order is; a decompressed text may be a thousand times as long as what was sent.
+# No order is longer. Without a limit, a text could be a thousand times as long once decompressed.
 _MAX_ORDER_BYTES: Final = 1024 * 1024
 
 
 class PastTurn(CleanModel):
-    """One turn of the conversation that an agent takes over; the fields are as in `TurnFinished`."""
+    """One turn of the conversation that an agent takes over.
+
+    The fields mean the same as in `TurnFinished`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,13 +41,13 @@ class PastTurn(CleanModel):
 
 
 class DispatchOrder(CleanModel):
-    """Which attempt a dispatch is and how its agent is set up; carried in the dispatch's attributes.
+    """The attempt that a dispatch belongs to, and how to set up its agent; sent in the dispatch's attributes.
 
-    `first_seq` is the sequence number of the first turn that this attempt's agent publishes.
-    `takes_over` says that there has been talk before, with an agent that is gone. The agent of a canary
-    gets ready and says nothing: nobody listens. `traceparent` is the job's parent in the session's trace.
-    `caller_identity` is that of the session's token; `caller_only` says that nobody else who could have
-    taken a token may be the caller, because the identity is the client's or the room is ours.
+    `first_seq` is the sequence number of the first turn that this attempt's agent publishes. `takes_over`
+    says that the caller has already talked with an agent that is now gone. The agent of a canary gets ready
+    and says nothing, because nobody listens. `traceparent` is the job's parent in the session's trace.
+    `caller_identity` is the identity in the session's token. `caller_only` says that no other participant who
+    could have a token counts as the caller, because the client named the identity or the room is ours.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,28 +65,28 @@ class DispatchOrder(CleanModel):
     caller_only: bool = False
 
     def attributes(self) -> dict[str, str]:
-        """What binds the dispatch, and the agent's participant once it has accepted, to this attempt."""
+        """Return the attributes that bind the dispatch to this attempt, and later the agent's participant."""
         return {SESSION_ATTRIBUTE: self.session_id, ATTEMPT_ATTRIBUTE: str(self.attempt)}
 
     def dispatch_attributes(self) -> dict[str, str]:
-        """The attributes of the dispatch: those that bind it, and the order.
+        """Return the attributes of the dispatch: those that bind it, and the order.
 
-        Compressed, so that the longest instructions fit (`MAX_ATTRIBUTES_BYTES`), and LiveKit's log, which
-        has the attributes of every dispatch, doesn't show them.
+        The order is compressed for two reasons. The longest instructions fit (`MAX_ATTRIBUTES_BYTES`), and
+        they are not readable in LiveKit's log, which shows the attributes of every dispatch.
         """
         packed = base64.b85encode(zlib.compress(self.model_dump_json().encode(), 9))
         return {**self.attributes(), ORDER_ATTRIBUTE: packed.decode()}
 
     def is_of(self, attributes: Mapping[str, str]) -> bool:
-        """True for the attributes of this attempt's dispatch, or of its agent."""
+        """Return whether these are attributes of this attempt's dispatch or of its agent."""
         return self.attributes().items() <= dict(attributes).items()
 
     @classmethod
     def of_job(cls, *, attributes: Mapping[str, str], metadata: str) -> "DispatchOrder | None":
         """Read the order of a job; None if the job was not dispatched by Rollcall.
 
-        The metadata is the client's own. It is looked into only where a dispatcher of an older version has
-        put the order there. Raises `ValueError` if there is an order that can't be read.
+        The metadata belongs to the client. This reads it only because dispatchers of older versions put the
+        order there. Raises `ValueError` for an order that can't be read.
         """
         if ORDER_ATTRIBUTE in attributes:
             return cls.model_validate_json(_unpacked(attributes[ORDER_ATTRIBUTE]))
@@ -94,7 +97,7 @@ class DispatchOrder(CleanModel):
 
 
 def client_metadata(metadata: dict[str, Any] | str) -> str:
-    """A dispatch's metadata: what the client gave, to the letter where it gave a text; nothing is empty."""
+    """Return a dispatch's metadata: a client's text unchanged, an object as JSON, "" for an empty one."""
     if isinstance(metadata, str):
         return metadata
     return json.dumps(metadata, ensure_ascii=False) if metadata else ""

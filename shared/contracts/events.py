@@ -1,7 +1,7 @@
 """Everything that happens, as typed events in a CloudEvents 1.0 envelope.
 
-An event's `type` ends in its version; a new shape gets a new type, and every type ever emitted stays
-here, so that old entries keep parsing (golden files in tests/contracts hold us to it).
+An event's `type` ends in its version. A changed shape gets a new type. Every type that was ever emitted stays
+here, so that old entries can still be parsed; golden files in tests/contracts check that.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from shared.contracts.traceparent import Traceparent
 
 
 class Severity(StrEnum):
-    """How loudly an event speaks to the operator."""
+    """How urgent an event is for the operator."""
 
     INFO = "info"
     WARNING = "warning"
@@ -40,11 +40,11 @@ class Severity(StrEnum):
 
 
 class UnknownEvent(ValueError):
-    """An envelope whose type no model here describes."""
+    """An envelope has a type that no model here describes."""
 
 
 class Event(CleanModel):
-    """Base of all events: frozen, clean, and tolerant of keys that a later minor version adds."""
+    """Base of all events: frozen, with clean text; it ignores keys that a later minor version adds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -55,7 +55,7 @@ class Event(CleanModel):
 class Envelope(CleanModel):
     """CloudEvents 1.0 in structured JSON.
 
-    `sequence` counts the events of one session from 1. `traceparent` is the event's place in the session's
+    `sequence` numbers the events of one session from 1. `traceparent` is the event's place in the session's
     trace.
     """
 
@@ -75,7 +75,7 @@ class Envelope(CleanModel):
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
-        """Read an envelope's JSON, whoever wrote it; raises `pydantic.ValidationError`."""
+        """Read an envelope's JSON from any writer; raises `pydantic.ValidationError`."""
         if is_surely_clean(text):
             return cls.model_validate_json(text, context=ALREADY_CLEAN)
         return cls.model_validate_json(well_formed(text))
@@ -89,14 +89,14 @@ class Envelope(CleanModel):
 
     @property
     def session_id(self) -> SessionId:
-        """The session that the subject names; raises `ValueError` if it names none."""
+        """Return the session that the subject names; raises `ValueError` if it names none."""
         kind, _, session_id = self.subject.partition("/")
         if kind != "session" or not session_id:
             raise ValueError(f"subject {self.subject!r} names no session")
         return SessionId(session_id)
 
     def event(self) -> Event:
-        """Return the typed event; `UnknownEvent` or `pydantic.ValidationError` if it is none."""
+        """Return the typed event; raises `UnknownEvent` or `pydantic.ValidationError` if it is not one."""
         model = EVENT_TYPES.get(self.type)
         if model is None:
             raise UnknownEvent(f"no event type {self.type!r}")
@@ -113,7 +113,10 @@ def wrap(
     event_id: str | None = None,
     traceparent: str | None = None,
 ) -> Envelope:
-    """Put an event of a session into its envelope; `event_id` makes a resend recognisable."""
+    """Put an event of a session into its envelope.
+
+    Readers recognise an event that is sent again by `event_id`.
+    """
     return Envelope(
         id=EventId(event_id or new_id()),
         source=source,
@@ -131,7 +134,7 @@ def wrap(
 
 
 class SessionReserved(Event):
-    """A token was handed out; an agent is called when its holder joins, until `expires_at`."""
+    """A client got a token. An agent is dispatched when the token's holder joins, until `expires_at`."""
 
     type: ClassVar[str] = "session.reserved.v1"
     room_name: str
@@ -150,7 +153,7 @@ class SessionRequested(Event):
 
 
 class SessionWaiting(Event):
-    """The session is not dispatched yet, since nothing could come of it; `place` 1 is the next in line."""
+    """The session waits, because no agent could come now; `place` 1 is the next in line."""
 
     type: ClassVar[str] = "session.waiting.v1"
     severity: ClassVar[Severity] = Severity.WARNING
@@ -168,7 +171,7 @@ class DispatchStarted(Event):
 
 
 class DispatchAccepted(Event):
-    """LiveKit took the dispatch (level `accepted`). It proves nothing about an agent."""
+    """LiveKit took the dispatch (level `accepted`). That proves nothing about an agent."""
 
     type: ClassVar[str] = "dispatch.accepted.v1"
     attempt: int
@@ -231,9 +234,9 @@ class AgentMissing(Event):
 
 
 class AgentLost(Event):
-    """The agent of an active session is gone while its caller is still there; a new one is called.
+    """The agent of an active session is gone and its caller is still there. A new agent is dispatched.
 
-    `revival` counts the replacements of the session from 1.
+    `revival` numbers the replacements in this session from 1.
     """
 
     type: ClassVar[str] = "agent.lost.v1"
@@ -254,10 +257,11 @@ class ExtraAgentRemoved(Event):
 
 
 class ForeignAgentSeen(Event):
-    """An agent that nobody dispatched was beside the session's own: its worker has no `agent_name`.
+    """An agent that nobody dispatched was in the room; its worker has no `agent_name`.
 
-    LiveKit sends such a worker into every room that somebody makes by joining it. `removed` says that the
-    agent was taken out, which is done in rooms that Rollcall has named. Somebody has to act: see `advice`.
+    LiveKit sends such a worker into every room that a participant creates by joining. `removed` says whether
+    Rollcall removed the agent, which it does only in rooms that it has named. The operator has to act: see
+    `advice`.
     """
 
     type: ClassVar[str] = "agent.foreign_seen.v1"
@@ -269,10 +273,10 @@ class ForeignAgentSeen(Event):
 
 
 class SessionFailed(Event):
-    """The session has no agent, and no attempt is left. Somebody has to act.
+    """The session has no agent, and no attempt is left. The operator has to act.
 
-    `agent_joined`: an agent was in the room and was lost, after `revivals` replacements; else none ever
-    came.
+    If `agent_joined` is true, an agent was in the room and was lost, after `revivals` replacements. If it is
+    false, no agent ever came.
     """
 
     type: ClassVar[str] = "session.failed.v1"
@@ -286,23 +290,23 @@ class SessionFailed(Event):
 
 
 class SessionEnded(Event):
-    """The conversation is over. Of a conversation that never began, `reason` is `caller_never_came`."""
+    """The conversation is over. If it never began, `reason` is `caller_never_came`."""
 
     type: ClassVar[str] = "session.ended.v1"
     reason: str
 
 
 class SessionExpired(Event):
-    """A reservation that nobody used is over. Nothing is wrong: each page load may make one."""
+    """A reservation expired unused. Nothing is wrong: each page load may make one."""
 
     type: ClassVar[str] = "session.expired.v1"
     reason: str
 
 
 class SessionCancelled(Event):
-    """The session was over before an agent was in the room: by request, or since the caller had left.
+    """The session ended before an agent was in the room: by request, or because the caller left.
 
-    `cause` and `evidence` are what was known by then of why there was no agent yet.
+    `cause` and `evidence` say why there was no agent yet, as far as Rollcall knew by then.
     """
 
     type: ClassVar[str] = "session.cancelled.v1"
@@ -311,7 +315,7 @@ class SessionCancelled(Event):
     evidence: dict[str, Any] = {}
 
 
-# --- What an agent worker says of its job: the reports stream -------------------------------------
+# --- What an agent worker reports about its job: the reports stream -------------------------------------
 
 
 class Step(StrEnum):
@@ -325,13 +329,13 @@ class Step(StrEnum):
     FIRST_SPEECH = "first_speech"  # the agent began to speak
     ERROR = "error"  # something failed; `error` says what
     CLOSED = "closed"  # the job is over; `turns` is how many it published
-    # Told after the death of a job that could not close, of its spool on disk; no step of the job itself,
-    # and no sign of when it ended.
+    # The worker sends this after the death of a job that could not close, from the job's spool on disk. It is
+    # not a step of the job, and does not say when the job ended.
     SETTLED = "settled"  # `turns` is how many it published
 
 
 class AgentError(CleanModel):
-    """What failed in an agent's job. `cause` is the worker's own finding, if it has one."""
+    """What failed in an agent's job. `cause` is set if the worker found the cause itself."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -343,7 +347,10 @@ class AgentError(CleanModel):
 
 
 class AgentReported(Event):
-    """One step of one job, told by the worker that runs it. A hint: the verifier polls to decide."""
+    """One step of one job, reported by the worker that runs it.
+
+    It is a hint: the verifier polls to decide.
+    """
 
     type: ClassVar[str] = "agent.reported.v1"
     session_id: SessionId
@@ -365,14 +372,17 @@ class AgentReported(Event):
 
 
 def _numbers(values: Any) -> Any:
-    """Without what is no number: one latency that can't be told must not cost the turn."""
+    """Drop values that are not numbers, so that one unknown latency does not invalidate the turn."""
     if not isinstance(values, dict):
         return values
     return {name: value for name, value in values.items() if value is not None}
 
 
 class Said(Event):
-    """Base of what carries words: they are cut to `MAX_TEXT_BYTES`, and it is said how long they were."""
+    """Base of events that carry text.
+
+    Text is cut to `MAX_TEXT_BYTES`; `cut_from_bytes` then says how long it was.
+    """
 
     text: str
     cut_from_bytes: int | None = Field(None, exclude_if=lambda size: size is None)
@@ -392,12 +402,11 @@ class Said(Event):
 
 
 class TurnFinished(Said):
-    """One finished message of one speaker, or one tool call. `item_id` is the SDK's, and its identity.
+    """One finished message of one speaker, or one tool call. Its identity is `item_id`, the SDK's id.
 
-    `seq` counts the turns of the session from 1. Times are when the turn began and ended, where the
-    SDK knows. `metrics` are latencies in seconds, by the SDK's names. The words of a tool's call and of its
-    answer are the `text`, and nowhere else. `cut_from_bytes` is how long a text was of which this is the
-    beginning.
+    `seq` numbers the turns of the session from 1. The times are when the turn began and ended, if the SDK
+    knows. `metrics` are latencies in seconds, under the SDK's names. The words of a tool's call or answer are
+    only in `text`. If `text` was cut, `cut_from_bytes` is its original length.
     """
 
     type: ClassVar[str] = "transcript.turn_finished.v1"
@@ -424,7 +433,7 @@ class TurnFinished(Said):
 
 
 class WebhookTested(Event):
-    """Somebody wants to see whether a webhook endpoint gets its events; its subject is the endpoint."""
+    """A test of whether a webhook endpoint gets its events. Its subject is the endpoint."""
 
     type: ClassVar[str] = "webhook.test.v1"
     endpoint_id: str
@@ -434,9 +443,9 @@ class WebhookTested(Event):
 
 
 class CaptionChanged(Said):
-    """The words so far of something that is being said. The turn that comes of it is another event.
+    """The words so far of something that is being said. The finished turn is another event.
 
-    A caption takes the place of the one before with the same `segment_id`; `final` closes the segment.
+    A caption replaces the previous one with the same `segment_id`; `final` closes the segment.
     """
 
     type: ClassVar[str] = "transcript.caption_changed.v1"

@@ -1,12 +1,12 @@
-"""Whether others than this machine could use a key pair that isn't secret."""
+"""Find out whether other machines could use a key pair that is not secret."""
 
 import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
-# What is written in files that everybody can read: docker-compose.yml, and LiveKit's own `--dev` mode.
+# Secrets that everybody can read: in docker-compose.yml, and in LiveKit's own `--dev` mode.
 PUBLISHED_SECRETS: Final = frozenset({"local-secret-for-one-machine-only", "secret"})
-# HS256's key must be as long as its digest (RFC 7518, section 3.2); LiveKit warns of shorter ones.
+# A key for HS256 must be as long as its digest (RFC 7518, section 3.2); LiveKit warns about shorter ones.
 SHORTEST_SECRET: Final = 32
 
 _MEND: Final = (
@@ -18,7 +18,7 @@ _MEND: Final = (
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     if address == "localhost":
         return True
     try:
@@ -28,9 +28,10 @@ def is_loopback(address: str) -> bool:
 
 
 def why_exposed(secret: str, reached_at: Iterable[str]) -> str | None:
-    """Say why LiveKit's secret is no protection where the server or the API is reached; None if it is one.
+    """Return why LiveKit's secret does not protect the server and the API at their addresses.
 
-    With the secret anybody makes tokens for any room, and sends webhooks in LiveKit's name.
+    None if it does. Anybody with the secret can make tokens for any room, and send webhooks in LiveKit's
+    name.
     """
     if secret in PUBLISHED_SECRETS:
         fault = "is a published one, which everybody knows"

@@ -1,4 +1,4 @@
-"""Identifiers as types, and how they are made."""
+"""Identifiers as types, and the functions that make them."""
 
 from datetime import UTC, datetime
 from typing import NewType
@@ -10,18 +10,18 @@ EventId = NewType("EventId", str)
 
 
 def new_id() -> str:
-    """Return a UUIDv7 (RFC 9562): unique, and ordered by the millisecond it was made in."""
+    """Return a UUIDv7 (RFC 9562): unique, and ordered by the millisecond in which it was made."""
     return str(uuid_utils.uuid7())
 
 
 def first_id(time: datetime) -> str:
-    """What no id that was made at this time or later comes before, and all earlier ones do."""
+    """Return a lower bound for ids: those made before this time sort below it, later ones do not."""
     milliseconds = f"{int(time.timestamp() * 1000):012x}"
     return f"{milliseconds[:8]}-{milliseconds[8:]}"
 
 
 def made_at(new: str) -> datetime | None:
-    """The time at which `new_id` returned this; None if it never did."""
+    """Return when `new_id` made this id; None if it is not a UUIDv7."""
     try:
         made = uuid_utils.UUID(new)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Every name that two processes must spell alike: Redis keys, streams, queues, attributes."""
+"""Every name that two processes must spell in the same way: Redis keys, streams, queues, attributes."""
 
 from typing import Final
 
@@ -11,22 +11,23 @@ TURNS_STREAM: Final = "rollcall:turns"  # finished turns, on their way to the da
 DEAD_LETTERS_STREAM: Final = "rollcall:dead-letters"
 ENVELOPE_FIELD: Final = "event"
 
-# Redis pub/sub. A message is a session id: look at its room now; or: it has new events or turns.
+# Redis pub/sub. A message is a session id. On one channel it means "look at its room now", on the other "it
+# has new events or turns".
 HINTS_CHANNEL: Final = "rollcall:hints"
 NEWS_CHANNEL: Final = "rollcall:news"
 
 
 def captions_channel(session_id: str) -> str:
-    """A pub/sub channel of one session: `CaptionChanged` envelopes, for whoever follows it now."""
+    """Return the pub/sub channel with one session's `CaptionChanged` envelopes, for its current followers."""
     return f"rollcall:captions:{session_id}"
 
 
-# Worker registry: a key per worker with a short expiry, and an index of their ids by last beat.
+# Worker registry: a key for each worker with a short expiry, and an index of worker ids by last heartbeat.
 WORKER_INDEX: Final = "rollcall:workers"
 
 
 def worker_key(worker_id: str) -> str:
-    """The registry key of one agent worker; its value is a `WorkerHeartbeat` in JSON."""
+    """Return the registry key of one agent worker; its value is a `WorkerHeartbeat` in JSON."""
     return f"rollcall:worker:{worker_id}"
 
 
@@ -36,7 +37,7 @@ def order_key(worker_id: str) -> str:
 
 
 def fence_key(session_id: SessionId) -> str:
-    """The fence of a session: the number of the current attempt, or `FENCE_CLOSED`."""
+    """Return the key of a session's fence: the number of its current attempt, or `FENCE_CLOSED`."""
     return f"rollcall:fence:{session_id}"
 
 
@@ -44,41 +45,44 @@ FENCE_CLOSED: Final = "closed"
 
 
 def job_fence_key(session_id: SessionId, attempt: int) -> str:
-    """The id of the job that has this attempt, for as long as it beats."""
+    """Return the key that holds the id of this attempt's job, as long as the job beats."""
     return f"rollcall:fence:{session_id}:{attempt}"
 
 
-# A hash of the jobs that run: `job_beat_field` to a count that grows while the job's event loop turns.
+# A hash of the running jobs: `job_beat_field` to a count that grows while the job's event loop runs.
 JOB_BEATS: Final = "rollcall:job-beats"
 
 
 def job_beat_field(session_id: str, attempt: int) -> str:
-    """The field of one attempt's job among the job beats."""
+    """Return the field of one attempt's job in the hash of job beats."""
     return f"{session_id}:{attempt}"
 
 
 def slots_key(agent_name: str) -> str:
-    """A sorted set of the sessions that have been promised a slot of this agent name's workers."""
+    """Return the key of a sorted set: the sessions that are promised a slot of this agent name's workers."""
     return f"rollcall:slots:{agent_name}"
 
 
 def history_key(session_id: str) -> str:
-    """The conversation so far, for the agent that takes it over; a list of `PastTurn` in JSON."""
+    """Return the key of the conversation so far, for the agent that takes over: `PastTurn`s in JSON."""
     return f"rollcall:history:{session_id}"
 
 
 def erased_key(session_id: str) -> str:
-    """Set for as long as somebody may still hold text of a session whose transcript was erased."""
+    """Return a key that is set while a process may still hold text of a session that was erased."""
     return f"rollcall:erased:{session_id}"
 
 
 def stored_key(session_id: str, writer: str) -> str:
-    """A bitmap of the turns of one writer (a job) that the database has: bit n is the turn with `seq` n."""
+    """Return the key of a bitmap: which turns of one writer (a job) the database has.
+
+    Bit n is the turn with `seq` n.
+    """
     return f"rollcall:stored:{session_id}:{writer}"
 
 
 def visitor_key(key_id: str, network: str) -> str:
-    """A sorted set of the reservations of one visitor of a page, by when each expires."""
+    """Return the key of a sorted set: a visitor's reservations, by the time when each expires."""
     return f"rollcall:visitor:{key_id}:{network}"
 
 
@@ -97,10 +101,10 @@ CLOSE_TASK: Final = "rollcall.close_session"
 # Attributes that bind a LiveKit dispatch, and the agent's participant, to one attempt of a session.
 SESSION_ATTRIBUTE: Final = "rollcall.session"
 ATTEMPT_ATTRIBUTE: Final = "rollcall.attempt"
-ORDER_ATTRIBUTE: Final = "rollcall.order"  # of the dispatch alone: the room is not shown it
+ORDER_ATTRIBUTE: Final = "rollcall.order"  # only on the dispatch; the room does not see it
 METADATA_KEY: Final = "rollcall"  # where dispatchers before 2026-12 put the order, in the metadata
 
 # Attributes that LiveKit and its SDK set themselves.
-LIVEKIT_AGENT_NAME_ATTRIBUTE: Final = "lk.agent_name"  # stamped by the server; a worker can't fake it
+LIVEKIT_AGENT_NAME_ATTRIBUTE: Final = "lk.agent_name"  # set by the server; a worker can't forge it
 LIVEKIT_AGENT_STATE_ATTRIBUTE: Final = "lk.agent.state"
 LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE: Final = "lk.publish_on_behalf"  # an avatar, not the agent

@@ -1,4 +1,4 @@
-"""Which models an agent uses, named by LiveKit Inference descriptors."""
+"""The models that an agent uses, named by LiveKit Inference descriptors."""
 
 from typing import Annotated
 
@@ -11,9 +11,9 @@ DESCRIPTOR_PATTERN = r"^[a-z0-9][a-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[A-Za-z
 
 
 class Models(BaseModel):
-    """A choice of models; what is None is left to the worker's defaults.
+    """A choice of models. For a field that is None, the worker uses its default.
 
-    `stt` and `tts` may carry a `:language` or `:voice` suffix; `voice` and `language` win over it.
+    `stt` and `tts` may have a suffix, `:language` or `:voice`; the fields `voice` and `language` override it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""REDIS_URL, and a BROKER_URL that is one of Redis: read in one place, for redis-py, kombu and the doctor."""
+"""Read REDIS_URL, and a BROKER_URL of a Redis, for redis-py, kombu and the doctor."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -7,7 +7,7 @@ from urllib.parse import quote
 from shared.contracts.url_parts import UrlParts, take_apart
 
 PORT: Final = 6379
-# Readers of streams and queues let Redis wait for 1 s; an answer must have time after that.
+# Readers of streams and queues block in Redis for 1 s; the answer needs time after that.
 SHORTEST_TIMEOUT_S: Final = 1.5
 REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket")
 
@@ -18,7 +18,7 @@ _FALSE: Final = frozenset({"0", "false", "no", "f", "n"})
 
 @dataclass(frozen=True)
 class Tls:
-    """How a server's certificate is checked: by the system's authorities, if no others are named."""
+    """How a server's certificate is checked: with the system's authorities, unless the URL names others."""
 
     verify: bool = True
     check_hostname: bool = True
@@ -29,7 +29,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class RedisUrl:
-    """One server: `path` is that of a unix socket, and then there is no host."""
+    """One server. If `path` is set, it is a unix socket, and there is no host."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class RedisUrl:
 
     @property
     def kombu_url(self) -> str:
-        """As kombu spells it; what the options say goes into Celery's configuration."""
+        """Return the URL as kombu spells it, without the options; those go into Celery's configuration."""
         login = ""
         if self.username or self.password:
             login = f"{quote(self.username or '', safe='')}:{quote(self.password or '', safe='')}@"
@@ -56,7 +56,7 @@ class RedisUrl:
 
 
 def read_redis_url(url: str) -> RedisUrl:
-    """Return what the URL says; raises `ValueError` with the reason, fit to be shown."""
+    """Return the parsed URL; raises `ValueError` with a reason that contains no secret."""
     _refuse_fleets(url)
     parts = take_apart(url, default_port=PORT)
     if parts.scheme not in REDIS_SCHEMES:
@@ -94,7 +94,7 @@ def _refuse_fleets(url: str) -> None:
     scheme, _, rest = url.partition("://")
     if "sentinel" in scheme.lower():
         raise ValueError(
-            "is of Redis Sentinel, which is not supported: name the primary, by a name or a proxy "
+            "is a URL of Redis Sentinel, which is not supported: name the primary, by a name or a proxy "
             "that follows it (redis://host:6379/0)"
         )
     if "cluster" in scheme.lower() or "," in rest.rpartition("@")[2].partition("/")[0] or ";" in rest:
@@ -111,7 +111,7 @@ def _db(parts: UrlParts, *, socket: bool) -> int:
 
 
 def tls_of(parts: UrlParts) -> Tls:
-    """What the options say of TLS; raises `ValueError`."""
+    """Return the TLS settings in the options; raises `ValueError`."""
     wanted = (parts.option("ssl_cert_reqs") or "required").lower().removeprefix("cert_")
     if wanted not in ("required", "none"):
         raise ValueError("ssl_cert_reqs must be required or none")

@@ -1,4 +1,4 @@
-"""The states of a session and the only ways from one to another."""
+"""The states of a session, and the only transitions between them."""
 
 from enum import StrEnum
 from typing import Final
@@ -7,12 +7,12 @@ from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, VERIFY_TASK
 
 
 class SessionStatus(StrEnum):
-    """Where a session stands. `TERMINAL` states are never left."""
+    """The status of a session. A session never leaves a `TERMINAL` status."""
 
-    RESERVED = "reserved"  # a token was handed out; nothing is dispatched until the caller joins
+    RESERVED = "reserved"  # a client has a token; nothing is dispatched until the caller joins
     REQUESTED = "requested"  # an agent is wanted; no dispatcher has claimed it yet
     DISPATCHING = "dispatching"  # a dispatcher is calling LiveKit, or waits to try again
-    DISPATCHED = "dispatched"  # LiveKit took the dispatch, which proves nothing yet
+    DISPATCHED = "dispatched"  # LiveKit took the dispatch, which does not prove that an agent comes
     ACTIVE = "active"  # the agent was seen ACTIVE in the room
     ENDED = "ended"  # the conversation is over
     FAILED = "failed"  # no agent came; the cause says why
@@ -22,7 +22,7 @@ class SessionStatus(StrEnum):
 
 _S = SessionStatus
 
-# The reason of an end that a client asked for.
+# The reason of an end that a client requested.
 ENDED_BY_REQUEST: Final = "ended by request"
 
 TERMINAL: Final = frozenset({_S.ENDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED})
@@ -37,22 +37,23 @@ ALLOWED_TRANSITIONS: Final[dict[SessionStatus, frozenset[SessionStatus]]] = {
     **{status: frozenset() for status in TERMINAL},
 }
 
-# The task that carries a session on from each status. The outbox enqueues it with the event that leads there,
-# the sweep whenever the session is due; a task finds in the row what there is to do.
+# The task that continues a session from each status. The outbox enqueues it with the event that leads to the
+# status, and the sweep when the session is due. The task reads from the row what to do.
 NEXT_TASK: Final[dict[SessionStatus, str | None]] = {
-    _S.RESERVED: None,  # its caller carries it on: LiveKit's webhook, or the verifier's look at the room
+    # its caller's join continues it, seen by LiveKit's webhook or the verifier's look at the room
+    _S.RESERVED: None,
     _S.REQUESTED: DISPATCH_TASK,
     _S.DISPATCHING: DISPATCH_TASK,
     _S.DISPATCHED: VERIFY_TASK,
     _S.ACTIVE: VERIFY_TASK,
     **dict.fromkeys(TERMINAL, CLOSE_TASK),
 }
-# An agent is wanted, and LiveKit has not been brought to dispatch it yet.
+# An agent is wanted, and LiveKit has not accepted a dispatch yet.
 UNDISPATCHED: Final = tuple(status for status, task in NEXT_TASK.items() if task == DISPATCH_TASK)
 
 
 class InvalidTransition(Exception):
-    """A change of status that the transition table forbids: a bug in the caller, not a race."""
+    """The transition table forbids this change of status. That is a bug in the calling code, not a race."""
 
     def __init__(self, current: SessionStatus, wanted: SessionStatus) -> None:
         super().__init__(f"a session can't go from {current} to {wanted}")
@@ -67,7 +68,7 @@ def check_transition(current: SessionStatus, wanted: SessionStatus) -> None:
 
 
 class Level(StrEnum):
-    """How much of the join is proven, in the order in which it comes."""
+    """How much of the join is proven, in increasing order."""
 
     ACCEPTED = "accepted"  # LiveKit took the dispatch, which proves nothing
     ASSIGNED = "assigned"  # a worker took the job
@@ -84,12 +85,12 @@ class Mode(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Mode | None":
-        # Existing clients send the older name of the same thing.
+        # Existing clients send the older name of this mode.
         return cls.PIPELINE if value == "hybrid" else None
 
 
 class Role(StrEnum):
-    """Who speaks in a turn; `system` is nobody: what the agent was told to be."""
+    """Who speaks in a turn. A turn of `system` is not spoken: it holds the agent's instructions."""
 
     USER = "user"
     ASSISTANT = "assistant"

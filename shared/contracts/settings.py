@@ -35,7 +35,7 @@ def _url_with(*schemes: str) -> AfterValidator:
 
 
 def _server_with(*schemes: str) -> AfterValidator:
-    """A URL with a host, and a port that is one, if it has any."""
+    """Return a validator for URLs with a host and, if there is a port, a valid one."""
     well_begun = _url_with(*schemes).func
 
     def check(value: str) -> str:
@@ -75,20 +75,20 @@ def _split(value: object) -> object:
 
 
 def _without_brackets(value: str) -> str:
-    # As it stands in a URL; where nothing but an address may stand, it has none.
+    # As in a URL; an address that stands alone has no brackets.
     return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
 
 def or_port(field: str) -> AliasChoices:
-    """The names of a field's variable: its own, or else PORT, which platforms set to where they look."""
+    """Return the names of a field's variable: its own, or PORT, in which platforms name their port."""
     return AliasChoices(field, "port")
 
 
 Host = Annotated[str, AfterValidator(_without_brackets)]
-"""An address to listen on, of either family; `::` is every address of both."""
+"""An address to listen on, IPv4 or IPv6; `::` means every address of both."""
 
 CommaSeparated = BeforeValidator(_split)
-"""A list written as one variable, its parts separated by commas."""
+"""A list in one variable, separated by commas."""
 
 
 def _trimmed(value: object) -> object:
@@ -107,9 +107,9 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take white space off the ends: a Kubernetes secret made of a file ends in a line break.
+        """Strip white space: a Kubernetes secret made from a file ends with a line break.
 
-        A value of nothing else counts as not set, as an empty one does.
+        A value of white space alone counts as not set, like an empty one.
         """
         trimmed = {name: _trimmed(value) for name, value in values.items()}
         return {name: value for name, value in trimmed.items() if value != "" or values[name] == ""}
@@ -120,7 +120,7 @@ class LogSettings(Settings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="json for machines, console for people; auto: console on a terminal"
+        "auto", description="json for machines, console for people; auto: console on a terminal, else json"
     )
 
 
@@ -134,47 +134,51 @@ class ProbeSettings(Settings):
 
 
 class TracingSettings(Settings):
-    """Where spans are sent; nowhere by default. Other OTEL_ variables are read by OpenTelemetry's SDK."""
+    """Where spans are sent; by default nowhere. OpenTelemetry's SDK reads the other OTEL_ variables."""
 
-    # As OpenTelemetry has it: the first is a base URL, the second the whole. Either may hold a password.
+    # As OpenTelemetry defines them: the first is a base URL, the second a complete one. Both may hold a
+    # password.
     otel_exporter_otlp_endpoint: Annotated[str, _url_with("http", "https")] | None = Field(None, repr=False)
     otel_exporter_otlp_traces_endpoint: Annotated[str, _url_with("http", "https")] | None = Field(
         None, repr=False
     )
-    trace_content: bool = Field(False, description="what is said may be in spans")
+    trace_content: bool = Field(False, description="spans may contain what is said")
 
     @property
     def traces_endpoint(self) -> str | None:
-        """The URL to send spans to, by OTLP over HTTP; None: there is no tracing."""
+        """Return the URL to which spans are sent, by OTLP over HTTP; None if tracing is off."""
         base = self.otel_exporter_otlp_endpoint
         return self.otel_exporter_otlp_traces_endpoint or (f"{base}/v1/traces" if base else None)
 
 
 class ProcessSettings(LogSettings, ProbeSettings, TracingSettings):
-    """What every process of a session's way reads that has no HTTP server of its own."""
+    """The settings of every process that handles sessions and has no HTTP server of its own."""
 
 
 class LiveKitSettings(Settings):
-    """The LiveKit server. The same variables as LiveKit's own tools read."""
+    """The LiveKit server. LiveKit's own tools read the same variables."""
 
     livekit_url: Annotated[str, _server_with("ws", "wss", "http", "https")]
     livekit_api_key: str = Field(min_length=1)
     livekit_api_secret: SecretStr = Field(min_length=1)
     livekit_calls_per_s: float = Field(
-        200.0, gt=0, description="calls of one process to LiveKit's API in a second; the others wait"
+        200.0, gt=0, description="calls of one process to LiveKit's API in a second; further calls wait"
     )
     livekit_published_on: str | None = Field(
-        None, description="the address under which others reach LiveKit, where it is not LIVEKIT_URL's"
+        None, description="the address at which others reach LiveKit, if it differs from LIVEKIT_URL"
     )
 
     @property
     def reached_at(self) -> list[str]:
-        """The addresses at which others may make use of the key pair."""
+        """Return the addresses at which others may use the key pair."""
         return [self.livekit_published_on or urlsplit(self.livekit_url).hostname or ""]
 
 
 class AgentNameSettings(Settings):
-    """The agent name: one class for who dispatches and who registers, so that they can't differ."""
+    """The agent name.
+
+    Dispatching and registering processes share this class, so that their defaults can't differ.
+    """
 
     livekit_agent_name: AgentName = "agent"
 
@@ -182,12 +186,12 @@ class AgentNameSettings(Settings):
 class RedisSettings(Settings):
     """Redis or Valkey, 7.0 or later."""
 
-    # Its repr could show a password, as those of the other URLs that may carry one.
+    # The repr could show a password, as with all URLs that may contain one.
     redis_url: Annotated[str, AfterValidator(_of_redis)] = Field("redis://127.0.0.1:6379/0", repr=False)
 
 
 class BrokerSettings(RedisSettings):
-    """Celery's broker; Redis unless another is named."""
+    """Celery's broker; Redis unless BROKER_URL names another."""
 
     broker_url: Annotated[str, AfterValidator(check_broker_url)] | None = Field(
         None, repr=False, description="default: REDIS_URL"
@@ -203,7 +207,7 @@ class BrokerSettings(RedisSettings):
 
 
 class DatabaseSettings(Settings):
-    """SQLite for one machine, PostgreSQL for real."""
+    """The database: SQLite for one machine, PostgreSQL for production."""
 
     database_url: Annotated[str, AfterValidator(_of_database)] = Field(
         "sqlite+aiosqlite:///.rollcall/rollcall.db", repr=False
@@ -211,10 +215,10 @@ class DatabaseSettings(Settings):
 
 
 class StoredTextSettings(Settings):
-    """What of a text is stored, and whether it is shown before."""
+    """How much of a text is stored, and whether it is shown before that."""
 
     transcript_store: Literal["full", "metadata"] = Field(
-        "full", description="metadata: who spoke, when and for how long, and nothing of what was said"
+        "full", description="metadata: only who spoke, when and for how long, not what was said"
     )
     transcript_redactor: str | None = Field(
         None,
@@ -222,24 +226,30 @@ class StoredTextSettings(Settings):
         description="package.module:function from text to text, called before a turn is stored",
     )
     live_captions: bool = Field(
-        True, description="words are shown while they are being said, to who follows the session"
+        True, description="followers of a session see words while they are being said"
     )
 
     @property
     def captions_allowed(self) -> bool:
-        """Whether captions may be shown: they are not redacted, and are text where none is to be kept."""
+        """Return whether captions may be shown.
+
+        They are never redacted, and contain text even if none may be stored.
+        """
         return self.live_captions and self.transcript_store == "full" and self.transcript_redactor is None
 
 
 class SessionLimitSettings(Settings):
-    """How many sessions may live at once; 0: no limit. A reservation counts once its caller comes."""
+    """How many sessions may be live at the same time; 0: no limit.
+
+    A reservation counts once its caller comes.
+    """
 
     max_sessions_key: int = Field(500, ge=0)
     max_sessions_project: int = Field(1000, ge=0)
 
 
 class RetentionSettings(Settings):
-    """How long what was said, and what happened, is kept. docs/growth.md has everything that grows."""
+    """How long turns and events are kept. docs/growth.md lists everything that grows."""
 
     transcript_retention_days: int = Field(
         0, ge=0, le=36_500, description="after this many days a session's turns are deleted; 0: never"
@@ -254,7 +264,7 @@ class RetentionSettings(Settings):
 
 
 class GuaranteeSettings(Settings):
-    """How hard and how long an agent is sought."""
+    """How often and how long Rollcall tries to get an agent."""
 
     dispatch_max_attempts: int = Field(3, ge=1, le=10)
     join_budget_s: float = Field(
@@ -270,14 +280,14 @@ def _of_fernet_keys(value: SecretStr) -> SecretStr:
 
 
 class WebhookSettings(Settings):
-    """Webhooks out: where they may go, and how their secrets are kept."""
+    """Webhooks out: where they may go, and how their secrets are stored."""
 
     webhook_allow_private: bool = Field(
-        False, description="also to private, loopback and all other addresses that are not public"
+        False, description="also send to private, loopback and all other non-public addresses"
     )
     webhook_allow_http: bool = Field(False, description="also without TLS")
     webhook_allowed_networks: Annotated[list[IPvAnyNetwork], NoDecode, CommaSeparated] = Field(
-        [], description="also to addresses in these networks"
+        [], description="also send to addresses in these networks"
     )
     webhook_secrets_key: Annotated[SecretStr, AfterValidator(_of_fernet_keys)] | None = Field(
         None, description="seals the secrets in the database: base64; several: the first seals, all open"

@@ -1,4 +1,4 @@
-"""Text as every part of Rollcall can hold it: cleaned and bounded once, where it enters.
+"""Clean and bound text where it enters, so that every part of Rollcall can store it.
 
 A Python string may hold half of a character (a lone surrogate), which neither UTF-8 nor JSON can carry, and
 a NUL, which PostgreSQL can't store. Callers can type both, and models and tools return them.
@@ -10,20 +10,20 @@ from typing import Annotated, Any, Final
 import uuid_utils
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationInfo, model_validator
 
-# What is kept of one turn's text, in bytes of UTF-8. In JSON a byte may take six, and the event still fits.
+# The limit for one turn's text, in bytes of UTF-8. In JSON a byte may take six, and the event still fits.
 MAX_TEXT_BYTES: Final = 128 * 1024
-# What is kept of one message that a caller types.
+# The limit for one message that a caller types.
 MAX_TYPED_BYTES: Final = 32 * 1024
-# An event that a worker makes is never longer, whatever a tool returns, and the consumer takes as much.
+# A worker's event is never longer, whatever a tool returns, and the consumer accepts events of this length.
 MAX_EVENT_BYTES: Final = 1024 * 1024
-# Ids, identities and names: as many as LiveKit allows for an identity, and few enough for any index.
+# The limit for ids, identities and names: LiveKit's limit for an identity, and short enough for any index.
 MAX_ID_BYTES: Final = 256
-# An error's message, a reason.
+# The limit for an error's message or a reason.
 MAX_BRIEF_BYTES: Final = 2048
-# Put at the end of a text that was cut, wherever it is shown or read on.
+# Appended to a text that was cut, wherever a person or a model reads it.
 CUT_MARK: Final = " [cut]"
 
-# In JSON: a NUL, half of a character, and numbers that are none.
+# How JSON writes what needs cleaning: a NUL, half of a character, and numbers that JSON does not allow.
 _UNCLEAN: Final = ("\\u0000", "\\ud", "\\uD", "NaN", "Infinity")
 _UNCLEAN_BYTES: Final = tuple(sign.encode() for sign in _UNCLEAN)
 _INFINITE: Final = (float("inf"), float("-inf"))
@@ -32,7 +32,10 @@ _ANY: Final = TypeAdapter(Any)
 
 
 def clean(text: str) -> str:
-    """Return the text without NUL; the two halves of a character become one, a lone half U+FFFD."""
+    """Return the text without NUL.
+
+    The two halves of a character become one character, and a lone half U+FFFD.
+    """
     if "\x00" in text:
         text = text.replace("\x00", "")
     if text.isascii() or not _has_halves(text):
@@ -49,9 +52,9 @@ def _has_halves(text: str) -> bool:
 
 
 def cleaned(value: Any) -> Any:
-    """Return the value with every text within it cleaned; numbers that JSON hasn't (NaN) become None."""
+    """Return the value with all text in it cleaned. Numbers that JSON does not have (NaN) become None."""
     if isinstance(value, str):
-        return clean(value) if type(value) is str else value  # an enumeration's is clean
+        return clean(value) if type(value) is str else value  # an enumeration's value is clean
     if isinstance(value, dict):
         return {cleaned(key): cleaned(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -62,27 +65,27 @@ def cleaned(value: Any) -> Any:
 
 
 def size_of(text: str) -> int:
-    """Its length in bytes of UTF-8."""
+    """Return the length in bytes of UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def cut(text: str, max_bytes: int) -> str:
-    """Return the beginning of the text, at most so many bytes of UTF-8, in whole characters."""
+    """Return the beginning of the text: whole characters, and at most `max_bytes` bytes of UTF-8."""
     if size_of(text) <= max_bytes:
         return text
     return text.encode("utf-8", "surrogatepass")[:max_bytes].decode("utf-8", "ignore")
 
 
 def marked(text: str, cut_from_bytes: int | None) -> str:
-    """The text as it is shown: with a mark if it was cut."""
+    """Return the text for display: with a mark at its end if it was cut."""
     return text if cut_from_bytes is None else text + CUT_MARK
 
 
 def bounded_id(value: Any) -> Any:
     """Return an id that fits into an index.
 
-    A longer one keeps its beginning and gets a digest of the whole, so that it stays the same each time,
-    and different ones stay different.
+    A longer id keeps its beginning and ends with a digest of the whole. The same id always gives the same
+    result, and different ids stay different.
     """
     if not isinstance(value, str) or size_of(value) <= MAX_ID_BYTES:
         return value
@@ -98,18 +101,18 @@ def _brief(value: Any) -> Any:
 
 
 Id = Annotated[str, BeforeValidator(bounded_id)]
-"""An id, an identity or a name, of at most `MAX_ID_BYTES`."""
+"""An id, identity or name of at most `MAX_ID_BYTES`; `bounded_id` shortens longer ones."""
 
 Brief = Annotated[str, BeforeValidator(_brief)]
-"""A line for people, of at most `MAX_BRIEF_BYTES`."""
+"""A line for people of at most `MAX_BRIEF_BYTES`; a longer one is cut."""
 
 
 ALREADY_CLEAN: Final = {"text": "clean"}
-"""The context of a validation whose input has been through this before, or can't need it."""
+"""The context for validating input that is already clean."""
 
 
 class CleanModel(BaseModel):
-    """Base of what crosses a process border: no text in it, however deep, is one that can't be stored."""
+    """Base of everything that crosses a process border. All text in it, at any depth, can be stored."""
 
     @model_validator(mode="before")
     @classmethod
@@ -120,16 +123,19 @@ class CleanModel(BaseModel):
 
 
 def is_surely_clean(written: str | bytes) -> bool:
-    """Can no text in this JSON need cleaning? In JSON, what does is an escape or a word of its own."""
+    """Return whether no text in this JSON needs cleaning.
+
+    JSON writes what does as an escape or as a special word.
+    """
     if isinstance(written, str):
         return not any(sign in written for sign in _UNCLEAN)
     return not any(sign in written for sign in _UNCLEAN_BYTES)
 
 
 def well_formed(text: str | bytes) -> str | bytes:
-    """Return JSON that strict parsers take too: with U+FFFD where a lone surrogate is escaped.
+    """Return JSON that strict parsers accept too: an escaped lone surrogate becomes U+FFFD.
 
-    What is no JSON is returned as it is.
+    Text that is not JSON is returned unchanged.
     """
     written = text if isinstance(text, str) else text.decode("utf-8", "replace")
     if "\\ud" not in written and "\\uD" not in written:
@@ -142,5 +148,5 @@ def well_formed(text: str | bytes) -> str | bytes:
 
 
 def completed_json(text: str) -> Any:
-    """What JSON that was cut off says up to there; raises `ValueError` if it is no JSON."""
+    """Return the value of JSON that was cut off, as far as it goes; raises `ValueError` if it is not JSON."""
     return cleaned(_ANY.validate_json(well_formed(text), experimental_allow_partial="trailing-strings"))

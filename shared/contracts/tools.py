@@ -1,4 +1,7 @@
-"""The words of a tool's call and answer: they are in a turn once, as its text, and taken out of it here."""
+"""The words of a tool's call and answer.
+
+A turn has them once, as its text; these functions restore its `extra`.
+"""
 
 import json
 from collections.abc import Mapping
@@ -8,17 +11,17 @@ from shared.contracts.text import completed_json, marked
 
 CALL: Final = "function_call"
 OUTPUT: Final = "function_call_output"
-# Where turns of earlier versions have the words a second time.
+# The field in which turns of earlier versions repeat the words.
 _WORDS: Final = {CALL: "arguments", OUTPUT: "output"}
 
 
 def call_text(name: str, arguments: str) -> str:
-    """The text of a call's turn."""
+    """Return the text of a call's turn."""
     return f"{name}({arguments})"
 
 
 def said_once(kind: str, text: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The turn's `extra` without what its text says already."""
+    """Return the turn's `extra` without what its text already contains."""
     word = _WORDS.get(kind)
     twice = word is not None and word in extra and extra[word] == _inside(kind, text, extra)
     return {name: value for name, value in extra.items() if not (twice and name == word)}
@@ -27,9 +30,9 @@ def said_once(kind: str, text: str, extra: Mapping[str, Any]) -> dict[str, Any]:
 def spelled_out(
     kind: str, text: str, extra: Mapping[str, Any], *, cut_from_bytes: int | None
 ) -> dict[str, Any]:
-    """The turn's `extra` with a call's `arguments` or an answer's `output`, as readers expect them.
+    """Return the turn's `extra` with the call's `arguments` or the answer's `output`, as clients expect it.
 
-    Arguments are JSON for who reads them, so those that were cut are completed to JSON again.
+    Clients read arguments as JSON, so arguments that were cut are completed to valid JSON.
     """
     word = _WORDS.get(kind)
     if word is None or word in extra or not text:
@@ -41,7 +44,10 @@ def spelled_out(
 
 
 def begins_with(text: str, extra: Mapping[str, Any]) -> str:
-    """What stands before the arguments in the text of a call; nothing if it can't be told."""
+    """Return the part of a call's text before the arguments.
+
+    "" if the text does not begin with the call's name.
+    """
     head = f"{extra.get('name')}("
     return head if text.startswith(head) else ""
 

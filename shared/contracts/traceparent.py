@@ -1,10 +1,10 @@
-"""The place of a piece of work in a trace, as W3C Trace Context writes it: `00-<trace>-<span>-<flags>`."""
+"""The position of a span in a trace, as W3C Trace Context writes it: `00-<trace>-<span>-<flags>`."""
 
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator
 
-# Its name wherever it travels: HTTP's header, a task's, and the attribute of an event.
+# Its name wherever it is sent: as an HTTP header, a header of a task, and an attribute of an event.
 TRACEPARENT: Final = "traceparent"
 
 _HEX: Final = frozenset("0123456789abcdef")
@@ -13,7 +13,7 @@ _SAMPLED: Final = 1
 
 
 def valid_traceparent(value: object) -> str | None:
-    """Return what `value` says in the words of version 00; None if it says nothing that can be read."""
+    """Return `value` in the format of version 00; None if it can't be read."""
     if not isinstance(value, str):
         return None
     parts = value.split("-")
@@ -26,14 +26,14 @@ def valid_traceparent(value: object) -> str | None:
 
 
 Traceparent = Annotated[str | None, BeforeValidator(valid_traceparent)]
-"""A field that is None where what came can't be read: a trace is never a reason to refuse anything."""
+"""A field that becomes None if the value can't be read: a bad traceparent never causes a refusal."""
 
 
 def trace_id_of(traceparent: str) -> str:
-    """The trace of a valid traceparent, in hexadecimal."""
+    """Return the trace id of a valid traceparent, in hexadecimal."""
     return traceparent[3:35]
 
 
 def is_sampled(traceparent: str | None) -> bool:
-    """Whether the trace is recorded, by whoever began it."""
+    """Return whether the process that began the trace records it."""
     return traceparent is not None and traceparent.endswith("1")

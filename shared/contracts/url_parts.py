@@ -1,4 +1,4 @@
-"""Taking apart the URLs of servers: also with several hosts, and with a password that nobody has escaped."""
+"""Take the URLs of servers apart, even with several hosts or an unescaped password."""
 
 import re
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-# The first reads what RFC 3986 allows; the second lets a password hold what should have been escaped in it.
+# The first pattern reads what RFC 3986 allows. The second accepts a password with unescaped characters.
 _REST: Final = r"(?P<hosts>[^/?#@]*)(?:/(?P<path>[^?#]*))?(?:\?(?P<query>[^#]*))?$"
 _FORMS: Final = (
     re.compile(rf"^(?P<scheme>[\w+.-]+)://(?:(?P<user>[^:/?#@]*)(?::(?P<password>[^/?#@]*))?@)?{_REST}"),
@@ -17,7 +17,7 @@ Host = tuple[str, int]
 
 @dataclass(frozen=True)
 class UrlParts:
-    """A URL's parts, unescaped; `path` is without its first slash. The repr shows no password."""
+    """The unescaped parts of a URL. `path` has no leading slash. The repr shows no password."""
 
     scheme: str
     username: str | None
@@ -27,11 +27,11 @@ class UrlParts:
     options: dict[str, list[str]] = field(default_factory=dict)
 
     def option(self, name: str) -> str | None:
-        """The last value of this option."""
+        """Return the last value of this option; None if it is not given."""
         return self.options.get(name, [None])[-1]
 
     def number(self, name: str, *, at_least: float = 0) -> float | None:
-        """The value of an option that is a number; raises `ValueError`."""
+        """Return the value of a numeric option; raises `ValueError`."""
         if (value := self.option(name)) is None:
             return None
         try:
@@ -43,14 +43,14 @@ class UrlParts:
         return number
 
     def check_options(self, known: Collection[str]) -> None:
-        """Raise `ValueError` for an option that nobody would heed."""
+        """Raise `ValueError` for an option that nothing would use."""
         if unknown := sorted(set(self.options) - set(known)):
             raise ValueError(f"has the unknown option {unknown[0]}; known are {', '.join(sorted(known))}")
 
 
 def take_apart(url: str, *, default_port: int) -> UrlParts:
-    """Return the parts; raises `ValueError` with the reason, which holds nothing of the URL."""
-    fault = "is no URL: it must read scheme://user:password@host:port/name"
+    """Return the parts; raises `ValueError` with a reason that contains no part of the URL."""
+    fault = "is not a URL of the form scheme://user:password@host:port/name"
     for form in _FORMS:
         found = form.match(url)
         if found is None:
@@ -75,18 +75,21 @@ def take_apart(url: str, *, default_port: int) -> UrlParts:
 
 
 def host_of(text: str, default_port: int) -> Host:
-    """Host and port of `host`, `host:port`, `[address]:port` or an escaped folder; raises `ValueError`."""
+    """Return host and port of `host`, `host:port`, `[address]:port` or an escaped folder.
+
+    Raises `ValueError`.
+    """
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
-            raise ValueError("has an address in brackets that is none")
+            raise ValueError("has an invalid address in brackets")
         port = port[1:]
     elif text.startswith("/"):
         host, port = text, ""
     else:
         host, _, port = text.partition(":")
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError("has a port that is none (special characters of a password are to be escaped)")
+        raise ValueError("has an invalid port (special characters of a password must be escaped)")
     return unquote(host), int(port or default_port)
 
 

@@ -1,7 +1,7 @@
-"""Agent names as a label of metrics. Clients choose them, so a process tells only so many apart.
+"""Agent names as a label of metrics. Clients choose them, so a process labels only a limited number of them.
 
-Names that the operator has chosen always have a label of their own: the setting's, those of workers in the
-registry, and those of agents that have joined. Of the others, the first `MOST_UNPROVEN` have.
+Proven names always get a label of their own: the name in the setting, the names of workers in the registry,
+and the names of agents that have joined. Of all other names, the first `MOST_UNPROVEN` get one.
 """
 
 from typing import Final
@@ -15,13 +15,13 @@ _unproven: set[str] = set()
 
 
 def agent_name_proven(agent_name: str) -> None:
-    """An agent of this name is known to exist, whatever clients ask for."""
+    """Remember that an agent of this name exists, so that the name keeps a label of its own."""
     if len(_proven) < MOST_PROVEN:
         _proven.add(agent_name)
 
 
 def agent_label(agent_name: str) -> str:
-    """The name itself; `OTHERS` for one that nothing proves, after `MOST_UNPROVEN` such names."""
+    """Return the name; or `OTHERS` for an unproven name, once there are `MOST_UNPROVEN` of them."""
     if agent_name in _proven or agent_name in _unproven:
         return agent_name
     if len(_unproven) >= MOST_UNPROVEN:

@@ -1,4 +1,4 @@
-"""Loops that run for as long as their process does."""
+"""Loops that run as long as their process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def running(**loops: Loop) -> AsyncIterator[None]:
-    """Run each loop beside the block.
+    """Run each loop while the block runs.
 
-    A loop that fails is logged and begun again: it must never be gone without a word while its process
-    looks alive.
+    A loop that fails is logged and started again, so that no process looks alive while one of its loops is
+    gone.
     """
     tasks = [asyncio.create_task(_for_ever(name, loop), name=name) for name, loop in loops.items()]
     try:
@@ -31,9 +31,9 @@ async def running(**loops: Loop) -> AsyncIterator[None]:
 
 
 async def stop_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, again and again until each has ended.
+    """Cancel tasks repeatedly until each has ended.
 
-    On Python 3.11 a cancellation that arrives while redis-py sends a command gets lost.
+    On Python 3.11, a cancellation gets lost if it arrives while redis-py sends a command.
     """
     while left := [task for task in tasks if not task.done()]:
         for task in left:
@@ -42,9 +42,9 @@ async def stop_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end, however often the caller is cancelled meanwhile; then the cancellation counts.
+    """Run `work` to its end even if the caller is cancelled meanwhile; raise the cancellation after that.
 
-    For what has to be put in order by somebody who is told to stop. `work` needs a time limit of its own.
+    Use it for clean-up when a process is told to stop. `work` needs a time limit of its own.
     """
     task = asyncio.ensure_future(work)
     cancelled = False

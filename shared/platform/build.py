@@ -1,4 +1,4 @@
-"""Which version of Rollcall this process runs."""
+"""The version of Rollcall that this process runs, as a metric."""
 
 import platform
 
@@ -10,5 +10,5 @@ _BUILD = Info("rollcall_build", "The version that this process runs.")
 
 
 def tell_build(service: str) -> None:
-    """Show it among the metrics."""
+    """Set the metric."""
     _BUILD.info({"service": service, "version": rollcall_version(), "python": platform.python_version()})

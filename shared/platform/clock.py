@@ -1,4 +1,4 @@
-"""The time, passed around as a function so that a test can hold it still."""
+"""The time as a function that is passed to those who need it, so that tests can control it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

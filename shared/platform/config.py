@@ -1,4 +1,4 @@
-"""Load a settings class, and say every fault by the name of its variable."""
+"""Load a settings class, and report every fault by the name of its variable."""
 
 import sys
 from typing import NoReturn, TypeVar
@@ -18,8 +18,8 @@ EXIT_BAD_CONFIGURATION = 2
 def load_settings(settings: type[S]) -> S:
     """Read `settings` from the environment and `.env`.
 
-    The first thing that each process does. Leaves it with exit code 2, after naming each variable that is
-    missing or malformed, or a LiveKit secret that is none where others can reach what it protects.
+    Each process calls this first. Exits with code 2, after naming each variable that is missing or malformed.
+    It also exits if the LiveKit secret is a well-known one and other machines can reach what it protects.
     """
     never_refuse_text()
     raise_descriptor_limit()
@@ -49,5 +49,5 @@ def _exit_naming_each_fault(invalid: ValidationError) -> NoReturn:
 
 
 if __name__ == "__main__":
-    # For whatever starts a LiveKit server, which takes any secret; the services look for themselves.
+    # For programs that start a LiveKit server, which accepts any secret. The services check it themselves.
     load_settings(LiveKitSettings)

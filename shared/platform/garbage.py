@@ -1,4 +1,4 @@
-"""Python's garbage collector, in processes whose loop must not stand still."""
+"""Python's garbage collector, in processes whose event loop must not be blocked."""
 
 import gc
 from typing import Final
@@ -7,9 +7,9 @@ _COLLECT_EVERY: Final = 50_000
 
 
 def spare_collections() -> None:
-    """Look for cycles seldom, and never among what there is already; to be called when all is loaded.
+    """Collect seldom, and exclude all existing objects; call it when everything is loaded.
 
-    Libraries alone make so many objects that going through them takes 150 ms, in which nobody is answered.
+    The libraries alone have so many objects that one collection takes 150 ms, which blocks every request.
     """
     gc.collect()
     gc.freeze()

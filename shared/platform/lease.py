@@ -1,4 +1,4 @@
-"""A lease in the database: which of several processes does a piece of housekeeping, and until when."""
+"""Leases in the database: which of several processes does a piece of housekeeping, and until when."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,14 +17,14 @@ from shared.platform.database.database import Database, changed
 from shared.platform.database.errors import DATABASE_ERRORS, is_unique_violation
 from shared.platform.logs.logs import get_logger
 
-# Who is told to stop waits no longer for a database that doesn't answer; then the lease lapses by itself.
+# A process that stops waits no longer than this for a silent database; the lease then expires by itself.
 GIVE_BACK_S = 1.0
 
 log = get_logger(__name__)
 
 
 class LeaseRow(SQLModel, table=True):
-    """Who may do a piece of housekeeping, and until when."""
+    """Which process may do a piece of housekeeping, and until when."""
 
     __tablename__ = "lease"
 
@@ -34,9 +34,10 @@ class LeaseRow(SQLModel, table=True):
 
 
 class Lease:
-    """Held by one `holder` at a time; it lapses by itself `term` after it was last taken.
+    """A lease that one `holder` at a time holds. It expires by itself `term` after it was last taken.
 
-    Whoever holds it within `async with` gives it back at the end, so that another takes over at once.
+    Used with `async with`, it is given back at the end of the block, so that another process takes over at
+    once.
     """
 
     def __init__(self, database: Database, *, name: str, holder: str, term: timedelta, now: Clock) -> None:
@@ -48,7 +49,7 @@ class Lease:
         self._held_until: datetime | None = None
 
     async def __aenter__(self) -> Self:
-        """Hold it within the block as long as `hold` is called; nothing is taken yet."""
+        """Begin the block. The lease is taken by `hold`, not here."""
         return self
 
     async def __aexit__(
@@ -57,11 +58,11 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give it back, also one that was being taken in this moment."""
+        """Give the lease back, even if it was just being taken."""
         await finish(self._give_back())
 
     async def hold(self) -> bool:
-        """Take or keep the lease; the database is asked only when half of the term has passed."""
+        """Take or keep the lease. The database is asked only after half of the term."""
         now = self._now()
         if self._held_until is not None and self._held_until - now > self._term / 2:
             return True
@@ -69,7 +70,7 @@ class Lease:
         return self._held_until is not None
 
     async def take_once(self) -> bool:
-        """Take the lease only if it has lapsed, whoever held it: once in a term, by one process."""
+        """Take the lease only if it has expired: so one process takes it, once a term."""
         return await self._take(self._now(), renew=False)
 
     async def _give_back(self) -> None:
@@ -100,7 +101,7 @@ class Lease:
         except IntegrityError as error:
             if not is_unique_violation(error):
                 raise
-            return False  # another process wrote the first lease in the same moment
+            return False  # another process wrote the first lease at the same moment
         return taken
 
 
@@ -113,14 +114,14 @@ async def every(
     of: tuple[type[Exception], ...] = DATABASE_ERRORS,
     otherwise: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
-    """Do `work` again and again, for as long as this process holds the lease, until the task is cancelled.
+    """Do `work` repeatedly while this process holds the lease, until the task is cancelled.
 
     1. Take or keep the lease.
-    2. Who holds it does `work`; who does not does `otherwise`.
-    3. Errors `of` these kinds go to `note`, and the next round tries again. All other errors are raised.
-    4. Wait `interval_s` seconds, or not at all if `work` returned True: there is more to do.
+    2. If this process holds it, do `work`; if not, do `otherwise`.
+    3. Pass errors of the types `of` to `note`, and try again in the next round. Raise all other errors.
+    4. Wait `interval_s` seconds. Do not wait if `work` returned True, which means that there is more to do.
 
-    However it ends, the lease is given back, so that another process takes over at once.
+    However this ends, it gives the lease back, so that another process takes over at once.
     """
     async with lease:
         while True:

@@ -1,8 +1,8 @@
-"""The addresses of names that others have chosen, looked up on threads of their own.
+"""Look up host names that clients chose, on threads of their own.
 
-`loop.getaddrinfo` shares a handful of threads with everything else that blocks, and the resolver of the C
-library takes up to half a minute over a name whose server is silent. Here each project has a few threads,
-and whoever waits for an address stops waiting in time. A thread can't be stopped: until it ends, it counts.
+`loop.getaddrinfo` shares a few threads with all other blocking code, and the C library's resolver takes up to
+half a minute for a name whose server is silent. Here each project has a few threads, and a caller waits for
+an address only until the time limit. A thread can't be stopped, so it counts until it ends.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ MOST_OF_A_PROJECT: Final = 4
 TIMEOUT_S: Final = 5.0
 
 ASKING: Final[ContextVar[str]] = ContextVar("ASKING", default="")
-"""The project for which names are looked up now; of aiohttp's resolver it can't be an argument."""
+"""The project for which names are looked up now. aiohttp's resolver can't take it as an argument."""
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
@@ -32,7 +32,7 @@ class _Share:
 
 
 class Names:
-    """Looks names up; one for a process and its loop."""
+    """Looks names up. A process has one, for its loop."""
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
@@ -42,7 +42,7 @@ class Names:
     async def look_up(
         self, host: str, port: int | None, *, project: str, family: int = socket.AF_UNSPEC, flags: int = 0
     ) -> list[AddressInfo]:
-        """As `socket.getaddrinfo` for streams; raises `OSError`, or `TimeoutError` when the time is over."""
+        """Like `socket.getaddrinfo` for streams; raises `OSError`, or `TimeoutError` after the time limit."""
         answer: asyncio.Future[list[AddressInfo]] = asyncio.get_running_loop().create_future()
         looking = asyncio.create_task(self._look_up(answer, project, host, port, family, flags))
         _RUNNING.add(looking)
@@ -56,10 +56,10 @@ class Names:
             answer.cancel()
 
     async def _look_up(self, answer: "asyncio.Future[list[AddressInfo]]", project: str, *asked: Any) -> None:
-        """Keeps its place until the thread ends, whoever still waits for the answer."""
+        """Look the name up, and keep the place until the thread ends, even if the caller no longer waits."""
         async with self._place(project):
             if answer.done():
-                return  # its time was over before it had a place
+                return  # the caller gave up before there was a place
             await _in_a_thread(answer, *asked)
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class Names:
                 del self._shares[project]
 
 
-# asyncio keeps weak references to tasks only.
+# asyncio keeps only weak references to tasks.
 _RUNNING: set["asyncio.Task[None]"] = set()
 
 
@@ -107,13 +107,13 @@ async def _in_a_thread(
         except RuntimeError:
             return  # the loop has ended meanwhile
 
-    # A daemon: the process ends without waiting for a name server.
+    # A daemon thread: the process does not wait for a name server when it ends.
     threading.Thread(target=ask, name="name-lookup", daemon=True).start()
     await ended.wait()
 
 
 class NamesForAiohttp(AbstractResolver):
-    """The resolver of an aiohttp client. The project is that of `ASKING`."""
+    """The resolver of an aiohttp client, for the project in `ASKING`."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -142,5 +142,5 @@ class NamesForAiohttp(AbstractResolver):
 
 
 def _numeric(address: tuple[Any, ...]) -> str:
-    scope = address[3] if len(address) > 3 else 0  # of a link-local address: the interface
+    scope = address[3] if len(address) > 3 else 0  # the interface of a link-local address
     return f"{address[0]}%{scope}" if scope and "%" not in address[0] else str(address[0])

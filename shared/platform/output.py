@@ -1,13 +1,13 @@
-"""What a process writes for people, on a terminal that may not have their letters."""
+"""Output for people, on a terminal that may not support all characters."""
 
 import io
 import sys
 
 
 def never_refuse_text() -> None:
-    """Have characters that stdout and stderr can't show written as escapes.
+    """Make stdout and stderr write characters as escapes that they can't encode.
 
-    A locale such as C or a pipe of Windows has ASCII only, and a name in Thai would end the process.
+    With the locale C, or in a pipe on Windows, only ASCII works, and a name in Thai would end the process.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""Who a process is: its name, which no other of the deployment has, and its version of Rollcall."""
+"""The identity of a process: a name that is unique in the deployment, and its version of Rollcall."""
 
 import os
 import socket
@@ -9,12 +9,12 @@ DISTRIBUTION: Final = "rollcall"
 
 
 def process_name() -> str:
-    """Return a name that no other living process has: the host and the process id."""
+    """Return a name that no other running process has: the host and the process id."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def rollcall_version() -> str:
-    """Return the installed version; "0" where the source runs without being installed."""
+    """Return the installed version; "0" if the source runs without being installed."""
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:

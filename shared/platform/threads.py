@@ -1,7 +1,7 @@
-"""Threads for what blocks and is ours: no name lookup ever takes one.
+"""Threads for our own blocking code, which no name lookup can occupy.
 
-`asyncio.to_thread` uses the threads on which asyncio looks names up, for every client in the process. A
-handful of names whose server is silent would hold up the queue, and the disk.
+`asyncio.to_thread` uses the threads on which asyncio looks up names for every client in the process. A few
+names whose servers are silent would then delay enqueueing and writing to the disk.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _OURS: Final = ThreadPoolExecutor(max_workers=MOST, thread_name_prefix="ours")
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """As `asyncio.to_thread`, on other threads."""
+    """Like `asyncio.to_thread`, but on other threads."""
     context = contextvars.copy_context()
     call = partial(context.run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_OURS, call)

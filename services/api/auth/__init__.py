@@ -1,1 +1,1 @@
-"""Who asks, and what the caller may do: API keys, scopes, and refusing those who guess."""
+"""Authentication: API keys, their scopes, and protection against guessing."""

@@ -1,6 +1,7 @@
-"""Who asks, and what he may do: each route names the scope that it takes.
+"""Scopes: each route names the scope that it needs.
 
-The door (`door.py`) finds out who asks before a route is looked for; here it is decided whether he may.
+The middleware (`http/middleware.py`) authenticates the request before a route is chosen. This module decides
+whether the key's scopes allow the route.
 """
 
 from collections.abc import Collection
@@ -15,7 +16,10 @@ from services.api.errors.problems import Problem
 
 
 class Scope(StrEnum):
-    """What a key may do. `ADMIN` holds all others, and who may start sessions may reserve them."""
+    """What a key may do.
+
+    `ADMIN` includes all others; the scope for starting sessions includes reserving them.
+    """
 
     SESSIONS_WRITE = "sessions:write"
     SESSIONS_READ = "sessions:read"
@@ -33,15 +37,15 @@ _IMPLIED: Final = {
 
 
 def all_held(scopes: Collection[Scope]) -> frozenset[Scope]:
-    """The scopes of a key, with those that they imply."""
+    """Return the scopes of a key, with those that they include."""
     return frozenset(held for scope in scopes for held in _IMPLIED.get(scope, {scope}))
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: a project, by one of its keys. Sessions of another project do not exist for it.
+    """The caller of a request: a project, by one of its keys. It can't see the sessions of other projects.
 
-    `key_id` is None where nobody is asked for a key. A publishable key is in everybody's hands.
+    `key_id` is None while no keys are required. Everybody can read a publishable key.
     """
 
     project: str = DEFAULT_PROJECT
@@ -55,14 +59,14 @@ _BEARER: Final = HTTPBearer(auto_error=False, description="An API key: `rollcall
 
 @dataclass(frozen=True)
 class Needs:
-    """A dependency that returns who asks, if he has the scope. Raises `Problem`."""
+    """A dependency that returns the principal if it has the scope. Raises `Problem`."""
 
     scope: Scope
 
-    async def __call__(  # a plain function would be run in a thread
+    async def __call__(  # FastAPI would run a plain function in a thread
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
     ) -> Principal:
-        """Return who asks."""
+        """Return the principal."""
         asking: Principal | None = getattr(request.state, "principal", None)
         if asking is None:
             raise key_missing()
@@ -78,7 +82,7 @@ class Needs:
 
 
 def key_missing() -> Problem:
-    """Nobody has said who he is."""
+    """Return the problem of a request without a key."""
     detail = "send an API key: Authorization: Bearer …; `rollcall keys create` makes one"
     return Problem(401, "key_missing", detail, headers={"WWW-Authenticate": 'Bearer realm="rollcall"'})
 

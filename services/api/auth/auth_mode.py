@@ -1,4 +1,4 @@
-"""Whether a key is asked for, and whether it is safe not to."""
+"""Decide whether requests need a key, and whether it is safe if they don't."""
 
 from enum import StrEnum
 from typing import Final
@@ -16,18 +16,21 @@ OPEN_TO_ALL: Final = (
 
 
 class Auth(StrEnum):
-    """Whether a key is asked for."""
+    """Whether requests need a key."""
 
     OFF = "off"
     KEYS = "keys"
 
 
 class Exposed(Exception):
-    """Others could reach an API that asks for no key, and nobody has said that this is meant."""
+    """Others could reach an API that needs no key, and no setting says that this is intended."""
 
 
 def decide_auth(settings: ApiSettings) -> Auth:
-    """What `API_AUTH` says; where it says nothing, off on this machine alone. Raises `Exposed`."""
+    """Return what `API_AUTH` says.
+
+    If it is unset, return "off" if only this machine can reach the API; else raise `Exposed`.
+    """
     if settings.api_auth is not None:
         return Auth(settings.api_auth)
     address = settings.api_published_on or settings.api_host
@@ -40,7 +43,7 @@ def decide_auth(settings: ApiSettings) -> Auth:
 
 
 def warn_if_open(auth: Auth, settings: ApiSettings) -> None:
-    """Say loudly that no key is asked for."""
+    """Log a warning that requests need no key."""
     if auth is Auth.OFF:
         log.warning(
             "authentication_off", message=OPEN_TO_ALL, address=f"{settings.api_host}:{settings.api_port}"

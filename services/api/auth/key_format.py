@@ -1,8 +1,8 @@
-"""What an API key looks like, how it is made, and how it is compared.
+"""The format of API keys: how they are made, recognised and compared.
 
-A key is `rollcall_sk_` (secret) or `rollcall_pk_` (publishable), the twelve characters of its public id,
-`_`, and 43 characters that nobody can guess. It is one word to a double click, and one pattern to a
-scanner for secrets.
+A key is `rollcall_sk_` (secret) or `rollcall_pk_` (publishable), the twelve characters of its public id, `_`,
+and 43 characters that nobody can guess. A double click selects the whole key, and a scanner for secrets finds
+it with one pattern.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from pydantic import SecretStr
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _ID_LENGTH: Final = 12
-_SECRET_LENGTH: Final = 43  # of 62 characters each: 256 bits
+_SECRET_LENGTH: Final = 43  # each one of 62 characters: 256 bits
 _KEY: Final = re.compile(rf"rollcall_(sk|pk)_([A-Za-z0-9]{{{_ID_LENGTH}}})_[A-Za-z0-9]{{{_SECRET_LENGTH}}}")
 
 
 class Kind(StrEnum):
-    """Whether a key is kept secret, or stands in a web page."""
+    """Whether a key is secret, or part of a web page."""
 
     SECRET = "secret"  # noqa: S105
     PUBLISHABLE = "publishable"
@@ -34,7 +34,7 @@ _MARKS: Final = {Kind.SECRET: "sk", Kind.PUBLISHABLE: "pk"}
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key that was just made. `secret` is all of it, and is shown once; `key_hash` is kept."""
+    """A new key. `secret` is the whole key and is shown once; `key_hash` is stored."""
 
     id: str
     secret: SecretStr
@@ -42,7 +42,7 @@ class NewKey:
 
 
 def make_key(kind: Kind) -> NewKey:
-    """Make a key that nobody has had before."""
+    """Make a new random key."""
     key_id, unknown = _random(_ID_LENGTH), _random(_SECRET_LENGTH)
     key = f"rollcall_{_MARKS[kind]}_{key_id}_{unknown}"
     return NewKey(key_id, SecretStr(key), hash_key(key))
@@ -53,16 +53,16 @@ def _random(length: int) -> str:
 
 
 def id_of(key: str) -> str | None:
-    """The public id in a key; None if this is none."""
+    """Return the public id in a key; None if the text is not a key."""
     found = _KEY.fullmatch(key)
     return found[2] if found else None
 
 
 def hash_key(key: str) -> str:
-    """What is stored of a key. It is random, so a slow hash would protect nothing."""
+    """Return the hash that is stored. A key is random, so a slow hash would protect nothing more."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def is_key(key: str, key_hash: str) -> bool:
-    """Whether the hash is this key's; takes as long for one that is nearly right."""
+    """Return whether the hash is this key's, in constant time."""
     return hmac.compare_digest(hash_key(key), key_hash)

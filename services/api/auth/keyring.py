@@ -1,7 +1,7 @@
-"""Find out who asks: the key in the request, looked up and remembered for a moment.
+"""Find the principal of a request: look its key up, and remember the row for a moment.
 
-What is remembered is forgotten after `REMEMBERED_S`, in every replica: that is how long a revoked key may
-still be taken. A database that can't be read raises; nobody is let in unseen.
+Every replica forgets a row after `REMEMBERED_S`: so long may a revoked key still be accepted. If the database
+can't be read, this raises, and nobody is let in.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 REMEMBERED_S: Final = 2.0
 _MOST_REMEMBERED: Final = 10_000
-# `last_used_at` is for whoever asks whether a key is still in use: a minute more or less says the same.
+# `last_used_at` shows operators whether a key is still in use; a minute more or less does not matter.
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
@@ -39,7 +39,7 @@ class _Memory:
 
 
 class Keyring:
-    """Tells the principal of a request; one for a process."""
+    """Finds the principal of a request; a process has one."""
 
     def __init__(
         self, database: Database, *, now: Clock, clock: Callable[[], float] = time.monotonic
@@ -52,15 +52,17 @@ class Keyring:
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def who(self, authorization: str | None, origin: str | None) -> Principal:
-        """Return who asks, by the headers of that name. Raises `Problem`, or one of `DATABASE_ERRORS`."""
+        """Return the principal by the request's headers. Raises `Problem`, or one of `DATABASE_ERRORS`."""
         if not authorization:
             raise key_missing()
         key = _key_in(authorization)
         key_id = id_of(key)
         row = await self._look_up(key_id) if key_id else None
         if row is None or not is_key(key, row.key_hash):
-            raise _refused("key_unknown", "this is no key of ours: check that all of it was copied")
-        # From here on he has proven to have the key, and may be told what became of it.
+            raise _refused(
+                "key_unknown", "this is not a key of this deployment: check that you copied all of it"
+            )
+        # From here on, the caller has proven to have the key, so the answer may say what is wrong with it.
         if over := _is_over(row, self._now()):
             raise over
         asking = _principal(row, origin)
@@ -72,7 +74,7 @@ class Keyring:
         return asking
 
     async def refused_since(self, asking: Collection[Principal]) -> dict[Principal, Problem]:
-        """Of those who came in earlier: who would not be let in now, and why; read from the database."""
+        """Return which of these principals would be refused now, and why, read from the database."""
         key_ids = {each.key_id for each in asking if each.key_id is not None}
         if not key_ids:
             return {}
@@ -84,7 +86,7 @@ class Keyring:
         return {each: problem for each, problem in verdicts.items() if problem is not None}
 
     def has_taken(self, authorization: str | None) -> bool:
-        """Whether a key that was sent so has been taken by this process: a look at it is worth while."""
+        """Return whether this process has recently accepted the key in this header."""
         return hash_key(_key_in(authorization or "")) in self._taken
 
     async def _look_up(self, key_id: str) -> ApiKeyRow | None:
@@ -92,7 +94,7 @@ class Keyring:
         if memory is None or memory.until <= self._clock():
             if len(self._memory) >= _MOST_REMEMBERED:
                 self._memory.clear()
-            # One look for all who ask meanwhile, and it goes on if the first of them hangs up.
+            # All requests meanwhile share one query, which continues if the first of them hangs up.
             memory = _Memory(asyncio.create_task(self._read(key_id)), self._clock() + REMEMBERED_S)
             self._memory[key_id] = memory
         try:
@@ -101,7 +103,7 @@ class Keyring:
             if memory.row.done():
                 self._forget(key_id, memory)
             raise
-        if row is None:  # made-up ids must not push out those that exist
+        if row is None:  # made-up ids must not displace real ones
             self._forget(key_id, memory)
         return row
 
@@ -114,11 +116,14 @@ class Keyring:
             return await db.get(ApiKeyRow, key_id)
 
     def _note_use(self, row: ApiKeyRow) -> None:
-        """Write down that the key was used, beside the request: what can't be noted refuses nobody."""
+        """Record that the key was used, without making the request wait.
+
+        A failure to record refuses nobody.
+        """
         now = self._now()
         if row.last_used_at is not None and row.last_used_at > now - USE_NOTED_EVERY:
             return
-        row.last_used_at = now  # of what is remembered, so that one of many requests takes the note
+        row.last_used_at = now  # set in memory, so that only one of many requests records it
         task = asyncio.create_task(self._write_use(row.id, now))
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
@@ -150,10 +155,10 @@ def _is_over(row: ApiKeyRow, now: datetime) -> Problem | None:
 
 def _judged_again(asking: Principal, row: ApiKeyRow | None, now: datetime) -> Problem | None:
     if row is None:
-        return _refused("key_unknown", "this key is not there any more")
+        return _refused("key_unknown", "this key no longer exists")
     held = all_held({Scope(scope) for scope in row.scopes if scope in set(Scope)})
     if row.project != asking.project or not asking.scopes <= held:
-        return Problem(403, "scope_missing", "this key may not do any more what it was let in for")
+        return Problem(403, "scope_missing", "this key has lost the scope that this stream needs")
     return _is_over(row, now)
 
 

@@ -1,18 +1,22 @@
-"""Which network an address belongs to. Visitors are counted by it: who has one of its addresses has all."""
+"""The network of an address.
+
+Visitors are counted by network: who has one of its addresses has all of them.
+"""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-# What one household or one host is given at the least (RFC 6177, RFC 7934).
+# The smallest network that one household or host is given (RFC 6177, RFC 7934).
 _OF_ONE: Final = 64
-# Addresses of IPv4 as a translator writes them (RFC 6052).
+# IPv4 addresses as a translator writes them (RFC 6052).
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 
 
 def network_of(address: str) -> str:
-    """An IPv4 address as it is, of an IPv6 address its /64; what is no address, such as "", as it is.
+    """Return an IPv4 address unchanged, and the /64 of an IPv6 address.
 
-    An IPv6 address that stands for one of IPv4 (mapped, translated, 6to4) is that address.
+    Other text, such as "", is returned unchanged. An IPv6 address that stands for an IPv4 address (mapped,
+    translated, 6to4) counts as that IPv4 address.
     """
     try:
         found = ip_address(address.partition("%")[0])

@@ -1,7 +1,7 @@
-"""Every error that the API may answer with: what it means, and what to do.
+"""The catalogue of the API's errors: what each means, and what to do.
 
-`python -m services.api.errors.catalogue > docs/errors.md` writes docs/errors.md from it. The pages under
-`/problems/`, to which the `type` of an error leads, come from it too.
+`python -m services.api.errors.catalogue > docs/errors.md` writes docs/errors.md from it. It also makes the
+pages under `/problems/`, to which the `type` of an error leads.
 """
 
 import sys
@@ -305,7 +305,7 @@ Every answer, error or not, has its `trace_id` in `X-Request-Id`. Every log line
 
 
 def as_markdown() -> str:
-    """The page of all errors."""
+    """Return the page of all errors."""
     parts = [_INTRODUCTION]
     for code, entry in sorted(CATALOGUE.items(), key=lambda item: (item[1].status, item[0])):
         parts.append(f"\n## {code}\n\n{entry.status} {entry.title}. {entry.meaning}\n\n{entry.advice}\n")

@@ -21,10 +21,10 @@ router = APIRouter(responses={404: PROBLEMS[404]})
     responses={200: {"content": {"text/html": {}}}},
 )
 async def explain(code: str, accept: Annotated[str, Header()] = "*/*") -> Response:
-    """Tell what an error means, and what to do."""
+    """Say what an error means, and what to do."""
     entry = CATALOGUE.get(code)
     if entry is None:
-        raise Problem(404, "not_found", "there is no error of this name; docs/errors.md has them all")
+        raise Problem(404, "not_found", "there is no error of this name; docs/errors.md lists all errors")
     if "text/html" in preferred(accept):
         return HTMLResponse(_page(code, entry))
     return JSONResponse({"type": f"{TYPE_PREFIX}{code}", "code": code, **vars(entry)})

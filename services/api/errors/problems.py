@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): every error of the API is made here."""
+"""Errors as problem details (RFC 9457). This module makes every error answer of the API."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 class NoAgentDetails(ProblemDetails):
-    """The body where the answer has waited for an agent that did not join."""
+    """The body of an answer that waited for an agent that did not join."""
 
     cause: str
     advice: str
@@ -81,7 +81,7 @@ NO_AGENT: dict[str, Any] = {
 
 
 class Problem(Exception):
-    """An error that the client is told about. `code` is stable; `detail` says what to do."""
+    """An error for the client. `code` is stable; `detail` says what to do."""
 
     def __init__(
         self,
@@ -101,23 +101,26 @@ class Problem(Exception):
 
 
 def unknown_session(session_id: str) -> Problem:
-    """No such session."""
+    """Return the problem of a session that does not exist."""
     return Problem(404, "session_not_found", f"there is no session {session_id}")
 
 
 def invalid_field(field: str, problem: str) -> Problem:
-    """The request is refused because of one of its fields."""
+    """Return the problem of a request with one bad field."""
     return invalid_fields([{"field": field, "problem": problem}])
 
 
 def invalid_fields(errors: list[dict[str, str]]) -> Problem:
-    """The request is refused because of some of its fields; each error has a `field` and a `problem`."""
+    """Return the problem of a request with bad fields; each error has a `field` and a `problem`."""
     summary = "; ".join(f"{error['field']}: {error['problem']}" for error in errors)
     return Problem(422, "invalid_request", summary, errors=errors)
 
 
 def without_database(error: Exception, **about: str | None) -> Problem:
-    """The database did not do what the request needs. What it said itself is for the log alone."""
+    """Return the problem of a request that the database failed.
+
+    The database's own message goes only to the log.
+    """
     fault = fault_of(error)
     if fault.kind is Kind.DATA:
         return _failed(error, **about)
@@ -131,7 +134,7 @@ def _database_unavailable(fault: Fault) -> Problem:
 
 
 def _database_unfit(fault: Fault) -> Problem:
-    detail = f"{fault.what}; the log and /readyz tell the operator what to mend"
+    detail = f"{fault.what}; the log and /readyz tell the operator what to fix"
     return Problem(503, "database_unfit", detail, headers={"Retry-After": "15"})
 
 
@@ -141,7 +144,7 @@ def _failed(error: Exception, **about: str | None) -> Problem:
 
 
 def bare(problem: Problem) -> dict[str, Any]:
-    """What can be said of it where there is no request to answer."""
+    """Return the problem's fields that need no request."""
     entry = CATALOGUE.get(problem.code)
     return {
         "type": f"{TYPE_PREFIX}{problem.code}",
@@ -153,7 +156,7 @@ def bare(problem: Problem) -> dict[str, Any]:
 
 
 def answer(request: Request, problem: Problem) -> JSONResponse:
-    """The problem as an answer to the request."""
+    """Return the problem as the answer to a request."""
     code, status = problem.code, problem.status
     entry = CATALOGUE.get(code)
     trace_id = getattr(request.state, "trace_id", "")
@@ -175,7 +178,7 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem."""
+    """Make `app` answer every error as a problem."""
 
     @app.exception_handler(Problem)
     async def _(request: Request, problem: Problem) -> JSONResponse:
@@ -192,7 +195,7 @@ def install(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
         headers = dict(error.headers) if error.headers else {}
-        if error.status_code == 405:  # the framework names the methods of the first route only
+        if error.status_code == 405:  # the framework names only the methods of the first route
             headers["Allow"] = ", ".join(_methods_of(app, request.scope["path"]))
         return answer(request, Problem(error.status_code, code, str(error.detail), headers=headers))
 
@@ -201,20 +204,20 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def _(_: Request, __: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # which nobody reads
+        return Response(status_code=400)  # nobody reads this answer
 
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, database_failed)
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
-        # This handler runs outside of the door, which names the trace.
+        # This handler runs outside the middleware that sets the trace id.
         trace_id = getattr(request.state, "trace_id", None)
         return answer(request, _failed(error, path=request.url.path, trace_id=trace_id))
 
 
 def _methods_of(app: FastAPI, path: str) -> list[str]:
-    """The methods that some route takes at this path."""
+    """Return the methods that any route accepts at this path."""
     found: set[str] = set()
     for route in iter_route_contexts(app.routes):
         if route.path and compile_path(route.path)[0].fullmatch(path):
@@ -223,15 +226,15 @@ def _methods_of(app: FastAPI, path: str) -> list[str]:
 
 
 def _body_of(request: Request) -> Any:
-    """The type of the body that the request's route takes; None if it takes none."""
+    """Return the type of the body that the request's route takes; None if it takes no body."""
     field = getattr(request.scope.get("route"), "body_field", None)
     return None if field is None else field.field_info.annotation
 
 
 def _field(fault: dict[str, Any]) -> str:
-    if fault["type"] == "json_invalid":  # its location is a position in the text
+    if fault["type"] == "json_invalid":  # the location is then a position in the text
         return "body"
     where, *parts = fault["loc"]
-    if where == "query":  # of several values of a parameter, which one is wrong is in the problem
+    if where == "query":  # if a parameter has several values, the problem says which one is wrong
         return str(parts[0])
     return ".".join(map(str, parts)) or "body"

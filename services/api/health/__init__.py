@@ -1,1 +1,1 @@
-"""What works, and whether the next session would get its agent."""
+"""Health: what works, and whether the next session would get its agent."""

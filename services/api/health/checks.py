@@ -1,7 +1,7 @@
-"""What works and what doesn't.
+"""Check the dependencies: the database, Redis, LiveKit and others.
 
-Every dependency is asked at the same time and under a limit, so that one that hangs delays nothing; while it
-hangs it is not asked once more.
+All dependencies are asked at the same time, each with a time limit, so that one that hangs delays no other.
+While it hangs, it is not asked again.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from shared.platform.database.database import Database
 from shared.platform.livekit.client import NO_SUCH_ROOM, LiveKit
 
 CHECK_TIMEOUT_S = 2.0
-# What is slow to give up is not waited for.
+# Do not wait for a check that is slow to stop.
 LOOK_TIMEOUT_S = CHECK_TIMEOUT_S + 0.25
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What an answer said: a number with its unit, and a warning where that is not as it should be."""
+    """The content of an answer: a number with its unit, and a warning if the number is not right."""
 
     value: float | None
     unit: str
@@ -44,11 +44,11 @@ class Check:
 
     @property
     def status(self) -> str:
-        """In the words of health+json."""
+        """The status in the terms of health+json."""
         return ("pass" if self.output is None else "warn") if self.ok else "fail"
 
     def as_json(self, time: datetime) -> dict[str, Any]:
-        """In the shape of health+json; what is observed is the latency, if there is nothing else."""
+        """Return the check as health+json. The observed value is the latency, unless there is another one."""
         latency_ms = round(self.seconds * 1000, 1)
         seen = self.seen or Seen(latency_ms, "ms")
         body: dict[str, Any] = {
@@ -65,7 +65,7 @@ Ask = Callable[[], Awaitable[str | Seen | None]]
 
 
 async def check(ask: Ask) -> Check:
-    """Ask, and take a fault that it tells, or raises, or no answer in time for a no."""
+    """Ask a dependency. The check fails if it reports a fault, raises, or does not answer in time."""
     started = time.perf_counter()
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
@@ -80,12 +80,12 @@ async def check(ask: Ask) -> Check:
 
 
 async def ask_livekit(livekit: LiveKit) -> None:
-    """Prove LiveKit's address and our key with a call that changes nothing."""
+    """Check LiveKit's address and our key with a call that changes nothing."""
     await livekit.room_exists(NO_SUCH_ROOM)
 
 
 class Health:
-    """Asks the database, Redis, LiveKit, and what `others` there are."""
+    """Checks the database, Redis, LiveKit and `others`."""
 
     def __init__(
         self, *, database: Database, redis: Redis, livekit: LiveKit, others: Mapping[str, Ask]
@@ -98,9 +98,9 @@ class Health:
         self._readying: asyncio.Task[Check] | None = None
 
     async def ready(self) -> Check:
-        """Can a session be accepted? That takes the database, its schema up to date, and no more.
+        """Return whether a session can be accepted. That needs only the database, with an up-to-date schema.
 
-        One look for all who ask meanwhile: anybody may ask, and connections are for sessions.
+        All requests meanwhile share one check: anybody may ask, and connections are needed for sessions.
         """
         if self._readying is None or self._readying.done():
             self._readying = asyncio.create_task(check(self._schema), name="health-ready")

@@ -1,4 +1,4 @@
-"""What is wrong in the LiveKit project although the next session gets its agent."""
+"""Find faults in the LiveKit project that don't stop the next session from getting its agent."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,13 +13,13 @@ from shared.core.workers.foreign_agents import ADVICE, is_of_foreign_agent
 from shared.platform.database.database import Database
 
 UNNAMED_WORKER: Final = "unnamed_worker"
-# Nobody tells when such a worker is gone; by then it has not been seen for a while.
+# Nothing reports that such a worker is gone. After this time it has not been seen for a while.
 SEEN_FOR: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault that somebody should see to, when it was seen last, and what to do."""
+    """A fault that the operator should fix, when it was last seen, and what to do."""
 
     code: str
     seen_at: datetime
@@ -27,7 +27,7 @@ class Finding:
     fix: str
 
     def as_json(self) -> dict[str, Any]:
-        """As an operator reads it in /health/agent."""
+        """Return it as in /health/agent."""
         return {
             "code": self.code,
             "seen_at": self.seen_at.isoformat(),
@@ -37,7 +37,7 @@ class Finding:
 
 
 async def read_findings(database: Database, *, now: datetime) -> list[Finding]:
-    """Read what the last sessions have met with; an index finds it at once."""
+    """Read the findings of recent sessions; an index finds them at once."""
     newest = select(EventRow).where(is_of_foreign_agent()).order_by(col(EventRow.id).desc()).limit(1)
     async with database.read() as db:
         event = await db.scalar(newest)

@@ -1,6 +1,6 @@
-"""Would the next session get its agent, and if not, why: what can be known without trying.
+"""Forecast whether the next session would get its agent, and if not, why, without starting one.
 
-Asked again every two seconds, so that each cause tells since when it has been there.
+A loop repeats it every two seconds, so that each cause has the time since when it exists.
 """
 
 import asyncio
@@ -30,13 +30,16 @@ log = get_logger(__name__)
 
 INTERVAL_S = 2.0
 RECENTLY = timedelta(days=1)
-# Causes that say no more than that nobody is registered under the name.
+# Causes that only mean that no worker is registered under the name.
 NOBODY = frozenset({Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH})
 
 
 @dataclass(frozen=True)
 class RootCause:
-    """Why the next session will fail (`fatal`) or may. `since` None: since it was first seen."""
+    """Why the next session will fail (`fatal`) or may fail.
+
+    `since` is None if only the forecast can date it.
+    """
 
     cause: Cause
     evidence: dict[str, Any]
@@ -44,7 +47,7 @@ class RootCause:
     since: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As an operator reads it."""
+        """Return it as in /health/agent."""
         return {
             "code": self.cause,
             "fatal": self.fatal,
@@ -55,20 +58,21 @@ class RootCause:
 
 
 class Known(StrEnum):
-    """How it is known that an agent's name is served."""
+    """How Rollcall knows that workers serve an agent's name."""
 
     REGISTERED = "registered"  # a worker that reports to us is registered under it
-    PROVEN = "proven"  # no such worker; but an agent of another has joined within the last day
-    UNPROVEN = "unproven"  # no such worker; one of another has joined before, and nothing failed since
-    UNKNOWN = "unknown"  # nothing is known of it, or the last that is known is a failure
+    # no such worker; but an agent of a worker that doesn't report joined within the last day
+    PROVEN = "proven"
+    UNPROVEN = "unproven"  # the same, but longer ago, and nothing has failed since
+    UNKNOWN = "unknown"  # nothing is known about it, or its last session failed
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is known of the next session's chances.
+    """What is known about the next session's chances.
 
-    fleet: None if the registry can't be read.
-    others: the outlooks of every other name that matters, if all were asked for.
+    `fleet` is None if the registry can't be read. `others` are the outlooks of all other relevant names, if
+    they were requested.
     """
 
     agent_name: str
@@ -82,11 +86,11 @@ class Outlook:
 
     @property
     def ok(self) -> bool:
-        """True unless something is known for which the next session will fail."""
+        """True unless there is a known reason for which the next session will fail."""
         return not any(found.fatal for found in self.root_causes)
 
     def as_json(self) -> dict[str, Any]:
-        """The body of /health/agent."""
+        """Return the body of /health/agent."""
         joined, canary = self.records.join, self.records.canary
         return {
             "agent_status": "livekit_connected" if self.livekit.ok else "livekit_disconnected",
@@ -108,16 +112,16 @@ class Outlook:
 
     @property
     def status(self) -> str:
-        """`fail` if the next session will fail, `warn` if it may, in the words of health+json."""
+        """The status in the terms of health+json: `fail` if the next session will fail, `warn` if it may."""
         if not self.ok:
             return "fail"
         return "pass" if self.known in (Known.REGISTERED, Known.PROVEN) and not self.root_causes else "warn"
 
     @property
     def summary(self) -> str:
-        """The same in a sentence."""
+        """The outlook in a sentence."""
         at = self.records.join.at.isoformat(timespec="seconds") if self.records.join else None
-        proven = f"last proven join at {at}" if at else "no join was proven yet"
+        proven = f"last proven join at {at}" if at else "no proven join yet"
         fatal = next((found.cause for found in self.root_causes if found.fatal), None)
         if fatal is not None:
             return f"the next session of {self.agent_name} would fail: {fatal}; {proven}"
@@ -127,7 +131,7 @@ class Outlook:
         return f"not known to the registry; {proven}"
 
     def in_short(self) -> dict[str, Any]:
-        """One line of the overview."""
+        """Return the line of the overview."""
         joined = self.records.join
         return {
             "agent_name": self.agent_name,
@@ -153,7 +157,7 @@ class Outlook:
 
 
 class Forecast:
-    """Looks at LiveKit, the registry and what became of the last sessions."""
+    """Reads LiveKit, the registry and the outcomes of recent sessions."""
 
     def __init__(
         self, *, database: Database, redis: Redis, livekit: LiveKit, agent_name: str, now: Clock
@@ -163,10 +167,10 @@ class Forecast:
         self._livekit = livekit
         self._agent_name = agent_name
         self._now = now
-        self._since: dict[Cause, datetime] = {}  # of the default name
+        self._since: dict[Cause, datetime] = {}  # for the default name
 
     async def run(self) -> None:
-        """Look for ever, to know since when."""
+        """Look repeatedly, forever, so that each cause can be dated."""
         while True:
             try:
                 await self.look()
@@ -175,30 +179,30 @@ class Forecast:
             await asyncio.sleep(INTERVAL_S)
 
     async def survey(self) -> Outlook:
-        """Look at the default name, and at every other that matters: registered, or wanted within a day."""
+        """Look at the default name, and at every name that is registered or was requested within a day."""
         outlook = await self.look()
         names = set(await read_names(self._database, since=self._now() - RECENTLY))
         names |= set(outlook.fleet.names()) if outlook.fleet else set()
         others = [await self._judge(name, outlook) for name in sorted(names - {self._agent_name})]
         if outlook.ok or outlook.records.wanted or not any(each.known is Known.PROVEN for each in others):
             return replace(outlook, others=others)
-        # Nobody has ever asked for the default name, and those that are asked for are served.
+        # No session has ever requested the default name, and the requested names are served.
         idle = [
             replace(found, fatal=found.fatal and found.cause not in NOBODY) for found in outlook.root_causes
         ]
         return replace(outlook, root_causes=idle, others=others)
 
     async def _judge(self, agent_name: str, seen: Outlook) -> Outlook:
-        """The outlook of another name, from what was seen of LiveKit and the registry."""
+        """Return another name's outlook, from the state of LiveKit and the registry."""
         now = self._now()
         records = await read_records(self._database, agent_name=agent_name, now=now)
         bare = Outlook(agent_name, seen.livekit, seen.fleet, records)
         return self._judged(bare, "the registry can't be read", now)
 
     async def look(self, agent_name: str | None = None) -> Outlook:
-        """Look now at one name, by default LIVEKIT_AGENT_NAME.
+        """Return the outlook of one name now, by default LIVEKIT_AGENT_NAME.
 
-        A database that can't be read raises; anything else that is away is a root cause.
+        Raises if the database can't be read. Any other dependency that is down is a root cause.
         """
         name = agent_name or self._agent_name
         fleet: Fleet | None = None
@@ -218,7 +222,7 @@ class Forecast:
         return self._judged(seen, redis.output, now)
 
     def _judged(self, seen: Outlook, redis_fault: str | None, now: datetime) -> Outlook:
-        """What was seen, with what follows from it."""
+        """Return the outlook with its root causes."""
         name, fleet = seen.agent_name, seen.fleet
         found = [
             *_livekit_causes(seen.livekit),
@@ -230,9 +234,9 @@ class Forecast:
         return replace(seen, root_causes=dated, known=_known(name, fleet, seen.records, now))
 
     def _dated(self, found: Iterable[RootCause], now: datetime, *, is_default: bool) -> list[RootCause]:
-        """Each cause once, with the time since when it is seen without a break.
+        """Return each cause once, with the time since when it exists without a break.
 
-        Only the default name is looked at all the time, so what another lacks is as old as the question.
+        The loop looks only at the default name, so causes of other names are dated from this request.
         """
         known = self._since if is_default else {}
         dated: dict[Cause, RootCause] = {}
@@ -262,7 +266,7 @@ def _registry_causes(
         return []
     if agent_name in fleet.names() or not _is_of_other_projects(records):
         return [RootCause(*none)]
-    # That the registry doesn't know workers which don't report is no news; what they did last is.
+    # The registry never knows workers that don't report, so only their last outcome counts.
     failure = records.failure_since
     if failure is None:
         return []
@@ -271,7 +275,7 @@ def _registry_causes(
 
 
 def _is_of_other_projects(records: Records) -> bool:
-    """Whether the last agent of the name came from a worker that doesn't report to us."""
+    """Return whether the name's last agent came from a worker that doesn't report to us."""
     return records.join is not None and not records.join.reported
 
 
@@ -284,7 +288,10 @@ def _known(agent_name: str, fleet: Fleet | None, records: Records, now: datetime
 
 
 def _fault_causes(workers: list[WorkerHeartbeat]) -> list[RootCause]:
-    """What workers have found wrong with themselves: fatal if the next job can only go to such a one."""
+    """Return the faults that workers report about themselves.
+
+    They are fatal if every worker with a free slot has one.
+    """
     free = [worker for worker in workers if worker.free_slots]
     fatal = bool(free) and all(worker.faults for worker in free)
     by_cause: dict[Cause, list[tuple[WorkerHeartbeat, WorkerFault]]] = {}

@@ -1,4 +1,4 @@
-"""What /health shows beside the servers: the broker, the workers, what is late, and what was last proven."""
+"""Checks of /health apart from the servers: the broker, the workers, delays, and the last proven join."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +18,7 @@ from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.redis.stream_upkeep import group_state
 
-# From here on the alerts speak, too.
+# The alerts use the same limits.
 OUTBOX_LATE_S: Final = 10.0
 TURNS_LATE_S: Final = 30.0
 
@@ -26,7 +26,7 @@ TURNS_LATE_S: Final = 30.0
 def lag_checks(
     *, database: Database, redis: Redis, tasks: TaskSender, agent_name: str, now: Clock
 ) -> Mapping[str, Ask]:
-    """The questions, by the name of their check."""
+    """Return the checks by name."""
 
     async def broker() -> None:
         await tasks.ping()
@@ -46,7 +46,7 @@ def lag_checks(
     async def transcripts() -> Seen:
         lag_s = await _turns_lag_s(redis)
         if lag_s is None:
-            return Seen(None, "s", "turns are there, and no consumer has ever run")
+            return Seen(None, "s", "there are turns, and no consumer has ever run")
         return Seen(round(lag_s, 3), "s", "turns are not stored" if lag_s > TURNS_LATE_S else None)
 
     async def last_join() -> Seen:
@@ -71,7 +71,7 @@ def lag_checks(
 
 
 async def _turns_lag_s(redis: Redis) -> float | None:
-    """The age of the oldest turn that is not stored; None if there are turns and nobody who stores them."""
+    """Return the age of the oldest turn that is not stored; None if there are turns and no consumer group."""
     try:
         groups = await redis.xinfo_groups(TURNS_STREAM)
     except ResponseError:

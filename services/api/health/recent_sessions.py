@@ -1,4 +1,4 @@
-"""What the database knows of how the last sessions fared."""
+"""Read the outcomes of recent sessions from the database."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,10 +13,10 @@ from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.platform.database.database import Database
 
-# A dispatcher takes a session up within milliseconds, and the sweep gives it a second chance by then.
+# A dispatcher claims a session within milliseconds. By this time, the sweep has enqueued it once more.
 STALLED_AFTER = timedelta(seconds=3)
 
-# What clients may ask for is any name, where ALLOWED_AGENT_NAMES is empty.
+# If ALLOWED_AGENT_NAMES is empty, clients may ask for any name.
 MOST_NAMES = 50
 
 _VERDICTS = (SessionStatus.ACTIVE, SessionStatus.ENDED, SessionStatus.FAILED)
@@ -24,7 +24,7 @@ _VERDICTS = (SessionStatus.ACTIVE, SessionStatus.ENDED, SessionStatus.FAILED)
 
 @dataclass(frozen=True)
 class CanaryVerdict:
-    """How a canary ended. `cause` is None if its agent was proven; `at` is when that was known."""
+    """The outcome of a canary. `cause` is None if its agent was proven; `at` is when that was known."""
 
     session_id: str
     at: datetime
@@ -32,7 +32,7 @@ class CanaryVerdict:
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """As /health/agent shows it."""
+        """Return it as in /health/agent."""
         return {
             "session_id": self.session_id,
             "at": self.at.isoformat(),
@@ -43,7 +43,10 @@ class CanaryVerdict:
 
 @dataclass(frozen=True)
 class ProvenJoin:
-    """The newest join of an agent. `reported`: its worker told us of the job, so it is one of ours."""
+    """The newest join of an agent.
+
+    `reported` says whether its worker reported the job, so that the worker is ours.
+    """
 
     session_id: str
     at: datetime
@@ -52,7 +55,7 @@ class ProvenJoin:
 
 @dataclass(frozen=True)
 class Failure:
-    """A session that got no agent, or lost it for good."""
+    """A session that got no agent, or lost it without a replacement."""
 
     session_id: str
     at: datetime
@@ -62,11 +65,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Records:
-    """What the database knows of the last sessions, of all agents and of one agent's name.
+    """What the database knows about recent sessions, of all agents and of one agent's name.
 
-    Of the name: its last proven join, the newest failure after it, its newest canary with a verdict, and
-    whether an agent has joined since. `wanted`: there has been a session of the name. `stalled` sessions
-    wait for a dispatcher since `stalled_since`.
+    For the name, these are its last proven join, the newest failure after it, its newest canary with a
+    verdict, and whether an agent has joined since. `wanted` says whether any session requested the name.
+    `stalled` sessions have waited for a dispatcher since `stalled_since`.
     """
 
     last_join: datetime | None = None
@@ -80,7 +83,7 @@ class Records:
 
 
 async def read_records(database: Database, *, agent_name: str, now: datetime) -> Records:
-    """Read everything; each query has an index to itself, or stops at the first row."""
+    """Read everything. Each query has an index of its own, or stops at the first row."""
     async with database.read() as db:
         canary = await _newest_canary(db, agent_name)
         join = await _newest_join(db, agent_name)
@@ -117,7 +120,7 @@ async def _newest_join(db: AsyncSession, agent_name: str) -> ProvenJoin | None:
     row = await db.scalar(newest)
     if row is None or row.active_at is None:
         return None
-    # Dated by nothing but a report of the job itself.
+    # Only a report of the job itself dates it.
     reported = select(col(AttemptRow.number)).where(
         col(AttemptRow.session_id) == row.id, col(AttemptRow.entrypoint_at).is_not(None)
     )
@@ -146,8 +149,8 @@ async def _wanted(db: AsyncSession, agent_name: str) -> bool:
 
 
 async def read_names(database: Database, *, since: datetime) -> list[str]:
-    """The agent names that sessions have been requested for since then, in order; at most `MOST_NAMES`."""
-    # One jump of the index from each name to the next: there may be millions of sessions of each.
+    """Return the agent names that sessions have requested since then, in order; at most `MOST_NAMES`."""
+    # The query jumps in the index from each name to the next: each may have millions of sessions.
     names = select(func.min(col(SessionRow.agent_name)).label("name")).cte("names", recursive=True)
     later = (
         select(func.min(col(SessionRow.agent_name)))
@@ -197,7 +200,7 @@ async def _joined_since(db: AsyncSession, agent_name: str, canary: CanaryVerdict
 
 
 async def _stalled(db: AsyncSession, now: datetime) -> tuple[int, datetime | None]:
-    # Every live session is due some time, so the index of those keeps this query off all that are over.
+    # Every live session has a `next_check_at`, so that column's index spares this query all ended sessions.
     waiting = select(func.count(), func.min(col(SessionRow.requested_at))).where(
         col(SessionRow.next_check_at).is_not(None),
         col(SessionRow.status) == SessionStatus.REQUESTED,

@@ -18,7 +18,7 @@ router = APIRouter(responses=PROBLEMS)
 
 
 class HealthResponse(JSONResponse):
-    """In the shape of health+json."""
+    """The answer as health+json."""
 
     media_type = "application/health+json"
 
@@ -35,13 +35,13 @@ _READY: dict[int | str, dict[str, Any]] = {
 
 @router.get("/livez", tags=["operations"], summary="Does this process run?")
 async def livez() -> dict[str, str]:
-    """This process runs."""
+    """Answer that this process runs."""
     return {"status": "pass"}
 
 
 @router.get("/readyz", tags=["operations"], summary="Can a session be accepted?", responses=_READY)
 async def readyz(services: Deps) -> JSONResponse:
-    """A session can be accepted."""
+    """Answer whether a session can be accepted."""
     check = await services.health.ready()
     return JSONResponse(check.as_json(utc_now()), 200 if check.ok else 503)
 
@@ -54,7 +54,7 @@ async def readyz(services: Deps) -> JSONResponse:
     responses=_HEALTH,
 )
 async def health(services: Deps, _: Admin) -> HealthResponse:
-    """Every dependency with its latency, and what is late or was last proven with its age."""
+    """Show every dependency with its latency, and delays and the last proven join with their age."""
     checks = await services.health.dependencies()
     ok = all(check.ok for check in checks.values())
     well = all(check.status == "pass" for check in checks.values())
@@ -78,10 +78,14 @@ async def health_agent(
     services: Deps,
     _: Admin,
     agent_name: Annotated[
-        Sought | None, Query(min_length=1, description="default: LIVEKIT_AGENT_NAME, and the others in short")
+        Sought | None,
+        Query(min_length=1, description="default: LIVEKIT_AGENT_NAME, and a summary of the others"),
     ] = None,
 ) -> JSONResponse:
-    """Would the next session of an agent's name get its agent, and if not, why? 503: it would not."""
+    """Say whether the next session of an agent's name would get its agent, and if not, why.
+
+    The status is 503 if it would not.
+    """
     forecast = services.forecast
     outlook = await (forecast.survey() if agent_name is None else forecast.look(agent_name))
     return JSONResponse(outlook.as_json(), 200 if outlook.ok else 503)
@@ -89,6 +93,6 @@ async def health_agent(
 
 @router.get("/metrics", tags=["operations"], include_in_schema=False)
 async def prometheus_metrics(request: Request, _: Admin) -> Response:
-    """Metrics in Prometheus' text format, or in OpenMetrics."""
+    """Show the metrics in Prometheus' text format, or in OpenMetrics."""
     body, content_type = exposed(request.headers.get("accept", ""))
     return Response(body, media_type=content_type)

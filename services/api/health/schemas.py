@@ -12,7 +12,7 @@ Known = Literal["registered", "proven", "unproven", "unknown"]
 
 
 class WorkerInfo(BaseModel):
-    """The workers that report to Rollcall; null where the registry can't be read."""
+    """The workers that report to Rollcall; null if the registry can't be read."""
 
     agent_name: str
     registered_workers: int | None
@@ -20,7 +20,7 @@ class WorkerInfo(BaseModel):
 
 
 class Canary(BaseModel):
-    """The newest canary with a verdict. `ok`: its agent joined and listened; nobody spoke to it."""
+    """The newest canary with a verdict. `ok` means that its agent joined and listened; nobody spoke to it."""
 
     session_id: str
     at: datetime
@@ -29,7 +29,7 @@ class Canary(BaseModel):
 
 
 class FoundCause(BaseModel):
-    """Why the next session will fail (`fatal`) or may, since when, and what to do."""
+    """Why the next session will fail (`fatal`) or may fail, since when, and what to do."""
 
     code: Cause
     fatal: bool
@@ -39,7 +39,7 @@ class FoundCause(BaseModel):
 
 
 class FoundFault(BaseModel):
-    """A fault that somebody should see to although the next session gets its agent."""
+    """A fault that the operator should fix, although the next session gets its agent."""
 
     code: str
     seen_at: datetime
@@ -48,7 +48,7 @@ class FoundFault(BaseModel):
 
 
 class AgentInShort(BaseModel):
-    """One agent's name of the overview."""
+    """One agent's name in the overview."""
 
     agent_name: str
     status: Status
@@ -61,10 +61,11 @@ class AgentInShort(BaseModel):
 
 
 class AgentHealth(BaseModel):
-    """Would the next session of this agent's name get its agent?
+    """Whether the next session of this agent's name would get its agent.
 
-    `known` says how that is known: by a `registered` worker; `proven` by a join within the last day,
-    or `unproven` since, of a worker that doesn't report to Rollcall; or not at all (`unknown`).
+    `known` says how Rollcall knows that workers serve the name. `registered`: a worker that reports to
+    Rollcall is registered. `proven`: an agent of another worker joined within the last day. `unproven`: one
+    joined before that. `unknown`: none of these.
     """
 
     agent_status: Literal["livekit_connected", "livekit_disconnected"]
@@ -76,5 +77,5 @@ class AgentHealth(BaseModel):
     last_canary: Canary | None
     root_cause: list[FoundCause]
     findings: list[FoundFault]
-    agents: list[AgentInShort] | None = Field(description="every name that matters, unless one was asked for")
+    agents: list[AgentInShort] | None = Field(description="every relevant name, unless the request named one")
     look_at: dict[str, str] = Field(description="where to see more")

@@ -15,7 +15,7 @@ ACCEPTED_HEADERS: Final = (
     "Prefer",
     "Last-Event-ID",
     "X-Sandbox-ID",  # LiveKit's SDKs send it to a development token server
-    # Of who traces their page: W3C Trace Context and Baggage, and a name of one's own for a request.
+    # For pages that trace their requests: W3C Trace Context and Baggage, and a request id of their own.
     "traceparent",
     "tracestate",
     "baggage",
@@ -28,12 +28,12 @@ EXPOSED_HEADERS: Final = (
     "Preference-Applied",
     TRACE_HEADER,
 )
-# What browsers take at most.
+# The longest time that browsers accept.
 MAX_AGE_S: Final = 7200
 
 
 def allow_origins(app: FastAPI, origins: list[str]) -> None:
-    """Let pages of these origins call `app`; `*` is any. Cookies play no part, so none are let through."""
+    """Let pages of these origins call `app`; `*` means any. The API uses no cookies, so none are allowed."""
     if origins:
         app.add_middleware(
             CORSMiddleware,

@@ -7,13 +7,13 @@ from starlette.types import ASGIApp, Message, Receive, Send
 
 
 class AnswerHead:
-    """ASGI middleware that has a HEAD answered as a GET whose body nobody waits for."""
+    """ASGI middleware that answers a HEAD like a GET without its body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass the request on; of the answer, only its head."""
+        """Pass the request on, and send only the head of the answer."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -27,7 +27,7 @@ class AnswerHead:
                 await send({"type": "http.response.body", "body": b""})
 
         async def gone_once_answered() -> Message:
-            # What streams for as long as somebody reads ends here.
+            # A stream that would run as long as its reader ends here.
             return {"type": "http.disconnect"} if answered else await receive()
 
         await self._app({**scope, "method": "GET"}, gone_once_answered, send_head)

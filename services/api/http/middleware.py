@@ -1,6 +1,6 @@
-"""What happens to every request before a route is looked for: it is named, measured, and asked who it is.
+"""Before a route is chosen, give every request a trace id, and check its size and its key.
 
-A route that forgets to name a scope is shut all the same: behind these paths nobody comes in without a key.
+So even a route that forgets to name a scope is closed to requests without a key.
 """
 
 import re
@@ -27,20 +27,23 @@ from shared.platform.tracing.tracing import begun_here
 
 _BEHIND_THE_DOOR: Final = ("/v1/", "/api/")
 OPERATIONS: Final = frozenset({"/health", "/health/agent", "/metrics"})
-# It has a signature of LiveKit's own.
+# LiveKit signs these requests itself.
 SIGNED: Final = frozenset({"/v1/livekit/webhook"})
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
 def install(app: FastAPI, settings: ApiSettings, auth: Auth) -> None:
-    """Put the door before `app`. What answers a browser's preflight has to be added after it."""
+    """Add this middleware to `app`.
+
+    The middleware that answers a browser's preflight has to be added after it.
+    """
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.api_max_body_bytes)
     app.add_middleware(RequestMiddleware, settings=settings, auth=auth)
 
 
 class RequestMiddleware:
-    """ASGI middleware; what it finds out is in the request's state: `trace_id` and `principal`."""
+    """ASGI middleware. It puts `trace_id` and `principal` into the request's state."""
 
     def __init__(self, app: ASGIApp, *, settings: ApiSettings, auth: Auth) -> None:
         self._app = app
@@ -48,7 +51,7 @@ class RequestMiddleware:
         self._asks = auth is Auth.KEYS
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let the request through, or answer it with a problem."""
+        """Pass the request on, or answer it with a problem."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -79,14 +82,17 @@ class RequestMiddleware:
             await self._app(scope, receive, send_named)
 
     def _measure(self, request: Request) -> None:
-        """Refuse a body by the length that it claims; a longer one is cut off as it comes in."""
+        """Refuse a body whose stated length is too long.
+
+        A body that exceeds its stated length is cut off on arrival.
+        """
         claimed = request.headers.get("content-length", "")
         most = self._settings.api_max_body_bytes
         if claimed.isascii() and claimed.isdigit() and int(claimed[:20]) > most:
             raise Problem(413, "too_large", f"the body may have at most {most} bytes")
 
     async def _ask(self, request: Request) -> Principal | None:
-        """Who asks; None where it does not matter."""
+        """Return the principal; None if the path needs none."""
         if not self._asks or self._is_open_operation(request):
             return Principal()
         if not self._is_behind(request):
@@ -121,12 +127,12 @@ class RequestMiddleware:
 
 
 def is_preflight(request: Request) -> bool:
-    """A browser asks whether it may ask; it sends no key with that."""
+    """Return whether this is a browser's preflight request, which carries no key."""
     return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
 def name_of(request: Request) -> str:
-    """The name of a request that is not traced here: its own, that of its trace, or a new one."""
+    """Return the trace id of a request that is not traced here: its own id, its trace's, or a new one."""
     own = request.headers.get(TRACE_HEADER, "")
     if _REQUEST_ID.fullmatch(own):
         return own

@@ -1,7 +1,8 @@
-"""What the routes have in common about the parameters of a URL: their types, and that there are no others.
+"""URL parameters: the types that routes share, and the refusal of undeclared ones.
 
-A parameter that a route doesn't know would be a filter that filters nothing: whoever misspells `agent_name`
-would be told of everybody's sessions. So it is refused, as is a second value where there is room for one.
+A parameter that a route doesn't know would be a filter that filters nothing: a client that misspells
+`agent_name` would get everybody's sessions. So routes refuse it, as well as a second value of a parameter
+that takes one.
 """
 
 from datetime import datetime
@@ -23,10 +24,10 @@ def _of_our_time(value: datetime) -> datetime:
 
 
 Time = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
-"""A moment, with its zone."""
+"""A time with its time zone."""
 
 Cursor = Annotated[str, Query(max_length=64, pattern=r"^[0-9a-f-]+$")]
-"""The `next_cursor` of the page before."""
+"""The `next_cursor` of the previous page."""
 
 
 def _split(value: Any) -> Any:
@@ -36,13 +37,13 @@ def _split(value: Any) -> Any:
 
 
 Several: Final = BeforeValidator(_split)
-"""Makes a list of values that may be given one by one (`?a=x&a=y`) or with commas (`?a=x,y`)."""
+"""Makes a list of values that are given one by one (`?a=x&a=y`) or separated by commas (`?a=x,y`)."""
 
 
 async def _only_declared(request: Request) -> None:
-    """Raise `Problem` for a parameter that the route doesn't declare, or that is given too often."""
+    """Raise `Problem` for a parameter that the route doesn't declare, or that has too many values."""
     route = request.scope.get("route")
-    # What the documentation doesn't show (LiveKit's webhook, Prometheus' page) has a form of its own.
+    # Routes outside the documentation (LiveKit's webhook, Prometheus' page) have forms of their own.
     if not request.query_params or not isinstance(route, APIRoute) or not route.include_in_schema:
         return
     fields = get_flat_params(route.dependant)
@@ -62,4 +63,4 @@ def _takes_several(field: Any) -> bool:
 
 
 OnlyDeclared: Final = Depends(_only_declared)
-"""For every router: its routes take no parameter that they don't declare."""
+"""Used by every router: its routes refuse parameters that they don't declare."""

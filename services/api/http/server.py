@@ -1,4 +1,4 @@
-"""uvicorn, with an end to every wait for a caller (`shared/platform/http/connections.py`)."""
+"""uvicorn, with a limit to every wait for a caller (`shared/platform/http/connections.py`)."""
 
 import json
 import socket
@@ -23,18 +23,18 @@ from shared.platform.http.connections import (
 )
 from shared.platform.http.listen import BACKLOG
 
-# Longer than proxies keep a connection that rests (60 s is usual), or one of them sends a request into
-# a connection that is being closed here, and its client is told of a bad gateway.
+# Longer than proxies keep an idle connection (60 s is usual). Otherwise a proxy could send a request into a
+# connection that we are closing, and its client would get a 502.
 KEEP_ALIVE_S: Final = 75
-# uvicorn closes a connection that rests; what it has not got rid of by then is cut off.
+# uvicorn closes idle connections; those that it has not closed by then are cut off.
 WAIT_LIMITS: Final = WaitLimits(next_request_s=KEEP_ALIVE_S + 5)
 
 
 class Server(uvicorn.Server):
-    """Takes a few connections in one go, while more of them may wait in the kernel."""
+    """Accepts a few connections at a time, while more may wait in the kernel."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve."""
+        """Start serving."""
         await super().startup(sockets)
         for each in sockets or ():
             each.listen(BACKLOG)
@@ -43,7 +43,10 @@ class Server(uvicorn.Server):
 def server_config(
     app: FastAPI, *, max_connections: int, wait_limits: WaitLimits = WAIT_LIMITS, grace_s: int = 3
 ) -> uvicorn.Config:
-    """How the API is served. `grace_s`: what is being answered when the process is told to stop."""
+    """Return uvicorn's configuration.
+
+    `grace_s` is the time that requests get when the process is told to stop.
+    """
     connections = Connections(most_callers(max_connections), wait_limits, _words())
     return uvicorn.Config(
         app,

@@ -1,4 +1,4 @@
-"""Say what would have been right: the names that are allowed, and the one that was probably meant."""
+"""Suggest corrections: the allowed names, and the one that was probably meant."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -14,27 +14,30 @@ _QUOTED: Final = re.compile(r"'([^']*)'")
 
 
 def nearest(given: str, allowed: Collection[str]) -> str | None:
-    """The allowed one that was probably meant; None if none is like it."""
+    """Return the allowed name that was probably meant; None if none is similar."""
     folded = {name.lower().replace("-", "_"): name for name in allowed}
     found = get_close_matches(given.lower().replace("-", "_"), folded, n=1, cutoff=_CUTOFF)
     return folded[found[0]] if found else None
 
 
 def did_you_mean(given: object, allowed: Collection[str]) -> str:
-    """`; did you mean …?`, to be put behind a sentence; nothing if none is like it."""
+    """Return `; did you mean …?` for the end of a sentence; "" if no name is similar."""
     meant = nearest(given, allowed) if isinstance(given, str) else None
     return f"; did you mean {meant}?" if meant is not None else ""
 
 
 def allowed_and_nearest(kind: str, given: str, allowed: Collection[str]) -> str:
-    """What to say of a name that is not among those allowed."""
+    """Return the message about a name that is not allowed."""
     names = ", ".join(sorted(allowed)[:_SHOWN])
     there_are = f"there are: {names}" if names else "there is none"
     return f"no such {kind}; {there_are}{did_you_mean(given, allowed)}"
 
 
 def problem_of(fault: dict[str, Any], body: Any) -> str:
-    """What is wrong with a field of a request, as pydantic found it. `body`: the body's type, if any."""
+    """Return what is wrong with a field of a request, from pydantic's error.
+
+    `body` is the body's type, if any.
+    """
     message: str = fault["msg"].removeprefix("Value error, ")
     given, loc = fault.get("input"), fault["loc"]
     match fault["type"]:
@@ -64,7 +67,7 @@ def _examples_at(annotation: Any, loc: tuple[Any, ...]) -> list[str]:
 
 
 def _model_at(annotation: Any, loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The model that the parts of a location lead to, from a type on."""
+    """Return the model to which a location leads from a type; None if there is none."""
     model = next(_models_in(annotation), None)
     if not loc or model is None:
         return model

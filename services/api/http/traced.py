@@ -1,4 +1,4 @@
-"""The span of a request: where a session's trace begins, or goes on from the client's own."""
+"""The span of a request: a session's trace begins here, or continues the client's own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from shared.contracts.traceparent import TRACEPARENT, trace_id_of
 from shared.platform.tracing import span_names as names
 from shared.platform.tracing.tracing import Kind, arrived, begun_here, failed, is_tracing, note, span
 
-# What may make a session. Of all other requests there are spans where the client traces them: a session is
-# read much more often than it is made.
+# Requests that may start a session. Other requests get a span only if the client traces them: sessions are
+# read much more often than they are started.
 _BEGIN: Final = frozenset({"/v1/sessions", "/v1/token", "/api/v2/sandbox/connection-details"})
 
 
 @contextmanager
 def traced(request: Request) -> Iterator[str | None]:
-    """Yields the request's trace, if this process traces it."""
+    """Yield the request's trace, if this process traces it."""
     with arrived(request.headers.get(TRACEPARENT)):
         if not is_tracing():
             yield None
@@ -36,7 +36,7 @@ def traced(request: Request) -> Iterator[str | None]:
 
 
 def note_answer(request: Request, status: int) -> None:
-    """Say on the request's span how it was answered, and by which route."""
+    """Record on the request's span how it was answered, and by which route."""
     if not is_tracing():
         return
     route = getattr(request.scope.get("route"), "path", None)

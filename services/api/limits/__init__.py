@@ -1,1 +1,1 @@
-"""How much a caller may ask for: requests a minute, sessions at the same time, and reads at once."""
+"""Limits for callers: requests a minute, sessions at the same time, and reads at the same time."""

@@ -1,7 +1,8 @@
-"""Reading within a time: what takes longer is stopped in the database too, and so is what nobody waits for.
+"""Read with a time limit.
 
-PostgreSQL has a time limit for statements, and is told by the driver when a task is cancelled. SQLite has
-neither; it is interrupted from outside.
+A read that takes longer, or that nobody waits for any more, is also stopped in the database. PostgreSQL has a
+time limit for statements, and the driver tells it when a task is cancelled. SQLite has neither, so this
+module interrupts it.
 """
 
 import asyncio
@@ -23,12 +24,16 @@ _STOPPED: Final = ("57014", "SQLITE_INTERRUPT")
 
 
 class TookTooLong(Exception):
-    """What was asked for was stopped at the end of its time."""
+    """The read was stopped at its time limit."""
 
 
 @asynccontextmanager
 async def limited_snapshot(database: Database, *, seconds: float) -> AsyncIterator[AsyncSession]:
-    """As `Database.snapshot`. Raises `TookTooLong`: of SQLite for all of the block, else for a statement."""
+    """Like `Database.snapshot`.
+
+    Raises `TookTooLong` after the limit, which on SQLite is for the whole block, on PostgreSQL for each
+    statement.
+    """
     async with database.snapshot() as db:
         try:
             if database.is_sqlite:
@@ -45,7 +50,7 @@ async def limited_snapshot(database: Database, *, seconds: float) -> AsyncIterat
 
 @asynccontextmanager
 async def _interrupted(db: AsyncSession, *, after_s: float) -> AsyncIterator[None]:
-    """Interrupt the session's connection once the time is over, or the running task is cancelled."""
+    """Interrupt the session's connection once the time is over or the running task is cancelled."""
     raw: Any = (await (await db.connection()).get_raw_connection()).driver_connection
     owner = asyncio.current_task()
     time = asyncio.get_running_loop().time
@@ -55,7 +60,7 @@ async def _interrupted(db: AsyncSession, *, after_s: float) -> AsyncIterator[Non
         while True:
             await asyncio.sleep(min(_LOOK_EVERY_S, after_s))
             if time() >= ends or (owner is not None and owner.cancelling()):
-                with suppress(ValueError, sqlite3.Error):  # it is closed by now
+                with suppress(ValueError, sqlite3.Error):  # the connection is closed by now
                     await raw.interrupt()
 
     interrupting = asyncio.create_task(interrupt())

@@ -1,7 +1,7 @@
-"""How much a key, and a project, may ask for: requests in a minute, and sessions at the same time.
+"""Limits of keys and projects: requests in a minute, and sessions at the same time.
 
-Requests are counted in Redis, so all replicas count together. A Redis that is away limits nobody: a limit
-protects the purse, and sessions are accepted without Redis. Sessions are counted in the database
+Requests are counted in Redis, so all replicas count together. While Redis is down, nobody is limited: limits
+protect money, and sessions are accepted without Redis. Sessions are counted in the database
 (`shared.core.sessions.limits`).
 """
 
@@ -30,11 +30,11 @@ from shared.platform.redis.streams import UNREACHABLE
 
 log = get_logger(__name__)
 
-# A Redis that takes longer is as good as away. Not less: a crowd that keeps this process busy must not be
-# taken for that, and get past.
+# A Redis that takes longer counts as down. The time must not be shorter: otherwise a crowd that keeps this
+# process busy would look like a slow Redis, and get past the limit.
 PATIENCE_S: Final = CALL_TIMEOUT_S
 _WINDOW_S: Final = 60
-# Nobody knows when a session will end.
+# An estimate, since nobody knows when a session will end.
 SESSIONS_RETRY_AFTER_S: Final = 10
 
 
@@ -46,11 +46,11 @@ class _Limit:
 
 
 class RateLimits:
-    """Counts requests over a moving minute; one for a process."""
+    """Counts requests over a moving minute; a process has one."""
 
     def __init__(self, settings: ApiSettings, redis: Redis) -> None:
         self._settings = settings
-        # The client's own connections: its timeouts hold here too.
+        # The client's own connections, so that its timeouts apply here too.
         options: dict[str, object] = {"connection_pool": redis.connection_pool}
         storage = RedisStorage(
             "async+redis://",
@@ -62,7 +62,7 @@ class RateLimits:
         self._breaker = Breaker()
 
     async def check(self, asking: Principal, network: str) -> None:
-        """Count a request from this network (`network_of`); raises `Problem` if it is one too many."""
+        """Count a request from this network (`network_of`); raises `Problem` if it exceeds a limit."""
         limits = self._limits_of(asking, network)
         if not limits or not self._breaker.lets_through():
             return
@@ -88,7 +88,7 @@ class RateLimits:
             ("key", settings.requests_per_minute_key, asking.key_id),
             ("project", settings.requests_per_minute_project, asking.project),
         ]
-        if asking.publishable:  # one visitor of a page must not use up what all of them share
+        if asking.publishable:  # one visitor of a page must not use up the limit that all of them share
             found.insert(0, ("visitor", settings.requests_per_minute_visitor, f"{asking.key_id}:{network}"))
         return [_Limit(name, RateLimitItemPerMinute(amount), of) for name, amount, of in found if amount]
 
@@ -115,9 +115,9 @@ def _too_many(exceeded: _Limit, limits: list[_Limit], wait_s: int) -> Problem:
 
 
 async def check_sessions(db: AsyncSession, asking: Principal, settings: ApiSettings) -> None:
-    """Raise `Problem` if the project, or the key, has as many live sessions as it may have.
+    """Raise `Problem` if the project or the key has reached its limit of live sessions.
 
-    To be called in the transaction that writes one more; see `find_exceeded`.
+    Call it in the transaction that writes the next session; see `find_exceeded`.
     """
     exceeded = await find_exceeded(db, project=asking.project, key_id=asking.key_id, limits=settings)
     if exceeded is not None:

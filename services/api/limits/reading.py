@@ -1,8 +1,8 @@
-"""What callers read, apart from everything else.
+"""Database reads of callers, kept apart from all other work.
 
-It has connections of its own, a share of them for each project, and a time limit.
+They have connections of their own, a limited share for each project, and a time limit.
 
-Whoever starts a session never waits for somebody who reads, and who reads waits for his own project first.
+A start of a session never waits for a reader, and a reader waits for its own project first.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from services.api.limits.limited_reads import TookTooLong, limited_snapshot
 from shared.platform.background import stop_all
 from shared.platform.database.database import Database
 
-# Of all projects together, and of one.
+# Places for all projects together, and for one.
 MOST_READERS: Final = 6
 MOST_OF_A_PROJECT: Final = 3
-# A word that stands in every second turn of millions is no search.
+# A search for a word in every second of millions of turns is not useful.
 TIMEOUT_S: Final = 10.0
-# For a place. What is read takes milliseconds, mostly.
+# The longest wait for a place. Most reads take milliseconds.
 WAIT_S: Final = 5.0
 RETRY_AFTER_S: Final = 5
 _LOOK_EVERY_S: Final = 0.5
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Reading:
-    """Hands out the places. `database` is for reading alone, with a connection for each place."""
+    """Hands out the places. `database` is only for reading, and has a connection for each place."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -42,7 +42,7 @@ class Reading:
 
     @asynccontextmanager
     async def place(self, project: str, *, patient: bool = False) -> AsyncIterator[None]:
-        """Wait for one of the places, for ever if `patient`; raises `Problem` if none becomes free."""
+        """Wait for a place, forever if `patient`; raises `Problem` if none becomes free in time."""
         wait_s = None if patient else WAIT_S
         share = self._shares.setdefault(project, _Share())
         share.users += 1
@@ -58,7 +58,7 @@ class Reading:
 
     @asynccontextmanager
     async def snapshot(self, project: str, *, patient: bool = False) -> AsyncIterator[AsyncSession]:
-        """As `Database.snapshot`, in a place and within the time; raises `Problem`."""
+        """Like `Database.snapshot`, but in a place and with the time limit; raises `Problem`."""
         async with self.place(project, patient=patient):
             try:
                 async with limited_snapshot(self.database, seconds=TIMEOUT_S) as db:
@@ -69,7 +69,10 @@ class Reading:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do it for as long as its caller is there; raises `ClientDisconnect`. uvicorn alone goes on."""
+    """Run the work as long as its caller is connected.
+
+    Raises `ClientDisconnect`. uvicorn itself would let it run on.
+    """
     task = asyncio.create_task(work)
     try:
         while True:

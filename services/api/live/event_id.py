@@ -1,8 +1,8 @@
-"""How much of a session's stream somebody has seen: the id of a server-sent event.
+"""The id of a server-sent event: how much of a session's stream a follower has seen.
 
-`12` is every event up to number 12. `12.1-7,1001-1003` is those turns as well, by sequence number: turns
-come late and out of order, so one number would not do. `9x2` says that two turns of the number 9 were
-seen, which an agent that took over may have given out again.
+`12` means every event up to number 12. `12.1-7,1001-1003` also means these turns, by sequence number: turns
+come late and out of order, so one number is not enough. `9x2` says that the follower has seen two turns with
+the number 9; an agent that took over may use a number again.
 """
 
 import re
@@ -10,7 +10,7 @@ from bisect import bisect_right
 from typing import Final, Self
 
 _NUMBER: Final = "[0-9]{1,9}"
-# An id goes back in a header, and servers and proxies take none of any length.
+# The client sends an id back in a header, whose length servers and proxies limit.
 _MOST_PARTS: Final = 300
 MAX_LENGTH: Final = 8000
 _TURNS: Final = f"{_NUMBER}(-{_NUMBER}|x{_NUMBER})?"
@@ -18,17 +18,17 @@ PATTERN: Final = rf"^({_NUMBER}(\.{_TURNS}(,{_TURNS})*)?)?$"
 
 
 class Position:
-    """What was seen: events up to `sequence`, and a set of turns."""
+    """What a follower has seen: events up to `sequence`, and a set of turns."""
 
     def __init__(self, sequence: int = 0) -> None:
         self.sequence = sequence
-        self._first: list[int] = []  # of each range, in order; ranges neither touch nor overlap
+        self._first: list[int] = []  # of each range, in ascending order; ranges neither touch nor overlap
         self._last: list[int] = []
         self._twins: dict[int, int] = {}
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` has written, or only a number, or nothing; raises `ValueError`."""
+        """Parse an id that `str` has written, a plain number, or ""; raises `ValueError`."""
         if not re.fullmatch(PATTERN, text):
             raise ValueError(f"no position: {text!r}")
         sequence, _, turns = text.partition(".")
@@ -44,19 +44,19 @@ class Position:
         return position
 
     def times(self, seq: int) -> int:
-        """How many turns of this number were seen."""
+        """Return how many turns of this number were seen."""
         at = bisect_right(self._first, seq) - 1
         return self._twins.get(seq, 1) if at >= 0 and seq <= self._last[at] else 0
 
     def add(self, seq: int) -> None:
-        """A turn of this number was seen."""
+        """Add a turn of this number."""
         if before := self.times(seq):
             self._twins[seq] = before + 1
         else:
             self._cover(seq, seq)
 
     def _cover(self, first: int, last: int) -> None:
-        # The ranges from `low` on touch it, up to but without `high`.
+        # The ranges from `low` up to, but not including, `high` touch the new one.
         low = bisect_right(self._last, first - 2)
         high = bisect_right(self._first, last + 1)
         if low < high:
@@ -65,7 +65,10 @@ class Position:
         self._last[low:high] = [last]
 
     def __str__(self) -> str:
-        """The shortest text that says it; of very many gaps only the first, so that some come twice."""
+        """Return the id.
+
+        With very many gaps it holds only the first ranges, so that some turns come twice.
+        """
         ranges = zip(self._first, self._last, strict=True)
         parts = [str(first) if first == last else f"{first}-{last}" for first, last in ranges]
         parts += [f"{seq}x{times}" for seq, times in sorted(self._twins.items())]

@@ -1,4 +1,4 @@
-"""The answer that streams events: it ends when its reader does not read."""
+"""The answer that streams events; it ends if its client does not read."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -13,20 +13,21 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# A reader whose buffers are full is waited for so long. Who is cut off comes back, and misses nothing.
+# How long to wait for a client whose buffers are full. A client that is cut off reconnects, and misses
+# nothing.
 SEND_TIMEOUT_S: Final = 10.0
-# The server would wait for ever until what is in its buffer is read; the kernel doesn't.
+# The server would wait forever until its buffer is read; the kernel gives up after this time.
 UNREAD_TIMEOUT_S: Final = 20.0
 
 
 class EventStream(EventSourceResponse):
-    """Server-sent events, each sent in `SEND_TIMEOUT_S` or not at all."""
+    """Server-sent events. The stream ends if sending one takes longer than `SEND_TIMEOUT_S`."""
 
     def __init__(self, events: AsyncIterator[ServerSentEvent], *, headers: dict[str, str]) -> None:
         super().__init__(events, send_timeout=SEND_TIMEOUT_S, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until one side is done."""
+        """Send until one side ends the stream."""
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
@@ -35,6 +36,6 @@ class EventStream(EventSourceResponse):
 
 
 def give_up_unread(listening: socket.socket, *, after_s: float = UNREAD_TIMEOUT_S) -> None:
-    """Have connections closed whose peer takes nothing for so long; all that this socket accepts."""
+    """Make the kernel close this socket's accepted connections if their peer takes nothing for so long."""
     if hasattr(socket, "TCP_USER_TIMEOUT") and listening.family != socket.AF_UNIX:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(after_s * 1000))

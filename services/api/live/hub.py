@@ -5,12 +5,13 @@ One hub serves all followers of a process:
 1. Redis names a session that has something new (`pubsub.py`). The hub marks the session's feed as stale.
 2. Four loops take stale feeds. Each reads one feed from the database (`session_feed.py`), once for all its
    followers, and wakes them.
-3. Each follower (`subscriber.py`) gets the events that it has not had, from where its `Last-Event-ID` says.
+3. Each follower (`subscriber.py`) gets the events after its `Last-Event-ID`.
 4. Redis may lose a message. So once a second a poll compares all followed sessions with the database, in one
    query, and marks those that are behind. Every fifth poll counts their turns too.
-5. Once a second the hub asks whether the followers' keys may still read, and ends the streams of the others.
+5. Once a second the hub checks whether the followers' keys may still read, and ends the streams of those that
+   may not.
 
-Captions take a short cut: they come by Redis, are never stored, and one that is lost is not sent again.
+Captions bypass this: they come through Redis, are never stored, and a lost caption is not sent again.
 """
 
 import asyncio
@@ -46,27 +47,27 @@ from shared.platform.logs.logs import get_logger
 log = get_logger(__name__)
 
 POLL_INTERVAL_S: Final = 1.0
-# Turns come by Redis, and so do the hints at them: where one gets through, the other mostly does.
+# Turns and the hints about them both travel through Redis: if one gets through, the other mostly does too.
 _COUNT_EVERY: Final = 5
 _BATCH: Final = 500
 _LOOKS_AT_ONCE: Final = 4
-# A thousand followers may come at once after a restart.
+# After a restart, a thousand followers may connect at once.
 READS_AT_ONCE: Final = 6
-# Who has hung up before the first event was sent leaves his slot by then.
+# A client that hangs up before its first event loses its place after this time.
 _COMING_S: Final = 10.0
 
 
 RefusedSince = Callable[[Collection[Principal]], Awaitable[Mapping[Principal, Problem]]]
-"""Of those who were let in: who would not be now, and why."""
+"""Returns which of the admitted principals would be refused now, and why."""
 
 
 async def nobody_refused(_: Collection[Principal]) -> Mapping[Principal, Problem]:
-    """See `RefusedSince`, where no keys are asked for."""
+    """Implement `RefusedSince` for a deployment without keys."""
     return {}
 
 
 class Hub:
-    """Serves everybody who follows a session in this process. `reads`: the same database, for long reads."""
+    """Serves all followers in this process. `reads` is the same database, with connections for long reads."""
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class Hub:
 
     @property
     def loops(self) -> dict[str, Loop]:
-        """What has to run for as long as anybody may follow a session."""
+        """The loops that must run while sessions can be followed."""
         looks = {f"look-{number}": self._look_for_ever for number in range(_LOOKS_AT_ONCE)}
         return {
             "news": self._pubsub.run,
@@ -111,9 +112,9 @@ class Hub:
     async def follow(
         self, session_id: str, *, asking: Principal, after: Position, with_text: bool
     ) -> AsyncIterator[ServerSentEvent] | None:
-        """What comes after a position, until the session is over; None if nothing will come any more.
+        """Return the events after a position, until the session is over; None if there will be no more.
 
-        Turns and captions are for those who may read text. Raises `Problem`.
+        It includes turns and captions only if `with_text`. Raises `Problem`.
         """
         feed = await self._feed(session_id)
         if feed.project != asking.project:
@@ -127,7 +128,7 @@ class Hub:
     async def until(
         self, session_id: str, reached: Callable[[SessionRow], bool], *, timeout_s: float
     ) -> SessionRow:
-        """Return the session once `reached` is true of it, or as it is when the time is over."""
+        """Return the session once `reached` is true for it, or its state when the time is over."""
         time = asyncio.get_running_loop().time
         ends = time() + timeout_s
         with self._listening(session_id) as wake:
@@ -143,7 +144,10 @@ class Hub:
                         await wake.wait()
 
     def _reserve_place(self, subscriber: Subscriber) -> None:
-        """Keep a slot for who was let in and is not served yet; raises `Problem` if there is none."""
+        """Reserve a place for a follower that is admitted and not yet served.
+
+        Raises `Problem` if there is none.
+        """
         project, now = subscriber.asking.project, asyncio.get_running_loop().time()
         self._coming = {one: until for one, until in self._coming.items() if until > now}
         taken = self._followers + Counter(one.asking.project for one in self._coming)
@@ -168,12 +172,12 @@ class Hub:
                 if subscriber.ended is not None:
                     yield ServerSentEvent(data=json.dumps(bare(subscriber.ended)), event="problem")
             except DATABASE_ERRORS as error:
-                # Its client comes back, and says how far it was.
+                # Its client reconnects, and says how far it was.
                 log.warning("follower_let_go", session_id=subscriber.feed.session_id, error=repr(error))
 
     @contextmanager
     def _subscribed(self, subscriber: Subscriber) -> Iterator[None]:
-        # Since it was made, the feed may have been forgotten, or read anew by another.
+        # Meanwhile the feed may have been dropped, or read again for another follower.
         session_id = subscriber.feed.session_id
         self._coming.pop(subscriber, None)
         subscriber.feed = self._feeds.setdefault(session_id, subscriber.feed)
@@ -198,9 +202,9 @@ class Hub:
     async def _feed(self, session_id: str) -> SessionFeed:
         feed = self._feeds.get(session_id)
         if feed is not None and session_id in self._subscribers:
-            return feed  # it is kept up to date
+            return feed  # it is already up to date
         if feed is None:
-            # In its place before it is read: what is hinted at meanwhile is looked at afterwards.
+            # Register the feed before reading it, so that a hint in the meantime causes another read.
             feed = self._feeds[session_id] = SessionFeed(
                 session_id, database=self._reads, reading=self._reading, now=self._now
             )
@@ -214,7 +218,7 @@ class Hub:
 
     @contextmanager
     def _listening(self, session_id: str) -> Iterator[asyncio.Event]:
-        """Have the event set whenever a hint names the session."""
+        """Within the block, set the event whenever a hint names the session."""
         wake = asyncio.Event()
         self._waiting[session_id].add(wake)
         try:
@@ -238,7 +242,7 @@ class Hub:
             envelope = Envelope.parse(text)
             caption = envelope.event()
         except (ValueError, UnknownEvent):
-            return  # of a later version, or a stranger's
+            return  # from a later version, or not ours
         if not isinstance(caption, CaptionChanged) or caption.session_id != session_id:
             return
         for subscriber in self._subscribers.get(session_id, ()):
@@ -246,7 +250,7 @@ class Hub:
                 subscriber.caption(envelope, caption)
 
     def _end(self, session_id: str, why: Problem) -> None:
-        """Let go of everybody who follows a session that is not there any more."""
+        """End the streams of a session that no longer exists."""
         self._feeds.pop(session_id, None)
         for subscriber in self._subscribers.get(session_id, ()):
             self._end_one(subscriber, why)
@@ -258,7 +262,7 @@ class Hub:
             subscriber.end(why)
 
     async def _ask_again_for_ever(self) -> None:
-        """A key that is revoked, or whose time is over, ends the streams that it has opened."""
+        """End the streams whose key has been revoked or has expired."""
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
             following = [one for those in self._subscribers.values() for one in those]
@@ -292,7 +296,7 @@ class Hub:
                 continue
             except DATABASE_ERRORS as error:
                 log.warning("session_not_looked_at", session_id=session_id, error=repr(error))
-                continue  # it is still behind at the next poll
+                continue  # the next poll will find it behind again
             for subscriber in self._subscribers.get(session_id, ()):
                 subscriber.wake.set()
 
@@ -300,7 +304,7 @@ class Hub:
         unfollowed: set[str] = set()
         for turn in count():
             await asyncio.sleep(POLL_INTERVAL_S)
-            # Not the first time, since a follower may be on his way.
+            # Not at the first time, since a follower may be about to connect.
             unfollowed, before = self._feeds.keys() - self._subscribers.keys(), unfollowed
             for session_id in unfollowed & before:
                 del self._feeds[session_id]

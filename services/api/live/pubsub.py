@@ -1,6 +1,6 @@
-"""Listen to Redis for everybody who follows a session here: one connection, however many they are.
+"""Listen to Redis for all followers in this process, with one connection.
 
-What is heard here may be lost, and decides nothing: the database is asked now and then anyway.
+Messages may get lost, and decide nothing: a poll of the database follows anyway.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ _READ_TIMEOUT_S = 1.0
 
 
 class PubSub:
-    """Calls `on_news` with the session that has something new, and `on_caption` with a session's caption.
+    """Calls `on_news` with a session that has new events or turns, and `on_caption` with a session's caption.
 
-    Captions are only of the sessions that were asked for by `want`: others' never reach this process.
+    It receives captions only of sessions that `want` requested; those of others never reach this process.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class PubSub:
         self._wants_changed = asyncio.Event()
 
     def want(self, session_id: str, *, wanted: bool) -> None:
-        """Whether the captions of a session are wanted from now on."""
+        """Request or decline the captions of a session from now on."""
         channel = captions_channel(session_id)
         if wanted is (channel in self._wanted):
             return
@@ -47,7 +47,7 @@ class PubSub:
         self._wants_changed.set()
 
     async def run(self) -> None:
-        """Listen for ever, over every loss of the connection."""
+        """Listen forever, and reconnect after every loss of the connection."""
         while True:
             try:
                 await self._listen()
@@ -69,7 +69,7 @@ class PubSub:
             finally:
                 await stop_all([subscribing])
                 if not subscribing.cancelled():
-                    subscribing.exception()  # told of, or the same as ours
+                    subscribing.exception()  # already logged, or the same as ours
 
     def _hear(self, channel: str, data: str) -> None:
         if channel == NEWS_CHANNEL:
@@ -78,7 +78,7 @@ class PubSub:
             self._on_caption(self._wanted[channel], data)
 
     async def _subscribe(self, subscription: Any) -> None:
-        """Keep the subscription to what is wanted. It only writes, while the other half reads."""
+        """Subscribe to the requested channels. This task only writes; another one reads."""
         subscribed: set[str] = set()
         while True:
             self._wants_changed.clear()

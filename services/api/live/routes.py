@@ -1,4 +1,4 @@
-"""The route that follows a session: its history at once, or what happens as it happens."""
+"""The route for a session's events: its history at once, or live as they happen."""
 
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ EVENT_STREAM = "text/event-stream"
 @router.get(
     "/v1/sessions/{session_id}/events",
     tags=["sessions"],
-    summary="What happened to a session, or happens now",
+    summary="Read or follow the events of a session",
     response_model=SessionHistory,
     responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
 )
@@ -32,12 +32,17 @@ async def events(
     accept: Annotated[str, Header()] = "application/json",
     last_event_id: Annotated[
         str,
-        Header(max_length=MAX_LENGTH, pattern=PATTERN, description="the id of the last event that was seen"),
+        Header(
+            max_length=MAX_LENGTH,
+            pattern=PATTERN,
+            description="the id of the last event that the client has seen",
+        ),
     ] = "",
 ) -> Any:
-    """Read what happened to a session; with `Accept: text/event-stream`, live until it is over.
+    """Read the events of a session.
 
-    The stream has each finished turn too, once it is stored, and captions while somebody speaks.
+    With `Accept: text/event-stream`, follow them live until the session is over. The stream also has each
+    finished turn, once it is stored, and captions while somebody speaks.
     """
     if EVENT_STREAM not in preferred(accept):
         async with services.reading.snapshot(asking.project) as db:
@@ -50,5 +55,5 @@ async def events(
     with_text = Scope.TRANSCRIPTS_READ in asking.scopes
     stream = await services.hub.follow(session_id, asking=asking, after=after, with_text=with_text)
     if stream is None:
-        return Response(status_code=204)  # tells an EventSource not to come back
+        return Response(status_code=204)  # tells an EventSource not to reconnect
     return EventStream(stream, headers={"Vary": "Accept"})

@@ -1,7 +1,8 @@
-"""What this process knows of a followed session: read once for everybody who follows it here.
+"""What this process knows about a followed session, read once for all its followers here.
 
-It keeps numbers and ids, and the text of the last few events and turns only. Whoever is further behind
-reads the database a page at a time, as fast as his client takes it, so that nothing is kept for the slow.
+It keeps numbers and ids, and only the last few events and turns themselves. A follower that is further behind
+reads from the database a page at a time, as fast as its client takes it, so that slow followers need no
+memory.
 """
 
 import asyncio
@@ -24,17 +25,18 @@ from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 
-# The last turns of a call come a little after its end.
+# The last turns of a call arrive a little after its end.
 LAST_TURNS_GRACE: Final = timedelta(seconds=10)
-# Who keeps up finds what is new among these.
+# A follower that keeps up finds everything new among these.
 _RECENT: Final = 32
 _PAGE: Final = 50
 
 
 class SessionFeed:
-    """One session. `arrivals` are its turns in the order in which they were found: item id and number.
+    """The feed of one session.
 
-    `reading` bounds how many feeds read the database at once: the other routes need connections too.
+    `arrivals` are its turns in the order in which they were found: item id and number. `reading` limits how
+    many feeds read the database at the same time, since other routes need connections too.
     """
 
     def __init__(
@@ -57,25 +59,26 @@ class SessionFeed:
 
     @property
     def turns(self) -> int:
-        """How many turns were found at the last look."""
+        """How many turns the last read found."""
         return len(self._ids)
 
     @property
     def ending(self) -> bool:
-        """Whether time alone may change it: the call is over, and its last turns are waited for."""
+        """Whether time alone may change the feed: the call is over, and its last turns may still come."""
         return self.status in TERMINAL and not self.over
 
     async def look(self) -> None:
-        """Read what is new; raises `Problem`, or what the database raises."""
+        """Read new events and turns; raises `Problem` and the database's errors."""
         async with self._looking:
-            # Of one state: a turn that is stored meanwhile would make it complete, and not be found.
+            # From one snapshot: a turn stored in between would make the transcript complete without being
+            # found.
             async with self._reading, self._database.snapshot() as db:
                 row = await get_session(db, self.session_id)
                 ids = await self._find_turns(db)
                 if self._looked:
                     await self._read_new(db, row, ids)
                 over = await self._is_over(db, row)
-            # Without a pause from here on: nobody sees half of it.
+            # No `await` from here on, so that no follower sees half of the update.
             self.arrivals += [(item_id, seq) for item_id, seq in ids.items() if item_id not in self._ids]
             self._ids = set(ids)
             self.project = row.project
@@ -84,7 +87,7 @@ class SessionFeed:
             self._looked = True
 
     async def events_after(self, sequence: int) -> Sequence[Envelope]:
-        """The next events, in order, up to those known."""
+        """Return the next known events, in order."""
         wanted = range(sequence + 1, min(self.sequence, sequence + _PAGE) + 1)
         kept = [self._recent[number] for number in wanted if number in self._recent]
         if len(kept) == len(wanted):
@@ -93,7 +96,7 @@ class SessionFeed:
             return await read_events(db, self.session_id, after=sequence, up_to=wanted[-1])
 
     async def turns_of(self, arrivals: Sequence[tuple[str, int]]) -> AsyncIterator[tuple[int, Envelope]]:
-        """These turns in their order, with their numbers; what was deleted meanwhile is left out."""
+        """Return these turns in order, with their numbers, without turns that were deleted meanwhile."""
         for start in range(0, len(arrivals), _PAGE):
             page = dict(arrivals[start : start + _PAGE])
             found = {item_id: self._recent[item_id] for item_id in page if item_id in self._recent}
@@ -138,7 +141,7 @@ async def _read_turns(db: AsyncSession, session_id: str, item_ids: Sequence[str]
 
 
 def _envelope(row: TranscriptItemRow) -> Envelope:
-    """The turn as it is stored, under an id that is the same each time."""
+    """Return the stored turn as an event whose id is always the same."""
     turn = TurnFinished.model_validate(row.model_dump())
     return wrap(
         turn,

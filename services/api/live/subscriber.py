@@ -1,4 +1,4 @@
-"""One follower of a session: what was sent to him, and what comes next."""
+"""One follower of a session: what it has received, and what it gets next."""
 
 import asyncio
 from collections import Counter
@@ -13,12 +13,15 @@ from services.api.live.event_id import Position
 from services.api.live.session_feed import SessionFeed
 from shared.contracts.events import CaptionChanged, Envelope
 
-# Only the latest words of each segment are kept for a follower who is slow; of older segments none.
+# A slow follower gets only the latest words of each segment, and nothing of older segments.
 _SEGMENTS: Final = 4
 
 
 class Subscriber:
-    """Sends what was not sent before. Captions have no id, so that who comes back asks for no caption."""
+    """Sends what the follower has not received.
+
+    Captions have no id, so reconnecting clients cannot request old captions.
+    """
 
     def __init__(
         self, feed: SessionFeed, *, after: Position, with_text: bool, asking: Principal | None = None
@@ -34,16 +37,16 @@ class Subscriber:
 
     @property
     def has_all(self) -> bool:
-        """Whether everything that is known was sent."""
+        """Whether the follower has received everything that is known."""
         return self._position.sequence >= self.feed.sequence and not self._backlog()
 
     def end(self, why: Problem) -> None:
-        """Send nothing more; `why` is in `ended`."""
+        """End the stream; `ended` holds `why`."""
         self.ended = why
         self.wake.set()
 
     def caption(self, envelope: Envelope, caption: CaptionChanged) -> None:
-        """Take a caption in the place of the one before."""
+        """Queue a caption, replacing the previous one of its segment."""
         self._captions.pop(caption.segment_id, None)
         while len(self._captions) >= _SEGMENTS:
             del self._captions[next(iter(self._captions))]
@@ -52,12 +55,12 @@ class Subscriber:
         self.wake.set()
 
     async def events(self) -> AsyncGenerator[ServerSentEvent, None]:
-        """Everything after the position, and what comes, until the session is over."""
+        """Yield everything after the position, and what follows, until the session is over."""
         turns = self._backlog()
         self._again = {seq: times for _, seq in turns if (times := self._position.times(seq))}
         known = len(self.feed.arrivals)
         while True:
-            over = self.feed.over  # looked at first: what is known by then is sent below
+            over = self.feed.over  # read first: everything known by then is sent below
             async for event in self._send_events():
                 yield event
             async for event in self._send_turns(turns):
@@ -75,7 +78,10 @@ class Subscriber:
             turns, known = self.feed.arrivals[known:], len(self.feed.arrivals)
 
     def _backlog(self) -> list[tuple[str, int]]:
-        """The turns that the position doesn't have. Of two with one number that it has once: both."""
+        """Return the turns that the position lacks.
+
+        If two turns have one number and the position has it once, return both.
+        """
         if not self.with_text:
             return []
         found = Counter(seq for _, seq in self.feed.arrivals)

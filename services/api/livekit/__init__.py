@@ -1,1 +1,1 @@
-"""LiveKit's own webhooks: check them, and note who came to a room and who left."""
+"""LiveKit's webhooks: verify them, and record which participants join and leave."""

@@ -1,4 +1,4 @@
-"""Write down what LiveKit's webhooks say of a session's agents: who came, who left, and how."""
+"""Record what LiveKit's webhooks say about a session's agents: who joined, who left, and how."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,10 +15,11 @@ from shared.core.sessions.tables import AttemptRow, SessionRow
 async def agent_arrived(
     db: AsyncSession, sessions: Sequence[str], agent: ParticipantInfo, now: datetime
 ) -> None:
-    """Remember an agent of the name as that of the current attempts: it may be gone before anybody looks.
+    """Record an agent of the name as the current attempt's, since it may be gone before the verifier looks.
 
-    Where another is known to be the attempt's agent, this one is one too many. As long as nobody has seen
-    whose it is, the newest is: an earlier attempt's may be told of late.
+    If another agent is known to be the attempt's, this one is a second agent and is not recorded. Until the
+    attempt's agent is known, the newest one is recorded, because an earlier attempt's webhook may arrive
+    late.
     """
     known = col(AttemptRow.participant_identity)
     unproven = and_(col(AttemptRow.reported_at).is_(None), col(AttemptRow.active_at).is_(None))
@@ -38,9 +39,10 @@ async def agent_arrived(
 async def agent_left(
     db: AsyncSession, sessions: Sequence[str], agent: ParticipantInfo, now: datetime
 ) -> None:
-    """Remember how the agent of the current attempts left.
+    """Record how the current attempt's agent left.
 
-    Not that of a connection that it has replaced by another since: LiveKit tells of the two in any order.
+    This ignores the end of a connection that the agent has since replaced: LiveKit reports the two in any
+    order.
     """
     sid = col(AttemptRow.participant_sid)
     left = update(AttemptRow).where(
@@ -54,9 +56,9 @@ async def agent_left(
 
 
 def _current(sessions: Sequence[str], agent: ParticipantInfo) -> ColumnElement[bool]:
-    """The current attempts of those sessions whose agent this may be.
+    """Return a condition for the current attempts whose agent this may be.
 
-    Ours say whose they are; of any other only the name tells.
+    Our agents name their attempt; for any other, only the agent name is known.
     """
     of_session = and_(
         col(SessionRow.id) == col(AttemptRow.session_id), col(SessionRow.attempt) == col(AttemptRow.number)

@@ -1,4 +1,4 @@
-"""The route that takes LiveKit's webhooks."""
+"""The route that receives LiveKit's webhooks."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ router = APIRouter(responses=PROBLEMS)
 async def livekit_webhook(
     request: Request, services: Deps, authorization: Annotated[str | None, Header()] = None
 ) -> Response:
-    """Take LiveKit's webhooks."""
+    """Receive a webhook from LiveKit."""
     event = verify_webhook(await request.body(), authorization, services.webhook_receiver)
     received = await receive_webhook(
         event,

@@ -1,7 +1,7 @@
-"""LiveKit's webhooks in: checked, remembered once, and turned into a hint.
+"""LiveKit's webhooks: verify each, record it once, and turn it into a hint.
 
-A webhook is never proof. LiveKit waits for the answer before it sends the room's next event, so the
-answer goes out as soon as the receipt is committed.
+A webhook proves nothing. LiveKit waits for the answer before it sends the room's next event, so the answer is
+sent as soon as the receipt is committed.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,15 +34,15 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# What may mean that an active session's agent or caller is gone.
+# Events that may mean that an active session's agent or caller is gone.
 DEPARTURES = frozenset({"participant_left", "participant_connection_aborted", "room_finished"})
-# What a session that is over should see no more of in its room.
+# Events that should no longer happen in the room of an ended session.
 ARRIVALS = frozenset({"room_started", "participant_joined"})
 _OF_INTEREST = DEPARTURES | ARRIVALS
 
 
 def verify_webhook(body: bytes, authorization: str | None, receiver: api.WebhookReceiver) -> WebhookEvent:
-    """Return the event if its signature covers exactly this body; raises `Problem` if not."""
+    """Return the event if its signature matches exactly this body; raises `Problem` if not."""
     if not authorization:
         metrics.webhook_received("refused")
         raise Problem(401, "webhook_unsigned", "the Authorization header is missing")
@@ -57,7 +57,7 @@ def verify_webhook(body: bytes, authorization: str | None, receiver: api.Webhook
 
 @dataclass(frozen=True)
 class Received:
-    """What follows from an event: sessions to look at now, and reserved ones that it has moved on."""
+    """What follows from an event: sessions to look at now, and reservations that it turned into requests."""
 
     to_look_at: Sequence[str] = ()
     moved: Sequence[str] = ()
@@ -71,9 +71,9 @@ async def receive_webhook(
     join_budget_s: float,
     now: Clock,
 ) -> Received:
-    """Remember the event and return what follows; from a repeated event, nothing does.
+    """Record the event, and return what follows. From a repeated event, nothing follows.
 
-    An event that can't change anything is not even remembered: LiveKit sends several for each track.
+    An event that can't change anything is not recorded, since LiveKit sends several for each track.
     """
     if event.event not in _OF_INTEREST:
         metrics.webhook_received("of_no_interest")
@@ -84,7 +84,7 @@ async def receive_webhook(
         "room_name": event.room.name or None,
         "received_at": now(),
     }
-    came_at = now()  # how far two events are apart tells something, and a transaction may have to wait
+    came_at = now()  # taken now: the time between two events matters, and the transaction may have to wait
     async with database.write() as db:
         new = insert_into(db, WebhookReceiptRow).values(receipt).on_conflict_do_nothing()
         if not await changed(db, new):
@@ -103,7 +103,8 @@ async def receive_webhook(
         if _is_arrival_of(event, _is_any_agent):
             await _agent_is_late(db, event.participant, now())
     metrics.webhook_received("accepted")
-    # A look costs a call to LiveKit: only for what may decide whether a session has its agent.
+    # A look costs a call to LiveKit, so only events that may decide whether a session has its agent cause
+    # one.
     looks = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
     return Received(to_look_at=sessions if looks else (), moved=moved)
 
@@ -128,7 +129,7 @@ def _is_any_agent(participant: ParticipantInfo) -> bool:
 
 
 async def _request(db: AsyncSession, reserved: Sequence[str], event: WebhookEvent, **asked: Any) -> list[str]:
-    """The caller of these reservations is in the room, or on his way: nobody else makes it."""
+    """Request these reservations: only their caller creates the room, and is in it or about to join."""
     joined = _is_arrival_of(event, is_caller)
     if not joined and event.event != "room_started":
         return []
@@ -142,14 +143,14 @@ async def _request(db: AsyncSession, reserved: Sequence[str], event: WebhookEven
 
 
 async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime) -> None:
-    """Have an agent taken out whose session is over, whoever else is in its room by now."""
+    """Have an agent removed whose session is over, whoever is in its room by now."""
     session_id = agent.attributes.get(SESSION_ATTRIBUTE)
     if session_id is not None:
         await close_again(db, session_id, now=now)
 
 
 async def _live_sessions(db: AsyncSession, room_name: str) -> list[tuple[str, str]]:
-    """The ids of the room's live sessions, each with its status."""
+    """Return the ids of the room's live sessions, each with its status."""
     live = select(col(SessionRow.id), col(SessionRow.status)).where(
         col(SessionRow.room_name) == room_name, col(SessionRow.status).in_(LIVE)
     )
@@ -157,7 +158,10 @@ async def _live_sessions(db: AsyncSession, room_name: str) -> list[tuple[str, st
 
 
 def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:
-    """Which active sessions of the room are to be looked at now, because of what LiveKit says."""
+    """Return a condition for the room's active sessions that this event makes due.
+
+    None if it makes none due.
+    """
     active = and_(
         col(SessionRow.room_name) == event.room.name, col(SessionRow.status) == SessionStatus.ACTIVE
     )
@@ -169,9 +173,9 @@ def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:
 
 
 async def _due_in_left_room(db: AsyncSession, event: WebhookEvent) -> ColumnElement[bool] | None:
-    """Return the last session of a room of ours in which none lives, and which somebody has made anew.
+    """Return a condition for the last session of our room, if somebody created the room after its end.
 
-    A late agent does that, for example.
+    For example, a late agent creates it again.
     """
     if event.event not in ARRIVALS or not event.room.name:
         return None

@@ -1,1 +1,1 @@
-"""LiveKit's TokenSource protocol: a client gets a token, and with it a reservation of a session."""
+"""LiveKit's TokenSource protocol: a client gets a token and, with it, a reservation of a session."""

@@ -1,4 +1,4 @@
-"""The token with which a caller joins the room of its session, and nothing else."""
+"""Make the token with which a caller joins its session's room, and which allows nothing else."""
 
 from datetime import timedelta
 
@@ -15,9 +15,9 @@ def mint_participant_token(
     metadata: str | None = None,
     attributes: dict[str, str] | None = None,
 ) -> str:
-    """Return a short-lived JWT for this room only; `metadata` and `attributes` are the participant's.
+    """Return a short-lived JWT for this room only. `metadata` and `attributes` are the participant's.
 
-    It never carries `room_config.agents`: with a dispatch of our own that would make two agents.
+    It never carries `room_config.agents`: together with our own dispatch, that would make two agents.
     """
     token = (
         api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())

@@ -1,7 +1,8 @@
-"""Reserve a session: a token now, an agent when its holder joins.
+"""Reserve a session: the client gets a token now, and an agent when the token's holder joins.
 
-LiveKit's client SDKs ask for a token on every page load and again after every call, so nothing is
-dispatched for it. What a client may not set is refused; what has no meaning here is ignored, and named.
+LiveKit's client SDKs ask for a token on every page load and again after every call, so a token dispatches
+nothing. Fields that clients may not set are refused. Fields without a meaning here are ignored, and named in
+the answer.
 """
 
 import json
@@ -34,13 +35,13 @@ from shared.platform.tracing.tracing import note
 
 log = get_logger(__name__)
 
-# LiveKit takes a token for a minute after its end, and a join takes a moment.
+# LiveKit accepts a token for a minute after its end, and a join takes a moment.
 USABLE_AFTER_ITS_END: Final = timedelta(seconds=70)
-# The token travels in a header, and some proxies take no more than 8 KiB of those.
+# The token is sent in a header, and some proxies accept at most 8 KiB of headers.
 MAX_PARTICIPANT_BYTES: Final = 4096
-# LiveKit's own, and ours.
+# Prefixes of LiveKit's own attributes, and ours.
 RESERVED_ATTRIBUTES: Final = ("lk.", "rollcall.")
-# An agent's identity: whoever joins under it would put the agent out.
+# The form of agents' identities: a caller who joined under one would disconnect the agent.
 RESERVED_IDENTITY: Final = "agent-"
 _AGENT: Final = "room_config.agents.0"
 
@@ -55,9 +56,9 @@ async def reserve_session(
     now: Clock,
     admit: Callable[[SessionRow], Awaitable[None]],
 ) -> SessionRow:
-    """Write a reservation, and return it; raises `Problem`.
+    """Write a reservation and return it; raises `Problem`.
 
-    admit: is asked before it is written, and raises if there are too many.
+    `admit` is called before the row is written, and raises if there are too many.
     """
     _check_room(wanted)
     _check_participant(wanted)
@@ -93,7 +94,7 @@ async def reserve_session(
 
 
 def expires_at(row: SessionRow, settings: ApiSettings) -> datetime:
-    """When the token of a reservation ends."""
+    """Return when the token of a reservation expires."""
     return row.requested_at + timedelta(seconds=settings.participant_token_ttl_s)
 
 
@@ -133,12 +134,15 @@ def _agent(wanted: TokenRequest, settings: ApiSettings) -> AgentWish:
 
 
 def _most_metadata(asking: Principal, settings: ApiSettings) -> int:
-    """Whoever sees a page may fill the database by its key, so that he is given little room."""
+    """Return the size limit of metadata.
+
+    Anyone who sees a page could fill the database with its key, so the limit is small.
+    """
     return settings.max_metadata_bytes_visitor if asking.publishable else MAX_METADATA_BYTES
 
 
 def _agent_metadata(metadata: str | None, most: int) -> dict[str, Any] | str:
-    """An object where the text is one in JSON, and else the text; at most so many bytes."""
+    """Return the object if the text is one in JSON, otherwise the text; at most so many bytes."""
     if not metadata:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""LiveKit's TokenSource endpoint: any of its client SDKs gets its token here, by changing one URL."""
+"""LiveKit's TokenSource endpoint: each of its client SDKs can get its token here, by changing one URL."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,8 +16,8 @@ router = APIRouter(responses=PROBLEMS)
 
 
 @router.post("/v1/token", status_code=201, tags=["sessions"], summary="Reserve a session for a caller")
-# Where LiveKit's SDKs look under the base URL of a "development token server". Some versions of the Flutter
-# SDK take no other status than 200.
+# The path that LiveKit's SDKs use under the base URL of a "development token server". Some versions of the
+# Flutter SDK accept only the status 200.
 @router.post("/api/v2/sandbox/connection-details", status_code=200, include_in_schema=False)
 async def token(
     request: Request,
@@ -26,9 +26,9 @@ async def token(
     asking: TokenReserver,
     wanted: TokenRequest | None = None,
 ) -> TokenGranted:
-    """Hand out a token by LiveKit's TokenSource protocol, for a new room at each call.
+    """Hand out a token by LiveKit's TokenSource protocol, each time for a new room.
 
-    Nothing is dispatched before the caller joins. A token that nobody uses expires quietly.
+    No agent is dispatched before the caller joins. A token that nobody uses expires quietly.
     """
     wanted = wanted or TokenRequest()
 

@@ -1,6 +1,6 @@
 """The JSON of LiveKit's TokenSource protocol, as its SDKs write and read it.
 
-A request is proto JSON: names in snake_case or in camelCase, null as good as absent, unknown names ignored.
+A request is proto JSON: names in snake_case or camelCase, null means absent, and unknown names are ignored.
 """
 
 import re
@@ -22,7 +22,7 @@ PersonName = Annotated[Name, BeforeValidator(_stripped)]
 
 
 class ProtoJson(BaseModel):
-    """A message. What is empty is as if it were not there, as with protobuf's default values."""
+    """A message. An empty field counts as absent, like protobuf's default values."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,7 +49,7 @@ class AgentWish(ProtoJson):
 
 
 class RoomConfig(ProtoJson):
-    """LiveKit's RoomConfiguration, of which only the agent has a meaning here."""
+    """LiveKit's RoomConfiguration. Only its agent has a meaning here."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -59,7 +59,7 @@ class RoomConfig(ProtoJson):
 
 
 class TokenRequest(ProtoJson):
-    """LiveKit's TokenSourceRequest; all of it is optional."""
+    """LiveKit's TokenSourceRequest; all fields are optional."""
 
     room_name: str | None = Field(None, description="may not be set: each token is for a new room")
     participant_name: PersonName | None = None
@@ -69,7 +69,7 @@ class TokenRequest(ProtoJson):
     room_config: RoomConfig = RoomConfig()
 
     def ignored(self) -> list[str]:
-        """The names of what was set and has no meaning here."""
+        """The names of the fields that are set and have no meaning here."""
         config = self.room_config
         names = [f"room_config.{name}" for name in _set_in(config)]
         for number, agent in enumerate(config.agents):
@@ -82,7 +82,7 @@ def _set_in(message: ProtoJson) -> list[str]:
     return sorted(name for name, value in (message.model_extra or {}).items() if value and name in known)
 
 
-# LiveKit's other fields. What it does not know either is ignored without a word.
+# LiveKit's other fields. Fields that LiveKit does not know either are ignored silently.
 _IGNORED: Final[dict[type[ProtoJson], frozenset[str]]] = {
     AgentWish: frozenset({"restart_policy", "attributes"}),
     RoomConfig: frozenset(
@@ -101,10 +101,10 @@ _IGNORED: Final[dict[type[ProtoJson], frozenset[str]]] = {
 
 
 class TokenGranted(BaseModel):
-    """LiveKit's TokenSourceResponse, and more that its SDKs skip.
+    """LiveKit's TokenSourceResponse, with more fields, which its SDKs skip.
 
-    The session is `reserved`: its agent is called when the caller joins, which he can until `expires_at`.
-    `ignored` names what was asked for and has no meaning here.
+    The session is `reserved`: its agent is dispatched when the caller joins, which is possible until
+    `expires_at`. `ignored` names the fields of the request that have no meaning here.
     """
 
     server_url: str

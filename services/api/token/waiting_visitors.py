@@ -1,7 +1,7 @@
-"""How many reservations one visitor of a page may have waiting: each is a row until it expires.
+"""Limit how many reservations one visitor of a page may have waiting: each is a row until it expires.
 
-Redis knows which reservations a network has made, and the database which of them still wait. As with other
-limits of visitors, nobody is limited while Redis is away.
+Redis holds which reservations a network has made, and the database which of them still wait. As with other
+limits of visitors, nobody is limited while Redis is down.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ RETRY_AFTER_S: Final = 60
 
 
 class WaitingVisitors:
-    """Counts what waits; one for a process. `most` of one visitor; 0: no limit."""
+    """Counts waiting reservations; a process has one. `most` is the limit for one visitor; 0: no limit."""
 
     def __init__(self, most: int, *, redis: Redis, database: Database) -> None:
         self._most = most
@@ -36,7 +36,7 @@ class WaitingVisitors:
         self._database = database
 
     async def admit(self, row: SessionRow, network: str, *, now: datetime) -> None:
-        """Count a reservation that is about to be written; raises `Problem` if it is one too many."""
+        """Count a reservation that is about to be written; raises `Problem` if it exceeds the limit."""
         if not self._most:
             return
         key = visitor_key(str(row.api_key_id), network)
@@ -58,7 +58,7 @@ class WaitingVisitors:
             raise Problem(429, "too_many_reservations", detail, headers=headers, retry_after=RETRY_AFTER_S)
 
     async def _enter(self, key: str, row: SessionRow, now: datetime) -> int:
-        """Add it behind those that wait longer, and return how many of them there are."""
+        """Add the reservation behind those that expire earlier, and return how many of them there are."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.zremrangebyscore(key, "-inf", now.timestamp())
             pipe.zadd(key, {row.id: row.deadline_at.timestamp()})
@@ -72,7 +72,10 @@ class WaitingVisitors:
         return int(place or 0)
 
     async def _forget_used(self, key: str) -> None:
-        """Forget those whose caller has come. One that is not there is being written at this moment."""
+        """Remove the reservations whose caller has come.
+
+        One without a row is just being written, and stays.
+        """
         entered: Any = await self._redis.zrange(key, 0, self._most - 1)
         used = select(col(SessionRow.id)).where(
             col(SessionRow.id).in_(entered), col(SessionRow.status) != SessionStatus.RESERVED

@@ -1,4 +1,4 @@
-"""The routes of transcripts: each reads the request, calls one function, and shapes the answer."""
+"""The routes of transcripts. Each reads the request, calls one function, and builds the answer."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -51,7 +51,7 @@ async def transcript(
     after_seq: Annotated[int, Query(ge=0, le=_MAX_INT)] = 0,
     accept: Annotated[str, Header()] = "*/*",
 ) -> Any:
-    """Read the conversation so far, in order, and whether it is complete; or export all of it."""
+    """Read the conversation so far, in order, with its completeness; or export all of it."""
     reading = services.reading
     wanted = wanted_format(format, accept)
 
@@ -69,7 +69,7 @@ async def transcript(
         return found
     session, started_at = found
     export: Export = EXPORTS[wanted]
-    # An answer that has begun can't be refused any more: each page waits for its place.
+    # An answer that has begun can't be refused any more, so each page waits for a place.
     turns = each_turn(lambda: reading.snapshot(asking.project, patient=True), session_id, started_at)
     return StreamingResponse(
         export.write(session, turns),
@@ -84,7 +84,10 @@ async def transcript(
 
 @router.delete("/v1/sessions/{session_id}/transcript", summary="Erase the text of a conversation")
 async def erase(services: Deps, asking: Admin, session_id: str) -> Erasure:
-    """Erase what was said, wherever it is kept, for ever. When, by whom and how long stays."""
+    """Erase everything that was said in the session, wherever it is stored, forever.
+
+    Speakers and times stay.
+    """
     async with services.reading.place(asking.project):
         return await erase_session(
             session_id, project=asking.project, database=services.database, redis=services.redis, now=utc_now
@@ -94,7 +97,7 @@ async def erase(services: Deps, asking: Admin, session_id: str) -> Erasure:
 @router.post("/v1/erasures", summary="Erase what was said with a participant")
 async def erase_by_participant(services: Deps, asking: Admin, wanted: ErasureRequest) -> Erasure:
     """Erase the text of every session in which the participant took part."""
-    async with services.reading.place(asking.project):  # it looks through all turns of the project
+    async with services.reading.place(asking.project):  # it reads all turns of the project
         return await erase_participant(
             wanted.participant_identity,
             project=asking.project,
@@ -121,7 +124,7 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> SearchPage:
-    """Search every conversation for turns. `since` is within the time, `until` is not."""
+    """Search the turns of every conversation. The period includes `since` and excludes `until`."""
     reading = services.reading
 
     async def found() -> SearchPage:

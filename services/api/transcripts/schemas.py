@@ -15,11 +15,11 @@ from shared.core.transcripts.tables import TranscriptItemRow
 
 
 class TranscriptState(StrEnum):
-    """Whether more turns are to be expected, and whether it is known how many there were."""
+    """Whether more turns may come, and whether the number of turns is known."""
 
-    RUNNING = "running"  # the call goes on, or has ended a moment ago
-    CLOSED = "closed"  # the call is over, and of every agent it is known how many turns it had
-    UNCLOSED = "unclosed"  # the call is over, and of an agent that died it is not known
+    RUNNING = "running"  # the call is running, or ended a moment ago
+    CLOSED = "closed"  # the call is over, and every agent's number of turns is known
+    UNCLOSED = "unclosed"  # the call is over, and the number of an agent that died is not known
 
 
 class TranscriptItem(BaseModel):
@@ -32,7 +32,7 @@ class TranscriptItem(BaseModel):
     text: str
     cut_from_bytes: int | None = Field(
         None,
-        description="how many bytes of UTF-8 the whole text had, if this is only its beginning",
+        description="size of the whole text in bytes of UTF-8, if this is only its beginning",
     )
     interrupted: bool
     language: str | None
@@ -47,7 +47,7 @@ class TranscriptItem(BaseModel):
 
     @classmethod
     def of(cls, row: TranscriptItemRow) -> "TranscriptItem":
-        """From the database's row."""
+        """Return the item of a database row."""
         fields = row.model_dump(include=set(cls.model_fields) - {"id", "extra"})
         extra = spelled_out(row.kind, row.text, row.extra, cut_from_bytes=row.cut_from_bytes)
         return cls(id=row.item_id, extra=extra, **fields)
@@ -62,12 +62,12 @@ class Turn(TranscriptItem):
 
     @property
     def shown(self) -> str:
-        """The text as people and models read it: with a mark if it was cut."""
+        """The text for people and models: with a mark if it was cut."""
         return marked(self.text, self.cut_from_bytes)
 
     @classmethod
     def at(cls, row: TranscriptItemRow, since_start: timedelta) -> "Turn":
-        """From the database's row, and how long after the call's beginning it has its place."""
+        """Return the turn of a database row, with its offset from the beginning of the call."""
         spoken = (row.ended_at - row.started_at) if row.ended_at and row.started_at else None
         return cls(
             **TranscriptItem.of(row).model_dump(),
@@ -80,9 +80,9 @@ class Turn(TranscriptItem):
 class Transcript(BaseModel):
     """The conversation so far, and whether all of it is here.
 
-    `complete` is true when it is known how many turns each agent had and all are here; false when turns
-    are missing; null when that can't be said: while the call runs without a gap, after a crash that nobody
-    has counted and that left none, where no agent came, and when the turns were deleted. A late turn makes a
+    `complete` is true if each agent's number of turns is known and all are here. It is false if turns are
+    missing. It is null if that is unknown: while the call runs and has no gap, after a crash that left
+    neither a count nor a gap, if no agent came, and if the turns were deleted. A late turn can make a
     transcript complete again.
     """
 
@@ -92,7 +92,7 @@ class Transcript(BaseModel):
     complete: bool | None
     missing: list[int] = Field(description="sequence numbers; the first thousand")
     missing_count: int
-    missing_since: datetime | None = Field(description="since when the gap is known")
+    missing_since: datetime | None = Field(description="since when the gap has been known")
     erased_at: datetime | None = Field(description="when the text was erased")
     items: list[Turn]
     next_after_seq: int | None = Field(description="`after_seq` of the next page; null on the last")
@@ -100,20 +100,20 @@ class Transcript(BaseModel):
 
 
 class Messages(BaseModel):
-    """The conversation as `?format=openai` gives it: what OpenAI's chat interface takes."""
+    """The conversation with `?format=openai`: messages for OpenAI's chat interface."""
 
     messages: list[dict[str, Any]]
 
 
 class SnippetPart(BaseModel):
-    """A piece of plain text; `hit` if the query matched it. Nothing in it is markup."""
+    """A piece of plain text; `hit` says whether the query matched it. It contains no markup."""
 
     text: str
     hit: bool
 
 
 class SearchHit(BaseModel):
-    """A turn that matches. A higher `rank` is a better match; ranks compare within one answer only."""
+    """A turn that matches. A higher `rank` is a better match; ranks compare only within one answer."""
 
     session_id: str
     agent_name: str
@@ -129,14 +129,14 @@ class SearchHit(BaseModel):
 
 
 class SearchPage(BaseModel):
-    """Turns that match; `next_cursor` is null on the last page."""
+    """Matching turns; `next_cursor` is null on the last page."""
 
     results: list[SearchHit]
     next_cursor: str | None
 
 
 class ErasureRequest(BaseModel):
-    """Whose transcripts are to be erased."""
+    """The participant whose transcripts to erase."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -144,7 +144,7 @@ class ErasureRequest(BaseModel):
 
 
 class Erasure(BaseModel):
-    """What was removed. What is `pending` could not be reached; it is erased as soon as it can be."""
+    """What was removed. The places in `pending` could not be reached; they are erased as soon as possible."""
 
     session_ids: list[str]
     turns: int = Field(description="turns whose text was in the database")

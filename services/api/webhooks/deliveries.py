@@ -32,7 +32,7 @@ async def list_deliveries(
 
 
 def add_test(db: AsyncSession, endpoint_id: str, *, now: datetime) -> WebhookDeliveryRow:
-    """Have a test event sent to the endpoint."""
+    """Enqueue a test event for the endpoint."""
     row = WebhookDeliveryRow(
         endpoint_id=endpoint_id,
         event_id=new_id(),
@@ -47,7 +47,7 @@ def add_test(db: AsyncSession, endpoint_id: str, *, now: datetime) -> WebhookDel
 async def replay_one(
     db: AsyncSession, endpoint_id: str, event_id: str, *, now: datetime
 ) -> WebhookDeliveryRow:
-    """Send an event again, whatever became of it; one that is on its way is sent now. Raises `Problem`."""
+    """Send an event again, whatever its status; a pending delivery is sent now. Raises `Problem`."""
     key = (endpoint_id, event_id)
     row = await db.get(WebhookDeliveryRow, key) if event_id.isprintable() else None
     if row is None:
@@ -61,7 +61,7 @@ async def replay_one(
 
 
 async def replay_dead(db: AsyncSession, endpoint_id: str, *, since: datetime, now: datetime) -> int:
-    """Send all dead letters again that were given up since then, and return how many they are."""
+    """Send all dead letters again that were given up since then, and return how many."""
     dead = update(_Delivery).where(
         col(_Delivery.endpoint_id) == endpoint_id,
         has_status(DeliveryStatus.DEAD),

@@ -1,4 +1,4 @@
-"""Webhook endpoints of a project: made, changed, and told apart from those of others."""
+"""Webhook endpoints of a project: create, change and find them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,13 +15,16 @@ from shared.core.webhooks.secrets import SecretBox, new_secret
 from shared.core.webhooks.tables import WebhookEndpointRow
 from shared.core.webhooks.targets import ForbiddenTarget, TargetPolicy
 
-# Each event may be sent to every one of them.
+# Limited because each event may be sent to every endpoint.
 MAX_ENDPOINTS: Final = 50
 BY_REQUEST: Final = "by request"
 
 
 async def check_target(url: str, targets: TargetPolicy, *, project: str) -> None:
-    """Raise `Problem` unless webhooks may be sent there; asks the resolver, so not inside a transaction."""
+    """Raise `Problem` unless webhooks may be sent to this URL.
+
+    It resolves the name, so don't call it in a transaction.
+    """
     try:
         await targets.check_target(url, project=project)
     except ForbiddenTarget as forbidden:
@@ -29,14 +32,14 @@ async def check_target(url: str, targets: TargetPolicy, *, project: str) -> None
 
 
 def _forbidden(why: str) -> Problem:
-    detail = f"webhooks are not sent there: {why}"
+    detail = f"Rollcall does not send webhooks there: {why}"
     return Problem(422, "webhook_target_forbidden", detail, errors=[{"field": "url", "problem": why}])
 
 
 async def add_endpoint(
     db: AsyncSession, wanted: NewWebhookEndpoint, *, project: str, secrets: SecretBox, now: datetime
 ) -> tuple[WebhookEndpointRow, str]:
-    """Write a new endpoint, and return it with its secret; raises `Problem` if there are too many."""
+    """Write a new endpoint and return it with its secret; raises `Problem` if there are too many."""
     count = select(func.count()).where(col(WebhookEndpointRow.project) == project)
     if (await db.scalar(count) or 0) >= MAX_ENDPOINTS:
         detail = f"a project has at most {MAX_ENDPOINTS} webhook endpoints; delete one first"
@@ -56,14 +59,14 @@ async def add_endpoint(
 
 
 async def list_endpoints(db: AsyncSession, project: str) -> Sequence[WebhookEndpointRow]:
-    """Return every endpoint of the project, the oldest first."""
+    """Return every endpoint of the project, oldest first."""
     query = select(WebhookEndpointRow).where(col(WebhookEndpointRow.project) == project)
     return (await db.scalars(query.order_by(col(WebhookEndpointRow.id)))).all()
 
 
 async def get_endpoint(db: AsyncSession, endpoint_id: str, project: str) -> WebhookEndpointRow:
-    """Return an endpoint; raises `Problem` if the project has no such one."""
-    # PostgreSQL refuses to even look for a text with NUL in it.
+    """Return an endpoint; raises `Problem` if the project has no such endpoint."""
+    # PostgreSQL refuses even to search for a text with NUL in it.
     row = await db.get(WebhookEndpointRow, endpoint_id) if endpoint_id.isprintable() else None
     if row is None or row.project != project:
         raise Problem(404, "webhook_endpoint_not_found", f"there is no webhook endpoint {endpoint_id}")
@@ -71,7 +74,7 @@ async def get_endpoint(db: AsyncSession, endpoint_id: str, project: str) -> Webh
 
 
 async def get_enabled_endpoint(db: AsyncSession, endpoint_id: str, project: str) -> WebhookEndpointRow:
-    """Return an endpoint; raises `Problem` if there is none, or if it is disabled."""
+    """Return an endpoint; raises `Problem` if it does not exist or is disabled."""
     row = await get_endpoint(db, endpoint_id, project)
     if not row.enabled:
         detail = f"the endpoint is disabled ({row.disabled_reason}); enable it first"
@@ -80,7 +83,7 @@ async def get_enabled_endpoint(db: AsyncSession, endpoint_id: str, project: str)
 
 
 def change_endpoint(row: WebhookEndpointRow, change: WebhookEndpointChange, *, now: datetime) -> None:
-    """Set what the change names."""
+    """Set the fields that the change names."""
     named = change.model_dump(include=change.model_fields_set - {"enabled"})
     for name, value in named.items():
         setattr(row, name, value)
@@ -97,7 +100,7 @@ def change_endpoint(row: WebhookEndpointRow, change: WebhookEndpointChange, *, n
 
 
 def rotate_secret(row: WebhookEndpointRow, *, overlap: timedelta, secrets: SecretBox, now: datetime) -> str:
-    """Give the endpoint a new secret and return it; the present one signs too for as long as `overlap`."""
+    """Give the endpoint a new secret and return it. The old one also signs for as long as `overlap`."""
     secret = new_secret()
     row.previous_secret = row.secret if overlap else None
     row.previous_secret_until = now + overlap if overlap else None

@@ -1,4 +1,4 @@
-"""The routes of webhook endpoints: each reads the request, calls one function, and shapes the answer."""
+"""The routes of webhook endpoints. Each reads the request, calls one function, and builds the answer."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -38,11 +38,11 @@ from shared.platform.clock import utc_now
 router = APIRouter(prefix="/v1/webhook-endpoints", responses=PROBLEMS, tags=["webhooks"])
 
 
-@router.post("", status_code=201, summary="Have events sent to an endpoint")
+@router.post("", status_code=201, summary="Register a webhook endpoint")
 async def create(
     services: Deps, response: Response, principal: Admin, wanted: NewWebhookEndpoint
 ) -> CreatedWebhookEndpoint:
-    """Register an endpoint. Its secret is shown in this answer and never again."""
+    """Register an endpoint. Only this answer shows its secret."""
     await check_target(wanted.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
         row, secret = await add_endpoint(
@@ -72,7 +72,7 @@ async def read(services: Deps, principal: Admin, endpoint_id: str) -> WebhookEnd
 async def change(
     services: Deps, principal: Admin, endpoint_id: str, wanted: WebhookEndpointChange
 ) -> WebhookEndpoint:
-    """Change what is named. What happens while an endpoint is disabled is not sent to it later."""
+    """Change the named fields. Events that happen while an endpoint is disabled are not sent to it later."""
     if "url" in wanted.model_fields_set:
         await check_target(wanted.url, services.webhook_targets, project=principal.project)
     async with services.database.write() as db:
@@ -97,7 +97,7 @@ async def rotate(
     endpoint_id: str,
     wanted: Rotation | None = None,
 ) -> NewSecret:
-    """Make a new secret. For a while, both it and the one of before sign."""
+    """Make a new secret. For a while, both the new one and the old one sign."""
     overlap = timedelta(seconds=(wanted or Rotation()).overlap_s)
     async with services.database.write() as db:
         row = await get_endpoint(db, endpoint_id, principal.project)
@@ -108,14 +108,14 @@ async def rotate(
 
 @router.post("/{endpoint_id}/test", status_code=202, summary="Send a test event")
 async def test(services: Deps, principal: Admin, endpoint_id: str) -> Delivery:
-    """Have `webhook.test.v1` sent, as any other event would be."""
+    """Send `webhook.test.v1`, like any other event."""
     async with services.database.write() as db:
         endpoint = await get_enabled_endpoint(db, endpoint_id, principal.project)
         row = add_test(db, endpoint.id, now=utc_now())
     return Delivery.of(row)
 
 
-@router.get("/{endpoint_id}/deliveries", summary="What became of the events")
+@router.get("/{endpoint_id}/deliveries", summary="List the deliveries of an endpoint")
 async def deliveries(
     *,
     services: Deps,
@@ -125,7 +125,7 @@ async def deliveries(
     cursor: Cursor | None = None,
     status: DeliveryStatus | None = None,
 ) -> DeliveryPage:
-    """List deliveries, the newest event first; `status=dead` lists the dead letters."""
+    """List deliveries, newest event first; `status=dead` lists the dead letters."""
     async with services.reading.snapshot(principal.project) as db:
         endpoint = await get_endpoint(db, endpoint_id, principal.project)
         rows, next_cursor = await list_deliveries(db, endpoint.id, limit=limit, cursor=cursor, status=status)
@@ -134,7 +134,7 @@ async def deliveries(
 
 @router.post("/{endpoint_id}/deliveries/{event_id}/replay", status_code=202, summary="Send an event again")
 async def replay(services: Deps, principal: Admin, endpoint_id: str, event_id: str) -> Delivery:
-    """Send an event again, under the same `webhook-id`, with all its attempts before it."""
+    """Send an event again, under the same `webhook-id`, with a full schedule of attempts."""
     async with services.database.write() as db:
         endpoint = await get_enabled_endpoint(db, endpoint_id, principal.project)
         row = await replay_one(db, endpoint.id, event_id, now=utc_now())
@@ -143,7 +143,7 @@ async def replay(services: Deps, principal: Admin, endpoint_id: str, event_id: s
 
 @router.post("/{endpoint_id}/replay", status_code=202, summary="Send dead letters again")
 async def replay_since(services: Deps, principal: Admin, endpoint_id: str, wanted: Replay) -> Replayed:
-    """Send every dead letter again that was given up since then."""
+    """Send every dead letter again that was given up since the given time."""
     async with services.database.write() as db:
         endpoint = await get_enabled_endpoint(db, endpoint_id, principal.project)
         count = await replay_dead(db, endpoint.id, since=wanted.since, now=utc_now())

@@ -14,7 +14,9 @@ from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 
 def _known(pattern: str) -> str:
     if not is_known(pattern):
-        raise ValueError("is no event type, nor the beginning of one as in agent.*; see docs/events.md")
+        raise ValueError(
+            "is neither an event type nor the beginning of one, as in agent.*; see docs/events.md"
+        )
     return pattern
 
 
@@ -24,7 +26,7 @@ Url = Annotated[str, Field(max_length=2048, examples=["https://example.com/hooks
 
 
 class NewWebhookEndpoint(BaseModel):
-    """An endpoint that events are to be sent to."""
+    """An endpoint to which events are sent."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,11 +35,11 @@ class NewWebhookEndpoint(BaseModel):
     events: EventPatterns = Field(
         [EVERYTHING], description="types such as `session.failed.v1`, beginnings such as `agent.*`, or `*`"
     )
-    min_severity: Severity = Field(Severity.INFO, description="only events at least as severe")
+    min_severity: Severity = Field(Severity.INFO, description="only events of at least this severity")
 
 
 class WebhookEndpointChange(BaseModel):
-    """What is to change; what is not named stays."""
+    """The fields to change; fields that are absent stay."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +51,10 @@ class WebhookEndpointChange(BaseModel):
 
 
 class WebhookEndpoint(BaseModel):
-    """An endpoint. Every attempt failed since `failing_since`; it wants nothing until `paused_until`."""
+    """An endpoint. Every attempt has failed since `failing_since`.
+
+    The endpoint asked for a pause until `paused_until`.
+    """
 
     id: str
     url: str
@@ -67,24 +72,24 @@ class WebhookEndpoint(BaseModel):
 
     @classmethod
     def of(cls, row: WebhookEndpointRow) -> "WebhookEndpoint":
-        """From the database's row."""
+        """Return the model of a database row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class CreatedWebhookEndpoint(WebhookEndpoint):
-    """An endpoint with its secret, which is told this once."""
+    """An endpoint with its secret, which is shown only once."""
 
     secret: str = Field(repr=False)
 
 
 class WebhookEndpoints(BaseModel):
-    """Every endpoint of the project, the oldest first."""
+    """Every endpoint of the project, oldest first."""
 
     endpoints: list[WebhookEndpoint]
 
 
 class Rotation(BaseModel):
-    """How long the secret of before is to sign too."""
+    """How long the old secret also signs."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -92,14 +97,14 @@ class Rotation(BaseModel):
 
 
 class NewSecret(BaseModel):
-    """The new secret, which is told this once. Both sign until `previous_secret_until`."""
+    """The new secret, which is shown only once. Both secrets sign until `previous_secret_until`."""
 
     secret: str = Field(repr=False)
     previous_secret_until: datetime | None
 
 
 class Delivery(BaseModel):
-    """One event on its way to one endpoint, and the last attempt at it."""
+    """The delivery of one event to one endpoint, and its last attempt."""
 
     event_id: str
     session_id: str | None
@@ -116,19 +121,19 @@ class Delivery(BaseModel):
 
     @classmethod
     def of(cls, row: WebhookDeliveryRow) -> "Delivery":
-        """From the database's row."""
+        """Return the model of a database row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class DeliveryPage(BaseModel):
-    """Deliveries, the newest event first; `next_cursor` is null on the last page."""
+    """Deliveries, newest event first; `next_cursor` is null on the last page."""
 
     deliveries: list[Delivery]
     next_cursor: str | None
 
 
 class Replay(BaseModel):
-    """Which dead letters to send again: those that were given up at this time or later."""
+    """Which dead letters to send again: those given up at this time or later."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -136,6 +141,6 @@ class Replay(BaseModel):
 
 
 class Replayed(BaseModel):
-    """How many deliveries are on their way again."""
+    """How many deliveries are pending again."""
 
     deliveries: int

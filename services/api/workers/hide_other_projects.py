@@ -1,4 +1,4 @@
-"""The agent workers as one project may see them: they serve all, and carry sessions of all."""
+"""Hide sessions of other projects in the list of agent workers, which serve all projects."""
 
 from sqlalchemy import select
 from sqlmodel import col
@@ -12,7 +12,7 @@ from shared.platform.database.database import Database
 async def hide_other_projects(
     database: Database, workers: list[WorkerHeartbeat], asking: Principal
 ) -> list[WorkerHeartbeat]:
-    """The workers, each without the ids of other projects' sessions."""
+    """Return the workers, each without the ids of other projects' sessions."""
     carried = {session_id for worker in workers for session_id in worker.sessions}
     if asking.key_id is None or not carried:
         return workers

@@ -6,7 +6,7 @@ from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
 
 
 class Workers(BaseModel):
-    """The agent workers that live now."""
+    """The live agent workers."""
 
     workers: list[WorkerHeartbeat]
 

@@ -1,6 +1,7 @@
-"""How Celery reaches its broker: every call bounded in time, every lost connection let go of without a wait.
+"""How Celery reaches its broker.
 
-The options are kombu's and py-amqp's; what they have no option for is overridden here (kombu 5.7).
+Every call has a time limit, and a lost connection is dropped without waiting. Where kombu (5.7) and py-amqp
+have options, these are set. Where they have none, their methods are overridden.
 """
 
 import ssl
@@ -25,39 +26,40 @@ from shared.platform.redis.client import tls_options
 log = get_logger(__name__)
 
 CALL_TIMEOUT_S: Final = 2
-# For the last words of a connection that is lost anyway.
+# The timeout for closing a connection that is lost anyway.
 GOODBYE_TIMEOUT_S: Final = 0.5
-# A broker that is silent for twice as long is taken for gone. RabbitMQ advises against less than 5 s because
-# a false alarm is costly; here it costs a second delivery, which the claim of the row absorbs.
+# A broker that is silent for twice as long counts as gone. RabbitMQ advises against less than 5 s, because
+# false alarms are costly. Here a false alarm costs a second delivery, which the claim of the row makes
+# harmless.
 HEARTBEAT_S: Final = 2
 
 _RETRY_INTERVALS: Final = {"interval_start": 0.2, "interval_step": 0.5, "interval_max": 2}
 
 _REDIS_OPTIONS: Final[Mapping[str, Any]] = {
-    # No task runs for longer than a join budget; the sweep is faster than this anyway.
+    # No task runs longer than a join budget, and the sweep is faster than this anyway.
     "visibility_timeout": 120,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "socket_timeout": CALL_TIMEOUT_S,
     "socket_connect_timeout": CALL_TIMEOUT_S,
     "socket_keepalive": True,
-    # Also how often kombu looks whether the answer to its blocking read (1 s) is overdue.
+    # Also how often kombu checks whether the answer to its blocking read (1 s) is overdue.
     "health_check_interval": HEARTBEAT_S,
-    # Of a producer; what it can't send, the sweep does.
+    # For a producer. The sweep enqueues what the producer can't send.
     "max_retries": 0,
 }
 
 _AMQP_OPTIONS: Final[Mapping[str, Any]] = {
     "read_timeout": CALL_TIMEOUT_S,
     "write_timeout": CALL_TIMEOUT_S,
-    # Without it a message that nobody has taken looks as if it were sent.
+    # Without it, a message that the broker never took looks as if it were sent.
     "confirm_publish": True,
     "max_retries": 0,
 }
 
 
 def transport_options(broker_url: str) -> dict[str, Any]:
-    """The options of every connection to this broker."""
+    """Return the options of every connection to this broker."""
     if is_amqp(broker_url):
         return dict(_AMQP_OPTIONS)
     server = read_redis_url(broker_url)
@@ -71,9 +73,9 @@ def transport_options(broker_url: str) -> dict[str, Any]:
 
 
 def broker_address(broker_url: str) -> dict[str, Any]:
-    """Celery's settings of where the broker is, and of TLS; raises `ValueError` for a URL that is none.
+    """Return Celery's settings for the broker's address and TLS; raises `ValueError` for an invalid URL.
 
-    Without settings of ours, kombu takes any certificate of a Redis, and heeds options of a URL or not.
+    Without these settings, kombu accepts any certificate of a Redis, and ignores some options of the URL.
     """
     if is_amqp(broker_url):
         node, tls = read_amqp_url(broker_url)
@@ -85,7 +87,7 @@ def broker_address(broker_url: str) -> dict[str, Any]:
 
 
 def _amqp_tls(tls: Tls, host: str) -> dict[str, Any]:
-    """As py-amqp names them."""
+    """Return the TLS settings under py-amqp's names."""
     said = {
         "cert_reqs": ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE,
         "server_hostname": host if tls.check_hostname else None,
@@ -111,17 +113,20 @@ _Channel: Any = kombu_redis.Channel  # its stubs know few of its methods
 
 
 class _RedisChannel(_Channel):  # type: ignore[misc]
-    """Says that it is closed, where kombu's fails with an AttributeError that ends the Celery worker."""
+    """A channel that says that it is closed.
+
+    kombu's raises an AttributeError then, which ends the Celery worker.
+    """
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None or self.connection.client is None:
             raise RedisConnectionError("this channel's connection is closed")
         parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
-        # One immediate second try, as in `connect_redis`; redis-py's own are 3, with growing pauses.
+        # One immediate second try, as in `connect_redis`; redis-py itself makes 3, with growing pauses.
         return {**parameters, "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))}
 
     def abandon(self) -> None:
-        """Expect nothing from the server any more, but a chance to put unacknowledged messages back."""
+        """Give the connection up. Wait for nothing, except once to put unacknowledged messages back."""
         self._in_poll = None
         self.auto_delete_queues.clear()
         self._disconnect_pools()
@@ -136,29 +141,29 @@ _TRANSPORTS: Final[Mapping[type, type]] = {kombu_redis.Transport: _RedisTranspor
 
 
 class BrokerConnection(Connection):
-    """Comes back within seconds of its broker: a session has 15 s for everything."""
+    """A connection that returns within seconds of its broker's return: a session has 15 s in all."""
 
     _transport: Any
 
     def get_transport_cls(self) -> type:
-        """Return kombu's transport, or ours in its place."""
+        """Return our transport for Redis, otherwise kombu's."""
         transport: type = super().get_transport_cls()
         return _TRANSPORTS.get(transport, transport)
 
     def _ensure_connection(self, *args: Any, **options: Any) -> Any:
-        # Celery's own steps grow to 30 s, and no setting of its says otherwise.
+        # Celery's own pauses grow to 30 s, and no setting of Celery changes that.
         return super()._ensure_connection(*args, **{**options, **_RETRY_INTERVALS})
 
     def let_go(self) -> None:
-        """Close a connection that is lost; raises nothing, and takes at most a second or two.
+        """Close a lost connection. Raises nothing, and takes at most a second or two.
 
-        Messages that were not acknowledged are put back where the server can still be reached.
+        If the server can still be reached, messages that were not acknowledged are put back.
         """
         try:
             self._abandon()
             self.collect(socket_timeout=GOODBYE_TIMEOUT_S)
             self.close()
-        except Exception as error:  # what a broken connection raises while it is closed is of no interest
+        except Exception as error:  # errors while closing a broken connection don't matter
             log.debug("broker_connection_not_closed", error=repr(error))
 
     def _abandon(self) -> None:

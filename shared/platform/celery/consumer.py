@@ -1,8 +1,8 @@
-"""Celery's consumer, made to outlive its broker: whatever a lost connection raises, it connects anew.
+"""Celery's consumer, made to outlive its broker: it reconnects, whatever exception a lost connection raises.
 
-Celery reconnects after the errors that a transport has declared, and ends the Celery worker after all others;
-the transports forget some. And it knows no limit to a wait for the broker: so the consumer's thread gives a
-sign of life (`Pulse`) that others look at.
+Celery reconnects after the errors that a transport declares, and ends the Celery worker after all others; the
+transports do not declare all of them. Celery also has no limit for waiting for the broker. So the consumer's
+thread gives a sign of life (`Pulse`), which the watchdog checks.
 """
 
 import time
@@ -19,25 +19,28 @@ from shared.platform.logs.logs import get_logger
 log = get_logger(__name__)
 
 BEAT_S: Final = 0.5
-# Two losses within this time are followed by a pause: the broker takes connections, and serves none.
+# Two losses within this time are followed by a pause: the broker then accepts connections and serves none.
 SETTLED_S: Final = 5.0
 PAUSE_S: Final = 1.0
-# Redis answers a blocking read in 1 s, if only with nothing, and is asked again.
+# Redis answers a blocking read within 1 s, perhaps with nothing; then the loop asks again.
 READ_OVERDUE_S: Final = 3.0
 MOST_BEATS_WITHOUT_READ: Final = 3
-# So many errors in a row that aren't the broker's are a fault of this process.
+# After so many errors in a row that are not the broker's, the fault is in this process.
 MOST_UNEXPECTED: Final = 10
 
 
 class Pulse:
-    """The sign of life of a consumer's thread, and whether it is connected. Written by it, read by others."""
+    """The sign of life of a consumer's thread, and whether it is connected.
+
+    That thread writes it; others read it.
+    """
 
     def __init__(self) -> None:
         self.beats = 0
         self.connected = False
 
     def beat(self) -> None:
-        """The thread turns: it consumes, or tries to connect."""
+        """Note that the thread is running: it consumes, or tries to connect."""
         self.beats += 1
 
 
@@ -45,14 +48,14 @@ _Base: Any = Consumer  # celery-types knows few of its attributes
 
 
 class LastingConsumer(_Base):  # type: ignore[misc]
-    """A consumer that gives up for no broker's sake."""
+    """A consumer that no failure of the broker ends."""
 
     connection: Any
     connection_errors: tuple[type[BaseException], ...]
     task_consumer: Any
 
     class Blueprint(_Base.Blueprint):  # type: ignore[misc]
-        """Without the queues for delayed tasks, of which there are none: 28 of them on RabbitMQ."""
+        """Celery's steps without the queues for delayed tasks, which we don't use: 28 queues on RabbitMQ."""
 
         default_steps: ClassVar = [step for step in _Base.Blueprint.default_steps if "delayed" not in step]
 
@@ -63,7 +66,7 @@ class LastingConsumer(_Base):  # type: ignore[misc]
         self._unexpected = 0
         self._connected_at = self._lost_at = 0.0
         self._without_read = 0
-        # Read by Celery: after which errors to connect anew, and which to bear while it closes.
+        # Celery reads these: the errors after which it reconnects, and those that it ignores while it closes.
         self.connection_errors = (Exception,)
 
     def ensure_connected(self, conn: BrokerConnection) -> BrokerConnection:
@@ -78,12 +81,12 @@ class LastingConsumer(_Base):  # type: ignore[misc]
             log.warning("broker_unreachable", error=repr(error), retry_in_s=round(pause_s, 1))
 
         self._pulse.beat()
-        conn.ensure_connection(failed, cast(Any, None), callback=look)  # None: without end
+        conn.ensure_connection(failed, cast(Any, None), callback=look)  # None: no limit
         self.first_connection_attempt = False
         return conn
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Called when consuming begins: from now on the loop itself beats."""
+        """Called when consuming begins: from now on, the loop itself beats."""
         super().register_with_event_loop(hub)
         self._connected_at = time.monotonic()
         self._without_read = 0
@@ -92,22 +95,22 @@ class LastingConsumer(_Base):  # type: ignore[misc]
         hub.timer.call_repeatedly(BEAT_S, self._beat)
 
     def on_connection_error_before_connected(self, error: Exception) -> None:
-        """Connecting failed for another reason than that nobody answers."""
+        """Handle a failure to connect other than "no answer"."""
         self._lost(error)
 
     def on_connection_error_after_connected(self, error: Exception) -> None:
-        """The connection broke. Running tasks go on; they can't be acknowledged any more."""
+        """Handle a broken connection. Running tasks continue; they can't be acknowledged any more."""
         connection, self.connection = self.connection, None
         if self.hub is not None:
-            self.hub.on_tick.clear()  # the old connection's: kombu leaves it there for good
+            self.hub.on_tick.clear()  # the old connection's; kombu never removes it
         bound_open_broker_sockets(connection, GOODBYE_TIMEOUT_S)
         connection.let_go()
         self._lost(error)
 
     def call_soon_ack(self, acknowledge: Callable[..., Any], logger: Any, _: Any, *rest: Any) -> Any:
-        """Have the loop call a message's `ack_log_error` or `reject_log_error`.
+        """Let the loop call a message's `ack_log_error` or `reject_log_error`.
 
-        Celery waits for the broker once for each message, and goes on as if all were well.
+        Celery would wait for the broker once for each message, and continue as if all were well.
         """
         channel = cast(Any, acknowledge).__self__.channel
 
@@ -116,7 +119,7 @@ class LastingConsumer(_Base):  # type: ignore[misc]
                 log.debug("message_not_acknowledged", error="its connection is lost")
                 return
             try:
-                acknowledge(logger, (), *rest)  # no error is borne
+                acknowledge(logger, (), *rest)  # no error is ignored
             except Exception:
                 self.task_consumer = None
                 raise
@@ -127,7 +130,7 @@ class LastingConsumer(_Base):  # type: ignore[misc]
         self._pulse.beat()
         self._without_read = 0 if _reads(self.connection) else self._without_read + 1
         if self._without_read > MOST_BEATS_WITHOUT_READ:
-            # kombu has lost the socket out of its loop, which turns on and is told of nothing any more.
+            # kombu has dropped the socket from its loop, which keeps running but hears of nothing any more.
             raise ConnectionError("the loop reads nothing from the broker")
         if self._unexpected and time.monotonic() - self._connected_at > SETTLED_S:
             self._unexpected = 0
@@ -146,7 +149,7 @@ class LastingConsumer(_Base):  # type: ignore[misc]
 
 
 def _reads(connection: Any) -> bool:
-    """Whether the loop of a Redis connection still asks for messages, as far as it may take any."""
+    """Return whether the loop of a Redis connection still asks for messages, if it may take any."""
     for channel in list(getattr(connection.transport, "channels", None) or ()) if connection else ():
         sent_at = getattr(channel, "_brpop_sent_at", None)
         if sent_at is None or not channel.active_queues or not channel.qos.can_consume():

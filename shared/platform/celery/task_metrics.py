@@ -1,4 +1,4 @@
-"""What a Celery worker counts of its tasks. It is one process with threads: an ordinary registry is right."""
+"""The metrics of a Celery worker's tasks. It is one process with threads, so the ordinary registry works."""
 
 import time
 from typing import Any, Final
@@ -6,34 +6,34 @@ from typing import Any, Final
 from celery import Celery, signals
 from prometheus_client import Counter, Histogram
 
-# A header of every task that we enqueue: when that was, in seconds since 1970.
+# A header of every task that we enqueue: the time of enqueueing, in seconds since 1970.
 ENQUEUED_AT: Final = "enqueued_at"
 
 _TASKS = Counter(
-    "celery_tasks_total", "Celery tasks that were run, by outcome (succeeded, failed).", ["task", "outcome"]
+    "celery_tasks_total", "Celery tasks that ran, by outcome (succeeded, failed).", ["task", "outcome"]
 )
 _SECONDS = Histogram(
     "celery_task_seconds",
-    "How long Celery tasks ran; verify_session runs for as long as it waits for the agent.",
+    "How long Celery tasks ran; verify_session runs as long as it waits for the agent.",
     ["task"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60),
 )
 _WAITED = Histogram(
     "celery_task_wait_seconds",
-    "From enqueueing a Celery task until it is begun.",
+    "Time from enqueueing a Celery task until it starts.",
     ["task"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 
 
 class TaskMeter:
-    """Measures the tasks of this process's Celery worker."""
+    """Measures the tasks of the Celery worker in this process."""
 
     def __init__(self) -> None:
         self._begun: dict[str, float] = {}
 
     def install(self, app: Celery) -> None:
-        """Measure from now on; every task of `app` begins at 0."""
+        """Start measuring; the counts of every task of `app` begin at 0."""
         for task in app.tasks:
             if not task.startswith("celery."):
                 for outcome in ("succeeded", "failed"):

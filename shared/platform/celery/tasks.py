@@ -1,7 +1,7 @@
-"""Celery as Rollcall uses it: ids in JSON, no results, threads, and one asyncio loop per process.
+"""Celery as Rollcall uses it: ids in JSON, no results, threads, and one asyncio loop for each process.
 
-A message is a hint and the database row is the truth, so nothing here tries to make delivery exact;
-it only keeps every broker call bounded in time and every redelivery early.
+A message is a hint and the database row is the truth. So nothing here makes delivery exact: it only limits
+the time of every call to the broker, and makes redeliveries come early.
 """
 
 import asyncio
@@ -64,17 +64,18 @@ TASK_QUEUES = {
 EXIT_NOT_TOLD: Final = 1
 CLOSE_TIMEOUT_S: Final = 1.5
 
-# What a thread has not sent by then is left to the sweep. Each of the broker's own steps has its limit, but
-# they add up, and a server may answer byte by byte.
+# The sweep enqueues what a thread has not sent by then. Each step of the broker has a limit of its own, but
+# the limits add up, and a server may answer byte by byte.
 SEND_TIMEOUT_S = 10.0
 
 T = TypeVar("T")
 
 
 def make_celery(name: str, broker_url: str, *, queue_type: str = "classic") -> Celery:
-    """Return a Celery application; it connects at the first send or when its Celery worker starts.
+    """Return a Celery application. It connects at the first send, or when its Celery worker starts.
 
-    queue_type: of the queues on RabbitMQ: `classic` or `quorum`. Raises `ValueError` for a URL that is none.
+    `queue_type` is that of the queues on RabbitMQ: `classic` or `quorum`. Raises `ValueError` for an invalid
+    URL.
     """
     app = Celery(name, amqp=BrokerAmqp)
     arguments = {"x-queue-type": queue_type} if is_amqp(broker_url) else None
@@ -97,7 +98,7 @@ def make_celery(name: str, broker_url: str, *, queue_type: str = "classic") -> C
         task_publish_retry=False,
         broker_connection_timeout=CALL_TIMEOUT_S,
         broker_heartbeat=HEARTBEAT_S,
-        # On RabbitMQ, Celery's pool threads would speak on the consumer's connection: it hangs for good.
+        # On RabbitMQ, Celery's pool threads would use the consumer's connection, which then hangs forever.
         worker_enable_prefetch_count_reduction=False,
         broker_transport_options=transport_options(broker_url),
         **broker_address(broker_url),
@@ -106,7 +107,7 @@ def make_celery(name: str, broker_url: str, *, queue_type: str = "classic") -> C
 
 
 class TaskSender:
-    """Enqueues tasks from asyncio code. Celery's client blocks, so a thread does the sending."""
+    """Enqueues tasks from asyncio code. Celery's client blocks, so a thread sends."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -120,18 +121,18 @@ class TaskSender:
     ) -> None:
         """Enqueue `task` for each session; raises a kombu or Redis error within a few seconds.
 
-        traceparents: by session, where in its trace the task is asked for.
+        `traceparents` maps each session to the position in its trace that asks for the task.
         """
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await in_thread(self._send, task, session_ids, traceparents or {})
 
     async def warm_up(self) -> None:
-        """Connect now, so that the first task needn't wait for it; a broker that is away is no matter."""
+        """Connect now, so that the first task need not wait for it. A broker that is down is not an error."""
 
         def connect() -> None:
             with broker_errors(), self._app.producer_pool.acquire(block=True, timeout=5) as producer:
                 if producer.connection is not None:
-                    _ = producer.connection.default_channel  # asking for it connects
+                    _ = producer.connection.default_channel  # reading it connects
 
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
@@ -140,7 +141,7 @@ class TaskSender:
             log.warning("broker_not_ready", error=repr(error))
 
     async def ping(self) -> None:
-        """Connect to the broker anew; raises a kombu or Redis error within a few seconds."""
+        """Open a new connection to the broker; raises a kombu or Redis error within a few seconds."""
 
         def connect() -> None:
             with broker_errors(), self._app.connection_for_write() as connection:
@@ -150,9 +151,9 @@ class TaskSender:
             await in_thread(connect)
 
     async def waiting(self) -> Mapping[str, int]:
-        """Count the tasks that wait in each queue of RabbitMQ; raises a kombu error or `OSError`.
+        """Return how many tasks wait in each queue of RabbitMQ; raises a kombu error or `OSError`.
 
-        Raises also where a queue isn't there, as nobody has ever taken from it.
+        Also raises if a queue does not exist because no Celery worker has ever consumed it.
         """
 
         def count() -> Mapping[str, int]:
@@ -178,7 +179,7 @@ class TaskSender:
             except Exception:
                 if not self._is_amqp:
                     raise  # redis-py has tried twice already
-                # The connection may have died with the last broker; what is sent twice is absorbed.
+                # The connection may have died with the previous broker. Sending a task twice is harmless.
                 self._publish(task, session_ids, traceparents)
 
     def _publish(self, task: str, session_ids: list[str], traceparents: Mapping[str, str]) -> None:
@@ -197,7 +198,8 @@ class TaskSender:
                     )
             except Exception:
                 if isinstance(producer.connection, BrokerConnection) and self._is_amqp:
-                    # It goes back to the pool, and py-amqp would not notice that nobody answers on it.
+                    # The connection would go back to the pool, and py-amqp would not notice that nobody
+                    # answers on it.
                     producer.connection.let_go()
                 raise
 
@@ -207,10 +209,10 @@ class TaskSender:
 
 
 class CeleryProcess(Generic[T]):
-    """Ties a Celery worker to an asyncio loop on a thread of its own.
+    """Connects a Celery worker with an asyncio loop on a thread of its own.
 
-    `service` is entered on that loop when the Celery worker starts and left when it stops; tasks reach
-    it through `run`.
+    The loop enters the context manager `service` when the Celery worker starts, and leaves it when the worker
+    stops. Tasks reach the service through `run`.
     """
 
     def __init__(
@@ -222,7 +224,10 @@ class CeleryProcess(Generic[T]):
         settings: ProcessSettings,
         unready: Callable[[T], Awaitable[str | None]] | None = None,
     ) -> None:
-        """`unready` says what keeps the service from working, beside the broker; None if nothing does."""
+        """`unready` returns what keeps the service from working, apart from the broker.
+
+        None if nothing does.
+        """
         self._app = app
         self._name = name
         self._service = service
@@ -246,9 +251,10 @@ class CeleryProcess(Generic[T]):
         signals.worker_shutdown.connect(self._stop, weak=False)
 
     def run(self, work: Callable[[T], Coroutine[Any, Any, None]], *, interruptible: bool = False) -> None:
-        """Run `work(service)` on the loop and wait for it; called by a task on its pool thread.
+        """Run `work(service)` on the loop and wait for it; a task calls this on its pool thread.
 
-        Interruptible work is cancelled when the process shuts down; the sweep takes it up elsewhere.
+        Interruptible work is cancelled when the process shuts down; the sweep has another process continue
+        it.
         """
         if self._opened is None:
             raise RuntimeError(f"{self._name} has not started")
@@ -317,18 +323,19 @@ class CeleryProcess(Generic[T]):
         return self._running > 0 or self._closing is not None
 
     def _close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Take the service down; raises `TimeoutError` if it hangs, and what it raises."""
+        """Stop the service; raises `TimeoutError` if it hangs, and any exception of the service."""
         if self._closing is None:
             self._closing = asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop)
         self._closing.result(timeout_s)
 
     def main(self, *, queues: list[str], concurrency: int) -> NoReturn:
-        """Be the Celery worker of this process until it is told to stop.
+        """Run the Celery worker of this process until it is told to stop.
 
-        Leaves the process with exit code 0 only if it was told to.
+        Exits with code 0 only if it was told to stop.
         """
         self._configure_logs()
-        # Celery warns root of pickled messages; ours are JSON and nothing else is accepted.
+        # Celery warns against running as root because of pickled messages. Ours are JSON, and nothing else is
+        # accepted.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         TaskMeter().install(self._app)
         tell_build(self._name)
@@ -347,5 +354,5 @@ class CeleryProcess(Generic[T]):
 
 
 def _asked_for_at() -> object:
-    """Where in a trace the task that this thread runs was asked for, if its sender has said so."""
+    """Return the position in a trace that asked for this thread's task, if its sender set one."""
     return current_task.request.get(TRACEPARENT) if current_task else None

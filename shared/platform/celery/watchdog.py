@@ -1,4 +1,4 @@
-"""Ends a process whose main thread waits for its broker for good, or can't get to its end."""
+"""End a process whose main thread waits for its broker forever, or hangs while it stops."""
 
 import os
 import sys
@@ -13,21 +13,24 @@ from shared.platform.logs.logs import get_logger
 log = get_logger(__name__)
 
 LOOK_S: Final = 0.25
-# No call of the consumer's thread takes longer than 2 s; a loaded machine may.
+# No call of the consumer's thread takes longer than 2 s, but a loaded machine may add to that.
 DEAD_AFTER_S: Final = 6.0
 GIVE_UP_AFTER_S: Final = 12.0
-# From SIGTERM on. A task may come to its end; an idle process waits only for its broker. The supervisor of a
-# local stack kills after 4 s, Docker after 10 s.
+# Counted from SIGTERM. A running task may finish; an idle process waits only for its broker. The supervisor
+# of a local stack kills after 4 s, Docker after 10 s.
 STOP_WITHIN_S: Final = 8.0
 STOP_IDLE_WITHIN_S: Final = 2.0
 EXIT_STANDS_STILL: Final = 1
 
 
 class Watchdog:
-    """Looks on a thread of its own; time in which the whole process was frozen doesn't count."""
+    """Checks on a thread of its own. Time in which the whole process was frozen does not count."""
 
     def __init__(self, pulse: Pulse, *, works: Callable[[], bool], close: Callable[[], None]) -> None:
-        """`works`: whether anything but the broker is being waited for; `close` takes the service down."""
+        """`works` returns whether the process waits for anything but the broker.
+
+        `close` stops the service.
+        """
         self._pulse = pulse
         self._works = works
         self._close = close
@@ -36,15 +39,15 @@ class Watchdog:
 
     @property
     def alive(self) -> bool:
-        """False: the consumer stands still."""
+        """Return False if the consumer stands still."""
         return self._still_s < DEAD_AFTER_S
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread that checks."""
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def stopping(self) -> None:
-        """The process was told to stop; safe in a signal handler."""
+        """Note that the process was told to stop; safe in a signal handler."""
         if self._stopping_s is None:
             self._stopping_s = 0.0
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Dialect
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time in UTC; SQLite forgets the zone, so it is put back."""
+    """A time in UTC. SQLite does not store the zone, so reading adds it."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

@@ -1,4 +1,4 @@
-"""The database: SQLite on one machine, PostgreSQL for real, behind one asynchronous engine."""
+"""The database behind one asynchronous engine: SQLite on one machine, PostgreSQL in production."""
 
 import asyncio
 import json
@@ -25,10 +25,10 @@ from shared.platform.database.errors import DATABASE_ERRORS, Kind
 from shared.platform.database.postgres import COMMAND_TIMEOUT_S, Postgres
 from shared.platform.database.state import DatabaseState
 
-# A connection that was in use so shortly ago is taken to live still.
+# A connection that was in use so recently counts as alive.
 RESTED_S = 1.0
 
-# So long a connection to SQLite waits for another's write.
+# How long a connection to SQLite waits for another connection's write.
 BUSY_S = 10.0
 
 _WRITE = "rollcall_write"
@@ -37,13 +37,13 @@ _AFTER_COMMIT = "rollcall_after_commit"
 
 _SECONDS = Histogram(
     "database_session_seconds",
-    "How long database sessions were in use, by kind (read, write); a write is one transaction.",
+    "How long database sessions were in use, by kind (read, write); each write is one transaction.",
     ["kind"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 _FAILURES = Counter(
     "database_failures_total",
-    "Database sessions that failed, by fault: transient (away or busy) or deployment (it has to be mended).",
+    "Failed database sessions, by fault: transient (down or busy) or deployment (the operator must fix it).",
     ["kind", "fault"],
 )
 for _kind in ("read", "write"):
@@ -57,16 +57,17 @@ class Database:
     def __init__(
         self, url: str, *, pool_size: int = 10, command_timeout_s: float | None = COMMAND_TIMEOUT_S
     ) -> None:
-        """`pool_size`: connections at most, on PostgreSQL; opened when they are needed, and then kept.
+        """`pool_size` is the largest number of connections to PostgreSQL.
 
-        `command_timeout_s`: how long PostgreSQL may take over a statement; None for ever.
+        They are opened when needed, and then kept. `command_timeout_s` is how long PostgreSQL may take for a
+        statement; None means no limit.
         """
         self._postgres = Postgres(url, command_timeout_s=command_timeout_s) if is_postgres(url) else None
         self._engine = (
             _create_sqlite(url, pool_size) if self._postgres is None else _create(self._postgres, pool_size)
         )
         self.state = DatabaseState(self._engine.sync_engine)
-        # A transaction costs PostgreSQL two more messages, and is of use to a snapshot only.
+        # A transaction costs two more messages with PostgreSQL, and for reading only a snapshot needs one.
         self._autocommitting = self._isolated("AUTOCOMMIT")
         self._snapshots = async_sessionmaker(self._isolated("REPEATABLE READ"), expire_on_commit=False)
         self._readers = async_sessionmaker(self._autocommitting, expire_on_commit=False)
@@ -76,17 +77,17 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The engine, for migrations and for what only it can do."""
+        """The engine, for migrations and for anything that sessions can't do."""
         return self._engine
 
     @property
     def is_sqlite(self) -> bool:
-        """True where the database is the embedded one."""
+        """Whether the database is SQLite."""
         return self._engine.dialect.name == "sqlite"
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session that changes nothing; what it sees may change between two statements."""
+        """Open a session for reading. The data may change between two of its statements."""
         with self.observed("read"):
             readers = self._pooled_readers if await self._is_pooled() else self._readers
             async with readers() as db:
@@ -94,9 +95,9 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
-        """A session that changes nothing and sees one state, that of its first statement.
+        """Open a session for reading that sees one state of the data: that of its first statement.
 
-        It is one transaction, and what is set with SET LOCAL ends with it.
+        It is one transaction; settings made with SET LOCAL end with it.
         """
         with self.observed("read"):
             async with self._snapshots() as db:
@@ -104,7 +105,7 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
+        """Open a transaction. It is committed when the block ends, and rolled back if the block raises."""
         with self.observed("write"):
             async with self._writers() as db:
                 async with db.begin():
@@ -114,9 +115,9 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncSession]:
-        """A session, on PostgreSQL, each statement of which is a transaction of its own.
+        """Open a session on PostgreSQL in which each statement is a transaction of its own.
 
-        Behind a pooler all are one: it takes a transaction to keep a connection for a statement.
+        Behind a pooler the session is one transaction, because only a transaction keeps a connection.
         """
         with self.observed("write"):
             if not await self._is_pooled():
@@ -127,18 +128,18 @@ class Database:
             yield db
 
     async def change(self, statement: Executable) -> int:
-        """Run one UPDATE, DELETE or INSERT as a transaction of its own; returns how many rows it touched."""
+        """Run one UPDATE, DELETE or INSERT as a transaction, and return how many rows it changed."""
         if self.is_sqlite or await self._is_pooled():
             async with self.write() as db:
                 return await changed(db, statement)
         with self.observed("write"):
-            # One message, where BEGIN and COMMIT would make three of it.
+            # This takes one message; BEGIN and COMMIT would make it three.
             async with self._autocommitting.connect() as connection:
                 return (await connection.execute(statement)).rowcount
 
     @contextmanager
     def observed(self, kind: str) -> Iterator[None]:
-        """Measure what the block asks of the database (`read` or `write`), and note what fails."""
+        """Measure the database work of the block (`read` or `write`), and record its failures."""
         try:
             with _SECONDS.labels(kind).time():
                 yield
@@ -156,17 +157,20 @@ class Database:
         return self._postgres is not None and await self._postgres.is_pooled()
 
     def _isolated(self, level: str) -> AsyncEngine:
-        # What SQLite reads in a transaction is a snapshot always.
+        # On SQLite, every transaction reads a snapshot.
         return self._engine if self.is_sqlite else self._engine.execution_options(isolation_level=level)
 
 
 def after_commit(db: AsyncSession, told: Callable[[], None]) -> None:
-    """Call `told` once the transaction of `Database.write` is committed, and not if it isn't."""
+    """Call `told` after the transaction of `Database.write` commits.
+
+    If it is rolled back, `told` is not called.
+    """
     db.info.setdefault(_AFTER_COMMIT, []).append(told)
 
 
 async def changed(db: AsyncSession, statement: Executable) -> int:
-    """Run an UPDATE, DELETE or INSERT and return how many rows it touched."""
+    """Run an UPDATE, DELETE or INSERT, and return how many rows it changed."""
     result = cast("CursorResult[Any]", await db.execute(statement))
     return result.rowcount
 
@@ -174,9 +178,9 @@ async def changed(db: AsyncSession, statement: Executable) -> int:
 def _create(postgres: Postgres, pool_size: int) -> AsyncEngine:
     engine = postgres.make_engine(
         pool_size=pool_size,
-        max_overflow=0,  # to open a connection costs more than what is done with it
+        max_overflow=0,  # opening a connection costs more than using it
         pool_timeout=5,
-        hide_parameters=True,  # an error is logged, and what people said is none of the log's business
+        hide_parameters=True,  # errors are logged, and the log must not contain what people said
         json_serializer=_to_json,
     )
     event.listen(engine.sync_engine, "before_cursor_execute", _clean_texts, retval=True)
@@ -209,10 +213,10 @@ def _to_json(value: object) -> str:
 def _clean_texts(
     _: Connection, __: DBAPICursor, statement: str, parameters: Any, *___: object
 ) -> tuple[str, Any]:
-    """Clean what is written and what is looked for: SQLite would take texts that PostgreSQL refuses."""
+    """Clean the text that is written or searched for: SQLite would accept texts that PostgreSQL refuses."""
     if isinstance(parameters, dict):
         return statement, {name: _fit(value) for name, value in parameters.items()}
-    if isinstance(parameters, list):  # of one statement for many rows
+    if isinstance(parameters, list):  # one statement for many rows
         return statement, [tuple(map(_fit, row)) if isinstance(row, tuple) else row for row in parameters]
     return statement, tuple(map(_fit, parameters))
 
@@ -228,9 +232,9 @@ def _note_return(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
 def _check_after_a_rest(
     dialect: Dialect, connection: DBAPIConnection, entry: ConnectionPoolEntry, _: PoolProxiedConnection
 ) -> None:
-    """Ask the server whether a connection lives, if it has rested: the pool then takes another.
+    """Check with the server whether an idle connection still works; if not, the pool takes another one.
 
-    SQLAlchemy's own `pool_pre_ping` asks each time: three more messages for every transaction.
+    SQLAlchemy's own `pool_pre_ping` checks each time: three more messages for every transaction.
     """
     if time.monotonic() - entry.info.get(_RETURNED_AT, math.inf) < RESTED_S:
         return
@@ -248,18 +252,18 @@ def _check_after_a_rest(
     reraise=True,
 )
 def _enable_wal(cursor: DBAPICursor) -> None:
-    """SQLite doesn't wait for its own timeout here, if two open a new file at once."""
+    """Here SQLite ignores its own timeout if two connections open a new file at the same time."""
     cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # The driver's own BEGIN is deferred: two writers would deadlock instead of queueing.
+    # The driver's own BEGIN is deferred: two writers would deadlock instead of waiting in turn.
     connection.isolation_level = None
     cursor = connection.cursor()
     _enable_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    # Erased text is overwritten with zeros, in pages that an index has given up too.
+    # Erased text is overwritten with zeros, even in pages that an index no longer uses.
     cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 

@@ -1,4 +1,4 @@
-"""INSERT that allows for a row which is there already: SQLAlchemy has one for each kind of database."""
+"""An INSERT that can handle a row that already exists: SQLAlchemy has one for each kind of database."""
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -6,6 +6,6 @@ from sqlmodel import SQLModel
 
 
 def insert_into(db: AsyncSession, table: type[SQLModel]) -> postgresql.Insert | sqlite.Insert:
-    """Return the INSERT of this session's database, with `on_conflict_do_nothing` and `…_do_update`."""
+    """Return the INSERT for this session's database, with `on_conflict_do_nothing` and `…_do_update`."""
     insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
     return insert(table)

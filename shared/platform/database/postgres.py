@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL: as DATABASE_URL says, within limits, and also through a pooler.
+"""Connections to PostgreSQL by DATABASE_URL, with time limits, and also through a pooler.
 
 A pooler in transaction mode (pgbouncer's `pool_mode = transaction`) may give each transaction another
-connection to the server. What was prepared on one is not there on the next, so there is no prepared
-statement beyond its transaction, and no statement outside of one.
+connection to the server. A statement that was prepared on one connection does not exist on the next. So
+behind a pooler no prepared statement outlives its transaction, and every statement is in a transaction.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ from shared.platform.logs.logs import get_logger
 log = get_logger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 5.0
-# The driver waits without end for a server that has fallen silent. No statement of ours takes so long.
+# Without a limit, the driver waits forever for a silent server. None of our statements takes this long.
 COMMAND_TIMEOUT_S: Final = 30.0
 
 _NEXT_HOST: Final = (OSError, asyncpg.TargetServerAttributeNotMatched, asyncpg.CannotConnectNowError)
 
 
 class Postgres:
-    """Connects to what a URL names."""
+    """Connects to the PostgreSQL that a URL names."""
 
     def __init__(self, url: str, *, command_timeout_s: float | None = COMMAND_TIMEOUT_S) -> None:
-        """Raises `ValueError` for a URL that is none. A time limit in the URL wins."""
+        """Raises `ValueError` for an invalid URL. A time limit in the URL overrides `command_timeout_s`."""
         self._url = read_postgres_url(url)
         self._pooled = self._url.pooled
         self._learning: asyncio.Task[None] | None = None
@@ -55,7 +55,7 @@ class Postgres:
         }
 
     def make_engine(self, **options: Any) -> AsyncEngine:
-        """The engine on these connections; `options` are SQLAlchemy's."""
+        """Return an engine that uses these connections; `options` are SQLAlchemy's."""
         self._engine = create_async_engine(
             self._shown(), connect_args={"async_creator_fn": self._connect}, **options
         )
@@ -64,10 +64,13 @@ class Postgres:
         return self._engine
 
     async def is_pooled(self) -> bool:
-        """Whether a pooler is in between, which the first connection finds out. Raises as a session does."""
+        """Return whether there is a pooler. The first connection detects it.
+
+        Raises the same errors as a session.
+        """
         if self._pooled is None:
-            # One attempt for all who ask meanwhile: one after the other they would wait for a server that
-            # doesn't answer as long as all of them together.
+            # All callers share one attempt. If each made its own, one after the other, the last one would
+            # wait for a silent server as long as all attempts together.
             if self._learning is None or self._learning.done():
                 self._learning = asyncio.create_task(self._connect_once())
                 self._learning.add_done_callback(_heard)
@@ -81,7 +84,7 @@ class Postgres:
     def _look_for_a_pooler(
         self, dialect: Dialect, _: Any, arguments: list[Any], options: dict[str, Any]
     ) -> DBAPIConnection | None:
-        """Of the first connection find out what it leads to; behind a pooler nothing is prepared."""
+        """Detect a pooler with the first connection; behind a pooler, prepare no statements."""
         if self._pooled is None:
             first: Any = dialect.connect(*arguments, **options)
             self._pooled = await_only(_is_pooled(first.driver_connection))
@@ -90,16 +93,16 @@ class Postgres:
             first.driver_connection.terminate()
             log.info(
                 "database_pooler_found",
-                message="there is a connection pooler before the database: nothing is prepared on it",
+                message="DATABASE_URL leads to a connection pooler: Rollcall prepares no statements on it",
             )
         if self._pooled:
-            # An unnamed statement ends with the next one, so a connection keeps none.
+            # The next statement replaces an unnamed one, so a connection keeps none.
             unnamed: Callable[[], str] = str
             options.update(prepared_statement_cache_size=0, prepared_statement_name_func=unnamed)
         return None
 
     async def _connect(self, **options: Any) -> "asyncpg.Connection":
-        """Connect to the first host that answers and will do, each within the time limit."""
+        """Connect to the first host that answers and suits; each host gets the whole time limit."""
         cached = {"statement_cache_size": 0} if self._pooled else {}
         last: BaseException | None = None
         for host, port in self._url.hosts or ((None, None),):
@@ -115,7 +118,7 @@ class Postgres:
         raise last
 
     def _shown(self) -> URL:
-        """The URL for logs, and for SQLAlchemy to choose its dialect by."""
+        """Return the URL for logs, from which SQLAlchemy also chooses its dialect."""
         host, port = self._url.hosts[0] if self._url.hosts else (None, None)
         query = {"host": host} if host and host.startswith("/") else {}
         return URL.create(
@@ -129,27 +132,28 @@ class Postgres:
 
 
 def _heard(learning: "asyncio.Task[None]") -> None:
-    """Whoever asked may have gone: nobody is to be told of its error then."""
+    """Read the task's error, so that asyncio does not report it if nobody waits for the task any more."""
     if not learning.cancelled():
         learning.exception()
 
 
 async def _is_pooled(connection: "asyncpg.Connection") -> bool:
-    """A pooler tells a client another process id at its start than that of the process that serves it."""
+    """Return whether there is a pooler: the process id at the start differs from the server's."""
     async with connection.transaction():
         [[serves]] = await connection.fetch("SELECT pg_backend_pid()")
     return bool(serves != connection.get_server_pid())
 
 
 def _of_driver(options: dict[str, Any]) -> dict[str, Any]:
-    """Without the address that SQLAlchemy has from the URL that is shown."""
+    """Return the options without the address, which SQLAlchemy took from the URL for logs."""
     return {k: v for k, v in options.items() if k not in ("host", "port", "user", "password", "database")}
 
 
 def _drop_if_useless(context: ExceptionContext) -> None:
-    """Close a connection whose server did not answer in time: to end its transaction would take as long.
+    """Close a connection whose server did not answer: ending its transaction would take as long again.
 
-    And all that lead to a server which takes no writes: after a failover the next may lead to the primary.
+    Also close all connections to a server that accepts no writes: after a failover, new ones may reach the
+    primary.
     """
     if isinstance(context.original_exception, TimeoutError):
         context.is_disconnect = True
@@ -159,7 +163,7 @@ def _drop_if_useless(context: ExceptionContext) -> None:
 
 
 def _tls(url: PostgresUrl) -> dict[str, Any]:
-    """What asyncpg is told of TLS: it reads libpq's parameters from a URL only."""
+    """Return the TLS arguments for asyncpg, which reads libpq's parameters only from a URL."""
     verifies = url.sslmode in ("verify-ca", "verify-full")
     if url.sslrootcert == "system" or (verifies and url.sslrootcert is None and not _has_own_authorities()):
         return {"ssl": _trusting_the_system(url)}
@@ -169,7 +173,7 @@ def _tls(url: PostgresUrl) -> dict[str, Any]:
 
 
 def _has_own_authorities() -> bool:
-    # libpq's places, as asyncpg reads them. Where they are empty, it would refuse.
+    # libpq's default locations, as asyncpg reads them. If they are empty, asyncpg would refuse.
     named = os.environ.get("PGSSLROOTCERT")  # noqa: TID251
     return bool(named) or Path("~/.postgresql/root.crt").expanduser().exists()
 

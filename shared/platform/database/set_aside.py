@@ -1,4 +1,4 @@
-"""Write many rows: one that the database refuses for its data is left out, and holds up no other."""
+"""Write many rows, and set aside each row whose data the database refuses, so that it holds up no other."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -10,7 +10,9 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-_REFUSED = Counter("database_rows_refused_total", "Rows that the database refused for their data.", ["what"])
+_REFUSED = Counter(
+    "database_rows_refused_total", "Rows that the database refused because of their data.", ["what"]
+)
 
 Row = TypeVar("Row")
 Written = TypeVar("Written")
@@ -23,10 +25,10 @@ async def write_what_can_be(
     what: str,
     name: Callable[[Row], str],
 ) -> list[Written]:
-    """Return what `write` returned: of all rows at once, or of the parts that could be written.
+    """Write all rows at once, or else the parts that can be written; return the results of `write`.
 
-    write: a transaction of its own. what: the sort of row, for metrics. name: of one row, for the log.
-    Raises as `write` does where the rows are not at fault.
+    Each `write` is a transaction of its own. `what` is the kind of row, for metrics. `name` returns the name
+    of one row, for the log. Raises the error of `write` if the rows are not at fault.
     """
     try:
         return [await write(rows)] if rows else []

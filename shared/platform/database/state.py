@@ -1,6 +1,6 @@
-"""What the database keeps refusing, for `/readyz` and for one log line: known from what was asked of it.
+"""What the database keeps refusing, as seen by this process's own statements, for `/readyz` and one log line.
 
-A statement that failed is taken for failing until it goes well, or until nobody has tried it for a while.
+A statement that failed counts as failing until it succeeds, or until no process has tried it for a while.
 """
 
 import time
@@ -15,7 +15,7 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# The loops try again within a few seconds; of requests nobody knows when the next comes.
+# The loops try again within a few seconds; nobody knows when the next request comes.
 REMEMBERED_S: Final = 15.0
 TOLD_EVERY_S: Final = 30.0
 _MOST: Final = 200
@@ -28,7 +28,7 @@ class _Failure:
 
 
 class DatabaseState:
-    """One for each `Database`: fed by its sessions."""
+    """The state of one `Database`; its sessions report their failures and successes."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class DatabaseState:
         event.listen(engine, "connect", self._connected)
 
     def failed(self, error: BaseException) -> Fault:
-        """Note what a session raised, and return what it means."""
+        """Record an exception of a session, and return the fault."""
         fault = fault_of(error)
         if fault.kind is Kind.DATA:
             return fault
@@ -50,7 +50,7 @@ class DatabaseState:
         return fault
 
     def what_fails(self) -> Fault | None:
-        """The newest fault that lasts and that somebody has to mend; None if there is none."""
+        """Return the newest lasting fault that an operator has to fix; None if there is none."""
         oldest = self._clock() - REMEMBERED_S
         self._failing = {key: failure for key, failure in self._failing.items() if failure.at > oldest}
         newest = max(self._failing.values(), key=lambda failure: failure.at, default=None)
@@ -79,9 +79,9 @@ class DatabaseState:
 
     def _mended(self, key: str | None) -> None:
         failure = self._failing.pop(key, None)
-        if failure is not None and failure.fault.kind is Kind.TRANSIENT:  # of the whole database
+        if failure is not None and failure.fault.kind is Kind.TRANSIENT:  # affects the whole database
             same = failure.fault.state
             self._failing = {k: each for k, each in self._failing.items() if each.fault.state != same}
         if failure is not None and not self._failing:
             self._told_at.clear()
-            log.info("database_mended", message="the database does again what was asked of it")
+            log.info("database_mended", message="the statements that the database refused succeed again")

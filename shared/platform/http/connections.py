@@ -1,11 +1,12 @@
-"""The connections of an HTTP server of ours: fewer than there are file descriptors, and none for good.
+"""The connections of our HTTP servers: fewer than there are file descriptors, and each with a time limit.
 
-uvicorn and aiohttp wait without end for a request that has begun, for a body, and for somebody who does
-not read what he asked for. Here each connection is looked at once a second, from the outside: what is
-waited for, and since when. What is late is told so and closed. A request that is being answered is left in
-peace, however long that takes: an event stream, or an answer that waits for an agent.
+uvicorn and aiohttp wait without limit for the rest of a request, for a body, and for a client that does not
+read its answer. This module checks each connection once a second from the outside: what the server waits for,
+and since when. A late client gets an error answer, and its connection is closed. A request that is being
+answered is never cut off, however long it takes: it may be an event stream, or an answer that waits for an
+agent.
 
-Where there are as many connections as there may be, those that have been waited for longest make room.
+When all places are taken, the connections that the server has waited for longest are closed to make room.
 """
 
 import asyncio
@@ -22,25 +23,26 @@ from shared.platform.logs.logs import get_logger
 log = get_logger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
-# asyncio takes so many connections in one turn of its loop; they are known here two turns later, and have
-# descriptors by then. It also tries so often, with a traceback each time, where there are no more of these.
+# asyncio accepts so many connections in one iteration of its loop. This module sees them two iterations
+# later, when they already have descriptors. If descriptors run out, asyncio also tries so often, each time
+# with a traceback.
 TAKEN_AT_ONCE: Final = 4
-# As many connections make room at once as this part of all: to find them takes a look at every one.
+# The fraction of connections that is closed at once to make room, because finding them means checking all.
 _PART: Final = 16
 
 
 class Wait(StrEnum):
-    """What of its peer a connection waits for."""
+    """What a connection waits for from its peer."""
 
-    HEADER = "header"  # of a first request, or the rest of one that has begun
+    HEADER = "header"  # a first request, or the rest of one that has begun
     NEXT = "next_request"
     BODY = "body"
-    READING = "reading"  # there is something to read, and it is not read
-    CLOSING = "closing"  # the same, of a connection that is over
+    READING = "reading"  # the peer does not read what there is to read
+    CLOSING = "closing"  # the same, while the connection closes
 
 
 class Awaited(NamedTuple):
-    """What is waited for, and of which request: while both stay the same, it is the same wait."""
+    """What a connection waits for, and for which request. While both stay the same, it is the same wait."""
 
     wait: Wait
     request: object = None
@@ -49,7 +51,7 @@ class Awaited(NamedTuple):
 
 @dataclass(frozen=True)
 class WaitLimits:
-    """For how many seconds each is waited for, in all: a byte now and then makes it no longer."""
+    """The limit in seconds for each kind of wait, as a whole: a byte now and then does not extend it."""
 
     header_s: float = 10.0
     next_request_s: float = 30.0
@@ -58,20 +60,20 @@ class WaitLimits:
     closing_s: float = 10.0
 
     def of(self, wait: Wait) -> float:
-        """The seconds."""
+        """Return the limit in seconds."""
         return float(getattr(self, f"{wait}_s"))
 
 
 @dataclass(frozen=True)
 class Words:
-    """What is sent to who is late, and to who finds no room; whole answers."""
+    """The complete answers that are sent to late clients, and to clients for which there is no room."""
 
     late: bytes
     full: bytes
 
 
 def closing_answer(status: str, body: bytes, content_type: str = "text/plain", *headers: str) -> bytes:
-    """An answer after which the connection is closed."""
+    """Return an answer that announces that the connection closes."""
     lines = [
         f"HTTP/1.1 {status}",
         f"Content-Type: {content_type}",
@@ -87,10 +89,10 @@ PLAIN_WORDS: Final = Words(
     full=closing_answer("503 Service Unavailable", b"too many connections", "text/plain", "Retry-After: 1"),
 )
 
-_OPEN = Gauge("http_connections", "Connections of callers that are open.")
+_OPEN = Gauge("http_connections", "Open connections of callers.")
 _CLOSED = Counter(
     "http_connections_closed_total",
-    "Connections closed since they were waited for too long, by what for, or since there were too many.",
+    "Connections closed because the server waited too long, by what it waited for, or had too many.",
     ["why"],
 )
 _EVICTED: Final = "made_room"
@@ -101,24 +103,27 @@ for _why in (*Wait, _EVICTED, _REFUSED):
 
 @dataclass(eq=False)
 class Connections:
-    """Those of one listener, which has at most `most`."""
+    """The connections of one listener, at most `most`."""
 
     most: int
     wait_limits: WaitLimits = field(default_factory=WaitLimits)
     words: Words = PLAIN_WORDS
 
     def __post_init__(self) -> None:
-        """Begin with no connection."""
+        """Start with no connection."""
         self._open: dict[Connection, None] = {}
         self._closed: Counts[str] = Counts()
         self._looking: asyncio.TimerHandle | None = None
 
     def of(self, inner: asyncio.Protocol, awaited: Callable[[], Awaited | None]) -> asyncio.Protocol:
-        """The protocol of one connection, around the server's own. `awaited`: None while it is busy."""
+        """Return the protocol of one connection, around the server's own.
+
+        `awaited` returns None while it is busy.
+        """
         return Connection(inner, awaited, self)
 
     def enter(self, connection: "Connection") -> bool:
-        """Take a new connection; False if there is no room, and none can be made."""
+        """Accept a new connection; return False if there is no room and none can be made."""
         if len(self._open) >= self.most and not self._close_the_longest_awaited():
             self.note(_REFUSED)
             return False
@@ -128,15 +133,15 @@ class Connections:
         return True
 
     def leave(self, connection: "Connection") -> None:
-        """Forget a connection. It may have been forgotten already."""
+        """Forget a connection, even if it was already forgotten."""
         if connection in self._open:
             del self._open[connection]
             _OPEN.dec()
 
     def note(self, why: str) -> None:
-        """Count one that was closed by us."""
+        """Count a connection that we closed."""
         _CLOSED.labels(why).inc()
-        if why != Wait.NEXT:  # that is how connections end
+        if why != Wait.NEXT:  # connections usually end in this way
             self._closed[why] += 1
         self._look_later()
 
@@ -165,7 +170,7 @@ class Connections:
         if self._closed:
             log.warning(
                 "connections_closed",
-                message="callers kept connections waiting, or there were too many of them",
+                message="callers kept the server waiting, or there were too many connections",
                 open=len(self._open),
                 most=self.most,
                 **self._closed,
@@ -176,7 +181,7 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """Between the socket and the server's protocol."""
+    """The protocol between the socket and the server's own protocol."""
 
     def __init__(
         self, inner: asyncio.Protocol, awaited: Callable[[], Awaited | None], connections: Connections
@@ -192,7 +197,7 @@ class Connection(asyncio.Protocol):
         self.waited_since = 0.0
 
     def look(self) -> Awaited | None:
-        """What is waited for now; since when is then in `waited_since`."""
+        """Update what the connection waits for, and `waited_since`."""
         awaited = self._now_awaited()
         if awaited is None or self._awaited is None or awaited[:2] != self._awaited[:2]:
             self.waited_since = asyncio.get_running_loop().time()
@@ -200,14 +205,14 @@ class Connection(asyncio.Protocol):
         return awaited
 
     def close(self, answer: bytes) -> None:
-        """Give the connection up, with an answer where one can still be given."""
+        """Close the connection, after an answer if one is still possible."""
         self._connections.leave(self)
         transport, awaited = self._transport, self._awaited
         if transport is None:
             return
         if awaited is not None and awaited.unanswered and not transport.is_closing():
             transport.write(answer)
-        # What is left unread is nobody's business any more: a peer must not keep the descriptor by that.
+        # Drop unread data: a peer that does not read must not keep the descriptor open.
         if transport.get_write_buffer_size():
             transport.abort()
         else:

@@ -1,4 +1,4 @@
-"""The socket that a server of ours listens on: an address of either family, or all addresses of both."""
+"""The listening sockets of our servers: on one IPv4 or IPv6 address, or on all addresses of both."""
 
 import socket
 from typing import Final
@@ -8,7 +8,7 @@ BACKLOG: Final = 2048
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """Listen on an address or a name; `::` takes both families, or IPv4 alone where the machine has no IPv6.
+    """Listen on an address or a name; `::` means IPv6 and IPv4, or IPv4 alone on a machine without IPv6.
 
     Raises `OSError`, which names the address.
     """

@@ -13,14 +13,14 @@ from shared.platform.http.connections import Connections
 from shared.platform.http.listen import listening_socket
 from shared.platform.http.site import PatientSite
 
-# A supervisor and a scraper or two; the rest is a mistake.
+# Enough for a supervisor and a few scrapers; more are a mistake.
 MOST_CONNECTIONS: Final = 100
-# For the rest of a body that nobody has asked for.
+# The limit for reading the rest of an unexpected body.
 LINGERING_S: Final = 1.0
 
 
 def exposed(accept: str) -> tuple[bytes, str]:
-    """The metrics and their content type, in the format that is asked for: only OpenMetrics has exemplars."""
+    """Return the metrics and their content type, in the requested format. Only OpenMetrics has exemplars."""
     encode, content_type = choose_encoder(accept)
     return encode(REGISTRY), content_type
 
@@ -35,10 +35,10 @@ async def start_probe(
     alive: Callable[[], bool] = lambda: True,
     ready: Callable[[], Awaitable[str | None]] = _nothing_missing,
 ) -> web.AppRunner | None:
-    """Serve the probe in the running loop; `cleanup()` the result to stop. None if the port is 0.
+    """Serve the probe in the running loop. Call `cleanup()` on the result to stop it. None if the port is 0.
 
     `/livez` answers 503 once `alive()` is false: a supervisor should then restart the process. `/readyz`
-    answers 503 with what `ready()` says is missing: another start wouldn't help.
+    answers 503 with what `ready()` reports as missing, which a restart would not fix.
     """
     if settings.probe_port == 0:
         return None

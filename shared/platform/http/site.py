@@ -1,4 +1,4 @@
-"""An aiohttp server on a socket, with an end to every wait for a caller."""
+"""An aiohttp server on a socket, with a limit to every wait for a caller."""
 
 import asyncio
 import socket
@@ -11,14 +11,14 @@ from shared.platform.http.listen import BACKLOG
 
 
 class PatientSite(web.SockSite):
-    """As `web.SockSite`, for a runner that was set up; the wait for a caller ends."""
+    """Like `web.SockSite`, for a runner that is set up, but with a limit to every wait for a caller."""
 
     def __init__(self, runner: web.AppRunner, listening: socket.socket, connections: Connections) -> None:
         super().__init__(runner, listening, backlog=TAKEN_AT_ONCE)
         self._connections = connections
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         await web.BaseSite.start(self)
         new_handler = self._runner.server
         if new_handler is None:
@@ -30,13 +30,13 @@ class PatientSite(web.SockSite):
 
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(protocol, sock=self._sock, backlog=self._backlog)
-        self._sock.listen(BACKLOG)  # so many may wait in the kernel
+        self._sock.listen(BACKLOG)  # so many connections may wait in the kernel
 
 
 def _awaited(handler: RequestHandler) -> Awaited | None:
-    """From what aiohttp 3.14 keeps of a connection; nothing of it is public."""
+    """Return what the connection waits for, read from private state of aiohttp 3.14."""
     if handler._waiter is not None and not handler._waiter.done():
-        # Whether a second request has begun is known to its parser only.
+        # Only the parser knows whether a second request has begun.
         first = handler._request_count == 0
         return Awaited(Wait.HEADER if first else Wait.NEXT, handler._request_count, unanswered=first)
     request = handler._current_request

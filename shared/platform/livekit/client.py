@@ -1,9 +1,9 @@
-"""The LiveKit server's API: every failure classed, the calls limited, a server that is away left in peace.
+"""The LiveKit server's API: it classes every failure, limits the calls, and spares a server that is down.
 
-Facts it rests on (livekit-server 1.13.5): a wrong key or secret is a 401 without a Twirp body; a room
-that isn't there makes the dispatch calls block for 3 s and answer 503, but ListParticipants answers an
-empty list. livekit-api 1.2 sets no time limit to a call and, with the session that it is given, makes
-each call once: limits and trying again are ours.
+It relies on these facts (livekit-server 1.13.5). A wrong key or secret gives a 401 without a Twirp body. For
+a missing room, the dispatch calls block for 3 s and answer 503, but ListParticipants answers an empty list.
+livekit-api 1.2 sets no time limit for a call, and with the session given here it makes each call once. So
+time limits and retries are ours.
 """
 
 import asyncio
@@ -43,26 +43,24 @@ __all__ = ["NO_SUCH_ROOM", "LiveKit", "LiveKitError", "NotFound", "is_active", "
 
 T = TypeVar("T")
 
-# ListDispatch answers only after 3.0 s where a room's node is missing.
+# ListDispatch answers only after 3.0 s if a room's node is missing.
 CALL_TIMEOUT_S = 4.0
 CLOCK_TIMEOUT_S = 2.0
 PROBE_TIMEOUT_S = 1.0
 NO_SUCH_ROOM = "rollcall-probe"
-# They answer 503 where a room's node is missing, which says nothing about the server.
+# These calls answer 503 if a room's node is missing, which says nothing about the server.
 _OF_A_ROOM = frozenset({"ListDispatch", "CreateDispatch", "DeleteDispatch"})
 
 CALLS = Counter("livekit_api_calls_total", "LiveKit API calls.", ["method", "result"])
 CALL_SECONDS = Histogram("livekit_api_call_seconds", "Duration of LiveKit API calls.", ["method"])
-TURN_SECONDS = Histogram(
-    "livekit_api_turn_seconds", "Time that calls waited for their turn under LIVEKIT_CALLS_PER_S."
-)
+TURN_SECONDS = Histogram("livekit_api_turn_seconds", "How long calls waited because of LIVEKIT_CALLS_PER_S.")
 
 
 class LiveKit:
-    """One client a process. Build it inside the loop that uses it; `close()` it.
+    """The client of a process. Build it inside the loop that uses it, and `close()` it.
 
-    All calls together keep to the rate of the settings; while the server is away, calls fail at once,
-    all but one a second.
+    All calls together stay within the rate of the settings. While the server is down, all calls but one a
+    second fail at once.
     """
 
     def __init__(self, settings: LiveKitSettings) -> None:
@@ -84,7 +82,7 @@ class LiveKit:
 
     @property
     def why_away(self) -> dict[str, Any]:
-        """Evidence of the last call that found the server away."""
+        """Return the evidence of the last call that found the server down."""
         return {} if self._last_failure is None else self._last_failure.evidence
 
     async def close(self) -> None:
@@ -93,9 +91,9 @@ class LiveKit:
         await self._session.close()
 
     async def answers(self) -> bool:
-        """False while the server is known to be away; once a second it is asked.
+        """Return False while the server is known to be down. Once a second, this asks the server.
 
-        A server that nobody has found to be away is not asked.
+        A server that no call has found down is not asked.
         """
         async with self._probing:
             if self._breaker.probe_is_due:
@@ -104,7 +102,7 @@ class LiveKit:
                     async with asyncio.timeout(PROBE_TIMEOUT_S):
                         await self.room_exists(NO_SUCH_ROOM)
                 except TimeoutError as error:
-                    # Those who have waited for this answer need not all ask again.
+                    # Callers that waited for this answer need not all ask again.
                     self._away(unreachable("ListRooms", error, url=self._shown_url), began)
                 except LiveKitError:
                     pass
@@ -118,7 +116,7 @@ class LiveKit:
         empty_timeout_s: int,
         departure_timeout_s: int,
     ) -> models.Room:
-        """Create a room and dispatch `agents` to it; an existing room is returned, and dispatches none."""
+        """Create a room and dispatch `agents` to it. For an existing room, return it and dispatch nobody."""
         request = room.CreateRoomRequest(
             name=name,
             agents=agents,
@@ -128,31 +126,31 @@ class LiveKit:
         return await self._call("CreateRoom", lambda: self._api.room.create_room(request))
 
     async def delete_room(self, name: str) -> None:
-        """Close a room and remove everyone from it; `NotFound` if there is none."""
+        """Close a room and remove everyone from it; raises `NotFound` if there is none."""
         await self._call("DeleteRoom", lambda: self._api.room.delete_room(room.DeleteRoomRequest(room=name)))
 
     async def set_room_metadata(self, name: str, metadata: str) -> None:
-        """Set the metadata of a room, which everyone in it is told; `NotFound` if there is none."""
+        """Set the metadata of a room, which everyone in it receives; raises `NotFound` if there is none."""
         request = room.UpdateRoomMetadataRequest(room=name, metadata=metadata)
         await self._call("UpdateRoomMetadata", lambda: self._api.room.update_room_metadata(request))
 
     async def room(self, name: str) -> models.Room | None:
-        """The room of this name that the server has now; another one of the same name has another sid."""
+        """Return the current room of this name. A later room of the same name has another sid."""
         found = await self.rooms([name])
         return found[0] if found else None
 
     async def rooms(self, names: Sequence[str] = ()) -> list[models.Room]:
-        """The rooms that the server has; `names`: only those of these names, and not all."""
+        """Return the server's rooms; with `names`, only those of these names."""
         request = room.ListRoomsRequest(names=names)
         found = await self._call("ListRooms", lambda: self._api.room.list_rooms(request))
         return list(found.rooms)
 
     async def room_exists(self, name: str) -> bool:
-        """True if the server has such a room. Proves address and key as well."""
+        """Return whether the server has such a room. Success also proves the address and the key."""
         return await self.room(name) is not None
 
     async def participants(self, name: str) -> list[models.ParticipantInfo]:
-        """Everyone in the room; empty where there is no such room."""
+        """Return everyone in the room; an empty list if there is no such room."""
         found = await self._call(
             "ListParticipants",
             lambda: self._api.room.list_participants(room.ListParticipantsRequest(room=name)),
@@ -160,32 +158,35 @@ class LiveKit:
         return list(found.participants)
 
     async def remove_participant(self, name: str, identity: str) -> None:
-        """Remove one participant; `NotFound` if it has left."""
+        """Remove one participant; raises `NotFound` if it has left."""
         request = room.RoomParticipantIdentity(room=name, identity=identity)
         await self._call("RemoveParticipant", lambda: self._api.room.remove_participant(request))
 
     async def dispatches(self, name: str) -> list[agent_dispatch.AgentDispatch]:
-        """The dispatches of a room that exists; a missing room takes 3 s and raises, retryable."""
+        """Return the dispatches of an existing room.
+
+        For a missing room it takes 3 s and raises a retryable error.
+        """
         found = await self._call("ListDispatch", lambda: self._api.agent_dispatch.list_dispatch(name))
         return list(found)
 
     async def create_dispatch(
         self, name: str, *, agent_name: str, metadata: str, attributes: dict[str, str], deployment: str = ""
     ) -> agent_dispatch.AgentDispatch:
-        """Dispatch an agent; not idempotent, so look before a second try."""
+        """Dispatch an agent. This is not idempotent: look at the dispatches before a second try."""
         request = agent_dispatch.CreateAgentDispatchRequest(
             room=name,
             agent_name=agent_name,
             metadata=metadata,
             attributes=attributes,
             deployment=deployment,
-            # On LiveKit Cloud a dispatch would otherwise be restarted behind our back.
+            # Otherwise LiveKit Cloud would restart a dispatch without telling us.
             restart_policy=agent_dispatch.JobRestartPolicy.JRP_NEVER,
         )
         return await self._call("CreateDispatch", lambda: self._api.agent_dispatch.create_dispatch(request))
 
     async def delete_dispatch(self, name: str, dispatch_id: str) -> None:
-        """Withdraw a dispatch: its agent is sent away, also one that has not connected yet."""
+        """Withdraw a dispatch. Its agent has to leave, even if it has not connected yet."""
         await self._call(
             "DeleteDispatch", lambda: self._api.agent_dispatch.delete_dispatch(dispatch_id, name)
         )
@@ -205,7 +206,7 @@ class LiveKit:
         waited_from = time.perf_counter()
         async with self._limiter:
             TURN_SECONDS.observe(time.perf_counter() - waited_from)
-        # It may have gone away in the meantime.
+        # The server may have gone down in the meantime.
         if not self._breaker.lets_through():
             raise self._not_asked(method)
         began = time.monotonic()
@@ -236,7 +237,10 @@ class LiveKit:
         return failure
 
     async def _clock_skew_s(self) -> int | None:
-        """How many seconds this host's clock is ahead of the server's; None if it doesn't say."""
+        """Return how many seconds this host's clock is ahead of the server's.
+
+        None if the server doesn't say.
+        """
         async with self._limiter:
             pass
         timeout = aiohttp.ClientTimeout(total=CLOCK_TIMEOUT_S)
@@ -249,12 +253,12 @@ class LiveKit:
 
 
 def make_limiter(calls_per_s: float) -> AsyncLimiter:
-    """A leaky bucket that holds the calls of one second, and at least one call."""
+    """Return a leaky bucket that holds the calls of one second, and at least one call."""
     return AsyncLimiter(max(calls_per_s, 1.0), max(1.0, 1.0 / calls_per_s))
 
 
 async def _timed(method: str, call: Awaitable[T]) -> T:
-    """Wait for the answer, and no longer than `CALL_TIMEOUT_S`: nothing below this sets a limit."""
+    """Wait for the answer, at most `CALL_TIMEOUT_S`: no layer below sets a limit."""
     started = time.perf_counter()
     result = "cancelled"
     try:
@@ -277,9 +281,9 @@ async def _timed(method: str, call: Awaitable[T]) -> T:
 
 
 def is_agent(participant: models.ParticipantInfo, agent_name: str) -> bool:
-    """True for an agent of this name, and not for an avatar that publishes on its behalf.
+    """Return whether this is an agent of this name, and not an avatar that publishes on its behalf.
 
-    `lk.agent_name` is stamped by the server after the worker's own attributes, for every SDK.
+    The server sets `lk.agent_name` after the worker's own attributes, for every SDK.
     """
     attributes = participant.attributes
     return (
@@ -290,11 +294,11 @@ def is_agent(participant: models.ParticipantInfo, agent_name: str) -> bool:
 
 
 def is_caller(participant: models.ParticipantInfo) -> bool:
-    """True for a participant that stands for a person; see `stands_for_person`."""
+    """Return whether the participant stands for a person; see `stands_for_person`."""
     permission = participant.permission
     return stands_for_person(participant.kind, hidden=permission.hidden, recorder=permission.recorder)
 
 
 def is_active(participant: models.ParticipantInfo) -> bool:
-    """True once the participant's media is connected."""
+    """Return whether the participant's media is connected."""
     return participant.state == models.ParticipantInfo.State.ACTIVE

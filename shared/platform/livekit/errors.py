@@ -1,4 +1,4 @@
-"""What a failed LiveKit call means: is it worth another try, may it have been done, whose fault is it."""
+"""What a failed LiveKit call means: whether to retry, whether it may have taken effect, and its cause."""
 
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,17 +10,17 @@ from livekit import api
 from shared.contracts.causes import Cause
 from shared.platform.livekit.http import NotLiveKit
 
-# LiveKit takes tokens whose time is not more than a minute off; half of that is worth a word.
+# LiveKit accepts tokens whose time is at most a minute off; half of that is worth reporting.
 SKEW_WORTH_TELLING_S = 30
 
-# What a call raises that LiveKit did not answer.
+# The exceptions of a call that LiveKit did not answer.
 NO_ANSWER: Final = (TimeoutError, aiohttp.ClientError, OSError, NotLiveKit, DecodeError)
 
 
 class LiveKitError(Exception):
     """A LiveKit call that did not succeed.
 
-    retryable: another try may succeed. uncertain: it may have taken effect all the same, so look first.
+    If `retryable`, another try may succeed. If `uncertain`, the call may have taken effect, so look first.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class LiveKitError(Exception):
 
 
 class NotFound(LiveKitError):
-    """What the call was about is not there (any more)."""
+    """The object of the call does not exist, or no longer."""
 
 
 def not_asked(method: str, last: LiveKitError | None = None) -> LiveKitError:
-    """The call was not made, since the server was away a moment ago, when `last` was raised."""
+    """Return the error of a call that was not made, because the server was down when `last` was raised."""
     why = "it did not answer a moment ago" + (f" ({last})" if last else "")
     return LiveKitError(
         f"{method}: LiveKit can't be reached: {why}",
@@ -55,9 +55,9 @@ def not_asked(method: str, last: LiveKitError | None = None) -> LiveKitError:
 
 
 def unreachable(method: str, error: Exception, *, url: str = "LIVEKIT_URL") -> LiveKitError:
-    """LiveKit did not answer: `error` is one of `NO_ANSWER`, `url` where the call went.
+    """Return the error of a call without an answer: `error` is one of `NO_ANSWER`, `url` the address.
 
-    An answer that isn't LiveKit's is another try worth: a proxy gives some while LiveKit is being replaced.
+    An answer that isn't LiveKit's is retryable: a proxy sends such answers while LiveKit is being replaced.
     """
     if isinstance(error, NotLiveKit | DecodeError | aiohttp.TooManyRedirects):
         message = f"{method}: {url} is not LiveKit's API: {_foreign(error)}{_path_advice(url)}"
@@ -69,7 +69,7 @@ def unreachable(method: str, error: Exception, *, url: str = "LIVEKIT_URL") -> L
 
 
 def shown_url(url: str) -> str:
-    """LIVEKIT_URL fit for logs: without a password, and without a query."""
+    """Return LIVEKIT_URL for logs: without password and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -99,14 +99,17 @@ def _no_answer(error: Exception, url: str) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate of {url} is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return f"{url} does not speak TLS: is it ws:// or http:// that it takes? ({error.strerror})"
+        return f"{url} does not speak TLS: should the URL begin with ws:// or http://? ({error.strerror})"
     if isinstance(error, aiohttp.ClientResponseError):
-        return f"{url} does not speak HTTP: is it another port that LiveKit listens on?"
+        return f"{url} does not speak HTTP: does LiveKit listen on another port?"
     return repr(error)
 
 
 def classed(method: str, error: api.ServerError, *, clock_skew_s: int | None = None) -> LiveKitError:
-    """The server said no; `clock_skew_s` is how far this host's clock is ahead of the server's."""
+    """Return the error of a call that the server refused.
+
+    `clock_skew_s` is how far this host's clock is ahead.
+    """
     if error.status in (401, 403):
         return _refused(method, error.status, clock_skew_s)
     detail = f"{method}: {error.code} ({error.status}): {error.message}"
@@ -120,7 +123,7 @@ def classed(method: str, error: api.ServerError, *, clock_skew_s: int | None = N
 
 
 def _refused(method: str, status: int, clock_skew_s: int | None) -> LiveKitError:
-    # The body of a 401 repeats the token: it must not get into a log.
+    # The body of a 401 repeats the token, which must not get into a log.
     message = f"{method}: LiveKit refused the key, the secret or the token's time ({status})"
     if clock_skew_s is not None and abs(clock_skew_s) > SKEW_WORTH_TELLING_S:
         side = "ahead of" if clock_skew_s > 0 else "behind"

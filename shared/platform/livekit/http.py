@@ -1,8 +1,8 @@
-"""The HTTP beneath LiveKit's API: an answer that isn't LiveKit's is told apart from one that is.
+"""The HTTP client beneath LiveKit's API. It distinguishes LiveKit's answers from those of others.
 
 LiveKit's API is Twirp (https://twitchtv.github.io/twirp/docs/spec_v7.html): a success is a 200 of
 `application/protobuf`, an error a JSON object with `code` and `msg`. livekit-server 1.13.5 makes one
-exception: it refuses a key with a 401 in plain text. What is between us and LiveKit answers otherwise.
+exception: it refuses a key with a 401 in plain text. Proxies between us and LiveKit answer in other ways.
 """
 
 from http import HTTPStatus
@@ -14,14 +14,17 @@ from livekit.api import ServerError, ServerErrorCode
 
 _CODES: Final = frozenset(value for name, value in vars(ServerErrorCode).items() if not name.startswith("_"))
 _LOGIN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-# They pass, whoever says so.
+# These errors are temporary, whoever answers them.
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
-# They would make a GET of our POST. Of 307 and 308 the call comes out unchanged.
+# These would turn our POST into a GET. A 307 or 308 leaves the call unchanged.
 _REDIRECTS: Final = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER})
 
 
 class NotLiveKit(Exception):
-    """Somebody else answers; the text says what he answered. done: LiveKit may have done it nevertheless."""
+    """Another server answered; the text says what.
+
+    If `done`, LiveKit may have carried out the call nevertheless.
+    """
 
     def __init__(self, said: str, *, done: bool = False) -> None:
         super().__init__(said)
@@ -29,10 +32,11 @@ class NotLiveKit(Exception):
 
 
 def open_session(timeout_s: float) -> aiohttp.ClientSession:
-    """A session for `livekit.api`, whose calls raise `NotLiveKit`, or else answer as LiveKit does.
+    """Open a session for `livekit.api`.
 
-    The time limit tells livekit-api not to try other regions behind our back (`MIN_FAILOVER_TIMEOUT`), and
-    holds for nothing else: livekit-api passes None for each call. So who calls has to keep a limit.
+    Its calls return LiveKit's answers, and raise `NotLiveKit` for others. The time limit only stops
+    livekit-api from trying other regions without telling us (`MIN_FAILOVER_TIMEOUT`). It limits no call,
+    because livekit-api passes None for each: callers have to set a limit.
     """
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s), middlewares=[_only_livekit])
 
@@ -69,13 +73,13 @@ async def _check(answer: ClientResponse) -> None:
 
 
 def _refuses_key(answer: ClientResponse) -> bool:
-    """Whether it is LiveKit's refusal, and not the login of a web page."""
+    """Return whether this is LiveKit's refusal, and not the login of a web page."""
     foreign = answer.content_type == "text/html" or "WWW-Authenticate" in answer.headers
     return answer.status in _LOGIN and not foreign
 
 
 async def _twirp_code(answer: ClientResponse) -> str | None:
-    """The code of a Twirp error; None if it is something else."""
+    """Return the code of a Twirp error; None if the answer is not one."""
     if answer.content_type != "application/json":
         return None
     try:
@@ -89,6 +93,6 @@ async def _twirp_code(answer: ClientResponse) -> str | None:
 
 
 def _where(answer: ClientResponse) -> str:
-    """Where a redirect leads, without what may be secret."""
+    """Return the target of a redirect, without parts that may be secret."""
     location = answer.headers.get("Location", "nowhere")
     return location.partition("?")[0]

@@ -1,1 +1,1 @@
-"""Structured logs."""
+"""Structured logs: one event a line, as JSON or for people."""

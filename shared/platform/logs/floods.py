@@ -1,8 +1,8 @@
-"""The same line again and again is written a few times, and then counted.
+"""Write repeated log lines only a few times, and count the rest.
 
-What outsiders can cause, they can cause without end: without a bound a disk is filled by whoever sends
-nonsense, and the line that matters is not found. A line of a session is the same only as others of that
-session, so that each session's fate is told however many fail.
+If outsiders can cause a line, they can cause it without limit. They could fill a disk by sending nonsense,
+and hide the line that matters. Lines of different sessions are of different kinds, so that the log tells each
+session's outcome however many fail.
 """
 
 import logging
@@ -15,14 +15,14 @@ from typing import Final
 
 from structlog.contextvars import get_contextvars
 
-# Of one kind of line, so many are written in so many seconds.
+# How many lines of one kind are written, in how many seconds.
 MOST: Final = 10
 WINDOW_S: Final = 10.0
-# Kinds that are told apart at once; beyond, the counting begins anew.
+# How many kinds are counted at the same time; beyond that, counting starts again.
 _MOST_KINDS: Final = 4096
 
 LEFT_OUT: Final = "lines_left_out"
-# What differs between two lines of one kind: addresses, ports, ids, times.
+# The parts that may differ within one kind: addresses, ports, ids, times.
 _VARYING: Final = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8,}|\d+")
 _LONGEST: Final = 200
 
@@ -41,9 +41,10 @@ class _Window:
 
 
 class FloodFilter(logging.Filter):
-    """Of a handler: lets `MOST` warnings or worse of one kind through in `WINDOW_S`, and tells of the rest.
+    """A handler's filter.
 
-    `tell` is called with a logger's name, a level, a text and a number, from a thread of its own.
+    In `WINDOW_S` it passes `MOST` lines of one kind at WARNING or above; it reports the rest. It calls `tell`
+    with a logger's name, a level, a text and a number, from a thread of its own.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class FloodFilter(logging.Filter):
         self._timer: threading.Timer | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written."""
+        """Return whether the line is written."""
         if record.levelno < logging.WARNING:
             return True
         what, session = _what(record), _session(record)
@@ -78,7 +79,7 @@ class FloodFilter(logging.Filter):
             return not window.left_out
 
     def tell_what_was_left_out(self) -> None:
-        """Tell of every kind of which lines were left out, and count anew."""
+        """Report every kind of which lines were left out, and start counting again."""
         with self._lock:
             self._timer = None
             told = [window for window in self._windows.values() if window.left_out]
@@ -90,7 +91,7 @@ class FloodFilter(logging.Filter):
         key, now = (record.name, record.levelname, what, session), self._clock()
         window = self._windows.get(key)
         if window is not None and (window.left_out or now - window.began < self._window_s):
-            return window  # what was left out is told of before it is forgotten
+            return window  # lines that were left out are reported before their count is dropped
         if len(self._windows) >= _MOST_KINDS:
             self._windows = {of: kept for of, kept in self._windows.items() if kept.left_out}
         window = self._windows[key] = _Window(now, 0, record.name, record.levelno, what)
@@ -98,10 +99,10 @@ class FloodFilter(logging.Filter):
 
 
 def _what(record: logging.LogRecord) -> str:
-    """What a line says, without what varies."""
-    if isinstance(record.msg, dict):  # of structlog: the whole event
+    """Return the text of a line without the parts that vary."""
+    if isinstance(record.msg, dict):  # structlog's: the whole event
         return str(record.msg.get("event", ""))
-    # Not formatted: where a library has a template, its lines are of one kind.
+    # Not formatted: all lines of a library's template are of one kind.
     return _VARYING.sub("#", str(record.msg)[:_LONGEST])
 
 

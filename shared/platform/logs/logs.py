@@ -1,8 +1,8 @@
 """Structured logs: JSON for machines, colours for people, one event a line.
 
-Every process calls `configure_logs` once. What belongs to every line of a piece of work is bound with
-`bound(session_id=…, room=…, attempt=…)`. An event's name is a literal; a sentence for people goes into
-`message=`, and is shown in the name's place on a terminal (docs/logs.md).
+Every process calls `configure_logs` once. `bound(session_id=…, room=…, attempt=…)` binds fields to every line
+of a piece of work. An event's name is a literal. A sentence for people goes into `message=`; a terminal shows
+it instead of the name (docs/logs.md).
 """
 
 import io
@@ -34,7 +34,7 @@ _NOISY = (
     "celery.redirected",
 )
 
-# A net beneath the care that is taken elsewhere: a JWT, an API key of ours, a webhook's secret, and the
+# A last defence, in case other code logs a secret: a JWT, an API key of ours, a webhook's secret, and the
 # password in a URL.
 _SECRETS = re.compile(
     r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
@@ -43,15 +43,15 @@ _SECRETS = re.compile(
     r"|(?<=://)[^\s/@\"']+(?=@)"
 )
 
-# What a library writes is a text. It gets this for its event's name, so that a name is always a name.
+# A library writes text. Its lines get this event name, so that `event` is always a name.
 LIBRARY_EVENT: Final = "library_logged"
 _OURS: Final = ("services.", "shared.")
-# The standard library's records can't take a field named `message` with them.
+# Records of the standard library can't carry a field named `message`.
 _CARRIED: Final = "carried_message"
 
 _OF_MANY_LINES: Final = frozenset({"exception", "stack"})
 
-# Without local variables: a secret is always in one of them.
+# Without local variables: one of them always holds a secret.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
@@ -115,14 +115,14 @@ def _hide_secrets(_: Any, __: str, line: Any) -> str:
 
 
 def _drop_repetitions(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    # uvicorn and Celery attach their message once more, in another dress.
+    # uvicorn and Celery attach their message a second time, with formatting.
     for key in ("color_message", "data"):
         event.pop(key, None)
     return event
 
 
 def carry_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Let a line's `message` travel on a record of the standard library, from a process to its parent."""
+    """Move a line's `message` to another field, in which a record can carry it to the parent process."""
     if "message" in event:
         event[_CARRIED] = event.pop("message")
     return event
@@ -130,7 +130,7 @@ def carry_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structl
 
 def _name_event(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     logger = event["_record"].name
-    if logger.startswith(_OURS):  # of an agent's job, which logs through its worker
+    if logger.startswith(_OURS):  # a line of an agent's job, which logs through its worker
         if _CARRIED in event:
             event["message"] = event.pop(_CARRIED)
         return event
@@ -143,7 +143,7 @@ def _show_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structl
 
 
 def _make_plain(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """What somebody else wrote is shown, and not obeyed. What is no text is shown as Python writes it."""
+    """Make text of others harmless for a terminal. Values that are not text appear as Python writes them."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = many_lines(value) if key in _OF_MANY_LINES else one_line(value)

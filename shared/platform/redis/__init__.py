@@ -1,1 +1,1 @@
-"""Redis clients whose calls end, streams, and hints."""
+"""Redis clients with a time limit for every call, streams, and hints."""

@@ -1,4 +1,4 @@
-"""Redis clients whose every call ends within a bound."""
+"""Redis clients with a time limit for every call."""
 
 from typing import Any, Final
 
@@ -10,26 +10,27 @@ from redis.exceptions import ConnectionError
 
 from shared.contracts.redis_url import RedisUrl, Tls, read_redis_url
 
-# A frozen server must not hold a caller for long; what could not be sent is sent by the sweep.
+# A frozen server must not block a caller for long; the sweep sends what could not be sent.
 CALL_TIMEOUT_S = 2.0
-# A crowd waits for its turn. A pool that does not wait refuses the 101st call at once, which then looks
-# as if the server were away.
+# Calls wait for a free connection. A pool without waiting refuses the 101st call at once, as if the server
+# were down.
 MOST_CONNECTIONS: Final = 50
 
 
 def connect_redis(url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> "Redis":
     """Return a client of the server at `url`; it connects at the first call.
 
-    Raises `redis.exceptions.RedisError` or `OSError` from the calls, each at most `timeout_s` after it has
-    a connection, or what the URL allows if that is longer. While all are taken it waits for one, as long
-    again. Blocking reads must block for less than `timeout_s`. Raises `ValueError` for a URL that is none.
+    Calls raise `redis.exceptions.RedisError` or `OSError`, at most `timeout_s` after they get a connection,
+    or after the URL's own limit if that is longer. While all connections are taken, a call waits for one, up
+    to the same time again. Blocking reads must block for less than `timeout_s`. Raises `ValueError` for an
+    invalid URL.
     """
     server = read_redis_url(url)
     pool = BlockingConnectionPool(
         max_connections=MOST_CONNECTIONS,
         timeout=timeout_s,
         decode_responses=True,
-        # Bytes that are no text must not stop who reads a stream; they are found malformed, if anything.
+        # Bytes that are not text must not stop a stream's reader, which sets malformed entries aside.
         encoding_errors="replace",
         username=server.username,
         password=server.password,
@@ -38,8 +39,8 @@ def connect_redis(url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> "Redis":
         socket_timeout=max(timeout_s, server.socket_timeout_s or 0),
         socket_connect_timeout=server.socket_connect_timeout_s or timeout_s,
         health_check_interval=server.health_check_interval_s or 15,
-        # One immediate second try: a pooled connection may have died with the last server. Not after a
-        # timeout, though: the caller has waited long enough.
+        # One immediate second try: a pooled connection may have died with the last server. There is none
+        # after a timeout: the caller has waited long enough.
         retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         **_address(server),
     )
@@ -47,7 +48,10 @@ def connect_redis(url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> "Redis":
 
 
 def tls_options(tls: Tls) -> dict[str, Any]:
-    """As redis-py and kombu name them. Without `ssl_ca_certs` they trust the system's authorities."""
+    """Return the TLS options under redis-py's and kombu's names.
+
+    Without `ssl_ca_certs`, the system's authorities are trusted.
+    """
     return {
         "ssl_cert_reqs": "required" if tls.verify else "none",
         "ssl_check_hostname": tls.check_hostname,

@@ -1,6 +1,6 @@
-"""Hints: "look at this session now". They make a poll come sooner and decide nothing; one may be lost.
+"""Hints: "look at this session now". A hint makes a poll come sooner and decides nothing; it may get lost.
 
-`HINTS_CHANNEL` is about the room in LiveKit, which costs a call to look at, `NEWS_CHANNEL` about the
+`HINTS_CHANNEL` is about the room in LiveKit, and a look at it costs a call. `NEWS_CHANNEL` is about the
 session's events and turns in our database.
 """
 
@@ -20,7 +20,10 @@ _READ_TIMEOUT_S = 1.0
 
 
 async def give_hint(redis: Redis, session_id: str, *, channel: str = HINTS_CHANNEL) -> None:
-    """Tell whoever listens to look at the session; a Redis that is away costs nothing but the hint."""
+    """Tell all listeners to look at the session.
+
+    If Redis is down, the hint is lost, and no error is raised.
+    """
     try:
         await redis.publish(channel, session_id)
     except (RedisError, OSError) as error:
@@ -28,7 +31,7 @@ async def give_hint(redis: Redis, session_id: str, *, channel: str = HINTS_CHANN
 
 
 async def give_hints(redis: Redis, session_ids: Iterable[str], *, channel: str) -> None:
-    """As `give_hint`, of several sessions at once."""
+    """Like `give_hint`, for several sessions at once."""
     try:
         async with redis.pipeline(transaction=False) as pipe:
             for session_id in session_ids:
@@ -39,7 +42,7 @@ async def give_hints(redis: Redis, session_ids: Iterable[str], *, channel: str) 
 
 
 async def hints(redis: Redis, *, channel: str = HINTS_CHANNEL) -> AsyncIterator[str]:
-    """Yield session ids for ever, over every loss of the connection."""
+    """Yield session ids forever, and reconnect after every loss of the connection."""
     while True:
         try:
             async with redis.pubsub(ignore_subscribe_messages=True) as subscription:

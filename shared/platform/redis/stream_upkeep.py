@@ -1,6 +1,6 @@
-"""Look after a stream that is read by groups: how far behind they are, what got lost, what may go.
+"""Look after a stream that groups read: measure how far behind they are and what was lost, and trim it.
 
-Only commands of Redis 7.0: Redis itself can't yet be told to trim what every group has acknowledged.
+It uses only commands of Redis 7.0, which has none for trimming the entries that every group has acknowledged.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from typing import Any
 from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 
-# Of a stream's memory, looked at to measure the whole; and what is left free when it is cut.
+# How many entries Redis samples to measure a stream's memory; and how much is left free after a cut.
 _SAMPLES = 100
 _ROOM = 0.9
-# What every group has handled stays for this long, for those who follow the stream without a group.
+# Entries that every group has handled stay this long, for readers that follow the stream without a group.
 KEEP_MS = 30_000
 
 _BACKLOG = Gauge("stream_backlog_entries", "Entries that are not acknowledged.", ["stream", "group"])
@@ -25,7 +25,9 @@ _LOST_PENDING = Counter(
     "stream_lost_pending_total", "Entries cut off before they were acknowledged.", ["stream", "group"]
 )
 _RECREATED = Counter(
-    "stream_groups_recreated_total", "Groups made anew because Redis came back empty.", ["stream", "group"]
+    "stream_groups_recreated_total",
+    "Groups created again because Redis came back empty.",
+    ["stream", "group"],
 )
 _TRIMMED = Counter(
     "stream_trimmed_total", "Entries removed because every group had handled them.", ["stream"]
@@ -34,7 +36,7 @@ _TRIMMED = Counter(
 
 @dataclass(frozen=True)
 class GroupState:
-    """How far a group is: entries not acknowledged, the age of the oldest, and those it will never see."""
+    """The progress of a group: unacknowledged entries, the age of the oldest, and lost entries."""
 
     backlog: int
     oldest_age_s: float
@@ -42,7 +44,7 @@ class GroupState:
 
 
 def lost_pending(stream: str, group: str, entries: int) -> None:
-    """Count entries that were delivered, and are gone before their handler was done."""
+    """Count entries that were delivered, and were removed before their handler had finished."""
     _LOST_PENDING.labels(stream, group).inc(entries)
 
 
@@ -52,7 +54,10 @@ def recreated(stream: str, group: str) -> None:
 
 
 async def look_after(redis: Redis, stream: str, group: str) -> GroupState | None:
-    """Trim the stream and gauge the group; None if there is none. Raises `RedisError` or `OSError`."""
+    """Trim the stream and gauge the group; return None if there is no group.
+
+    Raises `RedisError` or `OSError`.
+    """
     seconds, microseconds = await redis.time()
     now_ms = seconds * 1000 + microseconds // 1000
     await trim(redis, stream, now_ms=now_ms, keep_ms=KEEP_MS)
@@ -67,8 +72,8 @@ async def look_after(redis: Redis, stream: str, group: str) -> GroupState | None
 
 
 async def trim(redis: Redis, stream: str, *, now_ms: int, keep_ms: int) -> int:
-    """Remove what every group has acknowledged and what is older than `keep_ms`; returns how many."""
-    # The groups first: what is delivered between the two questions is pending, and above the floor.
+    """Remove entries that every group has acknowledged and that are older than `keep_ms`; return how many."""
+    # Read the groups first: entries delivered between the two commands are pending, and above the floor.
     groups: Any = await redis.xinfo_groups(stream)
     if not groups:
         return 0
@@ -83,16 +88,16 @@ async def trim(redis: Redis, stream: str, *, now_ms: int, keep_ms: int) -> int:
 
 
 async def cut_to_age(redis: Redis, stream: str, age: timedelta) -> int:
-    """Remove what is older, whoever has read it; returns how many. Raises `RedisError` or `OSError`."""
+    """Remove older entries, read or not; return how many. Raises `RedisError` or `OSError`."""
     seconds, _ = await redis.time()
     oldest_ms = max(0, seconds * 1000 - age // timedelta(milliseconds=1))
     return int(await redis.xtrim(stream, minid=f"{oldest_ms}-0", approximate=False))
 
 
 async def cut_to_bytes(redis: Redis, stream: str, most: int) -> int:
-    """Remove the oldest entries until Redis needs no more memory for the stream; returns how many.
+    """Remove the oldest entries until the stream needs no more memory than allowed; return how many.
 
-    Redis measures by samples, so that it is done in steps. Raises `RedisError` or `OSError`.
+    Redis estimates memory from samples, so this goes in steps. Raises `RedisError` or `OSError`.
     """
     removed = 0
     while (size := int(await redis.memory_usage(stream, samples=_SAMPLES) or 0)) > most:
@@ -105,7 +110,7 @@ async def cut_to_bytes(redis: Redis, stream: str, most: int) -> int:
 
 
 async def group_state(redis: Redis, stream: str, name: str, *, now_ms: int) -> GroupState | None:
-    """How far the group is; None if there is none. Raises `RedisError` or `OSError`."""
+    """Return the group's progress; None if there is no group. Raises `RedisError` or `OSError`."""
     groups: Any = await redis.xinfo_groups(stream)
     group = next((found for found in groups if found["name"] == name), None)
     if group is None:
@@ -115,7 +120,8 @@ async def group_state(redis: Redis, stream: str, name: str, *, now_ms: int) -> G
     first: Any = await redis.xrange(stream, count=1)
     unread: Any = await redis.xrange(stream, min=f"({delivered}", count=1)
     pending: Any = await redis.xpending(stream, name)
-    # Redis counts by what was ever added. It doesn't know any more once an entry was deleted from the middle.
+    # Redis computes the lag from the number of entries ever added. After a deletion from the middle, it no
+    # longer knows the lag.
     lag = length if group["lag"] is None and unread else int(group["lag"] or 0)
     all_unread = not first or _parsed(first[0][0]) > _parsed(delivered)
     oldest = [_parsed(entry_id) for entry_id, _ in unread]

@@ -1,8 +1,8 @@
 """Redis streams that carry CloudEvents envelopes: publish, and read as a consumer group.
 
-Only commands of Redis 7.0. A group is created at the stream's beginning, so nothing published before
-the first consumer starts is skipped; an entry is acknowledged only after its handler has returned. What
-every group has acknowledged is trimmed away.
+It uses only commands of Redis 7.0. A group begins at the stream's beginning, so it skips no entry that was
+published before its first consumer started. An entry is acknowledged only after its handler has returned.
+Entries that every group has acknowledged are trimmed.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ log = get_logger(__name__)
 
 UNREACHABLE = (RedisError, OSError)
 
-# An entry that its consumer holds for longer is taken over by another consumer of the group.
+# If a consumer holds an entry for longer, another consumer of the group takes it over.
 CLAIM_IDLE_MS = 15_000
 CLAIM_INTERVAL_S = 5.0
 MOST_GIVEN_BACK = 10_000
 READ_COUNT = 200
 READ_BLOCK_MS = 1_000
-# A batch is meant to stay below this, whatever the size of its entries.
+# The target size of a batch, whatever the size of its entries.
 READ_BYTES = 4_000_000
 FIRST_READ_COUNT = 25
 RECONNECT_DELAY_S = 0.5
-# An emergency brake against filling the memory: it cuts off what nobody has read, too. Consumers trim what
-# is handled, long before.
+# A last resort against full memory: it also removes entries that no consumer has read. Consumers trim handled
+# entries long before.
 STREAM_MAX_LENGTH = 1_000_000
 
 
 async def publish(redis: Redis, stream: str, envelopes: Iterable[Envelope]) -> None:
-    """Append envelopes in order; raises `RedisError` or `OSError`, and then some may be in already."""
+    """Append envelopes in order. Raises `RedisError` or `OSError`; some may then already be in the stream."""
     async with redis.pipeline(transaction=False) as pipe:
         for envelope in envelopes:
             pipe.xadd(
@@ -52,8 +52,8 @@ async def publish(redis: Redis, stream: str, envelopes: Iterable[Envelope]) -> N
 
 
 async def dead_letter(redis: Redis, stream: str, entry: "Entry", reason: str) -> None:
-    """Set an entry aside, with the reason and where it came from."""
-    # Ours last: where the entry came from is not for the entry to say.
+    """Set an entry aside as a dead letter, with the reason and its origin."""
+    # Our fields last: the entry must not override its origin.
     said = cut(clean(reason), MAX_BRIEF_BYTES)
     fields: Any = {**entry.fields, "stream": stream, "entry_id": entry.id, "reason": said}
     await redis.xadd(
@@ -72,17 +72,17 @@ class Entry:
     fields: dict[str, str]
 
     def envelope(self) -> Envelope:
-        """Parse the envelope; raises `KeyError` or `pydantic.ValidationError`."""
+        """Return the parsed envelope; raises `KeyError` or `pydantic.ValidationError`."""
         return Envelope.parse(self.fields[ENVELOPE_FIELD])
 
     @property
     def size(self) -> int:
-        """Its length in characters."""
+        """The length of the entry in characters."""
         return sum(len(name) + len(value) for name, value in self.fields.items())
 
 
 class Appetite:
-    """How many entries to ask for: more while there is more, fewer when they are large."""
+    """How many entries to read at once: more while many wait, fewer when they are large."""
 
     def __init__(self, *, max_count: int, max_bytes: int) -> None:
         self._max_count = max_count
@@ -90,19 +90,20 @@ class Appetite:
         self.count = min(FIRST_READ_COUNT, max_count)
 
     def learn(self, batch: Sequence[Entry]) -> None:
-        """Adapt to what the last read brought."""
+        """Adapt to the last batch."""
         if not batch:
             return
-        # Only a full batch raises it: an idle consumer must not meet large entries with a large appetite.
+        # Only a full batch raises the number: otherwise an idle consumer would read many large entries at
+        # once.
         wanted = 2 * self.count if len(batch) >= self.count else max(FIRST_READ_COUNT, self.count // 2)
         fitting = self._max_bytes * len(batch) // max(1, sum(entry.size for entry in batch))
         self.count = max(1, min(wanted, fitting, self._max_count))
 
 
 class ConsumerGroup:
-    """One consumer of a group. Iterate over `batches()`, handle each, then `acknowledge` it.
+    """One consumer of a group. Iterate over `batches()`, handle each batch, then `acknowledge` it.
 
-    A batch may be asked for while the one before is still being handled.
+    The next batch may be requested while the previous one is still being handled.
     """
 
     def __init__(
@@ -120,16 +121,16 @@ class ConsumerGroup:
         self._group = group
         self._consumer = consumer
         self._appetite = Appetite(max_count=max_count, max_bytes=max_bytes)
-        # Where to go on in what this consumer has not acknowledged; None: nothing is left there.
+        # Where to continue in the entries that this consumer has not acknowledged; None if none are left.
         self._own_backlog: str | None = "0"
         self._claim_from = "0-0"
         self._next_upkeep = 0.0
 
     async def batches(self) -> AsyncIterator[Sequence[Entry]]:
-        """Yield batches for ever, and wait out a server that is away.
+        """Yield batches forever. While the server is down, wait for it.
 
-        First comes what this consumer left unacknowledged, then what others left for too long, then new
-        entries.
+        First come entries that this consumer left unacknowledged, then entries that others held for too long,
+        then new entries.
         """
         self.read_again()
         await self._until_created()
@@ -150,11 +151,14 @@ class ConsumerGroup:
                 yield batch
 
     def read_again(self) -> None:
-        """Begin again with what this consumer has not acknowledged; some of it may be in hand."""
+        """Begin again with the entries that this consumer has not acknowledged.
+
+        Some may be in the current batch.
+        """
         self._own_backlog = "0"
 
     async def acknowledge(self, entries: Iterable[Entry]) -> None:
-        """Mark entries as handled. A failure only means that they come again."""
+        """Mark entries as handled. If this fails, they are only delivered again."""
         ids = [entry.id for entry in entries]
         try:
             if ids:
@@ -163,7 +167,7 @@ class ConsumerGroup:
             log.warning("acknowledgement_lost", stream=self._stream, error=repr(error))
 
     async def give_back(self) -> None:
-        """Let others take at once what was read and not acknowledged; for who is told to stop."""
+        """Let other consumers take unacknowledged entries at once; call it before the process stops."""
         mine = (self._stream, self._group, self._consumer)
         try:
             left: Any = await self._redis.xpending_range(
@@ -183,7 +187,7 @@ class ConsumerGroup:
         if loop.time() < self._next_upkeep:
             return await self._read(">")
         batch = await self._take_over()
-        if self._claim_from == "0-0":  # once round
+        if self._claim_from == "0-0":  # one full pass
             await self._look_after()
             self._next_upkeep = loop.time() + CLAIM_INTERVAL_S
         return batch or await self._read(">")
@@ -217,7 +221,7 @@ class ConsumerGroup:
         return [Entry(entry_id, fields or {}) for entry_id, fields in pairs]
 
     async def _still_there(self, batch: list[Entry]) -> list[Entry]:
-        # An entry that was cut off while it was pending has no fields any more.
+        # An entry that was trimmed while it was pending has no fields any more.
         gone = [entry for entry in batch if not entry.fields]
         if gone:
             self._lost([entry.id for entry in gone])
@@ -233,7 +237,7 @@ class ConsumerGroup:
         try:
             state = await stream_upkeep.look_after(self._redis, self._stream, self._group)
         except ResponseError as error:
-            # A server that forbids or lacks one of these commands must not keep us from reading.
+            # A server that forbids or lacks one of these commands must not stop the reading.
             log.warning("stream_not_looked_after", stream=self._stream, error=repr(error))
             return
         if state is not None and state.lost_unread:

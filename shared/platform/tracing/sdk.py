@@ -1,4 +1,4 @@
-"""Tracing where it is on: OpenTelemetry's SDK. `tracing.py` imports it, and only then."""
+"""Tracing with OpenTelemetry's SDK. `tracing.py` imports this module only if tracing is on."""
 
 import logging
 import threading
@@ -25,13 +25,16 @@ from shared.platform.tracing.tracing import Attributes, Kind, Value
 
 log = get_logger(__name__)
 
-# An unreachable collector is told at once, and then about this often.
+# An unreachable collector is logged at once, and then about this often.
 TELL_EVERY_S: Final = 60.0
-ADVICE: Final = "see that it runs and takes OTLP over HTTP; OTEL_EXPORTER_OTLP_ENDPOINT names it"
+ADVICE: Final = "check that it runs and accepts OTLP over HTTP; OTEL_EXPORTER_OTLP_ENDPOINT names it"
 
 
 class QuietExporter(SpanExporter):
-    """Hands spans on. It says seldom that it can't, and leaves out what an exception's message may hold."""
+    """Exports spans.
+
+    It seldom logs failures, and removes exception messages, which may hold what was said.
+    """
 
     def __init__(self, inner: SpanExporter, *, collector: str, content: bool) -> None:
         self._inner = inner
@@ -60,7 +63,7 @@ class QuietExporter(SpanExporter):
 
 
 def _without_messages(span: ReadableSpan) -> ReadableSpan:
-    # livekit-agents leaves out the messages of exceptions by itself, but for some in the status.
+    # livekit-agents itself leaves out the messages of exceptions, except for some in the status.
     if span.status.description is None:
         return span
     return ReadableSpan(
@@ -80,7 +83,10 @@ def _without_messages(span: ReadableSpan) -> ReadableSpan:
 
 
 class Recorder:
-    """Makes spans; see the functions of the same names in `shared.platform.tracing.tracing`."""
+    """Makes spans.
+
+    The functions of the same names in `shared.platform.tracing.tracing` describe its methods.
+    """
 
     def __init__(self, provider: TracerProvider, *, content: bool) -> None:
         self.provider = provider
@@ -88,7 +94,7 @@ class Recorder:
         self._tracer = provider.get_tracer("rollcall", rollcall_version(), schema_url=SCHEMA_URL)
 
     def stop(self, *, within_s: float) -> None:
-        """Flush, and give up after `within_s`: the SDK itself would wait for 30 s."""
+        """Flush, and give up after `within_s`; the SDK itself would wait 30 s."""
         stopping = threading.Thread(target=self.provider.shutdown, name="tracing-stop", daemon=True)
         stopping.start()
         stopping.join(within_s)
@@ -97,7 +103,7 @@ class Recorder:
     def span(
         self, name: str, *, of: str | None, kind: Kind, attributes: Attributes, begins: bool
     ) -> Iterator[None]:
-        """A span around the block."""
+        """Make a span around the block."""
         parent = _parent(of)
         if parent is None and not begins:
             yield
@@ -125,7 +131,7 @@ class Recorder:
         content: Attributes,
         error: str | None,
     ) -> str:
-        """Record what is over, and return its context."""
+        """Make a span for work that is already over, and return its context."""
         said = content if self.content else {}
         begun = self._tracer.start_span(
             name,
@@ -139,13 +145,13 @@ class Recorder:
                 begun.add_event(event, timestamp=_ns(at))
         if error is not None:
             _fail(begun, error)
-        # A clock that was set back must not make a span that ends before it begins.
+        # If a clock was set back, the span must still not end before it begins.
         begun.end(max(_ns(began), _ns(ended)))
         context = begun.get_span_context()
-        return _written(context) if context.is_valid else of  # OTEL_SDK_DISABLED makes none
+        return _written(context) if context.is_valid else of  # with OTEL_SDK_DISABLED there is no context
 
     def note(self, attributes: Attributes, *, name: str | None) -> None:
-        """Add to the current span."""
+        """Add attributes to the current span."""
         current = trace.get_current_span()
         current.set_attributes(_known(attributes))
         if name is not None:
@@ -156,24 +162,24 @@ class Recorder:
         trace.get_current_span().add_event(name, _known(attributes))
 
     def failed(self, error: str, attributes: Attributes) -> None:
-        """The current span has failed."""
+        """Mark the current span as failed."""
         current = trace.get_current_span()
         current.set_attributes(_known(attributes))
         _fail(current, error)
 
     def here(self, of: str) -> str:
-        """The current context, if it is of the session's trace."""
+        """Return the current context, if it belongs to the session's trace."""
         current = trace.get_current_span().get_span_context()
         return _written(current) if current.is_valid and _is_of(current, of) else of
 
     def begun_here(self) -> str | None:
-        """The current context."""
+        """Return the current context."""
         current = trace.get_current_span().get_span_context()
         return _written(current) if current.is_valid else None
 
     @contextmanager
     def arrived(self, traceparent: str) -> Iterator[None]:
-        """Have the sender's context be the current one."""
+        """Make the sender's context the current one."""
         token = attach(remote(traceparent))
         try:
             yield
@@ -188,11 +194,14 @@ def make_recorder(
     content: bool,
     make_provider: Callable[..., TracerProvider] = TracerProvider,
 ) -> Recorder:
-    """Send spans to `endpoint`. Sampling, headers, time limits and batches are the SDK's OTEL_ variables."""
-    # What it has to say of a collector that is away, it says for every batch; QuietExporter says it once.
+    """Return a recorder that sends spans to `endpoint`.
+
+    The SDK's OTEL_ variables set sampling, headers, time limits and batches.
+    """
+    # For a collector that is down, the SDK logs every batch; QuietExporter logs it once.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     provider = make_provider(resource=_resource(service), shutdown_on_exit=False)
-    # Without user, password and query, which may be secrets.
+    # Without user, password and query, which may be secret.
     at = urlsplit(endpoint)
     collector = f"{at.hostname}:{at.port}{at.path}" if at.port else f"{at.hostname}{at.path}"
     exporter = QuietExporter(OTLPSpanExporter(endpoint=endpoint), collector=collector, content=content)
@@ -201,7 +210,7 @@ def make_recorder(
 
 
 def remote(traceparent: str) -> Context:
-    """The context that a valid traceparent names."""
+    """Return the context that a valid traceparent names."""
     sampled = TraceFlags(int(traceparent[-2:], 16))
     context = SpanContext(
         trace_id=int(trace_id_of(traceparent), 16),
@@ -220,7 +229,7 @@ def _resource(service: str) -> Resource:
 
 
 def _parent(of: str | None) -> Context | None:
-    """The context of a new span's parent; None if there is none."""
+    """Return the context of a new span's parent; None if there is none."""
     current = trace.get_current_span()
     context = current.get_span_context()
     if context.is_valid and (of is None or _is_of(context, of)):

@@ -1,17 +1,16 @@
-"""What spans and their attributes are called, in one place.
+"""The names of spans and their attributes.
 
-`rollcall.` is ours. The others are those of OpenTelemetry's semantic conventions 1.44, of which a test
-knows whether they are still called that; they are spelled out here, so that a process that traces nothing
-imports nothing. The agent's spans inside a job (`job_entrypoint`, `agent_session`, …) are named by
-livekit-agents.
+Names with `rollcall.` are ours. The others come from OpenTelemetry's semantic conventions 1.44; a test checks
+that they still have these names. They are spelled out here, so that a process without tracing imports
+nothing. livekit-agents names the agent's spans inside a job (`job_entrypoint`, `agent_session`, …).
 """
 
 from typing import Final
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 
-# Spans. A request is called by its method and route, a call to LiveKit `LiveKit CreateRoom`, a task by its
-# function.
+# Spans. A request is named after its method and route, a call to LiveKit as in `LiveKit CreateRoom`, a task
+# after its function.
 SESSION: Final = "session"
 REPLACE: Final = "replace_agent"
 CANARY: Final = "canary"

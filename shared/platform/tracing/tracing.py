@@ -1,9 +1,9 @@
-"""One trace for each session, by OpenTelemetry; nothing at all unless an OTLP endpoint is set.
+"""One trace for each session, with OpenTelemetry. Without an OTLP endpoint, it does nothing.
 
-Spans are of sessions: each is a child of what goes on now, if that belongs to the session's trace, and of
-the session's own context (`SessionRow.traceparent`) otherwise. So a trace holds together over queues,
-sweeps and new attempts, and work that is of no session makes no spans. Off, nothing here imports
-OpenTelemetry, starts a thread, or does more than look at one variable.
+Every span belongs to a session. Its parent is the current span if that belongs to the session's trace, and
+otherwise the session's own context (`SessionRow.traceparent`). So a trace stays whole over queues, sweeps and
+new attempts. Work that belongs to no session makes no spans. While tracing is off, nothing here imports
+OpenTelemetry, starts a thread, or does more than check one variable.
 """
 
 import atexit
@@ -28,12 +28,12 @@ log = get_logger(__name__)
 Value = str | bool | int | float
 Attributes = Mapping[str, Value | None]
 
-# A collector that doesn't answer must not keep a process from ending.
+# A collector that doesn't answer must not delay the end of a process.
 FLUSH_S: Final = 2.0
 
 
 class Kind(StrEnum):
-    """What a span is to the other side of it, as OpenTelemetry calls it."""
+    """The kind of a span, under OpenTelemetry's names."""
 
     INTERNAL = "INTERNAL"
     SERVER = "SERVER"
@@ -43,7 +43,7 @@ class Kind(StrEnum):
 
 
 class _Nothing(AbstractContextManager[None]):
-    """The span of a process that doesn't trace."""
+    """The span in a process that doesn't trace."""
 
     def __exit__(self, *_: object) -> None:
         return None
@@ -61,9 +61,10 @@ def configure_tracing(
     content: bool = False,
     make_provider: "Callable[..., TracerProvider] | None" = None,
 ) -> "Recorder | None":
-    """Trace from now on, if the settings name an endpoint; called once in each process.
+    """Start tracing if the settings name an endpoint. Each process calls this once.
 
-    content: what is said may be in spans. make_provider: another than OpenTelemetry's `TracerProvider`.
+    If `content` is true, spans may contain what is said. `make_provider` replaces OpenTelemetry's
+    `TracerProvider`.
     """
     global _recorder  # noqa: PLW0603
     if settings.traces_endpoint is None:
@@ -79,7 +80,7 @@ def configure_tracing(
 
 
 def stop_tracing(*, within_s: float = FLUSH_S) -> None:
-    """Send what is left, for `within_s` seconds at most; no spans are made after that."""
+    """Send the remaining spans, for at most `within_s` seconds. After that, no spans are made."""
     global _recorder
     recorder, _recorder = _recorder, None
     if recorder is not None:
@@ -95,10 +96,11 @@ def span(
     attributes: Attributes | None = None,
     begins: bool = False,
 ) -> AbstractContextManager[None]:
-    """A span around the block, in which it is what goes on now.
+    """Make a span around the block; inside the block it is the current span.
 
-    of: the session's context. begins: where there is no context, a new trace begins here; otherwise there
-    is no span. An exception makes it an error, by the exception's type alone: a message may say anything.
+    `of` is the session's context. If there is no context, a new trace begins if `begins` is true; otherwise
+    there is no span. An exception marks the span as failed, with the exception's type only: a message may say
+    anything.
     """
     if _recorder is None:
         return _NOTHING
@@ -117,9 +119,10 @@ def record(
     content: Attributes | None = None,
     error: str | None = None,
 ) -> str | None:
-    """Record what is over; times as numbers are nanoseconds since 1970. Returns its context, else `of`.
+    """Make a span for work that is already over, and return its context, or `of` without tracing.
 
-    content: attributes with what was said, which are left out unless that is allowed.
+    Times given as numbers are nanoseconds since 1970. `content` holds attributes with what was said; they are
+    left out unless that is allowed.
     """
     if _recorder is None or of is None:
         return of
@@ -137,37 +140,37 @@ def record(
 
 
 def note(attributes: Attributes, *, name: str | None = None) -> None:
-    """Add attributes to the span that goes on now, and give it another name."""
+    """Add attributes to the current span, and optionally rename it."""
     if _recorder is not None:
         _recorder.note(attributes, name=name)
 
 
 def event(name: str, make_attributes: Callable[[], Attributes]) -> None:
-    """Add an event to the span that goes on now."""
+    """Add an event to the current span."""
     if _recorder is not None:
         _recorder.event(name, make_attributes())
 
 
 def failed(error: str, attributes: Attributes | None = None) -> None:
-    """The span that goes on now has failed; `error` is of a closed list, never a message."""
+    """Mark the current span as failed. `error` comes from a closed list and is never a message."""
     if _recorder is not None:
         _recorder.failed(error, attributes or {})
 
 
 def is_tracing() -> bool:
-    """Whether this process traces."""
+    """Return whether this process traces."""
     return _recorder is not None
 
 
 def here(of: str | None) -> str | None:
-    """The context of what goes on now, if that belongs to the session's trace; else the session's own."""
+    """Return the current context if it belongs to the session's trace; otherwise the session's own."""
     if _recorder is None or of is None:
         return of
     return _recorder.here(of)
 
 
 def begun_here() -> str | None:
-    """The context for a session that begins now; None if nobody traces it."""
+    """Return the context for a session that begins now; None if nothing traces it."""
     if _recorder is None:
         return _arrived.get()
     return _recorder.begun_here()
@@ -175,7 +178,7 @@ def begun_here() -> str | None:
 
 @contextmanager
 def arrived(traceparent: object) -> Iterator[str | None]:
-    """Go on, within the block, where the sender of a message was; what can't be read is ignored."""
+    """Within the block, continue the trace of a message's sender. A context that can't be read is ignored."""
     valid = valid_traceparent(traceparent)
     if valid is None:
         yield None
@@ -191,5 +194,5 @@ def arrived(traceparent: object) -> Iterator[str | None]:
 
 
 def trace_fields(traceparent: str | None) -> dict[str, str]:
-    """What is bound to each line logged for a session, so that its lines and its trace find each other."""
+    """Return the fields that link a session's log lines with its trace."""
     return {"trace_id": trace_id_of(traceparent)} if traceparent is not None else {}

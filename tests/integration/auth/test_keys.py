@@ -241,7 +241,7 @@ async def test_the_program_makes_lists_and_revokes(
     first = json.loads((await run("revoke", made["key"]))[1])["revoked_at"]
     assert json.loads((await run("revoke", made["id"]))[1])["revoked_at"] == first
     code, out, err = await run("revoke", "nobody")
-    assert (code, out, err) == (1, "", "there is no key of this id\n")
+    assert (code, out, err) == (1, "", "there is no key with this id\n")
     async with database.write() as db:
         await db.execute(text("ALTER TABLE api_key RENAME TO hidden"))
     try:

@@ -100,7 +100,7 @@ async def test_all_is_well_when_all_is_well(healthy: httpx.AsyncClient, redis: R
         "agent_worker_info": {"agent_name": "agent", "registered_workers": 1, "free_slots": 6},
         "status": "pass",
         "known": "registered",
-        "summary": "1 registered, 6 free slots; no join was proven yet",
+        "summary": "1 registered, 6 free slots; no proven join yet",
         "last_proven_join": None,
         "last_canary": None,
         "root_cause": [],

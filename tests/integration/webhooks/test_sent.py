@@ -275,6 +275,6 @@ async def test_an_event_that_is_not_there_any_more_ends_as_a_dead_letter(
             await hooks.settle()
             clock.forward(hours=11)
         delivery = await hooks.delivery()
-        assert (delivery.status, delivery.error) == ("dead", "its event is not there any more")
+        assert (delivery.status, delivery.error) == ("dead", "its event no longer exists")
         assert receiver.received == []
         assert (await hooks.endpoint(endpoint)).failing_since is None, "that is none of its fault"

@@ -1,9 +1,9 @@
 """Erase what was said in a session, or by a participant, wherever we keep it.
 
-The row of the session, and for a participant a mark, are written in the same transaction in which the text
-goes, and while no turn is being stored: from then on nobody stores text of it, however late a turn comes
-(`shared.core.transcripts.erasure_rows`). What can't be reached at the moment is erased again later, and every
-erasure is repeated once, since a turn may have been on its way to Redis when it was made.
+One transaction deletes the text, updates the session's row, and writes a mark for an erased participant.
+While it runs, no turn is being stored. From then on no process stores text of the session, however late a
+turn comes (`shared.core.transcripts.erasure_rows`). What can't be reached at the moment is erased later.
+Every erasure is repeated once, since a turn may have been on its way to Redis.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +31,7 @@ from shared.platform.redis.streams import UNREACHABLE as REDIS_UNREACHABLE
 
 log = get_logger(__name__)
 
-# By then what was on its way to Redis is there.
+# By then, turns that were on their way to Redis have arrived.
 SECOND_LOOK: Final = timedelta(minutes=1)
 RETRY: Final = timedelta(seconds=5)
 _BATCH: Final = 100
@@ -42,7 +42,7 @@ DATABASE_FILE: Final = "database file"
 
 @dataclass
 class Removed:
-    """What an erasure found and removed."""
+    """What an erasure removed."""
 
     turns: int = 0
     stream_entries: int = 0
@@ -53,7 +53,10 @@ class Removed:
 async def erase_session(
     session_id: str, *, project: str, database: Database, redis: Redis, now: Clock
 ) -> Erasure:
-    """Erase the text of one session; raises `Problem` if there is none. Doing it twice does no harm."""
+    """Erase the text of one session; raises `Problem` if there is no such session.
+
+    Repeating it is harmless.
+    """
     async with database.read() as db:
         await session_of(db, session_id, project)
     return await _erase([session_id], None, database=database, redis=redis, now=now)
@@ -62,9 +65,10 @@ async def erase_session(
 async def erase_participant(
     identity: str, *, project: str, database: Database, redis: Redis, now: Clock
 ) -> Erasure:
-    """Erase the text of a project's sessions in which the participant took part, the answers too.
+    """Erase the text of a project's sessions in which the participant took part, including the answers.
 
-    Sessions until now in which he is known to take part only later are erased then: his mark stays.
+    If it becomes known only later that they took part in an earlier session, it is erased then: the mark
+    stays.
     """
     async with database.write() as db:
         await exclude_stores(db)
@@ -81,7 +85,7 @@ async def erase_participant(
     try:
         found = sorted({*found, *await sessions_on_their_way(redis, speaker)})
     except REDIS_UNREACHABLE as error:
-        log.warning("turns_on_their_way_not_seen", error=repr(error))  # their consumer sees the mark
+        log.warning("turns_on_their_way_not_seen", error=repr(error))  # their consumer will see the mark
     return await _erase(found, speaker, database=database, redis=redis, now=now)
 
 
@@ -124,7 +128,10 @@ async def erase_copies(
     redis: Redis,
     now: Clock,
 ) -> None:
-    """Erase what is not a row: streams, the history for a successor, freed pages of the embedded file."""
+    """Erase the copies outside rows.
+
+    They are in streams, in the history for an agent that takes over, and in freed pages of SQLite's file.
+    """
     try:
         found = await erase_from_redis(redis, session_ids, speaker, told=session_ids)
         removed.stream_entries += found.stream_entries
@@ -143,15 +150,15 @@ async def erase_copies(
 
 
 async def schedule_again(database: Database, session_ids: Sequence[str], *, at: datetime | None) -> None:
-    """Have the sessions erased once more at a time, or never again."""
+    """Schedule another erasure of the sessions at a time; None cancels it."""
     async with database.write() as db:
         await upkeep.erase_again(db, session_ids, at=at)
 
 
 async def _empty_sqlite_files(database: Database) -> bool:
-    """Drop the words from the index's older segments, and the text from the write-ahead log.
+    """Remove the words from the index's older segments, and the text from the write-ahead log.
 
-    False if a reader kept the log from being emptied.
+    Returns False if a reader prevented emptying the log.
     """
     async with database.write() as db:
         await db.execute(text("INSERT INTO transcript_search (transcript_search) VALUES ('optimize')"))

@@ -1,8 +1,8 @@
-"""Housekeeping of transcripts: what is too old, what was erased, and what is in no index.
+"""Housekeeping of transcripts: delete old turns, repeat erasures, and index turns that are in no index.
 
-It deletes the first, looks at the second once more, and indexes the third.
+Each is done in batches.
 
-One process at a time does it. Every step takes few rows, so that nobody waits for it.
+One process at a time does it. Every step takes few rows, so that no request waits for it.
 """
 
 from collections.abc import Sequence
@@ -40,16 +40,16 @@ _INDEXED: Final = 500
 
 
 def retention_of(_project: str, settings: ApiSettings) -> timedelta | None:
-    """Return how long after a session's end its turns are kept; None: for ever.
+    """Return how long after a session's end its turns are kept; None means forever.
 
-    It is the same for every project, until projects have settings of their own.
+    It is the same for every project, as long as projects have no settings of their own.
     """
     days = settings.transcript_retention_days
     return timedelta(days=days) if days else None
 
 
 class Housekeeping:
-    """Runs in every API process; works in the one that holds the lease."""
+    """Runs in every API process; only the one that holds the lease works."""
 
     def __init__(
         self, *, database: Database, redis: Redis, settings: ApiSettings, holder: str, now: Clock
@@ -61,7 +61,7 @@ class Housekeeping:
         self._now = now
 
     async def run(self) -> None:
-        """Keep house for ever; what fails now is found again at the next turn."""
+        """Keep house forever. What fails now is tried again in the next round."""
         await every(
             TICK_S,
             self.step,
@@ -70,13 +70,13 @@ class Housekeeping:
         )
 
     async def step(self) -> bool:
-        """Take a batch of each kind; True if there may be more."""
+        """Handle a batch of each kind; return True if there may be more."""
         await self.erase_again()
         deleted = [await self.delete_old(project) for project in await self.projects()]
         return sum([*deleted, await self.index_missing()]) > 0
 
     async def erase_again(self) -> int:
-        """Erase what is due for a second look, and return of how many sessions."""
+        """Repeat the erasures that are due, and return of how many sessions."""
         now = self._now()
         due = (
             select(col(SessionRow.id))
@@ -89,7 +89,7 @@ class Housekeeping:
         if not session_ids:
             return 0
         removed = Removed()
-        # Until this has gone well, it comes again; and not at once, since it reads whole streams.
+        # Until this succeeds, it is repeated; not at once, since it reads whole streams.
         await schedule_again(self._database, session_ids, at=now + RETRY)
         async with self._database.write() as db:
             removed.turns = await blank(db, session_ids)
@@ -103,7 +103,7 @@ class Housekeeping:
         return len(session_ids)
 
     async def index_missing(self) -> int:
-        """Let a batch of turns be found that are in no index yet, and return how many."""
+        """Index a batch of turns that are in no index yet, and return how many."""
         async with self._database.write() as db:
             connection = await db.connection()
             turns = await connection.run_sync(index_missing, _INDEXED)
@@ -112,13 +112,13 @@ class Housekeeping:
         return turns
 
     async def projects(self) -> list[str]:
-        """Every project that may have sessions: the default one, and those that were given a key."""
+        """Return every project that may have sessions: the default one, and those with keys."""
         async with self._database.read() as db:
             named = await db.scalars(select(col(ApiKeyRow.project)).distinct())
         return sorted({DEFAULT_PROJECT, *named})
 
     async def delete_old(self, project: str) -> int:
-        """Delete one batch of turns whose time is over, and return how many rows it touched."""
+        """Delete one batch of turns whose retention is over, and return how many rows changed."""
         keep = retention_of(project, self._settings)
         if keep is None:
             return 0
@@ -151,7 +151,7 @@ class Housekeeping:
         async with self._database.write() as db:
             await exclude_stores(db)
             turns = await changed(db, delete(TranscriptItemRow).where(turn.in_(some)))
-            # Those without turns are done with. Of the others, what comes late is stored without its text.
+            # Sessions without turns are finished. For the others, late turns are stored without their text.
             await mark_erased(db, session_ids, now=now)
             sessions = await mark_deleted(db, session_ids, ~left.exists(), now=now)
         if sessions:
@@ -160,7 +160,7 @@ class Housekeeping:
         return turns + sessions
 
     async def _delete_copies(self, session_ids: Sequence[str]) -> None:
-        """Agent workers aren't told: markers of all sessions that ever were would fill Redis."""
+        """Agent workers get no markers: those of all old sessions would fill Redis."""
         try:
             await erase_from_redis(self._redis, session_ids, None, told=())
         except REDIS_UNREACHABLE as error:

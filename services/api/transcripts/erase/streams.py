@@ -1,4 +1,4 @@
-"""Erase text from Redis: turns on their way, dead letters, and the history kept for a successor."""
+"""Erase text from Redis: turns on their way, dead letters, and the history for an agent that takes over."""
 
 import json
 import re
@@ -25,7 +25,7 @@ _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a
 
 @dataclass(frozen=True)
 class Found:
-    """How many entries were removed."""
+    """How many entries an erasure removed."""
 
     stream_entries: int
     dead_letters: int
@@ -33,9 +33,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Speaker:
-    """Somebody whose words are erased, in whatever session of the project.
+    """A participant whose words are erased, in every session of the project.
 
-    `projects` tells of which project each of some sessions is.
+    `projects` returns the project of each of some sessions.
     """
 
     identity: str
@@ -43,13 +43,13 @@ class Speaker:
     projects: Callable[[Collection[str]], Awaitable[Mapping[str, str]]]
 
     async def of_others(self, session_ids: Collection[str]) -> set[str]:
-        """Those of the sessions that are another project's."""
+        """Return which of the sessions belong to another project."""
         known = await self.projects(session_ids) if session_ids else {}
         return {session_id for session_id, project in known.items() if project != self.project}
 
 
 async def sessions_on_their_way(redis: Redis, speaker: Speaker) -> set[str]:
-    """The project's sessions of which a turn of the speaker waits in Redis; raises as below."""
+    """Return the project's sessions with a turn of the speaker in Redis; raises as `erase_from_redis`."""
     found: set[str] = set()
     for stream in (TURNS_STREAM, DEAD_LETTERS_STREAM):
         async for page in _pages(redis, stream):
@@ -63,13 +63,13 @@ async def sessions_on_their_way(redis: Redis, speaker: Speaker) -> set[str]:
 async def erase_from_redis(
     redis: Redis, session_ids: Sequence[str], speaker: Speaker | None, *, told: Sequence[str]
 ) -> Found:
-    """Mark the sessions in `told` for agent workers, and remove what Redis holds of all of them.
+    """Mark the sessions in `told` for agent workers, and remove all text of `session_ids` from Redis.
 
-    Raises `redis.exceptions.RedisError` or `OSError`; doing it again does no harm.
+    Raises `redis.exceptions.RedisError` or `OSError`; repeating it is harmless.
     """
-    # First the markers: what is sent from now on is not sent at all.
+    # First the markers: from now on, workers send no text of these sessions.
     await mark_erased(redis, told)
-    await give_hints(redis, session_ids, channel=NEWS_CHANNEL)  # who follows one sees no captions any more
+    await give_hints(redis, session_ids, channel=NEWS_CHANNEL)  # its followers get no captions any more
     if session_ids:
         await redis.delete(*map(history_key, session_ids))
     wanted = frozenset(session_ids)
@@ -80,7 +80,7 @@ async def erase_from_redis(
 
 
 async def _pages(redis: Redis, stream: str) -> AsyncIterator[Any]:
-    """The whole stream, some entries at a time."""
+    """Yield the whole stream, some entries at a time."""
     start = "-"
     while True:
         page: Any = await redis.xrange(stream, min=start, count=_READ)
@@ -91,7 +91,7 @@ async def _pages(redis: Redis, stream: str) -> AsyncIterator[Any]:
 
 
 async def _clean(redis: Redis, stream: str, session_ids: Collection[str], speaker: Speaker | None) -> int:
-    """Delete the entries that belong to the erased."""
+    """Delete the entries that the erasure covers."""
     removed = 0
     identity = None if speaker is None else speaker.identity
     async for page in _pages(redis, stream):
@@ -118,7 +118,7 @@ def _belongs(fields: dict[str, str], session_ids: Collection[str], identity: str
             return True
         return identity is not None and bounded_id(cleaned(data.get("participant_identity"))) == identity
     except (ValueError, AttributeError, TypeError):
-        # A malformed entry is searched as it is: better one too many than one that stays.
+        # A malformed entry is searched as text: deleting one too many is better than missing one.
         everything = " ".join(fields.values())
         return any(session_id in everything for session_id in session_ids) or (
             identity is not None and _stands_in(everything, identity)
@@ -126,13 +126,16 @@ def _belongs(fields: dict[str, str], session_ids: Collection[str], identity: str
 
 
 def _stands_in(text: str, identity: str) -> bool:
-    """Whether a text has the identity as a word of its own, as it is or as JSON writes it."""
+    """Return whether a text contains the identity as a word of its own, plain or as JSON writes it."""
     spellings = {identity, json.dumps(identity)[1:-1]}
     return any(re.search(rf"(?<!\w){re.escape(spelling)}(?!\w)", text) for spelling in spellings)
 
 
 def _sessions_in(fields: dict[str, str]) -> frozenset[str]:
-    """The sessions that an entry names; of one that can't be read, all that stand in it anywhere."""
+    """Return the sessions that an entry names.
+
+    For an unreadable entry, return all that appear anywhere in it.
+    """
     try:
         envelope = json.loads(fields.get(ENVELOPE_FIELD, ""))
         named = (envelope.get("subject"), (envelope.get("data") or {}).get("session_id"))

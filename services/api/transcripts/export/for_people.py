@@ -11,7 +11,7 @@ from services.api.transcripts.schemas import Turn
 from shared.core.sessions.tables import SessionRow
 from shared.platform.plain_text import many_lines, one_line
 
-# A turn without an end is shown for as long as it takes to read, up to the beginning of the next one.
+# A cue without an end time is shown as long as it takes to read, at most until the next one begins.
 _SECONDS_PER_WORD: Final = 0.4
 _SHORTEST_CUE_S: Final = 1.0
 _INSTANT_S: Final = 0.001
@@ -20,12 +20,12 @@ _CSV_COLUMNS: Final = (
     *("seq", "id", "kind", "role", "participant_identity", "text", "interrupted", "language", "confidence"),
     *("attempt", "created_at", "started_at", "ended_at", "offset_s", "duration_s", "cut_from_bytes"),
 )
-# A spreadsheet takes a cell that begins with one of these for a formula.
+# A spreadsheet treats a cell that begins with one of these as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 async def to_text(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
-    """A line for each turn, whatever is in its text: when in the call, who, what."""
+    """Yield one line for each turn, whatever its text contains: time in the call, speaker, text."""
     async for turn in turns:
         said = " ".join(one_line(turn.shown).split())
         mark = " [interrupted]" if turn.interrupted else ""
@@ -33,7 +33,7 @@ async def to_text(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[st
 
 
 async def to_vtt(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
-    """A cue for each message, its time counted from the beginning of the call; tools make no sound."""
+    """Yield a cue for each message, with times from the beginning of the call. Tool calls are left out."""
     yield f"WEBVTT\n\nNOTE session {session.id}\n\n"
     waiting: Turn | None = None
     async for turn in turns:
@@ -41,7 +41,7 @@ async def to_vtt(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterat
             continue
         if waiting is not None:
             yield _cue(waiting, turn.offset_s)
-        # A player takes a cue that begins before the one in front of it for a fault of the file.
+        # Players treat a cue that begins before the previous one as a fault of the file.
         begins = max(turn.offset_s, waiting.offset_s if waiting is not None else 0.0)
         waiting = turn.model_copy(update={"offset_s": begins})
     if waiting is not None:
@@ -49,7 +49,7 @@ async def to_vtt(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterat
 
 
 async def to_csv(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
-    """A row for each turn, in the dialect of RFC 4180, latencies in columns of their own."""
+    """Yield a row for each turn, in the format of RFC 4180, with latencies in columns of their own."""
     line = io.StringIO()
     writer = csv.writer(line)
     writer.writerow([*_CSV_COLUMNS, *Latencies.model_fields, "extra"])
@@ -70,17 +70,20 @@ def _taken(line: io.StringIO) -> str:
 
 
 def _harmless(cell: Any) -> Any:
-    """No formula, and no command to a terminal. Only texts can be one: a negative number is a number."""
+    """Return the value so that it is no formula, and no command to a terminal.
+
+    Numbers, even negative ones, stay.
+    """
     if not isinstance(cell, str):
         return cell
-    # Some spreadsheets pass over blanks in front of a formula, and all over what can't be seen.
+    # Some spreadsheets ignore spaces before a formula, and all of them ignore invisible characters.
     risky = cell.startswith(_FORMULA) or one_line(cell).lstrip().startswith(_FORMULA)
     shown = many_lines(cell, keep="\n\r\t")
     return f"'{shown}" if risky else shown
 
 
 def speaker(turn: Turn) -> str:
-    """Who speaks, for people to read."""
+    """Return the name of the speaker, for people."""
     if turn.kind == "agent_handoff":
         return "handoff"
     return one_line(turn.participant_identity or turn.role)
@@ -94,7 +97,7 @@ def _cue(turn: Turn, next_offset_s: float | None) -> str:
         end = start + max(_SHORTEST_CUE_S, len(turn.text.split()) * _SECONDS_PER_WORD)
         if next_offset_s is not None and next_offset_s > start:
             end = min(end, next_offset_s)
-    # A cue has to end after it begins.
+    # A cue has to end after its beginning.
     end = max(end, start + _INSTANT_S)
     times = f"{_clock(start)} --> {_clock(end)}"
     lines = "\n".join(line for line in _escaped(many_lines(turn.shown)).splitlines() if line.strip())
@@ -102,7 +105,7 @@ def _cue(turn: Turn, next_offset_s: float | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    # Also makes "-->" impossible, which would begin a cue's times.
+    # This also prevents "-->", which would begin a cue's times.
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -9,23 +9,23 @@ from services.api.transcripts.schemas import Turn
 from shared.core.sessions.tables import SessionRow
 from shared.platform.plain_text import escaped, plain_json
 
-# A call that is never answered doesn't hold back a whole conversation.
+# A call that is never answered must not hold back the whole conversation.
 _MOST_HELD_BACK: Final = 200
 _MESSAGES: Final = ("message", "instructions")
 
 
 async def to_jsonl(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
-    """A turn a line, in the shape of the JSON answer's items."""
+    """Yield one turn a line, in the form of the JSON answer's items."""
     async for turn in turns:
         yield escaped(turn.model_dump_json()) + "\n"
 
 
 async def to_openai(_: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
-    """`{"messages": […]}` as the chat completions API takes them.
+    """Yield `{"messages": […]}` as the chat completions API accepts them.
 
-    Instructions are its system messages. It wants each tool call answered before anything else is said. So
-    what was said meanwhile comes after the answer; a call without an answer is given an empty one; an
-    answer without a call is left out, as are handoffs.
+    Instructions become system messages. That API requires an answer directly after each tool call. So turns
+    in between are moved behind the answer, and a call without an answer gets an empty one. Answers without a
+    call and handoffs are left out.
     """
     yield '{"messages":['
     separator = ""
@@ -75,9 +75,9 @@ def _spelled_out(turn: Turn, answers: dict[str, str]) -> list[dict[str, Any]]:
 
 
 async def to_vcon(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncIterator[str]:
-    """An unsigned vCon (draft-ietf-vcon-vcon-core-04); experimental, as the draft is.
+    """Yield an unsigned vCon (draft-ietf-vcon-vcon-core-04); experimental, like the draft.
 
-    Messages are dialogs of type `text`; tool calls, their answers and handoffs are attachments, since
+    Messages become dialogs of type `text`. Tool calls, their answers and handoffs become attachments, since
     nobody said them. Party 0 is the caller, party 1 the agent.
     """
     yield plain_json(_vcon_head(session))[:-1] + ',"dialog":['
@@ -90,7 +90,7 @@ async def to_vcon(session: SessionRow, turns: AsyncIterator[Turn]) -> AsyncItera
         yield ("," if dialogs else "") + plain_json(_dialog(turn))
         dialogs += 1
     yield '],"analysis":[],"attachments":['
-    # An attachment belongs to a dialog, so that there is none where nobody has spoken.
+    # An attachment belongs to a dialog, so there are none if nobody has spoken.
     for number, (dialog, turn) in enumerate(attachments if dialogs else []):
         yield ("," if number else "") + plain_json(_attachment(turn, dialog))
     yield "]}\n"
@@ -103,7 +103,7 @@ def _vcon_head(session: SessionRow) -> dict[str, Any]:
         "created_at": session.requested_at.isoformat(),
         "subject": f"call in room {session.room_name}",
         "parties": [
-            # Nobody has proven who the caller is.
+            # The caller's identity is not verified.
             {**caller, "validation": "none", "type": "human"},
             {"name": session.agent_name, "validation": "none", "type": "agent"},
         ],
@@ -111,7 +111,10 @@ def _vcon_head(session: SessionRow) -> dict[str, Any]:
 
 
 def _vcon_uuid(session_id: str) -> str:
-    """The session's id as a UUID of version 8, which the draft asks for: the same each time."""
+    """Return the session's id as a UUID of version 8, which the draft requires.
+
+    Always the same for a session.
+    """
     try:
         value = uuid.UUID(session_id).int
     except ValueError:

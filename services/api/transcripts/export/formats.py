@@ -1,7 +1,7 @@
-"""Exports of one conversation: which formats there are, and which one a request wants.
+"""The export formats of a conversation, and which one a request wants.
 
-Each format is a function that turns a stream of turns into a stream of text, so that a conversation of
-any length takes little memory here.
+Each format is a function that turns a stream of turns into a stream of text, so that a conversation of any
+length needs little memory.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ JSON: Final = "application/json"
 
 
 class Format(StrEnum):
-    """The formats by the names that `?format=` takes."""
+    """The formats, by the values of `?format=`."""
 
     JSON = "json"
     JSONL = "jsonl"
@@ -34,7 +34,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Export:
-    """How a format is written, and how it is called on the wire and on a disk."""
+    """How to write a format, with its media type and file extension."""
 
     write: Writer
     media_type: str
@@ -50,7 +50,7 @@ EXPORTS: Final = {
     Format.VCON: Export(to_vcon, "application/vcon+json", "vcon"),
 }
 
-# What an Accept header may name. OpenAI's messages have no media type of their own.
+# The media types for an Accept header. OpenAI's messages have none of their own.
 _BY_MEDIA_TYPE: Final = {
     JSON: Format.JSON,
     "application/jsonl": Format.JSONL,
@@ -64,7 +64,7 @@ MEDIA_TYPES: Final = tuple(_BY_MEDIA_TYPE)
 
 
 def wanted_format(asked: Format | None, accept: str) -> Format:
-    """The format that was asked for by name, or the first that the Accept header prefers; else JSON."""
+    """Return the requested format: by its name, else the first that the Accept header prefers, else JSON."""
     if asked is not None:
         return asked
     for media_type in preferred(accept):
@@ -78,5 +78,5 @@ def wanted_format(asked: Format | None, accept: str) -> Format:
 
 
 def file_name(session: SessionRow, suffix: str) -> str:
-    """The name under which a browser saves the export; a session id has no character that needs quoting."""
+    """Return the file name for browsers. A session id has no character that needs quoting."""
     return f"transcript-{session.id}.{suffix}"

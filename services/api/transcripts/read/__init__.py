@@ -1,1 +1,1 @@
-"""Read one conversation: its turns, whether they are all there, and how long each side waited."""
+"""Read one conversation: its turns, whether it is complete, and how long each side waited."""

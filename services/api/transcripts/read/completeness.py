@@ -1,8 +1,8 @@
-"""Is a transcript complete? Which turns are missing, and since when is that known?
+"""Find out whether a transcript is complete, which turns are missing, and since when that is known.
 
-Judged for each attempt by itself: its agent numbers its turns from the attempt's first number, and says at
-its end how many there were; if it died, its worker says so for it, from what is on its disk. Numbers that
-were left free between two attempts are nobody's, and not missing.
+Each attempt is judged by itself. Its agent numbers its turns from the attempt's first number, and reports at
+its end how many there were. If the agent died, its worker reports the count from its disk. Numbers that
+stayed free between two attempts are not missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,17 +21,17 @@ from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.columns import UtcDateTime
 
-# A turn that is younger may just not have been stored yet.
+# A younger turn may just not be stored yet.
 GAP_PATIENCE: Final = timedelta(seconds=5)
-# The closing report of an agent comes a little after the end of its call.
+# An agent's closing report comes a little after the end of its call.
 CLOSING_GRACE: Final = timedelta(seconds=10)
-# A stranger's sequence number could name millions.
+# A forged sequence number could imply millions of missing turns.
 MAX_MISSING: Final = 1000
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """What is known of a transcript's turns."""
+    """What is known about a transcript's turns."""
 
     state: TranscriptState
     complete: bool | None
@@ -42,9 +42,9 @@ class Completeness:
 
 @dataclass(frozen=True)
 class _Part:
-    """The turns of one attempt: how many numbers are stored, the highest, and how many there should be.
+    """The turns of one attempt: how many numbers are stored, the highest one, and how many there should be.
 
-    `counted_at`: when the agent, or its worker, said how many there are; None if nobody has.
+    `counted_at` is when the agent or its worker reported the count; None if there is no count.
     """
 
     attempt: int
@@ -64,7 +64,7 @@ class _Part:
 
 
 async def judge(db: AsyncSession, session: SessionRow, *, now: datetime) -> Completeness:
-    """Compare what is stored with what the agents have said."""
+    """Compare the stored turns with the agents' counts."""
     came = await _came(db, session.id)
     stored = await _stored(db, session.id)
     state = _state(session, came, now)
@@ -73,7 +73,7 @@ async def judge(db: AsyncSession, session: SessionRow, *, now: datetime) -> Comp
     parts = _parts(came, stored)
     torn = [part for part in parts if part.missing > 0]
     if not torn:
-        # Where no agent came there is nothing of which it could be said.
+        # If no agent came, completeness has no meaning.
         known = state is TranscriptState.CLOSED and bool(parts)
         return Completeness(state, True if known else None, [], 0, None)
     missing = await _missing(db, session.id, torn)
@@ -84,13 +84,13 @@ async def judge(db: AsyncSession, session: SessionRow, *, now: datetime) -> Comp
 
 
 async def _came(db: AsyncSession, session_id: str) -> Sequence[AttemptRow]:
-    """The attempts whose agent came; the others had nothing to say."""
+    """Return the attempts whose agent came; the others have no turns."""
     query = select(AttemptRow).where(col(AttemptRow.session_id) == session_id, agent_came())
     return (await db.scalars(query.order_by(col(AttemptRow.number)))).all()
 
 
 async def _stored(db: AsyncSession, session_id: str) -> dict[int, tuple[int, int]]:
-    """By attempt: how many sequence numbers are stored, and the highest."""
+    """Return for each attempt how many sequence numbers are stored, and the highest."""
     seq, attempt = col(TranscriptItemRow.seq), col(TranscriptItemRow.attempt)
     of_it = and_(
         col(AttemptRow.session_id) == col(TranscriptItemRow.session_id), col(AttemptRow.number) == attempt
@@ -132,7 +132,7 @@ def _state(session: SessionRow, came: Sequence[AttemptRow], now: datetime) -> Tr
 
 
 async def _missing(db: AsyncSession, session_id: str, torn: Sequence[_Part]) -> list[int]:
-    """The first numbers that are not stored; there is at least one."""
+    """Return the first numbers that are not stored; there is at least one."""
     missing: list[int] = []
     for part in torn:
         if len(missing) < MAX_MISSING:
@@ -170,7 +170,10 @@ async def _missing_of(db: AsyncSession, session_id: str, part: _Part) -> list[in
 async def _known_since(
     db: AsyncSession, session: SessionRow, first_missing: int, part: _Part
 ) -> datetime | None:
-    """When a later turn was stored; of turns at an agent's end, when it was said that there were some."""
+    """Return since when the gap is known.
+
+    That is when a later turn was stored, or, for an agent's last turns, when its count arrived.
+    """
     after_the_gap = select(func.min(col(TranscriptItemRow.stored_at), type_=UtcDateTime())).where(
         col(TranscriptItemRow.session_id) == session.id,
         col(TranscriptItemRow.attempt) == part.attempt,

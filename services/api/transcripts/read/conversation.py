@@ -24,9 +24,9 @@ Opened = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 async def read_conversation(
     db: AsyncSession, session_id: str, *, project: str, limit: int, after_seq: int, now: datetime
 ) -> Transcript:
-    """Return up to `limit` turns above `after_seq`, in the order of reading, and what is known of the whole.
+    """Return up to `limit` turns above `after_seq` in reading order, and the transcript's completeness.
 
-    A page may be a little longer, see `_page`. Raises `Problem`.
+    A page may be a little longer; see `_page`. Raises `Problem`.
     """
     session = await session_of(db, session_id, project)
     order = await read_order(db, session_id)
@@ -49,12 +49,12 @@ async def read_conversation(
 
 
 async def call_started_at(db: AsyncSession, session: SessionRow) -> datetime:
-    """When the agent was first seen in the room, or the first turn began, whichever came first."""
+    """Return when the agent was first seen in the room or the first turn began, whichever was first."""
     return _began(session, await read_order(db, session.id))
 
 
 async def each_turn(opened: Opened, session_id: str, started_at: datetime) -> AsyncIterator[Turn]:
-    """Yield every turn in the order of reading. No transaction is held while the reader takes its time."""
+    """Yield every turn in the order of reading. No transaction is open while the client reads."""
     async with opened() as db:
         order = await read_order(db, session_id)
     for start in range(0, len(order), _EXPORT_BATCH):
@@ -71,10 +71,10 @@ def _began(session: SessionRow, order: Sequence[Place]) -> datetime:
 
 
 def _page(order: Sequence[Place], *, limit: int, after_seq: int) -> tuple[Sequence[Place], int | None]:
-    """The next page, and the `after_seq` of the one behind it.
+    """Return the next page, and the `after_seq` of the page after it.
 
-    A page ends only where every turn behind it has a higher number than all before: so the pages together
-    are the whole in its order, and turns of the same number are never on two.
+    A page ends only where every later turn has a higher number than all earlier ones. So all pages together
+    are the whole transcript in its order, and turns with the same number are never on two pages.
     """
     rest = [place for place in order if place.seq > after_seq]
     lowest_behind = list(accumulate((place.seq for place in reversed(rest)), min))[::-1]

@@ -1,4 +1,4 @@
-"""How long one waited for the other: latencies of a turn, and a summary of a session.
+"""How long each side waited for the other: the latencies of a turn, and a summary of a session.
 
 The names are those of livekit-agents' `ChatMessage.metrics`, and all are in seconds.
 """
@@ -19,13 +19,13 @@ from shared.core.transcripts.tables import TranscriptItemRow
 
 
 class Latencies(BaseModel):
-    """Of one turn, in seconds; null where the SDK has none."""
+    """The latencies of one turn, in seconds; null if the SDK has none."""
 
     transcription_delay: float | None = Field(
         None, description="user: from the end of speech to its transcript"
     )
     end_of_turn_delay: float | None = Field(
-        None, description="user: from the end of speech until the turn was taken to be over"
+        None, description="user: from the end of speech until the turn counted as over"
     )
     llm_node_ttft: float | None = Field(None, description="assistant: to the model's first token")
     tts_node_ttfb: float | None = Field(None, description="assistant: from first text to first audio")
@@ -35,12 +35,12 @@ class Latencies(BaseModel):
 
     @classmethod
     def of(cls, metrics: Mapping[str, Any]) -> "Latencies":
-        """From what the SDK measured."""
+        """Return the latencies from the SDK's metrics."""
         return cls(**{name: _number(metrics.get(name)) for name in cls.model_fields})
 
 
 class Percentiles(BaseModel):
-    """Of all turns that have the value: nearest rank."""
+    """Percentiles of all turns that have the value, by nearest rank."""
 
     p50: float
     p95: float
@@ -48,7 +48,7 @@ class Percentiles(BaseModel):
 
 
 class RoleSummary(BaseModel):
-    """What one side did. `talk_time_s` is of the turns whose times are known."""
+    """The summary of one side. `talk_time_s` covers the turns whose times are known."""
 
     turns: int = 0
     words: int = 0
@@ -57,7 +57,7 @@ class RoleSummary(BaseModel):
 
 
 class Summary(BaseModel):
-    """Of a whole session. `interruptions` are answers that the caller cut short."""
+    """The summary of a whole session. `interruptions` counts answers that the caller cut short."""
 
     turns: int
     words: int
@@ -68,7 +68,7 @@ class Summary(BaseModel):
 
 @dataclass(frozen=True)
 class Measured:
-    """What of a turn the summary needs."""
+    """The data of a turn that the summary needs."""
 
     kind: str
     role: str
@@ -86,7 +86,7 @@ class _Counts:
 
 
 async def summarise(db: AsyncSession, session_id: str) -> Summary:
-    """Read every turn of the session, keeping only figures."""
+    """Read every turn of the session, keeping only numbers."""
     names = ("kind", "role", "text", "interrupted", "started_at", "ended_at", "metrics")
     columns = [getattr(TranscriptItemRow, name) for name in names]
     query = select(*columns).where(col(TranscriptItemRow.session_id) == session_id)
@@ -95,7 +95,7 @@ async def summarise(db: AsyncSession, session_id: str) -> Summary:
 
 
 async def summary_of(turns: AsyncIterator[Measured]) -> Summary:
-    """Sum the turns up."""
+    """Return the summary of the turns."""
     counts = _Counts()
     async for turn in turns:
         _add(counts, turn)
@@ -130,12 +130,12 @@ def _add(counts: _Counts, turn: Measured) -> None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, or None: what is in `metrics` came from elsewhere."""
+    """Return the value if it is a finite number, else None: `metrics` comes from another process."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """The nearest rank: the smallest value that at least `percent` of all values do not exceed."""
+    """Return the nearest rank: the smallest value that at least `percent` of all values do not exceed."""
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]

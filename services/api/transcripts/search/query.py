@@ -1,8 +1,8 @@
-"""The search language: words, "phrases", -not and OR; it means the same on every database.
+"""The search language: words, "phrases", -not and OR. A query means the same on every database.
 
-Words next to each other must all occur; OR, in capitals, separates alternatives and binds less. What a word
-is, `shared.core.transcripts.words` says: `don't` is the phrase "don t", and a run of Chinese is a phrase of
-characters.
+Words beside each other must all occur. OR, in capitals, separates alternatives and binds less.
+`shared.core.transcripts.words` defines words: `don't` is the phrase "don t", and a run of Chinese is a phrase
+of characters.
 """
 
 import re
@@ -14,20 +14,20 @@ from shared.core.transcripts.words import words_of
 MAX_TERMS: Final = 32
 
 _TERM: Final = re.compile(r'(-?)(?:"([^"]*)"|([^\s"]+))|(")')
-# PostgreSQL takes no NUL, nobody a lone surrogate, and nobody says either.
+# PostgreSQL accepts no NUL, no database accepts a lone surrogate, and nobody says either.
 _UNSPEAKABLE: Final = re.compile(r"[\x00-\x1f\ud800-\udfff]")
-_EMPTY: Final = "there is no word in it"
+_EMPTY: Final = "the query contains no word"
 
 Words = tuple[str, ...]
 
 
 class MalformedQuery(ValueError):
-    """What was typed means nothing; the message says why."""
+    """The query has no meaning; the message says why."""
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """All phrases of `wanted` must occur, and none of `unwanted`; each has one word or more."""
+    """All phrases of `wanted` must occur, and none of `unwanted`. Each phrase has one word or more."""
 
     wanted: tuple[Words, ...]
     unwanted: tuple[Words, ...] = ()
@@ -35,18 +35,18 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Query:
-    """One of the alternatives must hold."""
+    """A query: one of its alternatives must match."""
 
     alternatives: tuple[Alternative, ...]
 
     @property
     def wanted(self) -> list[Words]:
-        """The words of every phrase that a hit may be found by."""
+        """The words of every wanted phrase."""
         return [phrase for alternative in self.alternatives for phrase in alternative.wanted]
 
 
 def parse(text: str) -> Query:
-    """Return what the text means; raises `MalformedQuery`."""
+    """Parse the text of a query; raises `MalformedQuery`."""
     sides: list[tuple[list[Words], list[Words]]] = [([], [])]
     for minus, quoted, bare, quote in _TERM.findall(_UNSPEAKABLE.sub(" ", text)):
         if quote:
@@ -57,9 +57,9 @@ def parse(text: str) -> Query:
             sides[-1][bool(minus)].append(tuple(phrase))
     for wanted, unwanted in sides:
         if not wanted and unwanted:
-            raise MalformedQuery("something has to be wanted, not only unwanted")
+            raise MalformedQuery("each alternative needs a word without -")
         if not wanted:
-            raise MalformedQuery("OR stands between two things" if len(sides) > 1 else _EMPTY)
+            raise MalformedQuery("OR must stand between two words or phrases" if len(sides) > 1 else _EMPTY)
     if sum(len(wanted) + len(unwanted) for wanted, unwanted in sides) > MAX_TERMS:
         raise MalformedQuery(f"at most {MAX_TERMS} words or phrases")
     return Query(tuple(Alternative(tuple(wanted), tuple(unwanted)) for wanted, unwanted in sides))

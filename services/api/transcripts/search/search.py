@@ -1,4 +1,4 @@
-"""Full-text search over the turns of a project: one query, in the language of either database."""
+"""Full-text search over the turns of a project, translated for either database."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ from shared.core.transcripts.tables import TranscriptItemRow
 from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database
 
-# The character that marks a match: it stands in no word.
+# The character that marks a match; no word contains it.
 _MARK: Final = 1
 _USUAL_WORDS: Final = 20.0
 
@@ -56,7 +56,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True)
 class Filters:
-    """Which turns are looked at; what is None doesn't matter."""
+    """Which turns are searched; a filter that is None matches all."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -68,7 +68,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Hits:
-    """All turns that match: turn, agent's name and rank of each, and the rank by itself to order by."""
+    """All matching turns: a select of turn, agent name and rank, and the rank's expression for ordering."""
 
     statement: Select[Any]
     rank: ColumnElement[float]
@@ -78,7 +78,7 @@ class TextIndex(Protocol):
     """The full-text index of a database."""
 
     def hits(self, query: Query) -> Hits:
-        """Find the turns that the query matches."""
+        """Return the turns that the query matches."""
 
 
 class PostgresIndex:
@@ -87,9 +87,9 @@ class PostgresIndex:
     def hits(self, query: Query) -> Hits:
         """See `TextIndex.hits`."""
         sides = " | ".join(map(self._side, query.alternatives))
-        # Not to_tsquery: it would take the words apart by rules of its own.
+        # Not to_tsquery, which would split the words by its own rules.
         wanted = cast(literal(sides, Text()), TSQUERY())
-        # A real as a double: the cursor compares what it was given with what is computed again.
+        # Cast to double, so that the cursor's value equals the value that is computed again.
         rank = cast(func.ts_rank(_WORDS, wanted), Float(53))
         return Hits(_turns(rank).where(_WORDS.op("@@")(wanted)), rank)
 
@@ -118,10 +118,10 @@ class SqliteIndex:
         return Hits(_turns(rank).join(key, of_turn).join(index, index.c.rowid == key.c.id).where(match), rank)
 
     def _rank(self) -> ColumnElement[float]:
-        """Return BM25 with constants for what FTS5 takes from the whole index.
+        """Return BM25 with constants instead of FTS5's statistics of the whole index.
 
-        Those are the length of other turns, and how many have the word. Turns of other projects are among
-        them, and a rank must not tell of those.
+        Those statistics are the lengths of all turns, and how many contain the word. They include turns of
+        other projects, about which a rank must reveal nothing.
         """
         plain = func.length(_WORDS)
         marked = func.highlight(literal_column("transcript_search"), 0, func.char(_MARK), "")
@@ -154,7 +154,7 @@ async def search_turns(
     cursor: str | None,
     project: str,
 ) -> SearchPage:
-    """Return up to `limit` turns that match; raises `Problem` for a query or cursor that means nothing."""
+    """Return up to `limit` matching turns; raises `Problem` for an invalid query or cursor."""
     try:
         query = parse(text)
     except MalformedQuery as fault:
@@ -175,7 +175,7 @@ async def _run(database: Database, statement: Select[Any]) -> Sequence[Any]:
         async with limited_snapshot(database, seconds=TIMEOUT_S) as db:
             rows: Sequence[Any] = (await db.execute(statement)).all()
     except TookTooLong:
-        detail = "too many turns match; search for something rarer, or in a shorter time"
+        detail = "too many turns match; search for a rarer word, or within a shorter period"
         raise Problem(503, "search_too_broad", detail) from None
     return rows
 
@@ -198,7 +198,7 @@ def _filtered(found: Select[Any], filters: Filters) -> Select[Any]:
 
 
 def _key(hits: Hits, order: Order) -> tuple[Any, ...]:
-    """What hits are ordered by; session and item leave no two hits equal."""
+    """Return the sort key of hits; session and item make it unique."""
     first: Any = hits.rank if order is Order.RELEVANCE else col(TranscriptItemRow.created_at)
     return first, col(TranscriptItemRow.session_id), col(TranscriptItemRow.item_id)
 
@@ -234,7 +234,7 @@ def _position(cursor: str, order: Order) -> tuple[float | datetime, str, str]:
     except (ValueError, TypeError, AttributeError, OverflowError):
         good = False
     if not good:
-        raise invalid_field("cursor", "is none of this search; begin without one")
+        raise invalid_field("cursor", "does not belong to this search; begin without a cursor")
     return place, session_id, item_id
 
 
@@ -243,5 +243,5 @@ def _time(value: str) -> datetime:
 
 
 def storable(value: str) -> bool:
-    """PostgreSQL takes no NUL, and neither database a lone surrogate."""
+    """Return whether both databases accept the text: PostgreSQL refuses NUL, both lone surrogates."""
     return "\x00" not in value and value.encode(errors="replace").decode() == value

@@ -1,4 +1,4 @@
-"""Show where a query was found in a text: parts of plain text, so that there is no markup to escape."""
+"""Show where a query matched a text, as parts of plain text, so that there is no markup to escape."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -13,7 +13,10 @@ _ELLIPSIS: Final = "…"
 
 
 def make_snippet(text: str, wanted: Iterable[Words]) -> list[SnippetPart]:
-    """The text around the first hit, with every hit in it marked; its beginning if there is none."""
+    """Return the text around the first hit, with every hit marked.
+
+    The beginning of the text if there is no hit.
+    """
     found = list(find_words(text))
     spans = [(word.start, word.end) for word in found]
     hits = _hits([word.text for word in found], list(wanted))
@@ -27,7 +30,7 @@ def make_snippet(text: str, wanted: Iterable[Words]) -> list[SnippetPart]:
     at = begin
     for number in range(first, last):
         if number in hits:
-            # Two words may be of one character: the half of ½ is told once.
+            # One character may hold two words, as ½ does; its text appears only once.
             start, stop = max(at, spans[number][0]), spans[number][1]
             parts += [(text[at:start], False), (text[start:stop], True)]
             at = stop
@@ -38,7 +41,7 @@ def make_snippet(text: str, wanted: Iterable[Words]) -> list[SnippetPart]:
 
 
 def _hits(words: Sequence[str], wanted: Sequence[Words]) -> set[int]:
-    """The numbers of the words that a phrase matches."""
+    """Return the numbers of the words that a phrase matches."""
     by_first: dict[str, list[Words]] = {}
     for phrase in wanted:
         by_first.setdefault(phrase[0], []).append(phrase)
@@ -52,7 +55,7 @@ def _hits(words: Sequence[str], wanted: Sequence[Words]) -> set[int]:
 
 
 def _joined(parts: Iterable[tuple[str, bool]]) -> list[SnippetPart]:
-    """Without empty parts, and neighbours of a kind as one; the blank between two hits stays unmarked."""
+    """Drop empty parts, and join neighbours of the same kind; the space between two hits stays unmarked."""
     joined: list[SnippetPart] = []
     for text, hit in parts:
         if not text:
