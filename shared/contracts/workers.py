@@ -21,8 +21,7 @@ class Refusal(StrEnum):
 
     @property
     def is_of_this_worker(self) -> bool:
-<<<<<<< HEAD
-        """Whether another worker may still take the job."""
+        """Return whether another worker may still take the job."""
         return self in (Refusal.CORDONED, Refusal.FULL, Refusal.INFERENCE)
 
 
@@ -32,10 +31,6 @@ class WorkerOrder(StrEnum):
     CORDON = "cordon"  # take no new jobs, and keep the calls that run
     UNCORDON = "uncordon"  # take new jobs again
     DRAIN = "drain"  # as `cordon`, and end when the last call has ended; this is final
-=======
-        """Return whether another worker may still take the job."""
-        return self in (Refusal.FULL, Refusal.INFERENCE)
->>>>>>> 2398b6a (docs: docstrings, comments and messages of contracts, platform, api, transcripts, webhooks and inference in plain English)
 
 
 class WorkerFault(CleanModel):
@@ -51,14 +46,9 @@ class WorkerFault(CleanModel):
 class WorkerHeartbeat(CleanModel):
     """What an agent worker reports about itself every second.
 
-<<<<<<< HEAD
-    `sessions` are those whose job it has accepted and not yet ended; a job that Rollcall did not
-    dispatch counts among `active_jobs` only. A `cordoned` worker takes no new jobs because an operator
-    ordered so; a `draining` one ends when its calls have ended.
-=======
     `load` is its jobs divided by its maximum, 0 to 1. `sessions` are those whose job the worker has accepted
-    and not yet ended. A job that Rollcall did not dispatch counts only in `active_jobs`.
->>>>>>> 2398b6a (docs: docstrings, comments and messages of contracts, platform, api, transcripts, webhooks and inference in plain English)
+    and not yet ended. A job that Rollcall did not dispatch counts only in `active_jobs`. A `cordoned` worker
+    takes no new jobs because an operator ordered so; a `draining` one ends when its calls have ended.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,12 +74,7 @@ class WorkerHeartbeat(CleanModel):
 
     @property
     def free_slots(self) -> int:
-<<<<<<< HEAD
-        """How many more jobs this worker would take now."""
-        if self.draining or self.cordoned or not self.registered:
-=======
         """Return how many more jobs this worker would accept now."""
-        if self.draining or not self.registered:
->>>>>>> 2398b6a (docs: docstrings, comments and messages of contracts, platform, api, transcripts, webhooks and inference in plain English)
+        if self.draining or self.cordoned or not self.registered:
             return 0
         return max(0, self.max_jobs - self.active_jobs)

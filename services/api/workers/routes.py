@@ -16,17 +16,8 @@ router = APIRouter(responses=PROBLEMS)
 
 @router.get("/v1/workers", tags=["operations"], summary="List agent workers")
 async def workers(services: Deps, asking: Admin) -> Workers:
-<<<<<<< HEAD
-    """List the agent workers that live now; of their sessions, those of the key's project."""
-    fleet = await fleet_of(services.redis)
-=======
     """List the live agent workers, with those of their sessions that belong to the key's project."""
-    try:
-        fleet = await read_fleet(services.redis)
-    except UNREACHABLE as error:
-        detail = f"the worker registry can't be read, so Rollcall does not know which workers run: {error}"
-        raise Problem(503, "registry_unreachable", detail, headers={"Retry-After": "2"}) from None
->>>>>>> 2398b6a (docs: docstrings, comments and messages of contracts, platform, api, transcripts, webhooks and inference in plain English)
+    fleet = await fleet_of(services.redis)
     return Workers(workers=await hide_other_projects(services.database, fleet.workers, asking))
 
 
