@@ -1,42 +1,40 @@
-"""`rollcall keys`: make, list and revoke API keys."""
+"""`rollcall keys`: make, list and revoke API keys.
+
+With a key, the commands ask the API, for the key's project. Without one they run the API's own program on the
+database: nobody can ask an API for the first key.
+"""
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, ParamSpec
+from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from cli.client.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, complain, run
 from cli.extras import needing
 from devstack.environment import user_environment
 from devstack.log_console import make_console
 from shared.platform.plain_text import one_line
 
-P = ParamSpec("P")
-
 app = typer.Typer(help="API keys: make, list and revoke them.", no_args_is_help=True)
 
-State = Annotated[Path, typer.Option(help="The local stack's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_STATE: Final = Path(".rollcall")
+_PROJECT: Final = "default"
 
 
-def _command(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    # The API's own program is run, on the database.
-    return lambda command: app.command(name)(needing("cli", command))
-
-
-@_command("create")
+@app.command("create")
 def create(
     *,
     name: Annotated[str, typer.Argument(help="What the key is for: shop, website, tests.")],
-    project: Annotated[str, typer.Option(help="The key's project; a new name makes a new project.")] = (
-        "default"
-    ),
+    project: Annotated[
+        str | None,
+        typer.Option(
+            help="The key's project; a new name makes a new project. Without --key only. Default: default."
+        ),
+    ] = None,
     scope: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,18 +52,28 @@ def create(
         float | None, typer.Option(help="Days until the key expires; default: never.")
     ] = None,
     as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
     """Make a key, and show it. No other command shows it again.
 
-    The key goes into the database that DATABASE_URL names, or into that of the local stack.
+    With --key the API makes it, in that key's project; that key needs the scope admin. Without, the key goes
+    into the database that DATABASE_URL names, or into that of the local stack.
     """
-    arguments = [f"--name={name}", f"--project={project}"]
-    arguments += [f"--scope={one}" for one in scope or ()]
-    arguments += [f"--origin={one}" for one in origin or ()]
-    arguments += ["--publishable"] if publishable else []
-    arguments += [] if expires_in_days is None else [f"--expires-in-days={expires_in_days}"]
-    made = _ask(state, "create", *arguments)
+    target = Target.of(api, key, state)
+    if target.key:
+        wanted: dict[str, Any] = {"name": name, "scopes": scope or [], "origins": origin or []}
+        wanted |= {"kind": "publishable"} if publishable else {}
+        wanted |= {} if expires_in_days is None else {"expires_in_days": expires_in_days}
+        made = _ask_api(target, project, "POST", "/v1/keys", json=wanted)
+    else:
+        arguments = [f"--name={name}", f"--project={project or _PROJECT}"]
+        arguments += [f"--scope={one}" for one in scope or ()]
+        arguments += [f"--origin={one}" for one in origin or ()]
+        arguments += ["--publishable"] if publishable else []
+        arguments += [] if expires_in_days is None else [f"--expires-in-days={expires_in_days}"]
+        made = _on_database(state, "create", *arguments)
     if as_json:
         typer.echo(json.dumps(made))
         return
@@ -81,15 +89,23 @@ def create(
     console.print(_table([made]))
 
 
-@_command("list")
+@app.command("list")
 def list_(
     *,
-    project: Annotated[str | None, typer.Option(help="Only keys of this project.")] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Only keys of this project. Without --key only.")
+    ] = None,
     as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
     """List the keys, also revoked ones, without the keys themselves."""
-    found = _ask(state, "list", *([] if project is None else ["--project", project]))
+    target = Target.of(api, key, state)
+    if target.key:
+        found = _ask_api(target, project, "GET", "/v1/keys")
+    else:
+        found = _on_database(state, "list", *([] if project is None else ["--project", project]))
     if as_json:
         typer.echo(json.dumps(found))
     elif found["keys"]:
@@ -98,23 +114,52 @@ def list_(
         make_console().print("no keys: `rollcall keys create` makes one")
 
 
-@_command("revoke")
+@app.command("revoke")
 def revoke(
     *,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it.")],
     as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
     """Revoke a key. Within seconds the API refuses it everywhere."""
-    revoked = _ask(state, "revoke", key_id)
+    target = Target.of(api, key, state)
+    if not target.key:
+        revoked = _on_database(state, "revoke", key_id)
+    elif key_id.isascii() and key_id.isalnum():
+        revoked = _ask_api(target, None, "DELETE", f"/v1/keys/{key_id}")
+    else:
+        complain("that is no key's id\n`rollcall keys list` shows the ids")
+        raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps(revoked))
     else:
         make_console().print(_table([revoked]))
 
 
-def _ask(state: Path, command: str, *arguments: str) -> Any:
-    """Run the API's own program for it; leaves with exit code 1 if that refuses."""
+def _ask_api(target: Target, project: str | None, method: str, path: str, **request: Any) -> Any:
+    """Call a route under /v1/keys; leaves with exit code 1 if the API refuses."""
+    if project is not None:
+        raise typer.BadParameter("the API key has a project of its own: leave --project or --key out")
+    answers: list[Any] = []
+
+    async def ask() -> None:
+        async with target.open() as client:
+            answers.append(await client.call(method, path, **request))
+
+    run(ask())
+    return answers[0]
+
+
+def _on_database(state: Path, command: str, *arguments: str) -> Any:
+    """Run the API's own program on the database; leaves with exit code 1 if that refuses."""
+    answers: list[Any] = []
+    needing("cli", lambda: answers.append(_run_program(state, command, *arguments)))()
+    return answers[0]
+
+
+def _run_program(state: Path, command: str, *arguments: str) -> Any:
     from devstack.services import REPOSITORY  # which brings what help and completion don't need
 
     env = user_environment()

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from cli import keys
-from cli.commands import workers
+from cli.commands import webhooks, workers
 from cli.commands.dead_letters import replay
 from cli.commands.local import demo, up
+from cli.commands.privacy import erase
 from cli.commands.read import search, transcript, watch
-from cli.commands.sessions import end, session, sessions, start
+from cli.commands.sessions import end, session, sessions, start, token
 from cli.commands.talk import call, canary
 from cli.doctor.command import doctor
 from cli.extras import needing
@@ -44,8 +45,8 @@ def _prepare(
 
 _PANELS = {
     "On this machine": (up, demo, doctor),
-    "Sessions": (call, start, end, watch, sessions, session, canary),
-    "What was said": (transcript, search, replay),
+    "Sessions": (call, start, token, end, watch, sessions, session, canary),
+    "What was said": (transcript, search, erase, replay),
 }
 # The others need nothing but an API.
 _EXTRAS = {up: "all", demo: "all", doctor: "cli", call: "cli", replay: "cli"}
@@ -54,6 +55,7 @@ for _panel, _commands in _PANELS.items():
         _extra = _EXTRAS.get(_command)
         app.command(rich_help_panel=_panel)(needing(_extra, _command) if _extra else _command)
 app.add_typer(workers.app, name="workers", rich_help_panel="Sessions")
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel="Sessions")
 app.add_typer(keys.app, name="keys", rich_help_panel="On this machine")
 
 

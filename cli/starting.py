@@ -1,4 +1,4 @@
-"""`rollcall start` and `rollcall end`."""
+"""`rollcall start`, `rollcall token` and `rollcall end`."""
 
 import json
 from collections.abc import Sequence
@@ -9,9 +9,10 @@ from rich.text import Text
 
 from cli.client.answers import StartedSession
 from cli.client.target import Target, complain, print_json
-from cli.render.show import fields, reason_text, status_text
+from cli.render.show import fields, local, reason_text, status_text
 from devstack.log_console import make_console
 from shared.contracts.sessions import SessionStatus
+from shared.platform.plain_text import one_line
 
 
 def named_values(option: str, given: Sequence[str] | None) -> dict[str, Any] | None:
@@ -44,6 +45,34 @@ async def run_start(target: Target, wish: dict[str, Any], *, wait_s: int | None,
     if wait_s is not None and started.status is not SessionStatus.ACTIVE:
         complain(f"no agent after {wait_s} s\nit is still sought: rollcall session {started.session_id}")
         return 1
+    return 0
+
+
+async def run_token(target: Target, wish: dict[str, Any], *, as_json: bool) -> int:
+    """Reserve a session and print its token; the exit code. Raises `ApiError`."""
+    metadata = wish["metadata"]
+    agent = {"agent_name": wish["agent_name"], "metadata": metadata and json.dumps(metadata)}
+    said = {name: each for name, each in agent.items() if each}
+    body = {name: wish[name] for name in ("participant_identity", "participant_name") if wish[name]}
+    async with target.open() as client:
+        granted = await client.call(
+            "POST", "/v1/token", json={**body, **({"room_config": {"agents": [said]}} if said else {})}
+        )
+    if as_json:
+        print_json(granted)
+        return 0
+    console = make_console()
+    fields(
+        console,
+        [
+            ("session", granted["session_id"]),
+            ("room", one_line(granted["room_name"])),
+            ("join at", one_line(granted["server_url"])),
+            ("until", local(granted["expires_at"])),
+            ("token", granted["participant_token"]),
+        ],
+    )
+    console.print(Text(f"\nfollow it: rollcall watch {granted['session_id']}", style="dim"))
     return 0
 
 

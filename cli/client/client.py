@@ -70,7 +70,7 @@ class Client:
         headers = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
         timeout = TIMEOUT_S if wait_s is None else wait_s + WAIT_SLACK_S
         said = {name: value for name, value in wish.items() if value is not None}
-        answer = await self._call("POST", "/v1/sessions", json=said, headers=headers, timeout=timeout)
+        answer = await self.call("POST", "/v1/sessions", json=said, headers=headers, timeout=timeout)
         return read_as(StartedSession, answer)
 
     async def session(self, session_id: str) -> Session:
@@ -96,7 +96,7 @@ class Client:
 
     async def end_session(self, session_id: str) -> Session:
         """End a session and return how it stands; ending an ended one is no error."""
-        return read_as(Session, await self._call("DELETE", session_path(session_id)))
+        return read_as(Session, await self.call("DELETE", session_path(session_id)))
 
     async def events(self, session_id: str) -> list[Envelope]:
         """Read everything that happened to a session so far, in order."""
@@ -129,9 +129,9 @@ class Client:
     async def read(self, path: str, **params: Any) -> Any:
         """GET `path` and return its JSON; a parameter that is None is left out."""
         wanted = {name: value for name, value in params.items() if value is not None}
-        return await self._call("GET", path, params=wanted)
+        return await self.call("GET", path, params=wanted)
 
-    async def _call(
+    async def call(
         self,
         method: str,
         path: str,
@@ -141,6 +141,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT_S,
     ) -> Any:
+        """Call a route and return its JSON, None for no content; for routes without a method here."""
         try:
             # httpx limits each step, and a server may answer in ever so many.
             async with asyncio.timeout(timeout):

@@ -1,4 +1,4 @@
-"""`rollcall start`, `end`, `sessions` and `session`."""
+"""`rollcall start`, `token`, `end`, `sessions` and `session`."""
 
 from typing import Annotated, Literal
 
@@ -63,6 +63,34 @@ def start(
         "canary": canary or None,
     }
     run(run_start(Target.of(api, key, state), wish, wait_s=wait, as_json=as_json))
+
+
+def token(
+    *,
+    agent_name: Annotated[
+        str | None, typer.Option("--agent-name", "--agent", help="The agent's name; default: the API's.")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option("--metadata", "-m", help="name=value, may be repeated; or one JSON object."),
+    ] = None,
+    identity: Annotated[str | None, typer.Option(help="The caller's identity.")] = None,
+    name: Annotated[str | None, typer.Option(help="The caller's name.")] = None,
+    as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Reserve a session, and print a token for its room. Its agent is called when the caller joins."""
+    from cli.starting import named_values, run_token
+
+    wish = {
+        "agent_name": agent_name,
+        "metadata": named_values("--metadata", metadata),
+        "participant_identity": identity,
+        "participant_name": name,
+    }
+    run(run_token(Target.of(api, key, state), wish, as_json=as_json))
 
 
 def end(

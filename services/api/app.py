@@ -16,6 +16,7 @@ from services.api.http import middleware
 from services.api.http.cors import allow_origins
 from services.api.http.head import AnswerHead
 from services.api.http.parameters import OnlyDeclared
+from services.api.keys import routes as keys
 from services.api.live import routes as live
 from services.api.livekit import routes as livekit
 from services.api.sessions import routes as sessions
@@ -34,6 +35,7 @@ ROUTERS: Final = (
     webhooks.router,
     workers.router,
     agents.router,
+    keys.router,
     livekit.router,
     health.router,
     pages.router,

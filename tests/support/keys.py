@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from services.api.auth.access import Needs, Scope
-from services.api.auth.key_format import Kind
-from services.api.keys import NewKey, create_key, revoke_key
+from services.api.auth.key_format import Kind, id_of
+from services.api.keys.manage import NewKey, create_key, revoke_key
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 
@@ -29,6 +29,11 @@ async def put_key(
     if revoked:
         await revoke_key(database, row.id, now=utc_now)
     return {"Authorization": f"Bearer {secret.get_secret_value()}"}
+
+
+def id_in(headers: dict[str, str]) -> str:
+    """The public id of the key in a request's headers."""
+    return id_of(headers["Authorization"].removeprefix("Bearer ")) or ""
 
 
 async def expired_key(database: Database, *scopes: Scope) -> dict[str, str]:

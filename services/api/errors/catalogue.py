@@ -94,6 +94,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The key's project has no session with this id.",
         "Check the id, and that the key belongs to the project that started the session.",
     ),
+    "key_not_found": Entry(
+        404,
+        "Not found",
+        "The key's project has no API key with this id.",
+        "List the keys: `GET /v1/keys`.",
+    ),
     "webhook_endpoint_not_found": Entry(
         404,
         "Not found",
@@ -123,6 +129,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Conflict",
         "Somebody ended the session while the request waited for its agent.",
         "If you did not mean to end it, start another session.",
+    ),
+    "too_many_keys": Entry(
+        409,
+        "Conflict",
+        "The project has as many API keys as it may have, and none of them is revoked or expired.",
+        "Revoke a key that you no longer use: `DELETE /v1/keys/{id}`.",
     ),
     "too_many_webhook_endpoints": Entry(
         409,

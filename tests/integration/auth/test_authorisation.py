@@ -18,7 +18,7 @@ from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns
-from tests.support.keys import ORIGIN, Route, expired_key, put_key, routes_of
+from tests.support.keys import ORIGIN, Route, expired_key, id_in, put_key, routes_of
 from tests.unit.making import T0
 
 # Whoever reaches the API may ask these.
@@ -180,7 +180,12 @@ async def test_what_is_another_projects_is_not_there_on_any_route(
     theirs = await put_session(database, project="theirs", participant_identity="anna")
     await store_turns(database, [a_turn(theirs.id, text="hello there", participant_identity="anna")])
     # A route with a thing of another kind in its path has to say here how one of another project is made.
-    foreign = {"session_id": theirs.id, "code": "-", **await put_webhook(database, project="theirs")}
+    foreign = {
+        "session_id": theirs.id,
+        "code": "-",
+        "key_id": id_in(await put_key(database, project="theirs")),
+        **await put_webhook(database, project="theirs"),
+    }
     named = {name for route in behind_the_door() for name in PARAMETER.findall(route.path)}
     assert named <= set(foreign)
     ours = await put_key(database, Scope.ADMIN, project="ours")

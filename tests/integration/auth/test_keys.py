@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.api import keys
 from services.api.auth.access import Principal, Scope
 from services.api.auth.key_format import Kind, hash_key, id_of, is_key, make_key
 from services.api.auth.keyring import REMEMBERED_S, USE_NOTED_EVERY, Keyring
 from services.api.errors.problems import Problem
-from services.api.keys import NewKey, Refused, create_key, describe, list_keys, revoke_key
+from services.api.keys.__main__ import as_json, main
+from services.api.keys.manage import NewKey, Refused, create_key, list_keys, revoke_key
 from shared.core.api_keys.tables import ApiKeyRow
 from shared.platform.database.database import Database
-from tests.support.keys import ORIGIN, put_key
+from tests.support.keys import ORIGIN, id_in, put_key
 from tests.support.sessions import until
 from tests.unit.making import FakeClock
 
@@ -54,10 +54,6 @@ def ring(make_ring: Callable[[], Ring]) -> Ring:
     return make_ring()
 
 
-def id_in(headers: dict[str, str]) -> str:
-    return id_of(headers["Authorization"].removeprefix("Bearer ")) or ""
-
-
 def test_a_key_is_one_word_with_a_prefix_that_scanners_know() -> None:
     made = make_key(Kind.SECRET)
     key = made.secret.get_secret_value()
@@ -84,8 +80,8 @@ async def test_the_database_holds_no_key(database: Database, clock: FakeClock) -
     assert row.id in stored
     assert hash_key(key) in stored
     assert key[-43:] not in stored
-    assert key not in f"{row!r} {describe(row)} {secret!r}"
-    assert hash_key(key) not in f"{row!r} {describe(row)}"
+    assert key not in f"{row!r} {as_json(row)} {secret!r}"
+    assert hash_key(key) not in f"{row!r} {as_json(row)}"
 
 
 async def test_a_key_says_whose_it_is_and_what_it_may_do(ring: Ring, database: Database) -> None:
@@ -222,7 +218,7 @@ async def test_the_program_makes_lists_and_revokes(
     monkeypatch.setenv("DATABASE_URL", database_url)
 
     async def run(*arguments: str) -> tuple[int, str, str]:
-        code = await asyncio.to_thread(keys.main, arguments)
+        code = await asyncio.to_thread(main, arguments)
         out, err = capsys.readouterr()
         return code, out, err
 

@@ -12,7 +12,7 @@ from sqlalchemy import delete, update
 from sqlmodel import col
 
 from services.api.auth.access import Scope
-from services.api.keys import revoke_key
+from services.api.keys.manage import revoke_key
 from services.api.live import hub as live
 from shared.contracts.sessions import SessionStatus
 from shared.core.api_keys.tables import ApiKeyRow

@@ -1,0 +1,90 @@
+"""Make, list and revoke API keys on the database: `python -m services.api.keys create --name shop`.
+
+It makes the first key, which no key can ask for: whoever can write to the database may do everything anyway.
+`rollcall keys` runs this program.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from services.api.auth.access import DEFAULT_PROJECT, Scope
+from services.api.auth.key_format import Kind
+from services.api.keys.manage import NewKey, Refused, create_key, list_keys, revoke_key
+from services.api.keys.schemas import ApiKey
+from shared.contracts.settings import DatabaseSettings
+from shared.core.api_keys.tables import ApiKeyRow
+from shared.platform.clock import utc_now
+from shared.platform.config import load_settings
+from shared.platform.database.database import Database
+from shared.platform.database.errors import DATABASE_ERRORS, fault_of
+
+EXIT_REFUSED: Final = 1
+
+
+def as_json(row: ApiKeyRow) -> dict[str, Any]:
+    """What may be told of a key."""
+    return ApiKey.of(row).model_dump(mode="json")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.api.keys", description="API keys, as JSON.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create", help="make a key; it is shown this once")
+    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument("--project", default=DEFAULT_PROJECT)
+    create.add_argument("--publishable", action="store_true", help="for web pages: may only reserve tokens")
+    create.add_argument("--scope", action="append", default=[], type=Scope, choices=list(Scope))
+    create.add_argument("--origin", action="append", default=[], help="of a page that may use it")
+    create.add_argument("--expires-in-days", type=float, default=None)
+    commands.add_parser("list", help="every key").add_argument("--project", default=None)
+    commands.add_parser("revoke", help="end a key, within seconds").add_argument("id")
+    return parser
+
+
+async def _run(arguments: argparse.Namespace, database: Database) -> dict[str, Any]:
+    if arguments.command == "list":
+        return {"keys": [as_json(row) for row in await list_keys(database, project=arguments.project)]}
+    if arguments.command == "revoke":
+        return as_json(await revoke_key(database, arguments.id, now=utc_now))
+    days = arguments.expires_in_days
+    wanted = NewKey(
+        name=arguments.name,
+        project=arguments.project,
+        kind=Kind.PUBLISHABLE if arguments.publishable else Kind.SECRET,
+        scopes=tuple(arguments.scope),
+        origins=tuple(arguments.origin),
+        expires_in=None if days is None else timedelta(days=days),
+    )
+    secret, row = await create_key(database, wanted, now=utc_now)
+    return {"key": secret.get_secret_value(), **as_json(row)}
+
+
+async def _main(arguments: argparse.Namespace) -> dict[str, Any]:
+    database = Database(load_settings(DatabaseSettings).database_url)
+    try:
+        return await _run(arguments, database)
+    finally:
+        await database.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says, and print the outcome as JSON; 1 if it can't be done."""
+    try:
+        outcome = asyncio.run(_main(_parser().parse_args(arguments)))
+    except Refused as refused:
+        sys.stderr.write(f"{refused}\n")
+    except (*DATABASE_ERRORS, OverflowError) as error:
+        sys.stderr.write(f"the keys can't be reached: {fault_of(error)}\n")
+    else:
+        sys.stdout.write(json.dumps(outcome, ensure_ascii=False) + "\n")
+        return 0
+    return EXIT_REFUSED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
