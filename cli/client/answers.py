@@ -68,6 +68,8 @@ class Attempt(Answer):
     accepted_at: datetime | None = None
     assigned_at: datetime | None = None
     active_at: datetime | None = None
+    close_reason: str | None = None
+    error: dict[str, Any] | None = None
 
 
 class Session(Answer):
@@ -89,6 +91,7 @@ class Session(Answer):
     place_in_line: int | None = None
     failure: Failure | None = None
     end_reason: str | None = None
+    turns: int | None = None
     timings: Timings = Timings()
     attempts: list[Attempt] | None = None
 

@@ -11,6 +11,7 @@ from cli.client.answers import Attempt, Session
 from cli.client.client import Client
 from cli.client.target import Target, print_json
 from cli.render.show import (
+    duration,
     evidence_lines,
     fields,
     local,
@@ -21,11 +22,11 @@ from cli.render.show import (
     zone,
 )
 from devstack.log_console import make_console
-from shared.contracts.sessions import LIVE
+from shared.contracts.sessions import LIVE, Level
 from shared.platform.plain_text import one_line
 
-# From here on there is room for the agent's name beside an id and a cause.
-_WIDE: Final = 100
+# From here on there is room for everything about a session in one line.
+_WIDE: Final = 130
 
 
 async def run_sessions(
@@ -57,15 +58,29 @@ async def find_sessions(
 
 
 def sessions_table(found: Iterable[Session], *, wide: bool) -> Table:
-    """One row each; narrow, the cause stands under the status."""
-    table = plain_table("session", f"requested {zone()}", "status", *(["agent"] if wide else []))
+    """One row each; narrow, the cause stands under the status, and less is told."""
+    more = ["agent", "caller", "join", "length", "turns"] if wide else []
+    table = plain_table("session", f"requested {zone()}", "status", *more)
     for session in found:
         status = status_text(session.status)
         if why := (session.failure and session.failure.cause) or session.waiting_for:
             status.append(f"{' ' if wide else chr(10)}{one_line(why)}", style="dim")
-        agent = [Text(one_line(session.agent_name))] if wide else []
-        table.add_row(session.session_id, local_short(session.timings.requested_at), status, *agent)
+        cells = _more_of(session) if wide else []
+        table.add_row(session.session_id, local_short(session.timings.requested_at), status, *cells)
     return table
+
+
+def _more_of(session: Session) -> list[Text]:
+    join_ms, timings = session.levels_ms.get(Level.ACTIVE), session.timings
+    length = "" if timings.active_at is None else duration(timings.active_at, timings.ended_at)
+    cells = (
+        one_line(session.agent_name),
+        one_line(session.participant_identity or ""),
+        "" if join_ms is None else f"{join_ms} ms",
+        length,
+        "" if session.turns is None else str(session.turns),
+    )
+    return [Text(cell) for cell in cells]
 
 
 async def run_session(target: Target, session_id: str, *, as_json: bool) -> int:
@@ -99,6 +114,7 @@ def show_session(session: Session, console: Console) -> None:
             ("requested", local(session.timings.requested_at)),
             ("ended", local(session.timings.ended_at)),
             ("proven", _levels(session)),
+            ("turns", str(session.turns) if session.turns else None),
         ],
     )
     if session.attempts:
@@ -128,6 +144,8 @@ def _attempts(attempts: list[Attempt]) -> Table:
         outcome = Text(one_line(one.outcome or "under way"))
         if one.cause:
             outcome.append(f"\n{one_line(one.cause)}", style="dim")
+        if one.error:
+            outcome.append(f"\n{one_line(one.error.get('type') or '')}", style="dim")
         began = local_short(one.started_at)
         ids = (one_line(one.dispatch_id or ""), one_line(one.worker_id or ""))
         table.add_row(str(one.number), began, outcome, *map(Text, ids))

@@ -52,6 +52,17 @@ def ago(time: datetime, now: datetime) -> str:
     return f"{seconds} s"
 
 
+def duration(begin: datetime, end: datetime | None) -> str:
+    """How long something took, or has taken until now: 4.2 s, 3:07 min, 1:02:03 h."""
+    seconds = max(0.0, ((end or datetime.now(UTC)) - begin).total_seconds())
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
+
+
 _REASONS: Final = {
     "participant_disconnected": "the caller hung up",
     "client_initiated": "the agent left",

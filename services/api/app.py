@@ -21,6 +21,7 @@ from services.api.live import routes as live
 from services.api.livekit import routes as livekit
 from services.api.sessions import routes as sessions
 from services.api.settings import ApiSettings
+from services.api.stats import routes as stats
 from services.api.token import routes as token
 from services.api.transcripts import routes as transcripts
 from services.api.webhooks import routes as webhooks
@@ -30,6 +31,7 @@ from shared.platform.process import rollcall_version
 ROUTERS: Final = (
     sessions.router,
     live.router,
+    stats.router,
     token.router,
     transcripts.router,
     webhooks.router,

@@ -8,10 +8,12 @@ from sqlmodel import col
 
 from services.transcripts.store import DatabaseArchive
 from shared.contracts.events import SessionRequested, TurnFinished
-from shared.contracts.identifiers import SessionId
+from shared.contracts.identifiers import SessionId, new_id
 from shared.contracts.sessions import Mode, Role
+from shared.contracts.webhooks import DeliveryStatus
 from shared.core.sessions.repository import add_session
 from shared.core.sessions.tables import AttemptRow, EventRow, SessionRow
+from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from tests.unit.making import T0, make_attempt, make_session
@@ -28,6 +30,33 @@ async def put_session(database: Database, *, attempt: dict[str, Any] | None = No
         if attempt is not None:
             db.add(make_attempt(made, **attempt))
     return await get_session(database, session_id)
+
+
+async def put_webhook(database: Database, *, project: str) -> dict[str, str]:
+    """A webhook endpoint with a delivery; returns their ids by the names that routes have for them."""
+    endpoint_id, event_id = new_id(), new_id()
+    endpoint = WebhookEndpointRow(
+        id=endpoint_id,
+        project=project,
+        url="https://hooks.example.com/",
+        events=["*"],
+        secret="whsec_" + "a" * 32,
+        collects_from=T0,
+        created_at=T0,
+        updated_at=T0,
+    )
+    delivery = WebhookDeliveryRow(
+        endpoint_id=endpoint_id,
+        event_id=event_id,
+        event_type="session.failed.v1",
+        status=DeliveryStatus.DEAD,
+        created_at=T0,
+    )
+    async with database.write() as db:
+        db.add(endpoint)
+        await db.flush()
+        db.add(delivery)
+    return {"endpoint_id": endpoint_id, "event_id": event_id}
 
 
 async def get_session(database: Database, session_id: str) -> SessionRow:

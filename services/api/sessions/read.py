@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -14,6 +14,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import Envelope
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.tables import AttemptRow, EventRow, SessionRow
+from shared.core.transcripts.tables import TranscriptItemRow
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,13 @@ async def list_sessions(
     query = query.where(*(filters or SessionFilters()).conditions())
     rows = (await db.scalars(query)).all()
     return cut_page(rows, limit, lambda row: row.id)
+
+
+async def count_turns(db: AsyncSession, session_ids: Collection[str]) -> dict[str, int]:
+    """Return how many turns are stored of each of the sessions; those without any are not in it."""
+    of_session = col(TranscriptItemRow.session_id)
+    query = select(of_session, func.count()).where(of_session.in_(session_ids)).group_by(of_session)
+    return {session_id: turns for session_id, turns in (await db.execute(query)).all()}  # noqa: C416
 
 
 async def read_events(

@@ -1,6 +1,5 @@
 """Routes of sessions: each reads the request, calls one function, and shapes the answer."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -12,7 +11,13 @@ from services.api.http.parameters import Cursor, Several, Time
 from services.api.limits.reading import while_connected
 from services.api.sessions.end import end_session
 from services.api.sessions.idempotency import read_key
-from services.api.sessions.read import SessionFilters, get_attempts, list_sessions, session_of
+from services.api.sessions.read import (
+    SessionFilters,
+    count_turns,
+    get_attempts,
+    list_sessions,
+    session_of,
+)
 from services.api.sessions.schemas import Session, SessionPage, Started, StartSession
 from services.api.sessions.start_response import start_and_answer
 from services.api.sessions.wait import LONGEST_WAIT_S, preferred_wait
@@ -20,7 +25,6 @@ from shared.contracts.causes import Cause
 from shared.contracts.names import Sought
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.wait_queue import place_in_line
-from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 
 router = APIRouter(responses=PROBLEMS)
@@ -90,9 +94,9 @@ async def list_(
     filters = SessionFilters(agent_name, room_name, participant_identity, cause, since, until)
     reading = services.reading
 
-    async def found() -> tuple[Sequence[SessionRow], str | None]:
+    async def found() -> SessionPage:
         async with reading.snapshot(asking.project) as db:
-            return await list_sessions(
+            rows, next_cursor = await list_sessions(
                 db,
                 project=asking.project,
                 limit=limit,
@@ -101,9 +105,11 @@ async def list_(
                 canary=canary,
                 filters=filters,
             )
+            turns = await count_turns(db, [row.id for row in rows])
+        sessions = [Session.of(row, turns=turns.get(row.id, 0)) for row in rows]
+        return SessionPage(sessions=sessions, next_cursor=next_cursor)
 
-    rows, next_cursor = await while_connected(request, found())
-    return SessionPage(sessions=[Session.of(row) for row in rows], next_cursor=next_cursor)
+    return await while_connected(request, found())
 
 
 @router.get("/v1/sessions/{session_id}", tags=["sessions"], summary="Read a session")
@@ -112,7 +118,9 @@ async def read(services: Deps, asking: SessionsReader, session_id: str) -> Sessi
     async with services.database.read() as db:
         row = await session_of(db, session_id, asking.project)
         place = await place_in_line(db, row)
-        return Session.of(row, await get_attempts(db, session_id), place_in_line=place)
+        attempts = await get_attempts(db, session_id)
+        turns = (await count_turns(db, [session_id])).get(session_id, 0)
+    return Session.of(row, attempts, place_in_line=place, turns=turns)
 
 
 @router.delete("/v1/sessions/{session_id}", tags=["sessions"], summary="End a session")

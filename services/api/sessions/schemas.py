@@ -10,6 +10,7 @@ from shared.contracts.events import Envelope
 from shared.contracts.models import Models
 from shared.contracts.names import AgentName, Name, Text
 from shared.contracts.sessions import Level, Mode, SessionStatus
+from shared.contracts.traceparent import trace_id_of
 from shared.core.sessions.tables import AttemptRow, SessionRow
 
 
@@ -96,7 +97,15 @@ class Attempt(BaseModel):
     started_at: datetime
     accepted_at: datetime | None
     assigned_at: datetime | None
+    rejected_at: datetime | None
+    entrypoint_at: datetime | None = Field(description="when the agent's code began to run")
+    connected_at: datetime | None
     active_at: datetime | None
+    ready_at: datetime | None
+    first_speech_at: datetime | None
+    closed_at: datetime | None
+    close_reason: str | None = Field(description="how the agent says that it ended")
+    error: dict[str, Any] | None = Field(description="what the agent's code raised: its `type` and `message`")
     left_at: datetime | None
     left_reason: str | None = Field(
         description="how LiveKit says that the agent left: client_initiated is a goodbye"
@@ -111,7 +120,9 @@ class Attempt(BaseModel):
 class Session(BaseModel):
     """A session. `waiting_for` is why it waits, where it does; `failure` why it failed.
 
-    `place_in_line` is told to who reads this session alone, while it waits for a worker's free slot.
+    Whoever reads this session alone is told its `attempts`, and its `place_in_line` while it waits for a
+    worker's free slot. `deadline_at` is when Rollcall gives up looking for an agent; `revivals` counts the
+    agents that took over from a lost one. `turns` are those that are stored by now.
     """
 
     session_id: str
@@ -134,12 +145,21 @@ class Session(BaseModel):
     place_in_line: int | None = None
     failure: Failure | None
     end_reason: str | None
+    deadline_at: datetime
+    revivals: int
+    trace_id: str | None
+    turns: int | None = None
     timings: Timings
     attempts: list[Attempt] | None = None
 
     @classmethod
     def of(
-        cls, row: SessionRow, attempts: list[AttemptRow] | None = None, *, place_in_line: int | None = None
+        cls,
+        row: SessionRow,
+        attempts: list[AttemptRow] | None = None,
+        *,
+        place_in_line: int | None = None,
+        turns: int | None = None,
     ) -> "Session":
         """From the database's rows."""
         failure = None
@@ -167,6 +187,10 @@ class Session(BaseModel):
             place_in_line=place_in_line,
             failure=failure,
             end_reason=row.end_reason,
+            deadline_at=row.deadline_at,
+            revivals=row.revivals,
+            trace_id=trace_id_of(row.traceparent) if row.traceparent else None,
+            turns=turns,
             timings=Timings.model_validate(row, from_attributes=True),
             attempts=None if attempts is None else [Attempt.of(attempt) for attempt in attempts],
         )

@@ -13,11 +13,9 @@ from services.api.app import create_app
 from services.api.auth.access import Scope, all_held
 from services.api.auth.key_format import Kind
 from shared.contracts.identifiers import new_id
-from shared.contracts.webhooks import DeliveryStatus
-from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, in_process
-from tests.integration.rows import a_turn, put_session, store_turns
+from tests.integration.rows import a_turn, put_session, put_webhook, store_turns
 from tests.support.keys import ORIGIN, Route, expired_key, id_in, put_key, routes_of
 from tests.unit.making import T0
 
@@ -56,33 +54,6 @@ async def ask(
     """Ask the route for the things of these ids, and for things that are not there."""
     path = PARAMETER.sub(lambda found: ids.get(found[1]) or new_id(), route.path)
     return await client.request(route.method, path, headers=headers, **ASKED_WITH.get(str(route), {}))
-
-
-async def put_webhook(database: Database, *, project: str) -> dict[str, str]:
-    """A webhook endpoint with a delivery; returns their ids by the names that routes have for them."""
-    endpoint_id, event_id = new_id(), new_id()
-    endpoint = WebhookEndpointRow(
-        id=endpoint_id,
-        project=project,
-        url="https://hooks.example.com/",
-        events=["*"],
-        secret="whsec_" + "a" * 32,
-        collects_from=T0,
-        created_at=T0,
-        updated_at=T0,
-    )
-    delivery = WebhookDeliveryRow(
-        endpoint_id=endpoint_id,
-        event_id=event_id,
-        event_type="session.failed.v1",
-        status=DeliveryStatus.DEAD,
-        created_at=T0,
-    )
-    async with database.write() as db:
-        db.add(endpoint)
-        await db.flush()
-        db.add(delivery)
-    return {"endpoint_id": endpoint_id, "event_id": event_id}
 
 
 @dataclass

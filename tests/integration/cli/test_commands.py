@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -20,27 +19,12 @@ from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
 from shared.core.workers.registry import remove_worker, write_heartbeat
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
-from tests.integration.api_client import api_settings, beat_for_ever, served
+from tests.integration.api_client import beat_for_ever
 from tests.integration.background import in_background
+from tests.integration.cli.conftest import Run
 from tests.integration.rows import a_turn, get_session, put_session, store_turns
 from tests.support.sessions import until
 from tests.unit.making import T0, make_heartbeat
-
-Run = Callable[..., Awaitable[Result]]
-
-
-@pytest.fixture
-async def rollcall(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Run]:
-    """Runs a command against an API of its own, on a terminal of 80 columns."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TZ", "UTC")
-    async with served(api_settings(database_url, redis_url)) as client:
-        monkeypatch.setenv("ROLLCALL_URL", str(client.base_url))
-
-        async def run(*words: str) -> Result:
-            return await asyncio.to_thread(CliRunner().invoke, app, words)
-
-        yield run
 
 
 def json_of(done: Result) -> Any:
