@@ -14,7 +14,7 @@ from shared.contracts.sessions import SessionStatus
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, served
 from tests.integration.cli.conftest import Run
-from tests.integration.rows import a_turn, get_session, put_session, store_turns
+from tests.integration.rows import a_turn, get_session, put_session, put_webhook, store_turns
 from tests.support.keys import put_key
 from tests.unit.making import T0
 
@@ -22,10 +22,8 @@ from tests.unit.making import T0
 def json_of(done: Result) -> Any:
     """The JSON on standard output; the API, in the same process, may have logged there."""
     assert done.exit_code == 0, done.output
-    lines = done.stdout
-    return json.JSONDecoder().raw_decode(lines[lines.index('{"') if '{"' in lines else lines.index("{\n") :])[
-        0
-    ]
+    begin = min(at for at in map(done.stdout.find, ('{"id', '{"keys', "{\n")) if at >= 0)
+    return json.JSONDecoder().raw_decode(done.stdout[begin:])[0]
 
 
 async def test_with_a_key_the_api_makes_lists_and_revokes_keys(
@@ -57,22 +55,19 @@ async def test_with_a_key_the_api_makes_lists_and_revokes_keys(
         assert (await rollcall("list", "--project", "another")).exit_code == 2
 
 
-async def test_an_endpoint_is_added_tested_switched_and_removed(rollcall: Run) -> None:
+async def test_an_endpoint_is_added_and_its_secret_shown(rollcall: Run) -> None:
     assert "webhooks add" in (await rollcall("webhooks", "list")).stdout
-    url = "https://hooks.example.com/rollcall"
+    url = "https://1.1.1.1/rollcall"  # no name that has to be looked up; nothing is sent there
     refused = await rollcall("webhooks", "add", "http://127.0.0.1/hook")
     assert refused.exit_code == 1
     assert "webhook_target_forbidden" in refused.stderr
     shown = await rollcall("webhooks", "add", url, "--event", "agent.*", "--min-severity", "warning")
-    if shown.exit_code:  # where names are not resolved, no endpoint outside of this machine can be added
-        assert "webhook_target_forbidden" in shown.stderr
-        return
-    assert "whsec_" in shown.stdout
+    assert shown.exit_code == 0, shown.output
+    for part in ("whsec_", url, "agent.*", "warning", "enabled"):
+        assert part in shown.stdout
 
 
 async def test_deliveries_are_shown_and_sent_again(rollcall: Run, database: Database) -> None:
-    from tests.integration.auth.test_authorisation import put_webhook
-
     ids = await put_webhook(database, project="default")
     endpoint, event = ids["endpoint_id"], ids["event_id"]
     assert "https://hooks.example.com/" in (await rollcall("webhooks", "list")).stdout
@@ -105,7 +100,7 @@ async def test_a_token_reserves_a_session(rollcall: Run, database: Database) -> 
         "front desk",
         "anna",
     )
-    assert json.loads(row.client_metadata) if isinstance(row.client_metadata, str) else row.client_metadata
+    assert row.client_metadata == {"customer": "42"}
     shown = (await rollcall("token")).stdout
     assert all(name in shown for name in ("session", "join at", "until", "token"))
 
@@ -132,6 +127,4 @@ async def test_a_wide_terminal_shows_more_of_each_session(
     row = await put_session(database, status=SessionStatus.ENDED, participant_identity="anna", **times)  # type: ignore[arg-type]
     await store_turns(database, [a_turn(row.id, n) for n in (1, 2, 3)])
     [line] = [line for line in (await rollcall("sessions")).stdout.splitlines() if row.id in line]
-    assert line.split()[-8:] == ["agent", "anna", "310", "ms", "3:09", "min", "3"][-8:] or "anna" in line
-    assert "310 ms" in line
-    assert "3:09 min" in line
+    assert line.split()[-7:] == ["agent", "anna", "310", "ms", "3:09", "min", "3"]
