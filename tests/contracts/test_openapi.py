@@ -34,6 +34,11 @@ ROUTES = {
     ("post", "/v1/workers/{worker_id}/uncordon"),
     ("post", "/v1/workers/{worker_id}/drain"),
     ("get", "/v1/agents/{agent_name}/demand"),
+    ("get", "/v1/keys"),
+    ("post", "/v1/keys"),
+    ("delete", "/v1/keys/{key_id}"),
+    ("get", "/v1/stats"),
+    ("get", "/v1/causes"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/health"),
@@ -119,7 +124,7 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
             "Session",
             "session_id status room_name room_sid agent_name mode models metadata participant_identity "
             "participant_name attempt max_attempts require canary agent_identity agent_sid waiting_for "
-            "place_in_line failure end_reason timings attempts",
+            "place_in_line failure end_reason deadline_at revivals trace_id turns timings attempts",
         ),
         (
             "Timings",
@@ -140,7 +145,8 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         (
             "Attempt",
             "number outcome dispatch_id job_id worker_id participant_identity participant_sid cause "
-            "evidence started_at accepted_at assigned_at active_at left_at left_reason",
+            "evidence started_at accepted_at assigned_at rejected_at entrypoint_at connected_at active_at "
+            "ready_at first_speech_at closed_at close_reason error left_at left_reason",
         ),
         ("SessionPage", "sessions next_cursor"),
         ("SessionHistory", "events"),
@@ -185,6 +191,17 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         ),
         ("DeliveryPage", "deliveries next_cursor"),
         ("Replayed", "deliveries"),
+        ("ApiKey", "id name project kind scopes origins created_at expires_at revoked_at last_used_at"),
+        (
+            "Stats",
+            "since until sessions complete by_status by_cause join_ratio attempts revivals levels buckets",
+        ),
+        ("LevelTimes", "sessions p50_ms p95_ms p99_ms"),
+        ("Bucket", "start sessions joined failed"),
+        (
+            "CauseGroup",
+            "cause agent_name sessions first_at last_at advice sample_session_id sample_evidence",
+        ),
         ("Workers", "workers"),
         (
             "WorkerHeartbeat",
