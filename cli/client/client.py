@@ -123,7 +123,7 @@ class Client:
 
     async def order_worker(self, worker_id: str, order: WorkerOrder) -> WorkerOrdered:
         """Order a worker to cordon, uncordon or drain; it reads the order with its next heartbeat."""
-        answer = await self._call("POST", f"/v1/workers/{quote(worker_id, safe='')}/{order}")
+        answer = await self.call("POST", f"/v1/workers/{quote(worker_id, safe='')}/{order}")
         return read_as(WorkerOrdered, answer)
 
     async def read(self, path: str, **params: Any) -> Any:
