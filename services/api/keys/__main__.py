@@ -27,22 +27,22 @@ EXIT_REFUSED: Final = 1
 
 
 def as_json(row: ApiKeyRow) -> dict[str, Any]:
-    """What may be told of a key."""
+    """Return the data of a key that may be shown."""
     return ApiKey.of(row).model_dump(mode="json")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.api.keys", description="API keys, as JSON.")
     commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser("create", help="make a key; it is shown this once")
+    create = commands.add_parser("create", help="make a key; it is shown only this once")
     create.add_argument("--name", required=True, help="what it is for")
     create.add_argument("--project", default=DEFAULT_PROJECT)
     create.add_argument("--publishable", action="store_true", help="for web pages: may only reserve tokens")
     create.add_argument("--scope", action="append", default=[], type=Scope, choices=list(Scope))
-    create.add_argument("--origin", action="append", default=[], help="of a page that may use it")
+    create.add_argument("--origin", action="append", default=[], help="origin of a page that may use it")
     create.add_argument("--expires-in-days", type=float, default=None)
     commands.add_parser("list", help="every key").add_argument("--project", default=None)
-    commands.add_parser("revoke", help="end a key, within seconds").add_argument("id")
+    commands.add_parser("revoke", help="revoke a key; it stops working within seconds").add_argument("id")
     return parser
 
 
@@ -73,7 +73,7 @@ async def _main(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says, and print the outcome as JSON; 1 if it can't be done."""
+    """Run the command line, and print the result as JSON; return 1 if it can't be done."""
     try:
         outcome = asyncio.run(_main(_parser().parse_args(arguments)))
     except Refused as refused:

@@ -24,7 +24,7 @@ from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 
 USUAL_SCOPES: Final = (Scope.SESSIONS_WRITE, Scope.SESSIONS_READ, Scope.TRANSCRIPTS_READ)
-# It becomes part of room names.
+# The project's name becomes part of room names.
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 # Of one project. The oldest revoked or expired keys make room for new ones.
 MAX_KEYS: Final = 500
@@ -71,7 +71,7 @@ async def create_key(database: Database, wanted: NewKey, *, now: Clock) -> tuple
     except ValueError as fault:
         raise Refused(f"a key's name {fault}", field="name") from None
     if wanted.expires_in is not None and wanted.expires_in <= timedelta():
-        raise Refused("a key must be good for a while", field="expires_in_days")
+        raise Refused("a key must be valid for some time", field="expires_in_days")
     made, created_at = make_key(wanted.kind), now()
     row = ApiKeyRow(
         id=made.id,
@@ -113,7 +113,7 @@ def _scopes(wanted: NewKey) -> Sequence[Scope]:
 
 def _origins(wanted: NewKey) -> Sequence[str]:
     if wanted.kind is Kind.SECRET and wanted.origins:
-        why = "origins are for publishable keys: a secret key does not belong into a web page"
+        why = "origins are for publishable keys: a secret key does not belong in a web page"
         raise Refused(why, field="origins")
     if wanted.kind is Kind.PUBLISHABLE and not wanted.origins:
         why = "a publishable key needs at least one origin, such as https://shop.example.com"
@@ -121,13 +121,13 @@ def _origins(wanted: NewKey) -> Sequence[str]:
     for origin in wanted.origins:
         parts = urlsplit(origin)
         if origin != f"{parts.scheme}://{parts.netloc}".lower() or parts.scheme not in ("https", "http"):
-            why = f"{origin} is no origin: scheme and host as a browser sends them, without a path"
+            why = f"{origin} is not an origin: give scheme and host as a browser sends them, without a path"
             raise Refused(why, field="origins")
     return wanted.origins
 
 
 async def list_keys(database: Database, *, project: str | None = None) -> list[ApiKeyRow]:
-    """Return every key, or those of a project, the oldest first; the revoked too."""
+    """Return every key, or those of a project, oldest first, including revoked ones."""
     query = select(ApiKeyRow).order_by(col(ApiKeyRow.created_at), col(ApiKeyRow.id))
     if project is not None:
         query = query.where(col(ApiKeyRow.project) == project)
@@ -145,6 +145,6 @@ async def revoke_key(database: Database, key_id: str, *, now: Clock, project: st
         # PostgreSQL refuses to even look for a text with NUL in it.
         row = await db.get(ApiKeyRow, public_id) if public_id.isprintable() else None
         if row is None or project not in (None, row.project):
-            raise NoSuchKey("there is no key of this id")
+            raise NoSuchKey("there is no key with this id")
         row.revoked_at = row.revoked_at or now()
     return row
