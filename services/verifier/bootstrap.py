@@ -1,6 +1,6 @@
 """Wiring of the verifier: the only place that builds things."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from services.verifier.close.close import Closer
 from services.verifier.close.collect import Collector
 from services.verifier.gauges.queues import AmqpQueues, Queues, RedisQueues
 from services.verifier.gauges.survey import Gauger
+from services.verifier.liveness import Liveness
 from services.verifier.prove.attempt_deadline import AttemptDeadline
 from services.verifier.prove.proofs import Proofs
 from services.verifier.prove.verify import Verifier
 from services.verifier.reports.reports import Reports
-from services.verifier.reports.wake import Waker
-from services.verifier.repository import Repository
+from services.verifier.repository import Current, Repository
 from services.verifier.settings import VerifierSettings
 from services.verifier.sweep.sweep import Sweep
-from services.verifier.watch.liveness import Liveness
+from services.verifier.wake import Waker
 from services.verifier.watch.watch import Watch
 from shared.contracts.broker_url import is_amqp
-from shared.contracts.sessions import SessionStatus
+from shared.contracts.sessions import NEXT_WORK, SessionStatus, Work
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.outbox import Relay
 from shared.platform.agent_names import agent_name_proven
@@ -33,26 +33,26 @@ from shared.platform.livekit.client import LiveKit
 from shared.platform.process import process_name
 from shared.platform.redis.client import connect_redis
 
+Step = Callable[[Current], Awaitable[None]]
+
 
 @dataclass(frozen=True)
 class Services:
-    """What the tasks work with."""
+    """What the tasks work with. steps: what does each kind of work of the task `verify_session`."""
 
     database: Database
     repository: Repository
-    verifier: Verifier
-    watch: Watch
+    steps: Mapping[Work, Step]
     closer: Closer
 
     async def verify_session(self, session_id: str) -> None:
-        """Prove the join of a dispatched session, or look after an active one (`NEXT_TASK`)."""
-        case = await self.repository.read(session_id)
-        if case is None:
+        """Do what the session's status asks for; nothing if that is another task's work by now."""
+        current = await self.repository.read(session_id)
+        if current is None:
             return
-        if case.session.status == SessionStatus.DISPATCHED:
-            await self.verifier.verify(case)
-        elif case.session.status == SessionStatus.ACTIVE:
-            await self.watch.check(case)
+        work = NEXT_WORK[SessionStatus(current.session.status)]
+        if work is not None and (step := self.steps.get(work)) is not None:
+            await step(current)
 
     async def close_session(self, session_id: str) -> None:
         """Clear up after a session that is over."""
@@ -96,7 +96,6 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         proofs=proofs,
         rooms=livekit,
         relay=relay,
-        verifier=verifier,
         liveness=liveness,
         interval_s=settings.watch_interval_s,
         max_revivals=settings.max_revivals,
@@ -110,7 +109,6 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         relay=relay,
         tasks=tasks,
         repository=repository,
-        verifier=verifier,
         admission=Admission(database=database, redis=redis, tasks=tasks, rooms=livekit, now=utc_now),
         collector=Collector(database=database, rooms=livekit, now=utc_now),
         holder=me,
@@ -148,8 +146,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
             yield Services(
                 database=database,
                 repository=repository,
-                verifier=verifier,
-                watch=watch,
+                steps={Work.VERIFY: verifier.verify, Work.WATCH: watch.check},
                 closer=Closer(repository=repository, rooms=livekit, redis=redis, now=utc_now),
             )
     finally:

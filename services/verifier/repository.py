@@ -108,12 +108,12 @@ class Repository:
             log.warning("claim_not_given_back", error=repr(error))
 
     async def missing(
-        self, case: Current, cause: Cause, evidence: dict[str, Any], *, delay: timedelta
+        self, current: Current, cause: Cause, evidence: dict[str, Any], *, delay: timedelta
     ) -> bool:
         """This attempt brought no agent: ask for another, after `delay`. False if the session moved on."""
-        event = AgentMissing(attempt=case.session.attempt, cause=cause, evidence=evidence)
+        event = AgentMissing(attempt=current.session.attempt, cause=cause, evidence=evidence)
         again_at = self._now() + delay if delay else None
-        return await self._redispatch(case.session, event, claimed_until=again_at)
+        return await self._redispatch(current.session, event, claimed_until=again_at)
 
     async def lost(self, row: SessionRow, cause: Cause, evidence: dict[str, Any], *, attempts: int) -> bool:
         """An active session lost its agent: ask for a new one, with a budget of its own."""

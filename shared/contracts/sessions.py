@@ -37,19 +37,38 @@ ALLOWED_TRANSITIONS: Final[dict[SessionStatus, frozenset[SessionStatus]]] = {
     **{status: frozenset() for status in TERMINAL},
 }
 
-# The task that continues a session from each status. The outbox enqueues it with the event that leads to the
-# status, and the sweep when the session is due. The task reads from the row what to do.
+
+class Work(StrEnum):
+    """What carries a session on."""
+
+    DISPATCH = "dispatch"  # get a worker to take it
+    VERIFY = "verify"  # prove that its agent joined, or find out why not
+    WATCH = "watch"  # see that its agent stays
+    CLOSE = "close"  # take out of LiveKit what is left of it
+
+
+# What is to be done for a session in each status.
+NEXT_WORK: Final[dict[SessionStatus, Work | None]] = {
+    _S.RESERVED: None,  # its caller carries it on: LiveKit's webhook, or the verifier's look at the room
+    _S.REQUESTED: Work.DISPATCH,
+    _S.DISPATCHING: Work.DISPATCH,
+    _S.DISPATCHED: Work.VERIFY,
+    _S.ACTIVE: Work.WATCH,
+    **dict.fromkeys(TERMINAL, Work.CLOSE),
+}
+_TASKS: Final = {
+    Work.DISPATCH: DISPATCH_TASK,
+    Work.VERIFY: VERIFY_TASK,
+    Work.WATCH: VERIFY_TASK,
+    Work.CLOSE: CLOSE_TASK,
+}
+# The task that does it. The outbox enqueues it with the event that leads to the status, and the sweep when the
+# session is due. The task reads from the row what to do.
 NEXT_TASK: Final[dict[SessionStatus, str | None]] = {
-    # its caller's join continues it, seen by LiveKit's webhook or the verifier's look at the room
-    _S.RESERVED: None,
-    _S.REQUESTED: DISPATCH_TASK,
-    _S.DISPATCHING: DISPATCH_TASK,
-    _S.DISPATCHED: VERIFY_TASK,
-    _S.ACTIVE: VERIFY_TASK,
-    **dict.fromkeys(TERMINAL, CLOSE_TASK),
+    status: None if work is None else _TASKS[work] for status, work in NEXT_WORK.items()
 }
 # An agent is wanted, and LiveKit has not accepted a dispatch yet.
-UNDISPATCHED: Final = tuple(status for status, task in NEXT_TASK.items() if task == DISPATCH_TASK)
+UNDISPATCHED: Final = tuple(status for status, work in NEXT_WORK.items() if work is Work.DISPATCH)
 
 
 class InvalidTransition(Exception):

@@ -68,7 +68,7 @@ def test_nobody_else_writes_a_session(file: Path) -> None:
         "postgresql.insert(SessionRow).values(a=1)",
         "set_committed_value(row, 'status', 'ended')",
         "def change(one: SessionRow) -> None: one.next_check_at = None",
-        "case.session.status = 'ended'",
+        "current.session.status = 'ended'",
     ],
 )
 def test_a_write_is_seen(source: str) -> None:

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from livekit.protocol.models import ParticipantInfo
 
+from services.verifier.liveness import Liveness
 from services.verifier.prove.find_cause import PASSED_ON, fatal_error
 from services.verifier.prove.observe import JobSighting, Sighting
 from services.verifier.repository import Current
-from services.verifier.watch.liveness import Liveness
 from shared.core.sessions.tables import AttemptRow
 from shared.core.workers.registry import HEARTBEAT_EXPIRY_S, Fleet
 from shared.platform.livekit.client import LiveKitError, is_active
@@ -33,7 +33,7 @@ GONE_FOR = timedelta(seconds=1)
 
 
 @dataclass
-class Trail:
+class Observations:
     """What was seen so far while waiting for one attempt. `fleet` is None while it can't be read."""
 
     sighting: Sighting = field(default_factory=Sighting)
@@ -66,9 +66,9 @@ class Trail:
         elif self.caller_seen and self.caller_gone_at is None:
             self.caller_gone_at = now
 
-    def note_fleet(self, fleet: Fleet | None, case: Current, now: datetime) -> None:
+    def note_fleet(self, fleet: Fleet | None, current: Current, now: datetime) -> None:
         """Remember the newest reading of the registry."""
-        row, attempt = case.session, case.attempt
+        row, attempt = current.session, current.attempt
         self.fleet, self.fleet_read_at = fleet, now
         if fleet is None:
             self.dropped_at = None
@@ -108,70 +108,70 @@ class AttemptDeadline:
         self._start_window = timedelta(seconds=start_window_s)
         self._liveness = liveness
 
-    def caller_is_gone(self, trail: Trail, now: datetime) -> bool:
+    def caller_is_gone(self, observed: Observations, now: datetime) -> bool:
         """True if the caller was there and has hung up."""
-        return trail.caller_gone_at is not None and now - trail.caller_gone_at >= CALLER_GRACE
+        return observed.caller_gone_at is not None and now - observed.caller_gone_at >= CALLER_GRACE
 
-    def job_is_dead(self, case: Current, trail: Trail, now: datetime) -> bool:
+    def job_is_dead(self, current: Current, observed: Observations, now: datetime) -> bool:
         """True if the job that a worker took can't come to anything: its process or its worker is gone."""
-        row, attempt = case.session, case.attempt
+        row, attempt = current.session, current.attempt
         if self._liveness.is_silent(row.id, row.attempt, is_ready=attempt.ready_at is not None):
             return True
-        if trail.fleet is None or trail.dropped_at is None or now - trail.dropped_at < DROPPED_FOR:
+        if observed.fleet is None or observed.dropped_at is None or now - observed.dropped_at < DROPPED_FOR:
             return False
         # A worker that is missing may only have lost its Redis; one that beats knows its jobs.
-        lives = attempt.worker_id in {worker.worker_id for worker in trail.fleet.workers}
+        lives = attempt.worker_id in {worker.worker_id for worker in observed.fleet.workers}
         return lives or self._liveness.steady_for(HEARTBEAT_EXPIRY_S)
 
-    def is_over(self, case: Current, trail: Trail, now: datetime) -> bool:
+    def is_over(self, current: Current, observed: Observations, now: datetime) -> bool:
         """Is waiting for this attempt any longer no use?"""
-        row, attempt = case.session, case.attempt
+        row, attempt = current.session, current.attempt
         if now >= row.deadline_at:
             return True
-        if trail.livekit_error is not None:
-            return not trail.livekit_error.retryable
+        if observed.livekit_error is not None:
+            return not observed.livekit_error.retryable
         if (
             _has_failed(attempt)
             or _turned_down(attempt, now)
             or attempt.closed_at is not None
-            or trail.job.refused
-            or trail.room_gone
-            or self.job_is_dead(case, trail, now)
+            or observed.job.refused
+            or observed.room_gone
+            or self.job_is_dead(current, observed, now)
         ):
             return True
         # An agent that is there takes what is left of the budget to get ready.
-        if trail.sighting.agent is not None or trail.sighting.connecting is not None:
+        if observed.sighting.agent is not None or observed.sighting.connecting is not None:
             return False
         if attempt.reported_at is not None and attempt.assigned_at is not None:
             return attempt.entrypoint_at is None and now - attempt.assigned_at >= self._start_window
-        return self._stranger_is_over(case, trail, now)
+        return self._stranger_is_over(current, observed, now)
 
-    def _stranger_is_over(self, case: Current, trail: Trail, now: datetime) -> bool:
+    def _stranger_is_over(self, current: Current, observed: Observations, now: datetime) -> bool:
         """The same, where no worker has told us that it took the job."""
-        row, attempt = case.session, case.attempt
-        if trail.job.identity is not None and trail.job.identity == attempt.participant_identity:
-            gone_at = attempt.left_at or trail.agent_gone_at  # no look need have met it
+        row, attempt = current.session, current.attempt
+        if observed.job.identity is not None and observed.job.identity == attempt.participant_identity:
+            gone_at = attempt.left_at or observed.agent_gone_at  # no look need have met it
         else:
-            gone_at = trail.agent_gone_at
+            gone_at = observed.agent_gone_at
         if gone_at is not None and now - gone_at >= GONE_FOR:
             return True
-        if trail.job.identity is None:
-            return self._nobody_took_it(case, trail, now)
+        if observed.job.identity is None:
+            return self._nobody_took_it(current, observed, now)
         taken_at = attempt.assigned_at or attempt.accepted_at or attempt.started_at
         return row.attempt < row.max_attempts and now - taken_at >= self._start_window
 
-    def _nobody_took_it(self, case: Current, trail: Trail, now: datetime) -> bool:
-        row, attempt = case.session, case.attempt
+    def _nobody_took_it(self, current: Current, observed: Observations, now: datetime) -> bool:
+        row, attempt = current.session, current.attempt
         waited = now - (attempt.accepted_at or attempt.started_at)
-        ours = trail.fleet.named(row.agent_name) if trail.fleet is not None else []
+        ours = observed.fleet.named(row.agent_name) if observed.fleet is not None else []
         free = any(worker.free_slots for worker in ours)
-        if trail.fleet is not None and row.id in trail.fleet.sessions(row.agent_name):
+        if observed.fleet is not None and row.id in observed.fleet.sessions(row.agent_name):
             # One has it, and its report is late.
             return waited >= self._own_window + self._start_window
-        if free and trail.had_worker is False and row.attempt < row.max_attempts:
+        if free and observed.had_worker is False and row.attempt < row.max_attempts:
             return True  # it came after the dispatch, and LiveKit keeps no queue
-        more = UNBOUND_PATIENCE if trail.sighting.unbound else timedelta()
-        if free and trail.had_worker and waited >= self._own_window + more:
+        more = UNBOUND_PATIENCE if observed.sighting.unbound else timedelta()
+        if free and observed.had_worker and waited >= self._own_window + more:
             return True
         return row.attempt < row.max_attempts and waited >= self.window + more
 

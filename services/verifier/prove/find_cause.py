@@ -1,4 +1,4 @@
-"""Find out why an agent did not come: the witnesses in the order of how sure they are."""
+"""Find out why an agent did not come: by rules that are tried in order, the surest first."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ Finding = tuple[Cause, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Witnesses:
+class Facts:
     """All that is known of an attempt without an agent, or with one that does not get ready.
 
     `agents_seen`: identities of agents of the name that were in the room. `job_is_dead`: its process or
@@ -58,10 +58,10 @@ class Witnesses:
     name_is_proven: bool = False
 
 
-def find_cause(seen: Witnesses) -> Finding:
+def find_cause(seen: Facts) -> Finding:
     """Return the cause from the closed list, and the evidence for it."""
-    for witness in (_error, _refusal, _room, _death, _media, _stuck_worker, _registry):
-        finding = witness(seen)
+    for rule in (_error, _refusal, _room, _death, _media, _stuck_worker, _registry):
+        finding = rule(seen)
         if finding is not None:
             return finding
     return Cause.UNKNOWN, {"registry": "unreadable"}
@@ -87,11 +87,11 @@ def cause_of_leaving(reason: str | None) -> Cause:
     return _LEFT_BY.get(reason or "", Cause.AGENT_LEFT)
 
 
-def _error(seen: Witnesses) -> Finding | None:
+def _error(seen: Facts) -> Finding | None:
     return reported_error(seen.attempt)
 
 
-def _refusal(seen: Witnesses) -> Finding | None:
+def _refusal(seen: Facts) -> Finding | None:
     if seen.attempt.rejected_at is not None and seen.attempt.assigned_at is None:
         reason = seen.attempt.close_reason
         cause = _REFUSED_BY.get(reason or "", Cause.WORKER_REJECTED)
@@ -101,17 +101,17 @@ def _refusal(seen: Witnesses) -> Finding | None:
     return None
 
 
-def _room(seen: Witnesses) -> Finding | None:
+def _room(seen: Facts) -> Finding | None:
     return None if seen.room_exists else (Cause.ROOM_CLOSED, {"room_name": seen.session.room_name})
 
 
-def _death(seen: Witnesses) -> Finding | None:
+def _death(seen: Facts) -> Finding | None:
     if not seen.job_is_dead or seen.attempt.closed_at is not None:
         return None
     return Cause.WORKER_DIED, {"worker_id": seen.attempt.worker_id, "job_id": seen.attempt.job_id}
 
 
-def _media(seen: Witnesses) -> Finding | None:
+def _media(seen: Facts) -> Finding | None:
     if seen.sighting.agent is not None:
         evidence = {"participant_identity": seen.sighting.agent.identity, "reason": "not ready in time"}
         return Cause.ENTRYPOINT_FAILED, evidence
@@ -123,7 +123,7 @@ def _media(seen: Witnesses) -> Finding | None:
     return None
 
 
-def _stuck_worker(seen: Witnesses) -> Finding | None:
+def _stuck_worker(seen: Facts) -> Finding | None:
     attempt = seen.attempt
     if attempt.reported_at is None or attempt.assigned_at is None:
         return _stuck_stranger(seen)
@@ -140,7 +140,7 @@ def _stuck_worker(seen: Witnesses) -> Finding | None:
     return Cause.NEVER_CONNECTED, {**evidence, "sign": "its process runs, and its agent was never listed"}
 
 
-def _stuck_stranger(seen: Witnesses) -> Finding | None:
+def _stuck_stranger(seen: Facts) -> Finding | None:
     """What LiveKit alone shows of a job: that somebody took it, and who of the name was in the room."""
     attempt = seen.attempt
     evidence = {
@@ -161,7 +161,7 @@ def _stuck_stranger(seen: Witnesses) -> Finding | None:
     }
 
 
-def _agent_that_left(seen: Witnesses) -> str | None:
+def _agent_that_left(seen: Facts) -> str | None:
     """An agent that was in the room and is not; most likely ours, where its worker tells us nothing."""
     told = seen.attempt.participant_identity  # by LiveKit's webhook
     known = seen.agents_seen | {told} if told else seen.agents_seen
@@ -169,7 +169,7 @@ def _agent_that_left(seen: Witnesses) -> str | None:
     return min(gone, default=None)
 
 
-def _registry(seen: Witnesses) -> Finding | None:
+def _registry(seen: Facts) -> Finding | None:
     if seen.fleet is None:
         return None
     wanted = seen.session.agent_name

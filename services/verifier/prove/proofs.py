@@ -30,11 +30,11 @@ class Proofs:
         self._database = database
         self._now = now
 
-    async def seen(self, case: Current, agent: ParticipantInfo) -> None:
+    async def seen(self, current: Current, agent: ParticipantInfo) -> None:
         """The agent is ACTIVE, which is not yet all that the session requires."""
-        if case.attempt.active_at is not None:
+        if current.attempt.active_at is not None:
             return
-        now, row = self._now(), case.session
+        now, row = self._now(), current.session
         async with self._database.write() as db:
             session = await db.get(SessionRow, row.id, with_for_update=True)
             attempt = await db.get(AttemptRow, (row.id, row.attempt))
@@ -44,25 +44,25 @@ class Proofs:
             await record(
                 db,
                 row.id,
-                self._joined(case, agent, now),
+                self._joined(current, agent, now),
                 now=now,
                 active_at=active_at,
                 agent_identity=agent.identity,
                 agent_sid=agent.sid,
             )
             _bind(attempt, agent, now)
-        self._count_active(case, now)
+        self._count_active(current, now)
 
-    async def joined(self, case: Current, agent: ParticipantInfo) -> float | None:
+    async def joined(self, current: Current, agent: ParticipantInfo) -> float | None:
         """Record that the agent has proven what the session requires.
 
         Return the seconds that the proof took; None if the session moved on.
         """
-        now, row = self._now(), case.session
+        now, row = self._now(), current.session
         ready = row.required_level == Level.READY
-        event = AgentReady(attempt=row.attempt) if ready else self._joined(case, agent, now)
+        event = AgentReady(attempt=row.attempt) if ready else self._joined(current, agent, now)
         if ready:
-            await self.seen(case, agent)
+            await self.seen(current, agent)
         level = {"ready_at": row.ready_at or now} if ready else {"active_at": row.active_at or now}
         async with self._database.write() as db:
             won = await advance(
@@ -74,7 +74,7 @@ class Proofs:
                 agent_identity=agent.identity,
                 agent_sid=agent.sid,
                 claimed_until=None,
-                next_check_at=now + (FIRST_LOOK if case.attempt.reported_at else SOON),
+                next_check_at=now + (FIRST_LOOK if current.attempt.reported_at else SOON),
                 **level,
             )
             attempt = await db.get(AttemptRow, (row.id, row.attempt))
@@ -92,36 +92,36 @@ class Proofs:
         if ready:
             level_reached(row, Level.READY, _since_request(row, now))
         else:
-            self._count_active(case, now)
+            self._count_active(current, now)
         for first in shown:
             level_reached(row, first, _since_request(row, now))
-        return self._join_seconds(case, now)
+        return self._join_seconds(current, now)
 
-    def _joined(self, case: Current, agent: ParticipantInfo, now: datetime) -> AgentJoined:
+    def _joined(self, current: Current, agent: ParticipantInfo, now: datetime) -> AgentJoined:
         return AgentJoined(
-            attempt=case.session.attempt,
+            attempt=current.session.attempt,
             participant_identity=agent.identity,
             participant_sid=agent.sid,
-            worker_id=case.attempt.worker_id,
-            join_seconds=self._join_seconds(case, now),
+            worker_id=current.attempt.worker_id,
+            join_seconds=self._join_seconds(current, now),
         )
 
     @staticmethod
-    def _join_seconds(case: Current, now: datetime) -> float:
+    def _join_seconds(current: Current, now: datetime) -> float:
         """Since the request; for an agent that replaces another, since its attempt began."""
-        replaces = case.session.revivals > 0
-        since = case.attempt.started_at if replaces else case.session.requested_at
+        replaces = current.session.revivals > 0
+        since = current.attempt.started_at if replaces else current.session.requested_at
         return (now - since).total_seconds()
 
     @staticmethod
-    def _count_active(case: Current, now: datetime) -> None:
-        if case.session.revivals == 0:
-            level_reached(case.session, Level.ACTIVE, _since_request(case.session, now))
+    def _count_active(current: Current, now: datetime) -> None:
+        if current.session.revivals == 0:
+            level_reached(current.session, Level.ACTIVE, _since_request(current.session, now))
 
-    async def assigned(self, case: Current, job: JobSighting) -> None:
+    async def assigned(self, current: Current, job: JobSighting) -> None:
         """LiveKit shows that a worker took the job, and which; the worker itself has not told us."""
-        now, row = self._now(), case.session
-        if case.attempt.job_id is not None:
+        now, row = self._now(), current.session
+        if current.attempt.job_id is not None:
             return
         async with self._database.write() as db:
             session = await db.get(SessionRow, row.id, with_for_update=True)

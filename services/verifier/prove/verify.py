@@ -3,22 +3,23 @@
 import asyncio
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from livekit.protocol.models import ParticipantInfo
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.verifier import metrics
+from services.verifier.extra_agents import remove_extra_agents
+from services.verifier.give_up import give_up
 from services.verifier.ports import Rooms
-from services.verifier.prove.attempt_deadline import AttemptDeadline, Trail
+from services.verifier.prove.attempt_deadline import AttemptDeadline, Observations
 from services.verifier.prove.departure import said_goodbye
-from services.verifier.prove.find_cause import Finding, Witnesses, find_cause
-from services.verifier.prove.observe import Sighting, is_ready, look, look_at_job
+from services.verifier.prove.find_cause import Facts, Finding, find_cause
+from services.verifier.prove.observe import is_ready, look, look_at_job
 from services.verifier.prove.proofs import Proofs
-from services.verifier.reports.wake import Waker, woken_within
 from services.verifier.repository import Current, Repository
-from shared.contracts.causes import ADVICE, Cause
+from services.verifier.wake import Waker, woken_within
+from shared.contracts.causes import Cause
 from shared.contracts.keys import VERIFY_TASK
 from shared.contracts.sessions import Level
 from shared.core.admission.wait_queue import FULL
@@ -29,7 +30,7 @@ from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to, task_span
 from shared.core.workers.registry import Fleet, read_fleet
 from shared.platform.clock import Clock
-from shared.platform.livekit.client import LiveKitError, NotFound
+from shared.platform.livekit.client import LiveKitError
 from shared.platform.livekit.errors import unreachable
 from shared.platform.logs.logs import get_logger
 from shared.platform.tracing import span_names as names
@@ -76,9 +77,9 @@ class Verifier:
         self._attempt_deadline = attempt_deadline
         self._now = now
 
-    async def verify(self, case: Current) -> None:
+    async def verify(self, current: Current) -> None:
         """Look at the room until the agent of this attempt is proven, or its time is over."""
-        row = case.session
+        row = current.session
         agent_name_seen(row.agent_name)
         if is_claimed(row, self._now()):
             return
@@ -88,10 +89,10 @@ class Verifier:
                     if not await self._repository.claim(row):
                         return
                     log.info("verification_started", message=f"verifying agent joined room {row.room_name}")
-                    await self._wait_for_agent(case, woken)
+                    await self._wait_for_agent(current, woken)
             self._relay.nudge(row.id)
 
-    async def _wait_for_agent(self, case: Current, woken: asyncio.Event) -> None:
+    async def _wait_for_agent(self, current: Current, woken: asyncio.Event) -> None:
         """Look again and again, until one of these is true.
 
         1. Wait: for a hint that names the session, or for the next poll, whichever comes first.
@@ -102,90 +103,100 @@ class Verifier:
         6. The attempt's time is over: name the cause, and try again or give up.
         7. Renew the claim, and begin again.
         """
-        trail = Trail()
-        await self._read_fleet_into(trail, case)
+        observed = Observations()
+        await self._read_fleet_into(observed, current)
         # A worker of ours tells us when it is worth a look, and each look is a call to LiveKit.
-        pause = SLOWEST_POLL_S if trail.had_worker else FIRST_POLL_S
-        if case.attempt.connected_at is not None:
+        pause = SLOWEST_POLL_S if observed.had_worker else FIRST_POLL_S
+        if current.attempt.connected_at is not None:
             woken.set()
         while True:
-            left_s = (case.session.deadline_at - self._now()).total_seconds()
+            left_s = (current.session.deadline_at - self._now()).total_seconds()
             hinted = await woken_within(woken, min(pause, max(left_s, AFTER_HINT_POLL_S)))
             pause = AFTER_HINT_POLL_S if hinted else min(pause * POLL_FACTOR, SLOWEST_POLL_S)
-            await self._look(case, trail)
-            event(names.POLL, partial(trail.as_attributes, hinted=hinted))
-            if await self._is_proven(case, trail, trail.sighting.agent):
+            await self._look(current, observed)
+            event(names.POLL, partial(observed.as_attributes, hinted=hinted))
+            if await self._is_proven(current, observed, observed.sighting.agent):
                 return
-            fresh = await self._repository.read(case.session.id)
-            if fresh is None or fresh.session.version != case.session.version:
+            fresh = await self._repository.read(current.session.id)
+            if fresh is None or fresh.session.version != current.session.version:
                 return  # ended by request, or another verifier has it
-            case = fresh
-            if said_goodbye(case.attempt) and await self._is_proven(case, trail, _who_left(case, trail)):
+            current = fresh
+            if said_goodbye(current.attempt) and await self._is_proven(
+                current, observed, _who_left(current, observed)
+            ):
                 return  # it came and has left again as it meant to: the watch ends the session
             now = self._now()
-            if self._attempt_deadline.caller_is_gone(trail, now):
-                await self._caller_left(case, trail)
+            if self._attempt_deadline.caller_is_gone(observed, now):
+                await self._caller_left(current, observed)
                 return
-            if self._attempt_deadline.is_over(case, trail, now):
-                await self._rule(case, trail)
+            if self._attempt_deadline.is_over(current, observed, now):
+                await self._rule(current, observed)
                 return
-            if not await self._keep_claim(case.session):
+            if not await self._keep_claim(current.session):
                 return
 
-    async def _look(self, case: Current, trail: Trail) -> None:
+    async def _look(self, current: Current, observed: Observations) -> None:
         """Look at the room; a LiveKit that doesn't answer is remembered, not a verdict."""
         try:
             async with asyncio.timeout(LOOK_LIMIT.total_seconds()):
-                await self._look_at_room(case, trail)
-            await self._repository.note_callers(case.session, trail.sighting.callers)
-            trail.note_callers(self._now(), joined_before=case.session.caller_joined_at is not None)
-            trail.livekit_error = None
+                await self._look_at_room(current, observed)
+            await self._repository.note_callers(current.session, observed.sighting.callers)
+            observed.note_callers(self._now(), joined_before=current.session.caller_joined_at is not None)
+            observed.livekit_error = None
         except LiveKitError as error:
-            trail.livekit_error = error
+            observed.livekit_error = error
         except TimeoutError as error:
-            trail.livekit_error = unreachable("look", error)
-        if trail.fleet_read_at is None or self._now() - trail.fleet_read_at >= FLEET_INTERVAL:
-            await self._read_fleet_into(trail, case)
+            observed.livekit_error = unreachable("look", error)
+        if observed.fleet_read_at is None or self._now() - observed.fleet_read_at >= FLEET_INTERVAL:
+            await self._read_fleet_into(observed, current)
 
-    async def _look_at_room(self, case: Current, trail: Trail) -> None:
-        row, dispatch_id = case.session, case.attempt.dispatch_id
-        trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job), self._now())
-        if dispatch_id is None or trail.sighting.agent is not None or not self._job_is_due(case, trail):
+    async def _look_at_room(self, current: Current, observed: Observations) -> None:
+        row, dispatch_id = current.session, current.attempt.dispatch_id
+        observed.note_sighting(await look(row, rooms=self._rooms, job=observed.job), self._now())
+        if (
+            dispatch_id is None
+            or observed.sighting.agent is not None
+            or not self._job_is_due(current, observed)
+        ):
             return
-        trail.job_asked_at = self._now()
+        observed.job_asked_at = self._now()
         # To ask for the dispatches of a room that is gone takes 3 s, and looks like an outage.
-        trail.room_gone = not (trail.sighting.participants or await self._rooms.room_exists(row.room_name))
-        if trail.room_gone:
+        observed.room_gone = not (
+            observed.sighting.participants or await self._rooms.room_exists(row.room_name)
+        )
+        if observed.room_gone:
             return
-        trail.job = await look_at_job(row, dispatch_id, rooms=self._rooms)
-        if trail.job.identity:
-            await self._proofs.assigned(case, trail.job)
-            trail.note_sighting(await look(row, rooms=self._rooms, job=trail.job), self._now())
+        observed.job = await look_at_job(row, dispatch_id, rooms=self._rooms)
+        if observed.job.identity:
+            await self._proofs.assigned(current, observed.job)
+            observed.note_sighting(await look(row, rooms=self._rooms, job=observed.job), self._now())
 
-    def _job_is_due(self, case: Current, trail: Trail) -> bool:
+    def _job_is_due(self, current: Current, observed: Observations) -> bool:
         """Is it worth asking LiveKit for the job? Our own workers tell us themselves, and sooner."""
         now = self._now()
-        if case.attempt.reported_at is not None or trail.job.identity is not None:
+        if current.attempt.reported_at is not None or observed.job.identity is not None:
             return False
-        if trail.job_asked_at is not None and now - trail.job_asked_at < JOB_INTERVAL:
+        if observed.job_asked_at is not None and now - observed.job_asked_at < JOB_INTERVAL:
             return False
-        age = now - (case.attempt.accepted_at or case.attempt.started_at)
-        it_came = bool(trail.sighting.unbound) or case.attempt.left_at is not None
+        age = now - (current.attempt.accepted_at or current.attempt.started_at)
+        it_came = bool(observed.sighting.unbound) or current.attempt.left_at is not None
         return it_came or age >= self._attempt_deadline.window - JOB_INTERVAL
 
     async def _keep_claim(self, row: SessionRow) -> bool:
         lease_left = (row.claimed_until or self._now()) - self._now()
         return lease_left > LOOK_LIMIT + SLOWEST_POLL or await self._repository.claim(row)
 
-    async def _is_proven(self, case: Current, trail: Trail, agent: ParticipantInfo | None) -> bool:
+    async def _is_proven(
+        self, current: Current, observed: Observations, agent: ParticipantInfo | None
+    ) -> bool:
         """Write down what the agent has proven; True if that is what the session requires."""
-        row = case.session
+        row = current.session
         if agent is None:
             return False
-        if row.required_level == Level.READY and not (case.attempt.ready_at or is_ready(agent)):
-            await self._proofs.seen(case, agent)
+        if row.required_level == Level.READY and not (current.attempt.ready_at or is_ready(agent)):
+            await self._proofs.seen(current, agent)
             return False
-        seconds = await self._proofs.joined(case, agent)
+        seconds = await self._proofs.joined(current, agent)
         if seconds is not None:
             note({names.OUTCOME: "joined", names.JOIN_SECONDS: seconds})
             log.info(
@@ -195,58 +206,29 @@ class Verifier:
                 participant_sid=agent.sid,
                 join_seconds=round(seconds, 3),
             )
-            await self.remove_extra(row, trail.sighting)
+            await remove_extra_agents(row, observed.sighting, rooms=self._rooms, repository=self._repository)
         return True
 
-    async def remove_extra(self, row: SessionRow, sighting: Sighting) -> None:
-        """Take agents that should not be there out of the room."""
-        await self._tell_of_foreign(row, sighting)
-        for extra in sighting.extra:
-            log.warning("extra_agent_found", participant_identity=extra.identity)
-            try:
-                await self._rooms.remove_participant(row.room_name, extra.identity)
-            except NotFound:
-                continue
-            except LiveKitError as error:
-                log.warning("extra_agent_not_removed", error=str(error))
-                continue
-            metrics.extra_agent_removed()
-            await self._repository.extra_removed(row, extra.identity)
-
-    async def _tell_of_foreign(self, row: SessionRow, sighting: Sighting) -> None:
-        """Agents that nobody dispatched: out of a room that we have named, and told of in any."""
-        for agent in sighting.foreign:
-            removed = row.room_is_ours
-            try:
-                if removed:
-                    await self._rooms.remove_participant(row.room_name, agent.identity)
-            except NotFound:
-                pass  # the dispatcher has withdrawn it
-            except LiveKitError as error:
-                removed = False
-                log.warning("foreign_agent_not_removed", error=str(error))
-            await self._repository.foreign_agent_seen(row, agent.identity, removed=removed)
-
-    async def _caller_left(self, case: Current, trail: Trail) -> None:
-        row = case.session
-        cause, evidence = await self._finding(case, trail)
+    async def _caller_left(self, current: Current, observed: Observations) -> None:
+        row = current.session
+        cause, evidence = await self._finding(current, observed)
         if await self._repository.caller_left(row, {"agent_missing": cause, **evidence}):
             metrics.session_abandoned()
             note({names.OUTCOME: "caller_left"})
             log.info("caller_left_early", agent_missing=str(cause))
 
-    async def _rule(self, case: Current, trail: Trail) -> None:
+    async def _rule(self, current: Current, observed: Observations) -> None:
         """No agent: another attempt if one is left, else the critical event."""
-        row = case.session
-        cause, evidence = await self._finding(case, trail)
+        row = current.session
+        cause, evidence = await self._finding(current, observed)
         if row.attempt >= row.max_attempts or self._now() >= row.deadline_at:
             cause, evidence = await self._repository.surest(row, cause, evidence)
-        worth_it = trail.livekit_error is None or trail.livekit_error.retryable
+        worth_it = observed.livekit_error is None or observed.livekit_error.retryable
         # To find a worker full is no try: the session waits in line as long as its budget lasts.
         tries_left = row.attempt < row.max_attempts or cause in FULL
         if tries_left and self._now() < row.deadline_at and worth_it:
             delay = timedelta(seconds=PASSING_DELAY_S if cause in PASSING else 0)
-            if await self._repository.missing(case, cause, evidence, delay=delay):
+            if await self._repository.missing(current, cause, evidence, delay=delay):
                 metrics.agent_missing(cause)
                 failed(cause, {names.OUTCOME: "missing", names.CAUSE: cause})
                 log.warning(
@@ -258,54 +240,29 @@ class Verifier:
                     evidence=evidence,
                 )
             return
-        await self.give_up(row, cause, evidence)
+        await give_up(row, cause, evidence, repository=self._repository)
 
-    async def give_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
-        """The critical event: there is no agent, and none will come."""
-        if not await self._repository.failed(row, cause, evidence):
-            return
-        failed(cause, {names.OUTCOME: "given_up", names.CAUSE: cause})
-        if row.active_at is not None:
-            log.critical(
-                "agent_not_replaced",
-                message=f"CRITICAL: agent lost from room {row.room_name}, and none takes its place",
-                revivals=row.revivals,
-                cause=str(cause),
-                evidence=evidence,
-                advice=ADVICE[cause],
-            )
-            return
-        log.critical(
-            "agent_did_not_join",
-            message=f"CRITICAL: agent dispatch succeeded but agent did not join room {row.room_name}"
-            if row.accepted_at
-            else f"CRITICAL: no agent came to room {row.room_name}",
-            cause=str(cause),
-            evidence=evidence,
-            advice=ADVICE[cause],
-        )
-
-    async def _finding(self, case: Current, trail: Trail) -> Finding:
-        if trail.livekit_error is not None:
-            return trail.livekit_error.cause, trail.livekit_error.evidence
+    async def _finding(self, current: Current, observed: Observations) -> Finding:
+        if observed.livekit_error is not None:
+            return observed.livekit_error.cause, observed.livekit_error.evidence
         try:
-            room_exists = await self._rooms.room_exists(case.session.room_name)
+            room_exists = await self._rooms.room_exists(current.session.room_name)
         except LiveKitError as error:
             return error.cause, error.evidence
         fleet = await self._read_fleet()
         return find_cause(
-            Witnesses(
-                session=case.session,
-                attempt=case.attempt,
+            Facts(
+                session=current.session,
+                attempt=current.attempt,
                 room_exists=room_exists,
-                sighting=trail.sighting,
-                job=trail.job,
-                agents_seen=trail.agents_seen.keys(),
-                job_is_dead=self._attempt_deadline.job_is_dead(case, trail, self._now()),
-                had_worker=bool(trail.had_worker),
+                sighting=observed.sighting,
+                job=observed.job,
+                agents_seen=observed.agents_seen.keys(),
+                job_is_dead=self._attempt_deadline.job_is_dead(current, observed, self._now()),
+                had_worker=bool(observed.had_worker),
                 fleet=fleet,
                 now=self._now(),
-                name_is_proven=await self._name_is_proven(case.session.agent_name, fleet),
+                name_is_proven=await self._name_is_proven(current.session.agent_name, fleet),
             )
         )
 
@@ -315,8 +272,8 @@ class Verifier:
         mismatch = why is not None and why[0] is Cause.AGENT_NAME_MISMATCH
         return mismatch and await self._repository.name_is_proven(agent_name)
 
-    async def _read_fleet_into(self, trail: Trail, case: Current) -> None:
-        trail.note_fleet(await self._read_fleet(), case, self._now())
+    async def _read_fleet_into(self, observed: Observations, current: Current) -> None:
+        observed.note_fleet(await self._read_fleet(), current, self._now())
 
     async def _read_fleet(self) -> Fleet | None:
         try:
@@ -325,13 +282,13 @@ class Verifier:
             return None
 
 
-def _who_left(case: Current, trail: Trail) -> ParticipantInfo | None:
+def _who_left(current: Current, observed: Observations) -> ParticipantInfo | None:
     """The attempt's agent that has left; None unless a look has bound it to the attempt.
 
     LiveKit's webhook says that an agent has joined only once it is ACTIVE. Whose it was, a look says: it
     was listed, or LiveKit shows it as that of our dispatch.
     """
-    attempt, identity = case.attempt, case.attempt.participant_identity or ""
-    if attempt.arrived_at is not None and identity == trail.job.identity:
+    attempt, identity = current.attempt, current.attempt.participant_identity or ""
+    if attempt.arrived_at is not None and identity == observed.job.identity:
         return ParticipantInfo(identity=identity, sid=attempt.participant_sid or "")
-    return trail.agents_seen.get(identity)
+    return observed.agents_seen.get(identity)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.verifier import metrics
 from services.verifier.prove.find_cause import fatal_error
-from services.verifier.reports.wake import Waker
+from services.verifier.wake import Waker
 from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
 from shared.contracts.keys import REPORTS_STREAM
 from shared.contracts.sessions import Level, SessionStatus

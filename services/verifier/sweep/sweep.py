@@ -27,8 +27,8 @@ from services.verifier import metrics
 from services.verifier.admit.admission import Admission
 from services.verifier.close import collect
 from services.verifier.close.collect import Collector
+from services.verifier.give_up import give_up
 from services.verifier.prove.find_cause import Finding
-from services.verifier.prove.verify import Verifier
 from services.verifier.repository import Repository
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
@@ -70,7 +70,6 @@ class Sweep:
         relay: Relay,
         tasks: TaskSender,
         repository: Repository,
-        verifier: Verifier,
         admission: Admission,
         collector: Collector,
         holder: str,
@@ -80,7 +79,6 @@ class Sweep:
         self._relay = relay
         self._tasks = tasks
         self._repository = repository
-        self._verifier = verifier
         self._admission = admission
         self._collector = collector
         self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
@@ -166,7 +164,7 @@ class Sweep:
         for row in overdue:
             cause, evidence = await self._why_overdue(row)
             with bound_to(row, attempt=row.attempt):
-                await self._verifier.give_up(row, cause, evidence)
+                await give_up(row, cause, evidence, repository=self._repository)
             self._relay.nudge(row.id)
 
     async def _why_overdue(self, row: SessionRow) -> Finding:

@@ -14,6 +14,9 @@ from datetime import timedelta
 from livekit.protocol.models import ParticipantInfo
 
 from services.verifier import metrics
+from services.verifier.extra_agents import remove_extra_agents
+from services.verifier.give_up import give_up
+from services.verifier.liveness import Liveness
 from services.verifier.ports import Rooms
 from services.verifier.prove.attempt_deadline import CALLER_GRACE
 from services.verifier.prove.departure import Departure, judge_departure, why_gone
@@ -21,9 +24,7 @@ from services.verifier.prove.disconnect_reason import ROOM_DELETED
 from services.verifier.prove.find_cause import Finding, fatal_error
 from services.verifier.prove.observe import JobSighting, Sighting, is_ready, is_speaking, look
 from services.verifier.prove.proofs import Proofs
-from services.verifier.prove.verify import Verifier
 from services.verifier.repository import CALLER_LEFT, CALLER_NEVER_CAME, Current, Repository
-from services.verifier.watch.liveness import Liveness
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
@@ -61,7 +62,6 @@ class Watch:
         proofs: Proofs,
         rooms: Rooms,
         relay: Relay,
-        verifier: Verifier,
         liveness: Liveness,
         interval_s: float,
         max_revivals: int,
@@ -73,7 +73,6 @@ class Watch:
         self._proofs = proofs
         self._rooms = rooms
         self._relay = relay
-        self._verifier = verifier
         self._liveness = liveness
         self._interval = timedelta(seconds=interval_s)
         self._max_revivals = max_revivals
@@ -86,25 +85,25 @@ class Watch:
 
         One that is not ready yet is given more time; it is looked at again soon after this anyway.
         """
-        case = await self._repository.read(session_id)
-        if case is not None and case.session.status == SessionStatus.ACTIVE:
-            await self.check(case)
+        current = await self._repository.read(session_id)
+        if current is not None and current.session.status == SessionStatus.ACTIVE:
+            await self.check(current)
 
-    async def check(self, case: Current) -> None:
+    async def check(self, current: Current) -> None:
         """Look once at an active session and decide what follows."""
-        row = case.session
+        row = current.session
         if is_claimed(row, self._now()):
             return
         with bound_to(row, attempt=row.attempt):
             async with self._repository.stoppable(row):
                 if not await self._repository.claim(row):
                     return
-                await self._look(case)
+                await self._look(current)
             self._relay.nudge(row.id)
 
-    async def _look(self, case: Current) -> None:
-        row = case.session
-        silent = self._liveness.is_silent(row.id, row.attempt, is_ready=case.attempt.ready_at is not None)
+    async def _look(self, current: Current) -> None:
+        row = current.session
+        silent = self._liveness.is_silent(row.id, row.attempt, is_ready=current.attempt.ready_at is not None)
         try:
             sighting = await look(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
             room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
@@ -115,9 +114,9 @@ class Watch:
             return
         if room_exists:  # where there is none, its callers have not left it
             await self._repository.note_callers(row, sighting.callers)
-        await self._decide(case, sighting, room_exists=room_exists, silent=silent)
+        await self._decide(current, sighting, room_exists=room_exists, silent=silent)
 
-    async def _decide(self, case: Current, sighting: Sighting, *, room_exists: bool, silent: bool) -> None:
+    async def _decide(self, current: Current, sighting: Sighting, *, room_exists: bool, silent: bool) -> None:
         """Do what the first rule that fits says.
 
         1. The agent reported that it cannot speak, and the next one could not either: fail the session.
@@ -129,40 +128,40 @@ class Watch:
         7. The agent connects again: look again soon.
         8. The agent is gone: end if that was meant, else replace it.
         """
-        row, attempt = case.session, case.attempt
-        await self._verifier.remove_extra(row, sighting)
+        row, attempt = current.session, current.attempt
+        await remove_extra_agents(row, sighting, rooms=self._rooms, repository=self._repository)
         error = fatal_error(attempt)
         if error is not None and (row.canary or error.cause in HOPELESS):
             # The agent is there and can't speak, and so would be the next one.
-            await self._verifier.give_up(row, *_why_gone(case, silent=silent))
+            await give_up(row, *_why_gone(current, silent=silent), repository=self._repository)
         elif row.canary:
-            await self._end(case, CANARY_PASSED)
+            await self._end(current, CANARY_PASSED)
         elif not room_exists:
-            await self._end(case, _why_closed(case))
+            await self._end(current, _why_closed(current))
         elif silent and attempt.closed_at is None:
             await self._remove_ghost(row.room_name, sighting)
-            await self._replace_or_end(case, sighting, silent=True)
-        elif (reason := self._why_deserted(case)) is not None:
-            await self._end(case, reason)
+            await self._replace_or_end(current, sighting, silent=True)
+        elif (reason := self._why_deserted(current)) is not None:
+            await self._end(current, reason)
         elif sighting.agent is not None:
-            await self._stays(case, sighting.agent)
+            await self._stays(current, sighting.agent)
         elif sighting.connecting is not None:
             await self._repository.look_again(row, at=self._now() + SOON)
         else:
-            await self._is_gone(case, sighting)
+            await self._is_gone(current, sighting)
 
-    def _why_deserted(self, case: Current) -> str | None:
+    def _why_deserted(self, current: Current) -> str | None:
         """Why the session is over with its agent still there: it has nobody to talk to."""
-        row, now = case.session, self._now()
+        row, now = current.session, self._now()
         if row.caller_joined_at is None:
             since, limit = row.active_at or row.requested_at, self._caller_join_timeout
             return CALLER_NEVER_CAME if limit and now - since >= limit else None
         # A worker that reports to us ends the session itself, and some first have something to do.
-        gone_at = row.caller_left_at if case.attempt.reported_at is None else None
+        gone_at = row.caller_left_at if current.attempt.reported_at is None else None
         return CALLER_LEFT if gone_at is not None and now - gone_at >= CALLER_GRACE else None
 
-    async def _is_gone(self, case: Current, sighting: Sighting) -> None:
-        row, attempt = case.session, case.attempt
+    async def _is_gone(self, current: Current, sighting: Sighting) -> None:
+        row, attempt = current.session, current.attempt
         departure = judge_departure(attempt, self._now())
         if departure is Departure.UNTOLD:
             await self._repository.agent_missed(attempt)
@@ -170,27 +169,27 @@ class Watch:
         elif departure is Departure.MEANT:
             after_caller = not sighting.callers and row.caller_joined_at is not None
             told = attempt.close_reason or (CALLER_LEFT if after_caller else AGENT_LEFT)
-            await self._end(case, told)
+            await self._end(current, told)
         else:
-            await self._replace_or_end(case, sighting, silent=False)
+            await self._replace_or_end(current, sighting, silent=False)
 
-    async def _replace_or_end(self, case: Current, sighting: Sighting, *, silent: bool) -> None:
+    async def _replace_or_end(self, current: Current, sighting: Sighting, *, silent: bool) -> None:
         """A lost agent is replaced for a caller who is there, or who hasn't come yet; not for nobody."""
-        had_caller = case.session.caller_joined_at is not None
+        had_caller = current.session.caller_joined_at is not None
         if had_caller and not sighting.callers:
-            await self._end(case, CALLER_LEFT)
+            await self._end(current, CALLER_LEFT)
             return
-        await self._replace(case, silent=silent)
+        await self._replace(current, silent=silent)
 
-    async def _stays(self, case: Current, agent: ParticipantInfo) -> None:
-        row, attempt = case.session, case.attempt
+    async def _stays(self, current: Current, agent: ParticipantInfo) -> None:
+        row, attempt = current.session, current.attempt
         ready, speaks = attempt.ready_at is not None, attempt.first_speech_at is not None
         if (is_ready(agent) and not ready) or (is_speaking(agent) and not speaks):
             await self._proofs.shows(row, agent)
-        await self._repository.look_again(row, at=self._now() + self._pause(case))
+        await self._repository.look_again(row, at=self._now() + self._pause(current))
 
-    def _pause(self, case: Current) -> timedelta:
-        row, attempt = case.session, case.attempt
+    def _pause(self, current: Current) -> timedelta:
+        row, attempt = current.session, current.attempt
         if attempt.closed_at is not None:
             return LEAVING
         if row.caller_left_at is not None and attempt.reported_at is None:
@@ -202,8 +201,8 @@ class Watch:
             return min(self._interval, self._caller_join_timeout)
         return self._interval
 
-    async def _end(self, case: Current, reason: str) -> None:
-        row = case.session
+    async def _end(self, current: Current, reason: str) -> None:
+        row = current.session
         if not await self._repository.ended(row, reason):
             return
         if reason == CALLER_NEVER_CAME:
@@ -222,12 +221,12 @@ class Watch:
                 # The next attempt's dispatcher removes what is left of earlier ones.
                 log.warning("ghost_not_removed", participant_identity=ghost.identity, error=str(error))
 
-    async def _replace(self, case: Current, *, silent: bool) -> None:
-        row = case.session
-        cause, evidence = _why_gone(case, silent=silent)
+    async def _replace(self, current: Current, *, silent: bool) -> None:
+        row = current.session
+        cause, evidence = _why_gone(current, silent=silent)
         if row.revivals >= self._max_revivals:
             metrics.agent_lost("given_up")
-            await self._verifier.give_up(row, cause, {**evidence, "revivals": row.revivals})
+            await give_up(row, cause, {**evidence, "revivals": row.revivals}, repository=self._repository)
             return
         with span(names.REPLACE, of=row.traceparent, attributes={names.CAUSE: cause}):
             lost = await self._repository.lost(row, cause, evidence, attempts=self._max_attempts)
@@ -241,8 +240,8 @@ class Watch:
             )
 
 
-def _why_gone(case: Current, *, silent: bool) -> Finding:
-    cause, evidence = why_gone(case.attempt)
+def _why_gone(current: Current, *, silent: bool) -> Finding:
+    cause, evidence = why_gone(current.attempt)
     if silent:
         # Whatever it had reported before, this is the end of a process, not of a conversation.
         known = {key: evidence[key] for key in ("participant_identity", "worker_id", "job_id")}
@@ -250,9 +249,9 @@ def _why_gone(case: Current, *, silent: bool) -> Finding:
     return cause, evidence
 
 
-def _why_closed(case: Current) -> str:
+def _why_closed(current: Current) -> str:
     """Why a session ends whose room is gone."""
-    row, attempt = case.session, case.attempt
+    row, attempt = current.session, current.attempt
     if row.caller_joined_at is None and ROOM_DELETED not in (attempt.left_reason, attempt.close_reason):
         return CALLER_NEVER_CAME  # LiveKit closes a room to which nobody comes
     if row.caller_left_at is not None and attempt.reported_at is None:

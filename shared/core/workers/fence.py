@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 FENCE_TTL = timedelta(hours=24)
 # The event loop of a starting job was seen to stand still for 2.5 s; one that is silent for this long is
-# taken for dead by the verifier too (services/verifier/watch/liveness.py).
+# taken for dead by the verifier too (services/verifier/liveness.py).
 JOB_FENCE_TTL = timedelta(seconds=6)
 
 # ARGV: the value, the seconds that it lasts, and the value of a fence that is closed.

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 
 from devstack.process import Process
-from services.verifier.reports.wake import Waker
+from services.verifier.wake import Waker
 from shared.platform.redis.client import connect_redis
 from shared.platform.redis.hints import give_hint, hints
 from tests.integration.background import in_background

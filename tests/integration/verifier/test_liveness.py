@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from devstack.process import Process
-from services.verifier.watch.liveness import FORGOTTEN_AFTER_S, Liveness
+from services.verifier.liveness import FORGOTTEN_AFTER_S, Liveness
 from shared.core.workers.beats import forget_job, read_job_beats, write_job_beat
 from shared.platform.redis.client import connect_redis
 from tests.integration.background import in_background

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from services.verifier.reports.reports import GROUP, Reports
-from services.verifier.reports.wake import Waker
+from services.verifier.wake import Waker
 from shared.contracts.events import AgentReported, Envelope, Step, wrap
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, REPORTS_STREAM

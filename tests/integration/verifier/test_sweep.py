@@ -44,7 +44,6 @@ def make_sweep(
             relay=relay,
             tasks=tasks,
             repository=bench.repository,
-            verifier=bench.verifier,
             admission=Admission(database=database, redis=redis, tasks=tasks, rooms=bench.rooms, now=clock),
             collector=Collector(database=database, rooms=bench.rooms, now=clock),
             holder="me",

@@ -45,17 +45,17 @@ async def test_an_agent_that_is_there_is_proven_at_the_first_look(bench: Bench) 
 async def test_a_second_delivery_proves_nothing_twice(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
     bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
-    case = await bench.case(row)
+    current = await bench.current(row)
     await bench.verify(row)
-    await bench.verifier.verify(case)
+    await bench.verifier.verify(current)
     assert (await event_types(bench.database, row.id)).count("agent.joined.v1") == 1
 
 
 async def test_of_two_verifiers_one_verifies(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
     bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
-    cases = [await bench.case(row) for _ in range(4)]
-    await asyncio.gather(*(bench.verifier.verify(case) for case in cases))
+    read = [await bench.current(row) for _ in range(4)]
+    await asyncio.gather(*(bench.verifier.verify(current) for current in read))
     assert (await event_types(bench.database, row.id)).count("agent.joined.v1") == 1
 
 
@@ -67,7 +67,7 @@ async def test_a_verifier_leaves_a_session_to_the_one_that_has_it(bench: Bench) 
 
 async def test_a_hint_makes_the_next_look_come_at_once(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
-    async with in_background(bench.verifier.verify(await bench.case(row))):
+    async with in_background(bench.verifier.verify(await bench.current(row))):
 
         async def looked() -> bool:
             return "participants" in bench.rooms.calls
@@ -84,7 +84,7 @@ async def test_a_hint_makes_the_next_look_come_at_once(bench: Bench) -> None:
 
 async def test_a_verifier_lets_go_of_a_session_that_was_ended(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
-    verifying = asyncio.create_task(bench.verifier.verify(await bench.case(row)))
+    verifying = asyncio.create_task(bench.verifier.verify(await bench.current(row)))
 
     async def looked() -> bool:
         return "participants" in bench.rooms.calls
@@ -160,7 +160,7 @@ async def test_a_session_that_requires_ready_is_active_only_once_its_agent_liste
     row = await bench.put(S.DISPATCHED, required_level="ready")
     silent = make_agent(session_id=row.id, attempt=1, attributes={"lk.agent.state": "initializing"})
     bench.rooms.people["lobby"].append(silent)
-    async with in_background(bench.verifier.verify(await bench.case(row))):
+    async with in_background(bench.verifier.verify(await bench.current(row))):
 
         async def seen() -> bool:
             bench.waker.wake(row.id)
@@ -194,7 +194,7 @@ async def test_an_agent_that_never_gets_ready_fails_a_session_that_requires_it(b
 
 async def test_a_caller_who_hangs_up_before_the_agent_came_cancels_the_session(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
-    async with in_background(bench.verifier.verify(await bench.case(row))):
+    async with in_background(bench.verifier.verify(await bench.current(row))):
 
         async def looked() -> bool:
             return "participants" in bench.rooms.calls
@@ -230,8 +230,8 @@ async def test_who_is_told_to_stop_gives_his_claim_back_whatever_he_is_doing(
         bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
     # On SQLite a write that is cancelled in its midst may keep the file locked until its process has ended.
     for moment in range(1 if bench.database.is_sqlite else 25):
-        case = await bench.case(row)
-        work = bench.verifier.verify(case) if status == S.DISPATCHED else bench.watch.check(case)
+        current = await bench.current(row)
+        work = bench.verifier.verify(current) if status == S.DISPATCHED else bench.watch.check(current)
         working = asyncio.create_task(work)
         for _ in range(moment):
             await asyncio.sleep(0.001)
@@ -244,15 +244,15 @@ async def test_who_is_told_to_stop_gives_his_claim_back_whatever_he_is_doing(
 
 async def test_who_is_told_to_stop_does_not_touch_what_has_moved_on(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
-    working = asyncio.create_task(bench.verifier.verify(await bench.case(row)))
+    working = asyncio.create_task(bench.verifier.verify(await bench.current(row)))
 
     async def claimed() -> bool:
         return (await get_session(bench.database, row.id)).claimed_until is not None
 
     await until(claimed, what="the session is claimed")
-    case = await bench.case(row)
+    current = await bench.current(row)
     later = timedelta(seconds=2)
-    assert await bench.repository.missing(case, Cause.UNKNOWN, {}, delay=later)
+    assert await bench.repository.missing(current, Cause.UNKNOWN, {}, delay=later)
     await stop_all([working])
     assert (await get_session(bench.database, row.id)).claimed_until == T0 + later
 
@@ -381,7 +381,7 @@ async def test_an_unreporting_agent_that_came_and_left_as_it_meant_to_has_joined
     # LiveKit shows no job yet, so nothing binds the agent that is there.
     del bench.rooms.in_force["lobby"][0].state.jobs[:]
     bench.rooms.people["lobby"].append(make_agent())
-    verifying = asyncio.create_task(bench.verifier.verify(await bench.case(row)))
+    verifying = asyncio.create_task(bench.verifier.verify(await bench.current(row)))
 
     async def looked() -> bool:
         return "dispatches" in bench.rooms.calls

@@ -72,8 +72,8 @@ async def test_a_livekit_that_is_away_is_no_proof_that_the_agent_is_gone(bench: 
 
 async def test_of_two_watches_one_rules(bench: Bench) -> None:
     row = await bench.put(S.ACTIVE, attempt=OURS)
-    cases = [await bench.case(row) for _ in range(4)]
-    await asyncio.gather(*(bench.watch.check(case) for case in cases))
+    read = [await bench.current(row) for _ in range(4)]
+    await asyncio.gather(*(bench.watch.check(current) for current in read))
     assert (await event_types(bench.database, row.id)).count("agent.lost.v1") == 1
 
 

@@ -6,12 +6,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from services.verifier.close.close import Closer
+from services.verifier.liveness import Liveness
 from services.verifier.prove.attempt_deadline import AttemptDeadline
 from services.verifier.prove.proofs import Proofs
 from services.verifier.prove.verify import Verifier
-from services.verifier.reports.wake import Waker
 from services.verifier.repository import Current, Repository
-from services.verifier.watch.liveness import Liveness
+from services.verifier.wake import Waker
 from services.verifier.watch.watch import Watch
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
@@ -51,7 +51,6 @@ class Bench:
             repository=self.repository,
             rooms=self.rooms,
             relay=relay,
-            verifier=self.verifier,
             proofs=self.proofs,
             liveness=self.liveness,
             interval_s=10,
@@ -85,16 +84,16 @@ class Bench:
             self.clock.forward(seconds=0.5)
             await self.liveness.read()
 
-    async def case(self, row: SessionRow) -> Current:
-        case = await self.repository.read(row.id)
-        assert case is not None
-        return case
+    async def current(self, row: SessionRow) -> Current:
+        current = await self.repository.read(row.id)
+        assert current is not None
+        return current
 
     async def verify(self, row: SessionRow) -> SessionRow:
         async with asyncio.timeout(20):
-            await self.verifier.verify(await self.case(row))
+            await self.verifier.verify(await self.current(row))
         return await get_session(self.database, row.id)
 
     async def check(self, row: SessionRow) -> SessionRow:
-        await self.watch.check(await self.case(row))
+        await self.watch.check(await self.current(row))
         return await get_session(self.database, row.id)

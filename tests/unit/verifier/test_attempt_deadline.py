@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from services.verifier.prove.attempt_deadline import AttemptDeadline, Trail
+from services.verifier.liveness import Liveness
+from services.verifier.prove.attempt_deadline import AttemptDeadline, Observations
 from services.verifier.prove.observe import JobSighting, Sighting
 from services.verifier.repository import Current
-from services.verifier.watch.liveness import Liveness
 from shared.core.workers.registry import Fleet
 from tests.unit.fake_rooms import refused_key, unreachable
 from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat, make_session
@@ -44,14 +44,14 @@ def is_over(
     **seen: Any,
 ) -> bool:
     row = make_session(id="s-1", attempt=3 if last else 1)
-    case = Current(row, make_attempt(row, accepted_at=T0, **(attempt or {})))
-    trail = Trail(**seen)
-    trail.note_fleet(fleet, case, T0)
-    trail.had_worker = trail.had_worker if had_worker is None else had_worker
+    current = Current(row, make_attempt(row, accepted_at=T0, **(attempt or {})))
+    observed = Observations(**seen)
+    observed.note_fleet(fleet, current, T0)
+    observed.had_worker = observed.had_worker if had_worker is None else had_worker
     attempt_deadline = AttemptDeadline(
         window_s=5.5, own_window_s=3, start_window_s=7, liveness=beats or Beats()
     )
-    return attempt_deadline.is_over(case, trail, T0 + timedelta(seconds=after))
+    return attempt_deadline.is_over(current, observed, T0 + timedelta(seconds=after))
 
 
 TAKEN = {"assigned_at": T0, "reported_at": T0, "worker_id": "w-1"}
@@ -118,33 +118,33 @@ def test_an_attempt_is_waited_for_so_long(given: dict[str, Any], waited_until: f
 
 def test_a_worker_that_registered_anew_and_still_has_the_session_is_alive() -> None:
     row = make_session(attempt=1)
-    case = Current(row, make_attempt(row, accepted_at=T0, **TAKEN))
-    trail = Trail()
+    current = Current(row, make_attempt(row, accepted_at=T0, **TAKEN))
+    observed = Observations()
     for seconds in (0, 5):
         now = T0 + timedelta(seconds=seconds)
-        trail.note_fleet(Fleet([make_heartbeat("w-9", sessions=[row.id])]), case, now)
+        observed.note_fleet(Fleet([make_heartbeat("w-9", sessions=[row.id])]), current, now)
     attempt_deadline = AttemptDeadline(window_s=5.5, own_window_s=3, start_window_s=7, liveness=Beats())
-    assert not attempt_deadline.job_is_dead(case, trail, T0 + timedelta(seconds=5))
+    assert not attempt_deadline.job_is_dead(current, observed, T0 + timedelta(seconds=5))
 
 
 def test_a_caller_is_given_a_moment_to_come_back() -> None:
     attempt_deadline = AttemptDeadline(window_s=5.5, own_window_s=3, start_window_s=7, liveness=Beats())
-    trail = Trail()
-    trail.note_callers(T0, joined_before=False)
-    assert not attempt_deadline.caller_is_gone(trail, T0 + timedelta(seconds=60)), "nobody was ever there"
-    trail.sighting = Sighting(callers=1, participants=1)
-    trail.note_callers(T0, joined_before=False)
-    trail.sighting = Sighting()
-    trail.note_callers(T0, joined_before=False)
-    assert not attempt_deadline.caller_is_gone(trail, T0 + timedelta(seconds=1.9))
-    assert attempt_deadline.caller_is_gone(trail, T0 + timedelta(seconds=2))
-    trail.sighting = Sighting(callers=1, participants=1)
-    trail.note_callers(T0 + timedelta(seconds=1), joined_before=False)
-    assert not attempt_deadline.caller_is_gone(trail, T0 + timedelta(seconds=9))
+    observed = Observations()
+    observed.note_callers(T0, joined_before=False)
+    assert not attempt_deadline.caller_is_gone(observed, T0 + timedelta(seconds=60)), "nobody was ever there"
+    observed.sighting = Sighting(callers=1, participants=1)
+    observed.note_callers(T0, joined_before=False)
+    observed.sighting = Sighting()
+    observed.note_callers(T0, joined_before=False)
+    assert not attempt_deadline.caller_is_gone(observed, T0 + timedelta(seconds=1.9))
+    assert attempt_deadline.caller_is_gone(observed, T0 + timedelta(seconds=2))
+    observed.sighting = Sighting(callers=1, participants=1)
+    observed.note_callers(T0 + timedelta(seconds=1), joined_before=False)
+    assert not attempt_deadline.caller_is_gone(observed, T0 + timedelta(seconds=9))
 
 
 def test_a_caller_that_only_a_webhook_told_of_counts_too() -> None:
     attempt_deadline = AttemptDeadline(window_s=5.5, own_window_s=3, start_window_s=7, liveness=Beats())
-    trail = Trail()
-    trail.note_callers(T0, joined_before=True)
-    assert attempt_deadline.caller_is_gone(trail, T0 + timedelta(seconds=2))
+    observed = Observations()
+    observed.note_callers(T0, joined_before=True)
+    assert attempt_deadline.caller_is_gone(observed, T0 + timedelta(seconds=2))

@@ -1,4 +1,4 @@
-"""The cause of a missing agent: each witness is heard, and the surest of them first."""
+"""The cause of a missing agent: each rule is tried, and the surest of them first."""
 
 from collections.abc import Set
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.verifier.prove.find_cause import LISTED, NEVER_LISTED, NOT_STARTED, Witnesses, find_cause
+from services.verifier.prove.find_cause import LISTED, NEVER_LISTED, NOT_STARTED, Facts, find_cause
 from services.verifier.prove.observe import JobSighting, Sighting
 from shared.contracts.causes import ADVICE, Cause
 from shared.core.workers.registry import Fleet
@@ -31,9 +31,9 @@ def seen(
     fleet: Fleet | None = HEALTHY,
     agent_name: str = "agent",
     name_is_proven: bool = False,
-) -> Witnesses:
+) -> Facts:
     row = make_session(attempt=1, agent_name=agent_name)
-    return Witnesses(
+    return Facts(
         session=row,
         attempt=make_attempt(row, dispatch_id="AD_1", **(attempt or {})),
         room_exists=room_exists,
