@@ -52,7 +52,6 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     relay = Relay(database=database, redis=redis, tasks=tasks)
     keyring = Keyring(database, now=utc_now)
     hub = Hub(
-        database=database,
         reads=reading.database,
         redis=redis,
         now=utc_now,

@@ -136,6 +136,11 @@ class ApiSettings(
     )
 
     @property
+    def client_livekit_url(self) -> str:
+        """Where clients are told to join."""
+        return self.livekit_public_url or self.livekit_url
+
+    @property
     def reached_at(self) -> list[str]:
         """Return the addresses of LiveKit and of this API."""
         return [*super().reached_at, self.api_published_on or self.api_host]

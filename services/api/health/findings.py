@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from shared.contracts.events import ForeignAgentSeen
+from shared.core.sessions.foreign_agents import ADVICE, is_of_foreign_agent
 from shared.core.sessions.tables import EventRow
-from shared.core.workers.foreign_agents import ADVICE, is_of_foreign_agent
 from shared.platform.database.database import Database
 
 UNNAMED_WORKER: Final = "unnamed_worker"

@@ -1,1 +1,1 @@
-"""Follow a session while it happens: server-sent events, and the answer to `Prefer: wait`."""
+"""Follow a session while it happens, by server-sent events."""

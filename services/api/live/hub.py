@@ -1,4 +1,4 @@
-"""Follow a session live: as server-sent events, or until a condition holds for it (`Prefer: wait`).
+"""Follow a session live, as server-sent events.
 
 One hub serves all followers of a process:
 
@@ -12,13 +12,14 @@ One hub serves all followers of a process:
    may not.
 
 Captions bypass this: they come through Redis, are never stored, and a lost caption is not sent again.
+A caller that only needs to know when a session has something new subscribes to its hints (`hints_of`).
 """
 
 import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from typing import Final
 
@@ -34,7 +35,6 @@ from services.api.live.event_id import Position
 from services.api.live.pubsub import PubSub
 from services.api.live.session_feed import SessionFeed
 from services.api.live.subscriber import Subscriber
-from services.api.sessions.read import get_session
 from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
 from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.tables import TranscriptItemRow
@@ -67,12 +67,11 @@ async def nobody_refused(_: Collection[Principal]) -> Mapping[Principal, Problem
 
 
 class Hub:
-    """Serves all followers in this process. `reads` is the same database, with connections for long reads."""
+    """Serves all followers in this process. `reads` is the database, with connections for long reads."""
 
     def __init__(
         self,
         *,
-        database: Database,
         reads: Database,
         redis: Redis,
         now: Clock,
@@ -81,7 +80,6 @@ class Hub:
         max_followers_project: int = 0,
         refused_since: RefusedSince = nobody_refused,
     ) -> None:
-        self._database = database
         self._reads = reads
         self._now = now
         self._captions = captions
@@ -94,7 +92,7 @@ class Hub:
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
         self._followers: Counter[str] = Counter()
         self._coming: dict[Subscriber, float] = {}
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._subscriptions: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._stale: dict[str, None] = {}
         self._some_stale = asyncio.Event()
 
@@ -125,23 +123,17 @@ class Hub:
         self._reserve_place(subscriber)
         return self._serve(subscriber)
 
-    async def until(
-        self, session_id: str, reached: Callable[[SessionRow], bool], *, timeout_s: float
-    ) -> SessionRow:
-        """Return the session once `reached` is true for it, or its state when the time is over."""
-        time = asyncio.get_running_loop().time
-        ends = time() + timeout_s
-        with self._listening(session_id) as wake:
-            while True:
-                wake.clear()
-                async with self._database.read() as db:
-                    row = await get_session(db, session_id)
-                left = ends - time()
-                if left <= 0 or reached(row):
-                    return row
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, POLL_INTERVAL_S)):
-                        await wake.wait()
+    @contextmanager
+    def hints_of(self, session_id: str) -> Iterator[asyncio.Event]:
+        """Subscribe to a session: the event is set by each hint that it has something new."""
+        hinted = asyncio.Event()
+        self._subscriptions[session_id].add(hinted)
+        try:
+            yield hinted
+        finally:
+            self._subscriptions[session_id].discard(hinted)
+            if not self._subscriptions[session_id]:
+                del self._subscriptions[session_id]
 
     def _reserve_place(self, subscriber: Subscriber) -> None:
         """Reserve a place for a follower that is admitted and not yet served.
@@ -216,21 +208,9 @@ class Hub:
             raise
         return feed
 
-    @contextmanager
-    def _listening(self, session_id: str) -> Iterator[asyncio.Event]:
-        """Within the block, set the event whenever a hint names the session."""
-        wake = asyncio.Event()
-        self._waiting[session_id].add(wake)
-        try:
-            yield wake
-        finally:
-            self._waiting[session_id].discard(wake)
-            if not self._waiting[session_id]:
-                del self._waiting[session_id]
-
     def _on_news(self, session_id: str) -> None:
-        for wake in self._waiting.get(session_id, ()):
-            wake.set()
+        for hinted in self._subscriptions.get(session_id, ()):
+            hinted.set()
         if session_id in self._feeds:
             self._look_at(session_id)
 

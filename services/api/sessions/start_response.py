@@ -12,8 +12,9 @@ from services.api.sessions.idempotency import REPLAYED, Key, Keys, SeenBefore, c
 from services.api.sessions.read import get_session
 from services.api.sessions.schemas import Started, StartSession, Timings
 from services.api.sessions.start import First, start_session
-from services.api.sessions.wait import check_not_lost, is_settled
-from services.api.token.participant_token import mint_participant_token
+from services.api.sessions.wait import check_not_lost, is_settled, until_settled
+from services.api.settings import ApiSettings
+from services.api.token.participant_token import mint_participant_token, say_where
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.tables import IdempotencyKeyRow, SessionRow
 from shared.platform.clock import utc_now
@@ -28,24 +29,55 @@ async def start_and_answer(
     services: Services,
     response: Response,
 ) -> Started:
-    """Start a session and return the answer, its status and headers in `response`; raises `Problem`."""
-    answer = _Answer(services, response, wait_s)
-    if key is None:
-        return await answer.first(await _start(wanted, asking, services))
+    """Start a session and return the answer, its status and headers in `response`; raises `Problem`.
+
+    1. Write the session, or find the one that an earlier request with the same key has written.
+    2. The earlier request was answered: answer the same.
+    3. The client waits for no agent: answer at once.
+    4. Wait for the agent, answer, and keep the answer under the key.
+    """
     keys = Keys(services.database, ttl_s=services.settings.idempotency_key_ttl_s, now=utc_now)
-    known = await keys.find(key)
-    if known is None:
-        try:
-            row = await _start(wanted, asking, services, keys.claim(key, wait_s))
-        except SeenBefore as seen:
-            known = seen.row
-        else:
-            return await answer.first_and_kept(row, keys, key)
+    row, earlier = await _start_once(wanted, asking, services, keys=keys, key=key, wait_s=wait_s)
+    say_where(row, response)
+    if earlier is not None:
+        response.headers[REPLAYED] = "true"
+        if earlier.status is not None:
+            return _as_answered(earlier.status, earlier.answer, row, services.settings, response)
+        # The earlier request's process died before it had an answer; this is the answer now.
+    if wait_s is None:
+        return _started(row, services.settings)
     try:
-        return await answer.again(known, keys, key)
+        started = await _wait_for_agent(row, wait_s, services, response)
     except Problem as problem:
-        metrics.key_seen_before(problem.code)
+        if key is not None:
+            refusal = {"code": problem.code, "detail": problem.detail, "extra": problem.extra}
+            await keys.keep(key, problem.status, {"problem": refusal, "wait_s": wait_s})
         raise
+    if key is not None:
+        body = started.model_dump(mode="json", exclude={"participant_token"})
+        await keys.keep(key, response.status_code or 202, {"body": body, "wait_s": wait_s})
+    return started
+
+
+async def _start_once(
+    wanted: StartSession,
+    asking: Principal,
+    services: Services,
+    *,
+    keys: Keys,
+    key: Key | None,
+    wait_s: int | None,
+) -> tuple[SessionRow, IdempotencyKeyRow | None]:
+    """Return the session, and what is known of an earlier request with this key; None if there was none."""
+    if key is None:
+        return await _start(wanted, asking, services), None
+    earlier = await keys.find(key)
+    if earlier is None:
+        try:
+            return await _start(wanted, asking, services, keys.claim(key, wait_s)), None
+        except SeenBefore as seen:
+            earlier = seen.row
+    return await _session_of(earlier, key, services), earlier
 
 
 async def _start(
@@ -68,81 +100,59 @@ async def _start(
     return row
 
 
-class _Answer:
-    """One answer, its status and headers in `response`. wait_s: how long it may wait for the agent."""
+async def _session_of(earlier: IdempotencyKeyRow, key: Key, services: Services) -> SessionRow:
+    """The session that an earlier request has made; raises `Problem` if its answer can't be given again."""
+    try:
+        check_replayable(earlier, key, utc_now())
+        async with services.database.read() as db:
+            row = await get_session(db, earlier.session_id)
+    except Problem as problem:
+        metrics.key_seen_before(problem.code)
+        raise
+    metrics.key_seen_before("replayed")
+    return row
 
-    def __init__(self, services: Services, response: Response, wait_s: int | None) -> None:
-        self._services = services
-        self._response = response
-        self._wait_s = wait_s
 
-    async def first(self, row: SessionRow) -> Started:
-        """Answer the request that has made the session."""
-        self._say_where(row)
-        if self._wait_s is not None:
-            headers = self._say_waited(self._wait_s)
-            row = await self._services.hub.until(row.id, is_settled, timeout_s=self._wait_s)
-            check_not_lost(row, headers=headers)
-            self._response.status_code = 200 if is_settled(row) else 202
-        return self._started(row)
+async def _wait_for_agent(row: SessionRow, wait_s: int, services: Services, response: Response) -> Started:
+    headers = _say_waited(wait_s, response)
+    with services.hub.hints_of(row.id) as hinted:
+        row = await until_settled(row.id, hinted, database=services.database, timeout_s=wait_s)
+    check_not_lost(row, headers=headers)
+    response.status_code = 200 if is_settled(row) else 202
+    return _started(row, services.settings)
 
-    async def first_and_kept(self, row: SessionRow, keys: Keys, key: Key) -> Started:
-        """The same, and remember it; without a wait, the key is remembered with all that there is to say."""
-        if self._wait_s is None:
-            return await self.first(row)
-        try:
-            started = await self.first(row)
-        except Problem as problem:
-            refusal = {"code": problem.code, "detail": problem.detail, "extra": problem.extra}
-            await keys.keep(key, problem.status, {"problem": refusal, "wait_s": self._wait_s})
-            raise
-        body = started.model_dump(mode="json", exclude={"participant_token"})
-        await keys.keep(key, self._response.status_code or 202, {"body": body, "wait_s": self._wait_s})
-        return started
 
-    async def again(self, known: IdempotencyKeyRow, keys: Keys, key: Key) -> Started:
-        """Answer a request whose key has been seen as the first one was, or will be."""
-        check_replayable(known, key, utc_now())
-        async with self._services.database.read() as db:
-            row = await get_session(db, known.session_id)
-        metrics.key_seen_before("replayed")
-        self._response.headers[REPLAYED] = "true"
-        if known.status is None:
-            # The process of the first died before it had an answer; this is the answer now.
-            return await self.first_and_kept(row, keys, key)
-        self._say_where(row)
-        if known.answer is None:
-            return self._started(_as_it_began(row))
-        return self._kept(known.status, known.answer, row)
+def _as_answered(
+    status: int, answer: dict[str, Any] | None, row: SessionRow, settings: ApiSettings, response: Response
+) -> Started:
+    """What the earlier request was answered, with a new token; raises `Problem` if it was that."""
+    if answer is None:
+        return _started(_as_it_began(row), settings)
+    headers = _say_waited(answer["wait_s"], response)
+    if refusal := answer.get("problem"):
+        raise Problem(status, refusal["code"], refusal["detail"], headers=headers, **refusal["extra"])
+    response.status_code = status
+    return Started.model_validate(
+        {**answer["body"], "participant_token": mint_participant_token(row, settings)}
+    )
 
-    def _kept(self, status: int, answer: dict[str, Any], row: SessionRow) -> Started:
-        headers = self._say_waited(answer["wait_s"])
-        if refusal := answer.get("problem"):
-            raise Problem(status, refusal["code"], refusal["detail"], headers=headers, **refusal["extra"])
-        self._response.status_code = status
-        token = mint_participant_token(row, self._services.settings)
-        return Started.model_validate({**answer["body"], "participant_token": token})
 
-    def _say_where(self, row: SessionRow) -> None:
-        self._response.headers["Location"] = f"/v1/sessions/{row.id}"
-        self._response.headers["Cache-Control"] = "no-store"
+def _say_waited(wait_s: int, response: Response) -> dict[str, str]:
+    response.headers["Preference-Applied"] = f"wait={wait_s}"
+    return dict(response.headers)
 
-    def _say_waited(self, wait_s: int) -> dict[str, str]:
-        self._response.headers["Preference-Applied"] = f"wait={wait_s}"
-        return dict(self._response.headers)
 
-    def _started(self, row: SessionRow) -> Started:
-        settings = self._services.settings
-        return Started(
-            session_id=row.id,
-            room_name=row.room_name,
-            server_url=settings.livekit_public_url or settings.livekit_url,
-            participant_token=mint_participant_token(row, settings),
-            participant_identity=row.participant_identity,
-            status=SessionStatus(row.status),
-            agent_identity=row.agent_identity,
-            timings=Timings.model_validate(row, from_attributes=True),
-        )
+def _started(row: SessionRow, settings: ApiSettings) -> Started:
+    return Started(
+        session_id=row.id,
+        room_name=row.room_name,
+        server_url=settings.client_livekit_url,
+        participant_token=mint_participant_token(row, settings),
+        participant_identity=row.participant_identity,
+        status=SessionStatus(row.status),
+        agent_identity=row.agent_identity,
+        timings=Timings.model_validate(row, from_attributes=True),
+    )
 
 
 def _as_it_began(row: SessionRow) -> SessionRow:

@@ -1,14 +1,21 @@
 """`Prefer: wait=N` (RFC 7240): answer a start when the agent has joined, or is known not to come."""
 
+import asyncio
+from contextlib import suppress
+from typing import Final
 from urllib.request import parse_http_list
 
 from services.api.errors.problems import Problem
+from services.api.sessions.read import get_session
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.core.sessions.tables import SessionRow
+from shared.platform.database.database import Database
 
 # Longer than any session is waited for by its caller, and shorter than what proxies cut off.
-LONGEST_WAIT_S = 30
+LONGEST_WAIT_S: Final = 30
+# Redis may lose a hint.
+POLL_INTERVAL_S: Final = 1.0
 
 
 def preferred_wait(prefer: list[str]) -> int | None:
@@ -34,6 +41,27 @@ def _seconds(text: str) -> int | None:
 def is_settled(row: SessionRow) -> bool:
     """True once the agent has joined, or the session is over."""
     return row.status == SessionStatus.ACTIVE or row.status in TERMINAL
+
+
+async def until_settled(
+    session_id: str, hinted: asyncio.Event, *, database: Database, timeout_s: float
+) -> SessionRow:
+    """Return the session once it is settled, or as it is when the time is over.
+
+    hinted: is set by each hint that the session has something new.
+    """
+    time = asyncio.get_running_loop().time
+    ends = time() + timeout_s
+    while True:
+        hinted.clear()
+        async with database.read() as db:
+            row = await get_session(db, session_id)
+        left = ends - time()
+        if left <= 0 or is_settled(row):
+            return row
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(left, POLL_INTERVAL_S)):
+                await hinted.wait()
 
 
 def check_not_lost(row: SessionRow, *, headers: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from fastapi import Response
 from livekit import api
 
 from services.api.settings import ApiSettings
@@ -40,3 +41,9 @@ def mint_participant_token(
     if attributes:
         token = token.with_attributes(attributes)
     return token.to_jwt()
+
+
+def say_where(session: SessionRow, response: Response) -> None:
+    """Set the headers of an answer that hands out a token: where its session is, and that nobody keeps it."""
+    response.headers["Location"] = f"/v1/sessions/{session.id}"
+    response.headers["Cache-Control"] = "no-store"

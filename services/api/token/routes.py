@@ -6,7 +6,7 @@ from services.api import metrics
 from services.api.auth.access import TokenReserver
 from services.api.deps import Deps
 from services.api.errors.problems import PROBLEMS, Problem
-from services.api.token.participant_token import mint_participant_token
+from services.api.token.participant_token import mint_participant_token, say_where
 from services.api.token.reserve import expires_at, reserve_session
 from services.api.token.schemas import TokenGranted, TokenRequest
 from shared.core.sessions.tables import SessionRow
@@ -50,10 +50,9 @@ async def token(
         metrics.token_requested(problem.code)
         raise
     metrics.token_requested("reserved")
-    response.headers["Location"] = f"/v1/sessions/{row.id}"
-    response.headers["Cache-Control"] = "no-store"
+    say_where(row, response)
     return TokenGranted(
-        server_url=services.settings.livekit_public_url or services.settings.livekit_url,
+        server_url=services.settings.client_livekit_url,
         participant_token=mint_participant_token(
             row,
             services.settings,

@@ -341,9 +341,7 @@ async def test_many_followers_who_come_at_once_leave_the_database_to_others_too(
 
 async def test_who_may_not_read_text_gets_events_only(database: Database, redis: Redis) -> None:
     row = await an_ended_session(database, 1, 2)
-    follower = Hub(
-        database=database, reads=database, redis=redis, now=utc_now, captions=True, max_followers=1
-    )
+    follower = Hub(reads=database, redis=redis, now=utc_now, captions=True, max_followers=1)
     stream = await follower.follow(row.id, asking=Principal(), after=Position(), with_text=False)
     assert stream is not None
     assert [event.id async for event in stream] == ["1", "2", "3", "4"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from services.api.live import hub as live
+from services.api.sessions import wait
 from services.api.sessions.wait import preferred_wait
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import AgentJoined, DispatchStarted, SessionEnded
@@ -110,7 +110,7 @@ async def test_a_start_that_waits_is_answered_with_the_agent_that_joined(
 async def test_a_hint_brings_the_answer_and_not_only_the_poll(
     client: httpx.AsyncClient, database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "POLL_INTERVAL_S", 3600.0)
+    monkeypatch.setattr(wait, "POLL_INTERVAL_S", 3600.0)
     assert (await answer(client, database, joins, redis=redis)).status_code == 200
 
 
