@@ -6,9 +6,10 @@ from typing import Any
 from livekit.agents.job import JobContext, JobRequest
 
 from services.agent import metrics
+from services.agent.envelopes import wrap_told
 from services.agent.ports import Outbox
 from shared.contracts.dispatching import DispatchOrder
-from shared.contracts.events import AgentError, AgentReported, Step, wrap
+from shared.contracts.events import AgentError, AgentReported, Step
 from shared.contracts.keys import REPORTS_STREAM
 from shared.platform.clock import Clock, utc_now
 from shared.platform.logs.logs import get_logger
@@ -16,7 +17,6 @@ from shared.platform.tracing.tracing import here
 
 log = get_logger(__name__)
 
-SOURCE = "rollcall/agent"
 # One fault may repeat many times a second; the reader needs each kind once.
 MAX_ERRORS = 20
 
@@ -82,13 +82,7 @@ class Reporter:
             job_id=self._facts.job_id,
             **details,
         )
-        envelope = wrap(
-            event,
-            session_id=event.session_id,
-            source=SOURCE,
-            time=self._clock(),
-            traceparent=here(order.traceparent),
-        )
+        envelope = wrap_told(event, time=self._clock(), traceparent=here(order.traceparent))
         self._outbox.offer(REPORTS_STREAM, envelope)
 
     def once(self, step: Step) -> None:

@@ -11,8 +11,9 @@ from livekit.agents.voice.events import UserInputTranscribedEvent
 from livekit.agents.voice.io import TextOutput
 from redis.asyncio import Redis
 
+from services.agent.envelopes import wrap_told
 from shared.contracts.dispatching import DispatchOrder
-from shared.contracts.events import CaptionChanged, wrap
+from shared.contracts.events import CaptionChanged
 from shared.contracts.keys import captions_channel
 from shared.contracts.sessions import Role
 from shared.platform.background import stop_all
@@ -27,7 +28,6 @@ INTERVAL_S: Final = 0.1
 RETRY_DELAY_S: Final = 1.0
 # Segments that wait to be sent; the oldest is given up.
 SEGMENTS: Final = 4
-SOURCE: Final = "rollcall/agent"
 
 
 class Captions:
@@ -102,7 +102,7 @@ class Captions:
         channel = captions_channel(self._order.session_id)
         async with self._redis.pipeline(transaction=False) as pipe:
             for caption in captions:
-                envelope = wrap(caption, session_id=caption.session_id, source=SOURCE, time=self._clock())
+                envelope = wrap_told(caption, time=self._clock())
                 pipe.publish(channel, envelope.model_dump_json(exclude_none=True))
             await pipe.execute()
 

@@ -13,10 +13,11 @@ from livekit.agents.llm import (
 )
 
 from services.agent import metrics
+from services.agent.envelopes import wrap_told
 from services.agent.ports import Outbox
-from services.agent.report import SOURCE, JobFacts
+from services.agent.report import JobFacts
 from shared.contracts.dispatching import DispatchOrder
-from shared.contracts.events import TurnFinished, wrap
+from shared.contracts.events import TurnFinished
 from shared.contracts.keys import TURNS_STREAM
 from shared.contracts.sessions import Role
 from shared.contracts.text import CUT_MARK, MAX_ID_BYTES, bounded_id, clean
@@ -197,13 +198,7 @@ class TurnLog:
             worker_id=self._facts.worker_id,
             **{**fields, "created_at": fields["created_at"] or now},
         )
-        envelope = wrap(
-            turn,
-            session_id=turn.session_id,
-            source=SOURCE,
-            time=now,
-            traceparent=_recorded(turn, order.traceparent, now),
-        )
+        envelope = wrap_told(turn, time=now, traceparent=_recorded(turn, order.traceparent, now))
         self._outbox.offer(TURNS_STREAM, envelope)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.agent import metrics
-from services.agent.report import SOURCE
+from services.agent.envelopes import wrap_told
 from services.agent.spool.spool import MARK_BYTES, read_mark
-from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished, wrap
+from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
 from shared.core.transcripts.erasure import without_text
 from shared.core.transcripts.watermark import StoredTurns
 from shared.platform.clock import Clock
@@ -114,7 +114,7 @@ class SpoolFile:
         if self.closing is not None or self.head is None:
             return self.closing
         report = self.head.model_copy(update={"step": Step.SETTLED, "turns": self.turns})
-        return wrap(report, session_id=report.session_id, source=SOURCE, time=now())
+        return wrap_told(report, time=now())
 
     def _take_mark(self, beginning: bytes) -> None:
         turns = read_mark(beginning)
