@@ -20,13 +20,13 @@ from shared.contracts.models import Models
 from shared.contracts.sessions import UNDISPATCHED, Level, Mode, Role, SessionStatus
 from shared.core.admission.wait_queue import FULL, wait_in_line, waits_behind
 from shared.core.database_ready import unready
+from shared.core.sessions.foreign_agents import foreign_agent_seen
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
 from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.sessions.upkeep import close_again
 from shared.core.transcripts.reading_order import read_order, read_turns
 from shared.core.transcripts.tables import TranscriptItemRow
-from shared.core.workers.foreign_agents import foreign_agent_seen
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, after_commit
 from shared.platform.database.errors import DATABASE_ERRORS

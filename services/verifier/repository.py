@@ -16,10 +16,10 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import AgentLost, AgentMissing, ExtraAgentRemoved, SessionCancelled, SessionEnded
 from shared.contracts.sessions import SessionStatus
 from shared.core.admission.wait_queue import FULL
+from shared.core.sessions.foreign_agents import foreign_agent_seen
 from shared.core.sessions.repository import advance, claim, end, fail, is_claimed, record
 from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.sessions.upkeep import note_callers
-from shared.core.workers.foreign_agents import foreign_agent_seen
 from shared.platform.background import finish
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database

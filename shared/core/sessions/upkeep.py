@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, delete, func, update
+from sqlalchemy import ColumnElement, Update, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
@@ -83,6 +83,15 @@ async def note_callers(db: AsyncSession, row: SessionRow, *, present: bool, now:
     set_committed_value(row, "caller_left_at", changes["caller_left_at"])
     if present and row.caller_joined_at is None:
         set_committed_value(row, "caller_joined_at", now)
+
+
+async def lock_sessions(db: AsyncSession, session_ids: Collection[str]) -> None:
+    """Let nobody else change these sessions until the transaction ends.
+
+    They are locked in one order, so that two who lock the same sessions don't wait for each other.
+    """
+    these = select(col(SessionRow.id)).where(col(SessionRow.id).in_(session_ids))
+    await db.execute(these.order_by(col(SessionRow.id)).with_for_update())
 
 
 async def mark_erased(

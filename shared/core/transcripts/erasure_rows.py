@@ -17,7 +17,7 @@ from sqlmodel import col
 from shared.contracts.events import TurnFinished
 from shared.contracts.text import bounded_id, cleaned
 from shared.core.sessions.tables import SessionRow
-from shared.core.sessions.upkeep import mark_erased
+from shared.core.sessions.upkeep import lock_sessions, mark_erased
 from shared.core.transcripts.tables import ErasureMarkRow, TranscriptItemRow
 from shared.platform.database.database import changed
 from shared.platform.database.insert import insert_into
@@ -83,9 +83,7 @@ async def erase_rows(
 
     To be called after `exclude_stores`. again_at: when the copies that are no rows are looked for.
     """
-    # In one order, so that two erasures of the same sessions don't wait for each other.
-    here = select(col(SessionRow.id)).where(col(SessionRow.id).in_(session_ids))
-    await db.execute(here.order_by(col(SessionRow.id)).with_for_update())
+    await lock_sessions(db, session_ids)
     await mark_erased(db, session_ids, now=now, transcript_erase_again_at=again_at)
     return await blank(db, session_ids)
 

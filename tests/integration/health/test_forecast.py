@@ -14,7 +14,7 @@ from services.api.health.recent_sessions import STALLED_AFTER
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
-from shared.core.workers.foreign_agents import foreign_agent_seen
+from shared.core.sessions.foreign_agents import foreign_agent_seen
 from shared.core.workers.registry import remove_worker
 from shared.platform.database.database import Database
 from shared.platform.livekit.client import LiveKit
