@@ -9,7 +9,7 @@ delivery's key drops an event that is read twice.
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -18,6 +18,7 @@ from sqlmodel import col
 
 from services.webhooks import metrics
 from shared.contracts.events import Severity
+from shared.contracts.identifiers import first_id, made_at
 from shared.contracts.keys import NEWS_CHANNEL
 from shared.contracts.webhooks import DeliveryStatus, wants
 from shared.core.sessions.tables import EventRow, SessionRow
@@ -103,16 +104,16 @@ class Collector:
         # Read this before the events: so the cursor skips nothing that commits later.
         passed = await self._settled_until()
         await self._learn_endpoints()
-        new, after = 0, _first_id_of(await self._begin_at(passed))
+        new, after = 0, first_id(await self._begin_at(passed))
         while self._endpoints:
             found = await self._events(col(EventRow.id) > after, limit=_BATCH)
             new += await self._collect(found)
             if len(found) < _BATCH:
                 break
             after = found[-1].id
-            await self._save(min(passed, _time_of(after)))
+            await self._save(min(passed, made_at(after) or passed))
         await self._save(passed)
-        recent = _first_id_of(passed)
+        recent = first_id(passed)
         self._handled = {event_id for event_id in self._handled if event_id > recent}
         return new
 
@@ -230,13 +231,3 @@ def _delivery(endpoint: WebhookEndpointRow, event: Any, now: datetime) -> dict[s
         "next_attempt_at": now,
         "created_at": now,
     }
-
-
-def _first_id_of(time: datetime) -> str:
-    """Return the smallest UUIDv7 of this time."""
-    digits = f"{max(0, int(time.timestamp() * 1000)):012x}"
-    return f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000"
-
-
-def _time_of(event_id: str) -> datetime:
-    return datetime.fromtimestamp(int(event_id.replace("-", "")[:12], 16) / 1000, UTC)

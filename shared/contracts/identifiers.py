@@ -16,7 +16,7 @@ def new_id() -> str:
 
 def first_id(time: datetime) -> str:
     """Return a lower bound for ids: those made before this time sort below it, later ones do not."""
-    milliseconds = f"{int(time.timestamp() * 1000):012x}"
+    milliseconds = f"{max(0, int(time.timestamp() * 1000)):012x}"
     return f"{milliseconds[:8]}-{milliseconds[8:]}"
 
 
