@@ -33,7 +33,7 @@ from shared.platform.redis.streams import publish
 from tests.integration.api_client import start
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, get_attempts, put_session
-from tests.integration.transcripts.test_consumer import consuming, reasons, say, until_acknowledged
+from tests.integration.transcripts.consuming import consuming, reasons, say, until_acknowledged
 from tests.integration.verifier.test_reports import a_report, handled
 from tests.integration.verifier.test_reports import consuming as consuming_reports
 from tests.support.sessions import until

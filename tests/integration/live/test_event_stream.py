@@ -30,7 +30,7 @@ from shared.platform.database.database import Database
 from shared.platform.redis.hints import give_hint
 from tests.integration.api_client import api_settings, served
 from tests.integration.rows import a_turn, get_session, put_session, store_turns
-from tests.integration.transcripts.test_consumer import consuming, say
+from tests.integration.transcripts.consuming import consuming, say
 from tests.stack_fixtures.waiting import eventually
 from tests.support.event_streams import Stream, following, read_to_end
 from tests.unit.making import T0

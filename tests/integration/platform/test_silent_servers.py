@@ -24,7 +24,7 @@ from shared.platform.database.errors import DATABASE_ERRORS, Kind, fault_of
 from tests.integration.api_client import KEY, NOWHERE, SECRET, api_settings, assert_problem, in_process
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, get_session, put_session
-from tests.integration.transcripts.test_consumer import acknowledged, say
+from tests.integration.transcripts.consuming import acknowledged, say
 from tests.support import bad_server as bad
 from tests.support.bad_server import BadServer, bad_server
 from tests.support.pooler import wire_to

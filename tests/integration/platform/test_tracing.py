@@ -28,7 +28,7 @@ from shared.platform.tracing import tracing
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.background import in_background
 from tests.integration.rows import REQUESTED, a_turn, get_events, get_session, put_session
-from tests.integration.transcripts.test_consumer import until_acknowledged
+from tests.integration.transcripts.consuming import until_acknowledged
 from tests.support.otlp import ReceivedSpan, Traces, receiving
 from tests.support.sessions import until
 from tests.unit.making import T0

@@ -4,12 +4,10 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from sqlalchemy import text
 
@@ -28,43 +26,17 @@ from shared.platform.redis import streams
 from shared.platform.redis.streams import FIRST_READ_COUNT, ConsumerGroup, Entry, dead_letter, publish
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
+from tests.integration.transcripts.consuming import (
+    acknowledged,
+    consuming,
+    metric,
+    reasons,
+    say,
+    until_acknowledged,
+)
 from tests.support.sessions import until
 from tests.support.stream_entries import entries_of
 from tests.unit.making import T0
-
-
-async def say(redis: Redis, *turns: TurnFinished) -> None:
-    await publish(
-        redis, TURNS_STREAM, [wrap(t, session_id=t.session_id, source="tests", time=T0) for t in turns]
-    )
-
-
-@asynccontextmanager
-async def consuming(database_url: str, redis_url: str) -> AsyncIterator["asyncio.Task[None]"]:
-    settings = TranscriptsSettings(database_url=database_url, redis_url=redis_url)
-    async with open_consumer(settings) as consumer, in_background(consumer.run()) as task:
-        yield task
-
-
-async def acknowledged(redis: Redis, entries: int) -> bool:
-    try:
-        [group] = await redis.xinfo_groups(TURNS_STREAM)
-    except Exception:  # the group or the stream is not there yet
-        return False
-    return bool(group["entries-read"] == entries and group["pending"] == 0)
-
-
-async def until_acknowledged(redis: Redis, entries: int, task: "asyncio.Task[None] | None" = None) -> None:
-    async def done() -> bool:
-        if task is not None and task.done():
-            task.result()
-        return await acknowledged(redis, entries)
-
-    await until(done, what=f"{entries} entries are acknowledged", timeout_s=20)
-
-
-async def reasons(redis: Redis) -> list[str]:
-    return [fields["reason"].split(":")[0] for _, fields in await entries_of(redis, DEAD_LETTERS_STREAM)]
 
 
 async def test_turns_go_from_the_stream_into_the_database(
@@ -398,7 +370,3 @@ async def test_what_does_not_fit_is_counted(
 
         await until(counted, what="one conflict and one gap are counted")
     assert await count(database, "transcript_item") == 4
-
-
-def metric(name: str) -> float:
-    return REGISTRY.get_sample_value(f"transcript_{name}_total") or 0

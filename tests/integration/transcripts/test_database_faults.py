@@ -24,7 +24,7 @@ from shared.platform.database.database import Database
 from shared.platform.redis.streams import ConsumerGroup, Entry, dead_letter
 from tests.integration.background import in_background
 from tests.integration.rows import a_turn, count, put_session
-from tests.integration.transcripts.test_consumer import acknowledged, reasons, say, until_acknowledged
+from tests.integration.transcripts.consuming import acknowledged, reasons, say, until_acknowledged
 from tests.support.clerks import Clerk, a_clerk
 from tests.support.sessions import until
 from tests.support.stream_entries import entries_of
