@@ -12,11 +12,9 @@ from rich.text import Text
 from cli.call.conversation import Outcome, hold_conversation
 from cli.call.voice import VoiceMissing
 from cli.client.client import ApiError, open_client
-from cli.interrupt import EXIT_INTERRUPTED, run_until_interrupted
-from cli.up import OPEN_TO_ALL
+from cli.interrupt import EXIT_INTERRUPTED
+from cli.up import OPEN_TO_ALL, run_with_stack
 from devstack.log_console import WARNING, LogConsole, make_console
-from devstack.process import StartFailed
-from devstack.provision.server import ProvisionError
 from devstack.stack import Stack
 
 # Without a pause: the end of a turn is found by silence, and a comma can be long enough for it.
@@ -55,13 +53,7 @@ def run_demo(state: Path, *, once: bool) -> int:
             await asyncio.Event().wait()
         return 0
 
-    try:
-        code = run_until_interrupted(
-            work(), hurry=stack.kill, said=lambda: screen.tell("stopping; Ctrl-C again to kill at once")
-        )
-    except (ProvisionError, StartFailed) as failure:
-        console.print(Text(str(failure), style="bold red"))
-        return 1
+    code = run_with_stack(work(), stack=stack, screen=screen)
     return 0 if code == EXIT_INTERRUPTED and not once else code
 
 

@@ -1,7 +1,9 @@
 """`rollcall up`: the whole stack on this machine, until Ctrl-C."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -41,14 +43,19 @@ def run_up(state: Path, *, agents: int) -> int:
             await asyncio.Event().wait()
         return 0
 
+    code = run_with_stack(work(), stack=stack, screen=screen)
+    return 0 if code == EXIT_INTERRUPTED else code
+
+
+def run_with_stack(work: Coroutine[Any, Any, int], *, stack: Stack, screen: LogConsole) -> int:
+    """Run what starts a stack and works with it; returns its exit code, or that of an interruption."""
     try:
-        code = run_until_interrupted(
-            work(), hurry=stack.kill, said=lambda: screen.tell("stopping; Ctrl-C again to kill at once")
+        return run_until_interrupted(
+            work, hurry=stack.kill, said=lambda: screen.tell("stopping; Ctrl-C again to kill at once")
         )
     except (ProvisionError, StartFailed) as failure:
-        console.print(Text(str(failure), style="bold red"))
+        screen.tell_failure(str(failure))
         return EXIT_FAILED
-    return 0 if code == EXIT_INTERRUPTED else code
 
 
 def _welcome(stack: Stack) -> str:

@@ -85,6 +85,10 @@ class LogConsole:
         """Show what is being done."""
         self._console.print(Text(message, style="cyan"))
 
+    def tell_failure(self, message: str) -> None:
+        """Show why nothing more is done."""
+        self._console.print(Text(message, style="bold red"))
+
     def notify(self, name: str, message: str) -> None:
         """Show what happened to a process."""
         self._console.print(self._prefix(name) + Text(message, style="bold yellow"))

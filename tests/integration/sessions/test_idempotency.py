@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select, update
 from sqlmodel import col
 
@@ -154,6 +155,16 @@ async def test_a_key_is_remembered_for_as_long_as_it_is_said(
     assert lasts == timedelta(days=1)
 
 
+def seen_before() -> dict[str, float]:
+    """How often each outcome of a request with a known key was counted."""
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
+    return {
+        sample.labels["outcome"]: sample.value
+        for sample in samples
+        if sample.name == "idempotency_keys_total"
+    }
+
+
 @pytest.mark.parametrize(
     ("fate", "status"),
     [(joins, 200), (fails, 503)],
@@ -173,7 +184,9 @@ async def test_while_the_first_waits_the_second_is_told_so_and_then_answered_ali
     finally:
         await stop(waiting)
     assert first.status_code == status
+    counted = seen_before()
     again = await start(client)
+    assert seen_before() == {**counted, "replayed": counted.get("replayed", 0) + 1}
     assert (again.status_code, again.headers["idempotency-replayed"]) == (status, "true")
     assert again.headers["preference-applied"] == "wait=30"
     assert again.headers["location"] == first.headers["location"]
