@@ -62,8 +62,8 @@ _TASKS: Final = {
     Work.WATCH: VERIFY_TASK,
     Work.CLOSE: CLOSE_TASK,
 }
-# The task that does it. The outbox enqueues it with the event that leads to the status, and the sweep when the
-# session is due. The task reads from the row what to do.
+# The task that does it. The outbox enqueues it with the event that leads to the status, and the sweep when
+# the session is due. The task reads from the row what to do.
 NEXT_TASK: Final[dict[SessionStatus, str | None]] = {
     status: None if work is None else _TASKS[work] for status, work in NEXT_WORK.items()
 }
