@@ -56,7 +56,7 @@ async def open_webhooks(settings: WebhooksSettings) -> AsyncIterator[Deliverer]:
                 agent=f"Rollcall/{rollcall_version()}",
             )
             collector = Collector(
-                database=database, redis=redis, lease=lease, now=utc_now, nudge=deliverer.nudge
+                database=database, redis=redis, lease=lease, now=utc_now, deliver_soon=deliverer.deliver_soon
             )
             housekeeping = Housekeeping(
                 database=database,

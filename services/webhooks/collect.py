@@ -51,17 +51,17 @@ _OLDEST_WRITER = text(
 class Collector:
     """Runs in every replica; only the one that holds the lease works.
 
-    It calls `nudge` when there are new deliveries.
+    It calls `deliver_soon` when there are new deliveries.
     """
 
     def __init__(
-        self, *, database: Database, redis: Redis, lease: Lease, now: Clock, nudge: Callable[[], None]
+        self, *, database: Database, redis: Redis, lease: Lease, now: Clock, deliver_soon: Callable[[], None]
     ) -> None:
         self._database = database
         self._redis = redis
         self._lease = lease
         self._now = now
-        self._nudge = nudge
+        self._deliver_soon = deliver_soon
         self._endpoints: Sequence[WebhookEndpointRow] = []
         self._handled: set[str] = set()
         self._hinted: set[str] = set()
@@ -196,7 +196,7 @@ class Collector:
         self._handled.update(event.id for event in fresh)
         if new:
             metrics.collected(new)
-            self._nudge()
+            self._deliver_soon()
         return new
 
     async def _insert(self, deliveries: Sequence[dict[str, Any]]) -> int:

@@ -43,7 +43,7 @@ class Deliverer:
         self._wake = asyncio.Event()
         self._turning = asyncio.Lock()
 
-    def nudge(self) -> None:
+    def deliver_soon(self) -> None:
         """Announce that a delivery may be due."""
         self._wake.set()
 
@@ -51,19 +51,19 @@ class Deliverer:
         """Deliver forever."""
         while True:
             try:
-                await self.turn()
+                await self.deliver_due()
             except DATABASE_ERRORS as error:
                 # Outcomes stay in memory, and are recorded when the database is back.
                 log.warning("webhooks_interrupted", error=repr(error))
                 await asyncio.sleep(POLL_S)
             await self._wait()
 
-    async def turn(self, *, claim: bool = True) -> int:
+    async def deliver_due(self, *, claim: bool = True) -> int:
         """Record outcomes, and start deliveries that are due; return how many were started."""
         # Not interrupted: a delivery that is claimed and not sent would have to wait until its claim expires.
-        return await asyncio.shield(asyncio.create_task(self._turn(claim)))
+        return await asyncio.shield(asyncio.create_task(self._deliver_due(claim)))
 
-    async def _turn(self, claim: bool) -> int:
+    async def _deliver_due(self, claim: bool) -> int:
         async with self._turning:
             self._wake.clear()
             done = list(self._done)
@@ -84,7 +84,7 @@ class Deliverer:
             await asyncio.wait(self._sending, timeout=timeout_s)
         await stop_all(self._sending)
         with suppress(*DATABASE_ERRORS):
-            await self.turn(claim=False)
+            await self.deliver_due(claim=False)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]

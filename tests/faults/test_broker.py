@@ -117,16 +117,16 @@ async def test_what_waits_on_rabbitmq_is_counted(brokers: Brokers, name: str) ->
     now = 100.0
     queues = AmqpQueues(sender, clock=lambda: now)
     await sender.send(CLOSE_TASK, ["one"])  # declares the queue that nobody here takes from
-    looked = await queues.look()
+    looked = await queues.count_waiting()
     assert looked[HOUSEKEEPING_QUEUE] == (1, 0.0)
     assert looked[DISPATCH_QUEUE].tasks == 0
     now = 107.0
     await sender.send(CLOSE_TASK, ["another"])
-    assert (await queues.look())[HOUSEKEEPING_QUEUE] == (2, 7.0)
+    assert (await queues.count_waiting())[HOUSEKEEPING_QUEUE] == (2, 7.0)
     with Connection(brokers.urls[name]) as connection:
         channel: Any = connection.default_channel
         channel.queue_purge(HOUSEKEEPING_QUEUE)
-    assert (await queues.look())[HOUSEKEEPING_QUEUE] == (0, 0.0)
+    assert (await queues.count_waiting())[HOUSEKEEPING_QUEUE] == (0, 0.0)
     sender.close()
 
 

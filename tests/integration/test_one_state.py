@@ -91,7 +91,7 @@ async def test_a_stream_is_not_over_before_its_last_turn_was_found(
 
     monkeypatch.setattr(SessionFeed, "_find_turns", find_and_store)
     feed = SessionFeed(ended.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
-    await feed.look()
+    await feed.read_news()
     assert (feed.turns, feed.over) == (2, False)
-    await feed.look()
+    await feed.read_news()
     assert (feed.turns, feed.over) == (3, True)

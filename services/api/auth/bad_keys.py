@@ -31,7 +31,7 @@ class BadKeys:
         """Return whether this network has reached its limit of bad keys for this minute."""
         return bool(self._most) and self._count(network)[1] >= self._most
 
-    def add(self, network: str) -> None:
+    def count_bad_key(self, network: str) -> None:
         """Count a bad key."""
         until, count = self._count(network)
         if network not in self._counts and len(self._counts) >= _MOST_NETWORKS:

@@ -173,14 +173,14 @@ class Forecast:
         """Look repeatedly, forever, so that each cause can be dated."""
         while True:
             try:
-                await self.look()
+                await self.make_outlook()
             except DATABASE_ERRORS as error:
                 log.debug("forecast_interrupted", error=repr(error))
             await asyncio.sleep(INTERVAL_S)
 
     async def survey(self) -> Outlook:
         """Look at the default name, and at every name that is registered or was requested within a day."""
-        outlook = await self.look()
+        outlook = await self.make_outlook()
         names = set(await read_names(self._database, since=self._now() - RECENTLY))
         names |= set(outlook.fleet.names()) if outlook.fleet else set()
         others = [await self._judge(name, outlook) for name in sorted(names - {self._agent_name})]
@@ -199,7 +199,7 @@ class Forecast:
         bare = Outlook(agent_name, seen.livekit, seen.fleet, records)
         return self._judged(bare, "the registry can't be read", now)
 
-    async def look(self, agent_name: str | None = None) -> Outlook:
+    async def make_outlook(self, agent_name: str | None = None) -> Outlook:
         """Return the outlook of one name now, by default LIVEKIT_AGENT_NAME.
 
         Raises if the database can't be read. Any other dependency that is down is a root cause.

@@ -87,7 +87,7 @@ async def health_agent(
     The status is 503 if it would not.
     """
     forecast = services.forecast
-    outlook = await (forecast.survey() if agent_name is None else forecast.look(agent_name))
+    outlook = await (forecast.survey() if agent_name is None else forecast.make_outlook(agent_name))
     return JSONResponse(outlook.as_json(), 200 if outlook.ok else 503)
 
 

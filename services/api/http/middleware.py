@@ -113,7 +113,7 @@ class RequestMiddleware:
             return await services.keyring.who(key, origin)
         except Problem:
             if key:
-                bad_keys.add(network)
+                bad_keys.count_bad_key(network)
             raise
 
     def _is_behind(self, request: Request) -> bool:

@@ -48,7 +48,7 @@ class Position:
         at = bisect_right(self._first, seq) - 1
         return self._twins.get(seq, 1) if at >= 0 and seq <= self._last[at] else 0
 
-    def add(self, seq: int) -> None:
+    def add_turn(self, seq: int) -> None:
         """Add a turn of this number."""
         if before := self.times(seq):
             self._twins[seq] = before + 1

@@ -201,7 +201,7 @@ class Hub:
                 session_id, database=self._reads, reading=self._reading, now=self._now
             )
         try:
-            await feed.look()
+            await feed.read_news()
         except BaseException:
             if session_id not in self._subscribers:
                 self._feeds.pop(session_id, None)
@@ -270,7 +270,7 @@ class Hub:
             if (feed := self._feeds.get(session_id)) is None:
                 continue
             try:
-                await feed.look()
+                await feed.read_news()
             except Problem as gone:
                 self._end(session_id, gone)
                 continue

@@ -67,7 +67,7 @@ class SessionFeed:
         """Whether time alone may change the feed: the call is over, and its last turns may still come."""
         return self.status in TERMINAL and not self.over
 
-    async def look(self) -> None:
+    async def read_news(self) -> None:
         """Read new events and turns; raises `Problem` and the database's errors."""
         async with self._looking:
             # From one snapshot: a turn stored in between would make the transcript complete without being

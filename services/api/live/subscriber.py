@@ -101,7 +101,7 @@ class Subscriber:
             if self._again.get(seq):
                 self._again[seq] -= 1
             else:
-                self._position.add(seq)
+                self._position.add_turn(seq)
             yield self._numbered(envelope)
 
     def _numbered(self, envelope: Envelope) -> ServerSentEvent:

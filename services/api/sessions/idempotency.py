@@ -107,7 +107,7 @@ class Keys:
         self._ttl = timedelta(seconds=ttl_s)
         self._now = now
 
-    async def find(self, key: Key) -> IdempotencyKeyRow | None:
+    async def find_earlier(self, key: Key) -> IdempotencyKeyRow | None:
         """What came of the key; None if it is new, or forgotten."""
         async with self._database.read() as db:
             row = await _get(db, key)

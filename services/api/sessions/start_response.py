@@ -71,7 +71,7 @@ async def _start_once(
     """Return the session, and what is known of an earlier request with this key; None if there was none."""
     if key is None:
         return await _start(wanted, asking, services), None
-    earlier = await keys.find(key)
+    earlier = await keys.find_earlier(key)
     if earlier is None:
         try:
             return await _start(wanted, asking, services, keys.claim(key, wait_s)), None

@@ -70,9 +70,9 @@ class Reservations:
 
     async def run(self) -> None:
         """Look after them for ever; what fails now is found again at the next turn."""
-        await every(TICK_S, self.look, lease=self._lease, of=(Exception,), note=_note)
+        await every(TICK_S, self.look_at_rooms, lease=self._lease, of=(Exception,), note=_note)
 
-    async def look(self) -> None:
+    async def look_at_rooms(self) -> None:
         """Look once at up to `MOST_ROOMS` reservations, those that end first before the others."""
         rows = await self._next_rows()
         if not rows:

@@ -21,7 +21,7 @@ class Waiting(NamedTuple):
 class Queues(Protocol):
     """Celery's queues on either broker."""
 
-    async def look(self) -> Mapping[str, Waiting]:
+    async def count_waiting(self) -> Mapping[str, Waiting]:
         """What waits, by queue; raises `RedisError`, `KombuError` or `OSError`."""
         ...
 
@@ -36,7 +36,7 @@ class RedisQueues:
     def __init__(self, broker: Redis) -> None:
         self._broker = broker
 
-    async def look(self) -> Mapping[str, Waiting]:
+    async def count_waiting(self) -> Mapping[str, Waiting]:
         """What waits, by queue; raises `RedisError` or `OSError`."""
         found = {}
         for queue in TASK_QUEUES.values():
@@ -64,7 +64,7 @@ class AmqpQueues:
         self._clock = clock
         self._not_empty_since: dict[str, float] = {}
 
-    async def look(self) -> Mapping[str, Waiting]:
+    async def count_waiting(self) -> Mapping[str, Waiting]:
         """What waits, by queue; raises `KombuError` or `OSError`."""
         now = self._clock()
         lengths = await self._tasks.waiting()

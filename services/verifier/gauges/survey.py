@@ -90,7 +90,7 @@ class Gauger:
     async def look_at_queues(self) -> None:
         """Measure Celery's queues and the dead letters; raises `RedisError`, `KombuError` or `OSError`."""
         gauges.dead_letters(int(await self._redis.xlen(DEAD_LETTERS_STREAM)))
-        for queue, waiting in (await self._queues.look()).items():
+        for queue, waiting in (await self._queues.count_waiting()).items():
             gauges.celery_queue(queue, waiting.tasks, waiting.oldest_s)
 
     def _age_s(self, since: datetime | None) -> float:

@@ -39,7 +39,7 @@ class JobSighting:
     taken_at: datetime | None = None  # by LiveKit's clock
 
 
-async def look(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
+async def look_at_room(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
     """List the room's participants and bind its agents to this session's attempts.
 
     Our own workers' agents carry session and attempt as attributes; any other worker's agent is bound by

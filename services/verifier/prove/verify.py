@@ -15,7 +15,7 @@ from services.verifier.ports import Rooms
 from services.verifier.prove.attempt_deadline import AttemptDeadline, Observations
 from services.verifier.prove.departure import said_goodbye
 from services.verifier.prove.find_cause import Facts, Finding, find_cause
-from services.verifier.prove.observe import is_ready, look, look_at_job
+from services.verifier.prove.observe import is_ready, look_at_job, look_at_room
 from services.verifier.prove.proofs import Proofs
 from services.verifier.repository import Current, Repository
 from services.verifier.wake import Waker, woken_within
@@ -152,7 +152,7 @@ class Verifier:
 
     async def _look_at_room(self, current: Current, observed: Observations) -> None:
         row, dispatch_id = current.session, current.attempt.dispatch_id
-        observed.note_sighting(await look(row, rooms=self._rooms, job=observed.job), self._now())
+        observed.note_sighting(await look_at_room(row, rooms=self._rooms, job=observed.job), self._now())
         if (
             dispatch_id is None
             or observed.sighting.agent is not None
@@ -169,7 +169,7 @@ class Verifier:
         observed.job = await look_at_job(row, dispatch_id, rooms=self._rooms)
         if observed.job.identity:
             await self._proofs.assigned(current, observed.job)
-            observed.note_sighting(await look(row, rooms=self._rooms, job=observed.job), self._now())
+            observed.note_sighting(await look_at_room(row, rooms=self._rooms, job=observed.job), self._now())
 
     def _job_is_due(self, current: Current, observed: Observations) -> bool:
         """Is it worth asking LiveKit for the job? Our own workers tell us themselves, and sooner."""

@@ -22,7 +22,7 @@ from services.verifier.prove.attempt_deadline import CALLER_GRACE
 from services.verifier.prove.departure import Departure, judge_departure, why_gone
 from services.verifier.prove.disconnect_reason import ROOM_DELETED
 from services.verifier.prove.find_cause import Finding, fatal_error
-from services.verifier.prove.observe import JobSighting, Sighting, is_ready, is_speaking, look
+from services.verifier.prove.observe import JobSighting, Sighting, is_ready, is_speaking, look_at_room
 from services.verifier.prove.proofs import Proofs
 from services.verifier.repository import CALLER_LEFT, CALLER_NEVER_CAME, Current, Repository
 from shared.contracts.causes import Cause
@@ -105,7 +105,7 @@ class Watch:
         row = current.session
         silent = self._liveness.is_silent(row.id, row.attempt, is_ready=current.attempt.ready_at is not None)
         try:
-            sighting = await look(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
+            sighting = await look_at_room(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
             room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
         except LiveKitError as error:
             # A server that can't be asked is no proof that the agent is gone.

@@ -56,7 +56,7 @@ async def test_a_cause_tells_since_when_it_is_seen_without_a_break(
 ) -> None:
     async def since() -> datetime | None:
         clock.forward(seconds=2)
-        roots = (await forecast.look()).root_causes
+        roots = (await forecast.make_outlook()).root_causes
         return roots[0].since if roots else None
 
     assert [await since() for _ in range(3)] == [T0 + timedelta(seconds=2)] * 3
@@ -69,10 +69,10 @@ async def test_a_cause_tells_since_when_it_is_seen_without_a_break(
 async def test_another_cause_has_a_beginning_of_its_own(
     forecast: Forecast, redis: Redis, clock: FakeClock
 ) -> None:
-    await forecast.look()
+    await forecast.make_outlook()
     clock.forward(seconds=2)
     await beat_for_ever(redis, make_heartbeat(draining=True))
-    [root] = (await forecast.look()).root_causes
+    [root] = (await forecast.make_outlook()).root_causes
     assert (root.cause, root.since) == (Cause.WORKER_DRAINING, T0 + timedelta(seconds=2))
     assert root.as_json() == {
         "code": "worker_draining",
@@ -94,7 +94,7 @@ async def test_it_looks_by_itself_so_that_a_cause_is_not_only_as_old_as_the_ques
     async with in_background(forecast.run()):
         await until(seen, what="the forecast has looked")
     clock.forward(minutes=5)
-    [root] = (await forecast.look()).root_causes
+    [root] = (await forecast.make_outlook()).root_causes
     assert root.since == T0
 
 
@@ -128,7 +128,7 @@ async def test_a_fault_of_workers_is_fatal_if_the_next_job_can_only_go_to_such_a
 ) -> None:
     for number, worker in enumerate(workers):
         await beat_for_ever(redis, make_heartbeat(f"w-{number}", **worker))
-    outlook = await forecast.look()
+    outlook = await forecast.make_outlook()
     assert causes(outlook) == found
     assert outlook.ok is not any(fatal for _, fatal in found)
 
@@ -139,7 +139,7 @@ async def test_a_fault_names_its_workers_and_is_as_old_as_the_first_of_them_says
     for minutes in (2, 5):
         fault = a_fault(since=T0 - timedelta(minutes=minutes))
         await beat_for_ever(redis, make_heartbeat(f"w-{minutes}", faults=[fault]))
-    [root] = (await forecast.look()).root_causes
+    [root] = (await forecast.make_outlook()).root_causes
     assert root.since == T0 - timedelta(minutes=5)
     assert [worker["worker_id"] for worker in root.evidence["workers"]] == ["w-2", "w-5"]
     assert root.evidence["workers"][0]["detail"] == "connection refused"
@@ -161,7 +161,7 @@ async def test_sessions_that_nobody_dispatches_are_a_queue_that_stands_still(
     await beat_for_ever(redis, make_heartbeat())
     asked = T0 - timedelta(seconds=10)
     await put_session(database, **{"requested_at": asked, "next_check_at": T0, **row})
-    outlook = await forecast.look()
+    outlook = await forecast.make_outlook()
     assert causes(outlook) == ([("queue_stalled", True)] if stalled else [])
     if stalled:
         assert outlook.root_causes[0].since == asked
@@ -189,7 +189,7 @@ async def test_a_canary_that_failed_is_why_the_next_session_would(
 ) -> None:
     await a_canary(database, S.ENDED, minutes_ago=10)
     canary = await a_canary(database, S.FAILED, minutes_ago=5)
-    outlook = await forecast.look()
+    outlook = await forecast.make_outlook()
     [root] = outlook.root_causes
     at = T0 - timedelta(minutes=5)
     assert (root.cause, root.fatal, root.since) == (Cause.WORKER_DIED, True, at)
@@ -206,9 +206,9 @@ async def test_a_canary_that_failed_is_why_the_next_session_would(
 async def test_a_join_after_it_outweighs_a_canary_that_failed(forecast: Forecast, database: Database) -> None:
     await a_canary(database, S.FAILED, minutes_ago=5)
     await put_session(database, agent_name="other", active_at=T0 - timedelta(minutes=1))
-    assert causes(await forecast.look()) == [("worker_died", True)]
+    assert causes(await forecast.make_outlook()) == [("worker_died", True)]
     await put_session(database, active_at=T0 - timedelta(minutes=1))
-    outlook = await forecast.look()
+    outlook = await forecast.make_outlook()
     assert causes(outlook) == []
     assert outlook.as_json()["last_canary"]["ok"] is False
 
@@ -220,7 +220,7 @@ async def test_a_canary_whose_agent_was_proven_has_passed(
 ) -> None:
     await a_canary(database, S.FAILED, minutes_ago=10)
     canary = await a_canary(database, status, minutes_ago=5)
-    body = (await forecast.look()).as_json()
+    body = (await forecast.make_outlook()).as_json()
     at = (T0 - timedelta(minutes=5)).isoformat()
     assert body["last_canary"] == {"session_id": canary, "at": at, "ok": True, "cause": None}
     assert (body["last_proven_join"], body["root_cause"]) == (at, [])
@@ -233,7 +233,7 @@ async def test_a_canary_without_a_verdict_does_not_hide_the_one_before(
 ) -> None:
     failed = await a_canary(database, S.FAILED, minutes_ago=5)
     await a_canary(database, status, minutes_ago=0)
-    outlook = await forecast.look()
+    outlook = await forecast.make_outlook()
     assert outlook.as_json()["last_canary"]["session_id"] == failed
     assert causes(outlook) == [("worker_died", True)]
 
@@ -243,7 +243,7 @@ async def test_a_canary_of_another_agent_says_nothing_of_this_one(
     forecast: Forecast, database: Database
 ) -> None:
     await a_canary(database, S.FAILED, minutes_ago=5, agent_name="other")
-    outlook = await forecast.look()
+    outlook = await forecast.make_outlook()
     assert (outlook.as_json()["last_canary"], causes(outlook)) == (None, [])
 
 
@@ -251,7 +251,7 @@ async def test_a_cause_that_is_still_there_is_told_once_and_not_once_more_by_the
     forecast: Forecast, database: Database
 ) -> None:
     await a_canary(database, S.FAILED, minutes_ago=5, cause=Cause.NO_WORKER_REGISTERED)
-    [root] = (await forecast.look()).root_causes
+    [root] = (await forecast.make_outlook()).root_causes
     assert (root.cause, root.evidence) == (Cause.NO_WORKER_REGISTERED, {"agent_name": "agent"})
 
 
@@ -259,11 +259,11 @@ async def test_an_agent_that_nobody_dispatched_is_a_finding_for_a_while(
     forecast: Forecast, database: Database, clock: FakeClock
 ) -> None:
     row = await put_session(database, status=S.ACTIVE)
-    assert (await forecast.look()).findings == []
+    assert (await forecast.make_outlook()).findings == []
     await foreign_agent_seen(database, row, "agent-AJ_9", removed=True, now=clock())
-    [finding] = (await forecast.look()).as_json()["findings"]
+    [finding] = (await forecast.make_outlook()).as_json()["findings"]
     assert (finding["code"], finding["seen_at"]) == ("unnamed_worker", T0.isoformat())
     assert finding["evidence"]["participant_identity"] == "agent-AJ_9"
     assert "agent_name" in finding["fix"]
     clock.forward(minutes=16)
-    assert (await forecast.look()).findings == []
+    assert (await forecast.make_outlook()).findings == []

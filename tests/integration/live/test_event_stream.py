@@ -271,7 +271,7 @@ async def test_captions_are_shown_without_an_id(
 async def test_who_is_slow_gets_the_latest_words_of_the_latest_segments(database: Database) -> None:
     row = await put_session(database, status=SessionStatus.ACTIVE)
     feed = SessionFeed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
-    await feed.look()
+    await feed.read_news()
     subscriber = Subscriber(feed, after=Position(1), with_text=True)
     for number in range(1000):
         envelope = Envelope.model_validate_json(
@@ -351,17 +351,17 @@ async def test_who_may_not_read_text_gets_events_only(database: Database, redis:
 async def test_who_may_not_read_text_gets_no_turn_that_comes_later_either(database: Database) -> None:
     row = await put_session(database, status=SessionStatus.ACTIVE)
     feed = SessionFeed(row.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
-    await feed.look()
+    await feed.read_news()
     subscriber = Subscriber(feed, after=Position(), with_text=False)
     async with asyncio.timeout(10), aclosing(subscriber.events()) as events:
         assert (await anext(events)).id == "1"
         await store_turns(database, [a_turn(row.id, 1)])
-        await feed.look()
+        await feed.read_news()
         subscriber.wake.set()
         coming = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0.05)  # a turn would come by now
         async with database.write() as db:
             await record(db, row.id, AgentReady(attempt=1), now=T0)
-        await feed.look()
+        await feed.read_news()
         subscriber.wake.set()
         assert (await coming).id == "2"

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from devstack.servers import LiveKitServer
 from services.verifier.admit.reservations import Reservations
 from services.verifier.close.close import Closer
-from services.verifier.prove.observe import JobSighting, look
+from services.verifier.prove.observe import JobSighting, look_at_room
 from services.verifier.repository import Repository
 from shared.contracts.identifiers import new_id
 from shared.contracts.keys import SESSION_ATTRIBUTE
@@ -117,7 +117,7 @@ class Premises:
             holder="test",
             now=utc_now,
         )
-        await reservations.look()
+        await reservations.look_at_rooms()
 
     async def close(self, row: SessionRow) -> None:
         async with self.database.write() as db:
@@ -312,7 +312,7 @@ async def test_a_caller_of_any_kind_is_one(premises: Premises, kind: str, relay:
     [listed] = await premises.livekit.participants(premises.name)
     assert ParticipantInfo.Kind.Name(listed.kind) == kind.upper(), "the server takes this kind"
     row = await premises.session(S.ACTIVE)
-    assert (await look(row, rooms=premises.livekit, job=JobSighting())).callers == 1
+    assert (await look_at_room(row, rooms=premises.livekit, job=JobSighting())).callers == 1
     assert await premises.uses_reservation(relay)
 
 
@@ -333,7 +333,7 @@ async def test_whoever_stands_for_no_person_is_no_caller(
 ) -> None:
     await premises.join("somebody", **join)
     row = await premises.session(S.ACTIVE)
-    sighting = await look(row, rooms=premises.livekit, job=JobSighting())
+    sighting = await look_at_room(row, rooms=premises.livekit, job=JobSighting())
     assert (sighting.callers, sighting.participants) == (0, 1)
     assert not await premises.uses_reservation(relay)
 

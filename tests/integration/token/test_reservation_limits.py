@@ -134,7 +134,7 @@ async def test_callers_whom_no_webhook_tells_of_keep_to_the_limit_too(
         holder="me",
         now=utc_now,
     )
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert await statuses(database, granted) == {S.REQUESTED: 2, S.CANCELLED: 3}
 
 

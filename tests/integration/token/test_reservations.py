@@ -103,7 +103,7 @@ async def test_without_webhooks_the_caller_is_found_in_the_room(
     rooms.open_room("a", make_caller())
     rooms.open_room("b", make_agent())
     clock.forward(seconds=30)
-    await reservations.look()
+    await reservations.look_at_rooms()
     stored = await get_session(database, joined.id)
     assert (stored.status, stored.caller_joined_at, stored.requested_at) == (S.REQUESTED, clock(), clock())
     for row in (empty, waits):
@@ -113,16 +113,16 @@ async def test_without_webhooks_the_caller_is_found_in_the_room(
 async def test_a_look_costs_one_call_and_one_for_each_room_that_is_there(
     database: Database, reservations: Reservations, rooms: FakeRooms
 ) -> None:
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert rooms.calls == [], "without reservations LiveKit is not asked"
     for number in range(MOST_LOOKS + 10):
         await reserve(database, f"room-{number}")
     rooms.open_room("somebody-elses", make_caller())
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert rooms.calls == ["rooms"]
     for number in range(MOST_LOOKS + 10):
         rooms.open_room(f"room-{number}")
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert len(rooms.calls) == 2 + MOST_LOOKS
 
 
@@ -135,7 +135,7 @@ async def test_more_than_one_look_can_hold_take_turns(
         rooms.open_room(row.room_name, make_caller())
     seen = []
     for _ in range(3):
-        await reservations.look()
+        await reservations.look_at_rooms()
         seen.append([(await get_session(database, row.id)).status == S.REQUESTED for row in rows])
     assert [sum(one) for one in seen] == [2, 4, 5]
 
@@ -145,10 +145,10 @@ async def test_one_that_nobody_used_expires_quietly(
 ) -> None:
     row = await reserve(database, deadline_at=T0)
     clock.time = T0 - timedelta(microseconds=1)
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert (await get_session(database, row.id)).status == S.RESERVED
     clock.time = T0
-    await reservations.look()
+    await reservations.look_at_rooms()
     stored = await get_session(database, row.id)
     assert (stored.status, stored.ended_at, stored.end_reason) == (S.EXPIRED, T0, "nobody joined")
     assert stored.next_check_at is None, "there is no room to close"
@@ -162,7 +162,7 @@ async def test_a_caller_of_the_last_moment_is_not_turned_away(
 ) -> None:
     row = await reserve(database, deadline_at=T0)
     rooms.open_room("room", make_caller())
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert (await get_session(database, row.id)).status == S.REQUESTED
 
 
@@ -171,7 +171,7 @@ async def test_the_room_of_one_that_expires_is_closed(
 ) -> None:
     row = await reserve(database, deadline_at=T0)
     rooms.open_room("room")
-    await reservations.look()
+    await reservations.look_at_rooms()
     stored = await get_session(database, row.id)
     assert (stored.status, stored.next_check_at) == (S.EXPIRED, T0)
     bench.rooms.open_room("room")
@@ -185,10 +185,10 @@ async def test_a_livekit_that_is_away_is_no_reason_to_expire_for_a_while(
     row = await reserve(database, deadline_at=T0)
     rooms.down = unreachable()
     clock.time = T0 + UNSEEN_FOR - timedelta(seconds=1)
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert (await get_session(database, row.id)).status == S.RESERVED
     clock.time = T0 + UNSEEN_FOR
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert (await get_session(database, row.id)).status == S.EXPIRED
 
 
@@ -211,8 +211,8 @@ async def test_one_that_the_database_refuses_holds_up_no_other(
     rows = [await reserve(database, f"room-{n}", deadline_at=T0) for n in range(3)]
     clock.forward(seconds=1)
     async with refused(database, "session", "UPDATE", f"NEW.id = '{rows[1].id}'"):
-        await reservations.look()
+        await reservations.look_at_rooms()
     statuses = [(await get_session(database, row.id)).status for row in rows]
     assert statuses == [S.EXPIRED, S.RESERVED, S.EXPIRED]
-    await reservations.look()
+    await reservations.look_at_rooms()
     assert (await get_session(database, rows[1].id)).status == S.EXPIRED

@@ -41,7 +41,7 @@ async def test_deliveries_to_names_that_hang_hold_up_no_other_projects(
         for project in ("greedy", "other"):
             await hooks.put_session(project=project)
         await hooks.collector.scan()
-        while await hooks.deliverer.turn():
+        while await hooks.deliverer.deliver_due():
             pass
         await eventually(lambda: len(receiver.received) == 1)
         assert hanging

@@ -230,7 +230,7 @@ async def test_two_replicas_that_race_send_each_once(
         await one.put_events(await one.put_session(), 59)
         await asyncio.gather(one.collector.scan(), other.collector.scan())
         assert len(await one.deliveries()) == 60
-        while sum(await asyncio.gather(one.deliverer.turn(), other.deliverer.turn())):
+        while sum(await asyncio.gather(one.deliverer.deliver_due(), other.deliverer.deliver_due())):
             await asyncio.gather(one.deliverer.drain(30), other.deliverer.drain(30))
         assert len(receiver.ids) == len(set(receiver.ids)) == 60
         assert {(d.status, d.attempts) for d in await one.deliveries()} == {("delivered", 1)}
@@ -244,14 +244,14 @@ async def test_who_has_lost_his_claim_records_nothing(hooks: WebhookBench, clock
         await hooks.put_endpoint(receiver.url)
         await hooks.put_session()
         await hooks.collector.scan()
-        await hooks.deliverer.turn()
+        await hooks.deliverer.deliver_due()
         await eventually(lambda: len(receiver.received) == 1)
         clock.forward(minutes=5)  # the claim has lapsed: the next turn takes it, as another process would
-        await hooks.deliverer.turn()
+        await hooks.deliverer.deliver_due()
         await eventually(lambda: len(receiver.received) == 2)
         late.set()
         await eventually(lambda: len(hooks.deliverer._done) == 1)
-        await hooks.deliverer.turn()
+        await hooks.deliverer.deliver_due()
         delivery = await hooks.delivery()
         assert (delivery.status, delivery.attempts, delivery.error) == ("pending", 2, None)
         assert delivery.claimed_until is not None, "whoever has it now still has it"

@@ -55,7 +55,7 @@ class WebhookBench:
         )
         lease = Lease(database, name="webhooks", holder="test", term=timedelta(seconds=5), now=clock)
         self.collector = Collector(
-            database=database, redis=redis, lease=lease, now=clock, nudge=self.deliverer.nudge
+            database=database, redis=redis, lease=lease, now=clock, deliver_soon=self.deliverer.deliver_soon
         )
         keep = timedelta(days=settings.webhook_retention_days)
         self.housekeeping = Housekeeping(database=database, lease=lease, keep=keep, now=clock)
@@ -88,7 +88,7 @@ class WebhookBench:
 
     async def settle(self) -> None:
         """Send everything that is due now, and record it."""
-        while await self.deliverer.turn():
+        while await self.deliverer.deliver_due():
             await self.deliverer.drain(30)
 
     async def collect_and_settle(self) -> None:

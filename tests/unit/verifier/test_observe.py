@@ -4,7 +4,7 @@ import pytest
 from livekit.protocol.agent import JobStatus
 from livekit.protocol.models import ParticipantInfo
 
-from services.verifier.prove.observe import JobSighting, Sighting, look, look_at_job
+from services.verifier.prove.observe import JobSighting, Sighting, look_at_job, look_at_room
 from shared.core.sessions.tables import SessionRow
 from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import make_agent, make_caller, make_session
@@ -27,7 +27,7 @@ async def sight(
     row: SessionRow, rooms: FakeRooms, *people: ParticipantInfo, job: JobSighting | None = None
 ) -> Sighting:
     rooms.open_room(row.room_name, *people)
-    return await look(row, rooms=rooms, job=job or JobSighting())
+    return await look_at_room(row, rooms=rooms, job=job or JobSighting())
 
 
 async def test_the_agent_of_this_attempt_is_the_one_that_says_so(row: SessionRow, rooms: FakeRooms) -> None:
@@ -122,7 +122,7 @@ async def test_callers_are_people_and_telephones_but_no_recorders(row: SessionRo
 
 
 async def test_an_empty_room_shows_nothing(row: SessionRow, rooms: FakeRooms) -> None:
-    assert await look(row, rooms=rooms, job=JobSighting()) == Sighting()
+    assert await look_at_room(row, rooms=rooms, job=JobSighting()) == Sighting()
 
 
 async def test_the_job_of_our_dispatch_gives_the_identity(row: SessionRow, rooms: FakeRooms) -> None:

@@ -46,7 +46,7 @@ def test_bad_keys_are_counted_for_a_minute_and_each_network_alone() -> None:
     keys = BadKeys(2, clock=lambda: time[0])
     for _ in range(2):
         assert not keys.too_many("a")
-        keys.add("a")
+        keys.count_bad_key("a")
     assert keys.too_many("a")
     assert not keys.too_many("b")
     headers = keys.refuse("a").headers
@@ -60,12 +60,12 @@ def test_networks_that_are_counted_take_bounded_room(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("services.api.auth.bad_keys._MOST_NETWORKS", 10)
     keys = BadKeys(1)
     for number in range(100):
-        keys.add(f"network-{number}")
+        keys.count_bad_key(f"network-{number}")
     assert len(keys._counts) == 10
     assert keys.too_many("network-99")
 
 
 def test_no_limit_is_none() -> None:
     keys = BadKeys(0)
-    keys.add("a")
+    keys.count_bad_key("a")
     assert not keys.too_many("a")

@@ -10,7 +10,7 @@ from services.api.live.event_id import MAX_LENGTH, Position
 def seen(sequence: int, *turns: int) -> Position:
     position = Position(sequence)
     for seq in turns:
-        position.add(seq)
+        position.add_turn(seq)
     return position
 
 
