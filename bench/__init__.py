@@ -1,1 +1,1 @@
-"""The published numbers, each as a command. Ratios against the bare calls of the same run."""
+"""The published numbers, each as a command. Each is a ratio to the bare calls of the same run."""

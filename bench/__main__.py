@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, help="how many at once in burst, pending in outage")
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL; default: SQLite")
     options = parser.parse_args()
-    # The SDK's native part tells of rooms that were closed under it, which is what happens here.
+    # The SDK's native part logs rooms that were closed by the server, which is normal here.
     logging.getLogger("livekit").setLevel(logging.ERROR)
     names = list(NAMES) if options.name == "all" else [options.name]
     chosen = Options(options.short, options.rounds, options.sessions, options.postgres)

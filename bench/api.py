@@ -1,7 +1,8 @@
-"""How many starts and tokens a second one API process hands out, over a bare route that only mints a token.
+"""How many starts and tokens a second one API process serves, beside a bare route that only mints tokens.
 
-All on PostgreSQL, one process each, with the same uvicorn settings, in turn, by as many clients that each
-ask again as soon as they have their answer. The database, Redis and the clients share the cores.
+Both run on PostgreSQL, in one process each, with the same uvicorn settings, in turn. The same number of
+clients each send the next request as soon as they have an answer. The database, Redis and the clients share
+the cores.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Side:
-    """What is asked, and the process that answers."""
+    """The request, and the process that answers it."""
 
     name: str
     url: str

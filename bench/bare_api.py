@@ -16,7 +16,7 @@ app = FastAPI()
 
 
 class Granted(BaseModel):
-    """As much of an answer as a client needs."""
+    """The part of an answer that a client needs."""
 
     server_url: str
     participant_token: str
@@ -45,5 +45,5 @@ async def token() -> Granted:
 
 
 if __name__ == "__main__":
-    # As services/api/__main__.py serves.
+    # With the settings of services/api/__main__.py.
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, access_log=False)

@@ -1,4 +1,4 @@
-"""Live events without Rollcall: from Redis pub/sub to whoever reads. `python -m bench.bare_events`."""
+"""Live events without Rollcall: from Redis pub/sub to all readers. `python -m bench.bare_events`."""
 
 import argparse
 import asyncio

@@ -1,7 +1,7 @@
-"""A burst beyond the free slots: how many agents are missing in the end, bare and with Rollcall.
+"""A burst beyond the free slots: how many sessions have no agent in the end, bare and with Rollcall.
 
-Thirty sessions are asked for at once, of workers with ten slots whose calls last two seconds. LiveKit drops
-the job that no worker takes, without a word; Rollcall lets the session wait for a slot.
+Thirty sessions start at once, for workers with ten slots, whose calls last two seconds. LiveKit silently
+drops a job that no worker takes; Rollcall lets the session wait for a slot.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from bench.stacks import bench_stack, until_idle
 WORKERS = 2
 SLOTS = 5
 HOLD_S = 2.0
-# The budget that a session has by default; bare gets the same.
+# The default budget of a session; bare gets the same.
 BUDGET_S = 15.0
 SLACK_S = 15.0
 
 
 @dataclass(frozen=True)
 class Burst:
-    """What became of one burst; `waits` are the seconds until each agent that came was in its room."""
+    """The outcome of one burst; `waits` are the seconds until each agent that came was in its room."""
 
     missing: int
     doubles: int
@@ -76,7 +76,7 @@ async def _ours(client: Client, joiners: Joiners, size: int) -> Burst:
     burst = _judge(joiners, {session["room_name"] for session in sessions}, started)
     joined = [seen for i in ids if (seen := client.feed.first(i, "agent.joined.v1"))]
     waited = sum(client.feed.first(i, "session.waiting.v1") is not None for i in ids)
-    # A session that knows of no agent has none, whatever the joiners say.
+    # A session that knows no agent has none, whatever the joiners report.
     missing = max(burst.missing, size - len(joined))
     await asyncio.gather(*(client.end(i) for i in ids))
     return Burst(missing, burst.doubles, burst.replaced, [seen.at - started for seen in joined], waited)
@@ -107,6 +107,6 @@ def _show(results: Results, kinds: dict[str, list[Burst]], size: int) -> None:
     replaced = sum(burst.replaced for burst in ours)
     figures.append(fact("rollcall: rooms with one agent after another", str(replaced)))
     waited = f"{sum(burst.waited for burst in ours)} of {len(ours) * size}"
-    figures.append(fact("rollcall: sessions told that they wait", waited))
+    figures.append(fact("rollcall: sessions that were shown as waiting", waited))
     title = f"bursts of {size} on {WORKERS * SLOTS} slots, calls of {HOLD_S:g} s"
     results.show("burst", title, figures)

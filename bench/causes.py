@@ -1,8 +1,8 @@
-"""How soon the operator is told: seconds from the request to the critical event, cause by cause.
+"""How soon the operator learns the cause: seconds from the request to the critical event, by cause.
 
-Only causes that are cheap to produce; tests/faults produces all of them. Where a worker may still come, or
-a slot become free, Rollcall waits for it until the budget is spent; WAIT_FOR_WORKERS=false says that the
-registry knows every worker, so that there is nothing to wait for.
+It measures only causes that are cheap to produce; tests/faults produces all of them. If a worker may still
+come or a slot become free, Rollcall waits until the budget is spent. WAIT_FOR_WORKERS=false says that the
+registry knows every worker, so there is nothing to wait for.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ BUDGET_S = 15.0
 AIM_WITHIN_BUDGET_S = 20.0
 AIM_KNOWN_S = 1.0
 SLACK_S = 20.0
-# As long as a worker that has gone is still in the registry.
+# How long a stopped worker stays in the registry.
 REGISTRY_S = 3.5
 
 Setting = Callable[[Stack, Client], AbstractAsyncContextManager[None]]
@@ -69,7 +69,7 @@ async def _livekit_down(stack: Stack, _: Client) -> AsyncIterator[None]:
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, how to make it, and how soon its cause has to be told."""
+    """A fault, how to cause it, and how soon its cause must be known."""
 
     what: str
     cause: str
@@ -79,7 +79,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A stack, and the faults that are made in it one after another."""
+    """A stack, and the faults that are caused in it one after another."""
 
     cases: Sequence[Case]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ PLAN = (
 
 @dataclass(frozen=True)
 class Told:
-    """When, and with which causes, the sessions of one case were given up."""
+    """When the sessions of one case failed, and with which causes."""
 
     case: Case
     seconds: list[float]
@@ -141,7 +141,7 @@ async def _measure(client: Client, case: Case, rounds: int) -> Told:
     say(f"{case.what} …")
 
     async def one(number: int) -> tuple[float, str]:
-        # Spread, as callers are: one tick of anything must not meet all of them.
+        # Spread, as callers are, so that no periodic task meets all of them at once.
         await asyncio.sleep(number * 0.13)
         session_id = (await client.start(agent_name="light"))["session_id"]
         requested = await client.feed.until(session_id, "session.requested.v1", timeout_s=SLACK_S)

@@ -37,7 +37,7 @@ class Seen:
 
 
 class Feed:
-    """Follows the event stream, and so knows of thousands of sessions without asking the API."""
+    """Follows the event stream, and so learns about thousands of sessions without asking the API."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = connect_redis(redis_url)
@@ -47,7 +47,7 @@ class Feed:
         self._news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def run(self) -> None:
-        """Follow for ever."""
+        """Follow forever."""
         while True:
             try:
                 found: Any = await self._redis.xread({EVENTS_STREAM: self._last}, count=500, block=1000)
@@ -68,7 +68,7 @@ class Feed:
             self.joined.put_nowait(session_id)
 
     async def until(self, session_id: str, *types: str, after: int = 0, timeout_s: float) -> Seen:
-        """Wait for one of these events, the first `after` events left out; raises `BenchFailed`."""
+        """Wait for one of these events, ignoring the first `after` events; raises `BenchFailed`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -84,11 +84,11 @@ class Feed:
             ) from None
 
     def first(self, session_id: str, event_type: str) -> Seen | None:
-        """The first event of this type so far."""
+        """Return the first event of this type so far."""
         return next((seen for seen in self.events[session_id] if seen.type == event_type), None)
 
     def forget(self, session_id: str) -> None:
-        """The events of this session are needed no more."""
+        """Drop the events of this session."""
         self.events.pop(session_id, None)
         self._news.pop(session_id, None)
 
@@ -106,7 +106,7 @@ class Client:
         self._http = http
 
     async def start(self, **chosen: Any) -> dict[str, Any]:
-        """Ask for a session; returns the answer."""
+        """Start a session; return the answer."""
         async with self._http.post(f"{self.stack.api_url}/v1/sessions", json=chosen) as response:
             if response.status != 202:
                 raise BenchFailed(f"POST /v1/sessions: {response.status} {await response.text()}")
@@ -126,16 +126,16 @@ class Client:
             return answer
 
     async def told(self, session_id: str, event_type: str) -> None:
-        """Follow the session's events as a client does, until it is told of this one."""
+        """Follow the session's events as a client does, until this event arrives."""
         url = f"{self.stack.api_url}/v1/sessions/{session_id}/events"
         async with self._http.get(url, headers={"Accept": "text/event-stream"}) as response:
             async for line in response.content:
                 if line.strip() == f"event: {event_type}".encode():
                     return
-        raise BenchFailed(f"session {session_id} was over before {event_type}")
+        raise BenchFailed(f"session {session_id} ended before {event_type}")
 
     async def livekit_calls(self) -> dict[str, float]:
-        """How many calls to LiveKit each of our processes has made."""
+        """Return how many calls to LiveKit each of our processes has made."""
         calls = {}
         for name in CALLERS:
             variables = self.stack.process(name).spec.env
@@ -157,7 +157,7 @@ async def open_client(stack: Stack) -> AsyncIterator[Client]:
     feed = Feed(stack.redis_url)
     following = asyncio.create_task(feed.run(), name="feed")
     try:
-        # Shorter than the API's own: a connection that it is just closing must not be used again.
+        # Shorter than the API's own, so that a connection that the API is closing is not used again.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
             yield Client(stack, http, feed)
@@ -168,13 +168,13 @@ async def open_client(stack: Stack) -> AsyncIterator[Client]:
 
 
 class Bare:
-    """LiveKit's own calls, as an application makes them that has nothing else."""
+    """LiveKit's own calls, as an application without Rollcall makes them."""
 
     def __init__(self, livekit: api.LiveKitAPI) -> None:
         self._livekit = livekit
 
     async def dispatch(self, room: str, agent_name: str) -> None:
-        """Dispatch an agent to a room, which is created where it is missing."""
+        """Dispatch an agent to a room; create the room if it is missing."""
         request = api.CreateAgentDispatchRequest(agent_name=agent_name, room=room)
         await self._livekit.agent_dispatch.create_dispatch(request)
 
@@ -188,13 +188,13 @@ class Bare:
         await self._livekit.agent_dispatch.list_dispatch(room)
 
     async def agents(self, room: str) -> list[api.ParticipantInfo]:
-        """The agents that LiveKit lists in a room as ACTIVE."""
+        """Return the agents that LiveKit lists in a room as ACTIVE."""
         found = await self._livekit.room.list_participants(api.ListParticipantsRequest(room=room))
         info = api.ParticipantInfo
         return [p for p in found.participants if p.kind == info.Kind.AGENT and p.state == info.State.ACTIVE]
 
     async def until_active(self, room: str, *, pause_s: float, timeout_s: float = 30.0) -> float:
-        """Poll until the agent is ACTIVE; returns when that was seen, in wall-clock seconds."""
+        """Poll until the agent is ACTIVE; return when that was seen, in wall-clock seconds."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not await self.agents(room):
@@ -204,7 +204,7 @@ class Bare:
         return time.time()
 
     async def delete_room(self, room: str) -> None:
-        """Close a room, if it is there."""
+        """Close a room, if it exists."""
         try:
             await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room))
         except api.ServerError as error:
@@ -221,5 +221,5 @@ async def open_bare(stack: Stack) -> AsyncIterator[Bare]:
 
 
 def new_room() -> str:
-    """A name for a bare room."""
+    """Return a new name for a bare room."""
     return f"bare-{uuid.uuid4().hex}"

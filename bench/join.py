@@ -1,10 +1,10 @@
 """From the request to the agent's ACTIVE: Rollcall over the bare calls, with the same worker.
 
 Bare is what an application does that trusts LiveKit: CreateDispatch, then ListParticipants as fast as the
-server answers. Rollcall is POST /v1/sessions until its verifier has seen the agent; and, the stricter
-reading, until the client that follows the session's events has been told. The two kinds take turns, so that
-whatever else the machine does meets both. With the real agent for one at a time; ten and twenty at once are
-measured with the light joiner, since as many agent processes would measure the machine.
+server answers. Rollcall is POST /v1/sessions until its verifier has seen the agent, and, measured more
+strictly, until a client that follows the session's events has the event. The two take turns, so that other
+load on the machine affects both. One session at a time uses the real agent. Ten and twenty at once use the
+light joiner, since so many agent processes would measure the machine.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ AIM_CALLS = 4.0
 TIMEOUT_S = 30
 WARM_UP_ROUNDS = 2
 SLOTS = 60
-# Of each room, between two looks at it. Many that look at once would otherwise measure their own looking.
+# The pause between two looks at a room. Without it, many pollers would measure their own polling.
 POLL_S = {1: 0.005, 10: 0.02, 20: 0.02}
-# The worker makes a new warm process after each job, which keeps a core busy for a moment.
+# After each job the worker starts a new warm process, which keeps a core busy for a moment.
 REST_S = {"agent": 2.0, "light": 0.5}
 
 
@@ -60,7 +60,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class _Sides:
-    """Both sides: bare has a LiveKit server and a worker of its own, of the same kinds as ours."""
+    """Both sides. Bare has its own LiveKit server and worker, of the same kinds as ours."""
 
     ours: Client
     bare: Bare
@@ -111,7 +111,7 @@ async def _measure(sides: _Sides, *, at_once: int, rounds: int) -> Samples:
     for number in range(-WARM_UP_ROUNDS, rounds):
         into = samples if number >= 0 else Samples()
         kinds = [_bare_round, _our_round]
-        # Neither kind always follows the other.
+        # The order alternates.
         for kind in kinds if number % 2 else reversed(kinds):
             await _rest(sides)
             await kind(sides, at_once, into)
@@ -173,7 +173,7 @@ async def _our_round(sides: _Sides, at_once: int, samples: Samples) -> None:
 async def _joined(joiners: Joiners | None, rooms: Sequence[str], started: float) -> list[float]:
     if joiners is None:
         return []
-    # LiveKit may know that the agent is there before the agent does.
+    # LiveKit may know that the agent is in the room before the agent does.
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             joiners.refresh()

@@ -1,8 +1,8 @@
 """The light joiner: an agent worker without job processes, which joins hundreds of rooms from one loop.
 
-It speaks LiveKit's worker protocol itself: registers, answers offers, and joins the room of each job that
-it is assigned; it neither listens nor speaks. Full agents would measure the machine instead of what stands
-before them. Run by `bench.joiners`; prints what happens as JSON lines, with wall-clock seconds as `at`.
+It speaks LiveKit's worker protocol itself: it registers, answers offers, and joins the room of each job that
+it gets. It neither listens nor speaks. Full agents would measure the machine instead of the services.
+`bench.joiners` runs it. It prints events as JSON lines, with wall-clock seconds as `at`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE
 from shared.contracts.settings import LiveKitSettings, RedisSettings
 from shared.contracts.workers import Refusal
 
-# LiveKit offers nothing to workers whose load is 0.7 or more, and hears of a load late.
+# LiveKit offers no jobs to workers with a load of 0.7 or more, and learns of a load late.
 FULL_LOAD = 0.69
 STATUS_INTERVAL_S = 2.5
 # As long as livekit-agents waits for the assignment of a job that it has accepted.
@@ -41,8 +41,8 @@ class Settings(LiveKitSettings, RedisSettings):
 
 
 def tell(event: str, **details: object) -> None:
-    """Say what has happened."""
-    # In one write: the SDK's native part writes to the same file.
+    """Print an event."""
+    # In one write, because the SDK's native part writes to the same file.
     sys.stdout.write(json.dumps({"event": event, "at": time.time(), **details}) + "\n")
     sys.stdout.flush()
 
@@ -145,7 +145,7 @@ class Joiner:
             self._terminated(message.termination.job_id)
 
     def _terminated(self, job_id: str) -> None:
-        # LiveKit says so too when the agent itself has just left: its last steps must not be cut off.
+        # LiveKit also says this when the agent itself has just left, whose last steps must not be cut off.
         if room := self._inside.get(job_id):
             room.over.set()
         elif task := self._jobs.get(job_id):
@@ -257,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--agent-name", required=True)
     parser.add_argument("--slots", type=int, required=True)
-    parser.add_argument("--hold", type=float, help="seconds in a room; default: until it closes")
+    parser.add_argument("--hold", type=float, help="seconds in a room; default: until the room closes")
     parser.add_argument("--behaviour", choices=["serve", "refuse", "hang"], default="serve")
     parser.add_argument("--ours", action="store_true", help="heartbeats and reports, as our own agent sends")
     asyncio.run(_main(parser.parse_args()))

@@ -1,4 +1,4 @@
-"""Light joiners as processes beside a stack, and what they say that happened."""
+"""Light joiners as processes beside a stack, and the events that they print."""
 
 import asyncio
 import itertools
@@ -45,7 +45,7 @@ class Stay:
 
 @dataclass
 class Joiners:
-    """The running joiners of one agent name, and by room and job who was where."""
+    """The running joiners of one agent name, and their stays by room and job."""
 
     processes: list[Process]
     stays: dict[str, dict[str, Stay]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Joiners:
     _logs: list[_Log] = field(default_factory=list)
 
     def refresh(self) -> None:
-        """Take in what the joiners have said since the last call; raises `BenchFailed` if one has died."""
+        """Read the joiners' events since the last call; raises `BenchFailed` if a joiner has died."""
         if not self._logs:
             self._logs = [_Log(process.spec.log_file) for process in self.processes]
         for event in [event for log in self._logs for event in log.read()]:
@@ -70,15 +70,15 @@ class Joiners:
                 raise BenchFailed(f"{process.spec.name} died, {describe_exit(process.exit_code)}:\n{end}")
 
     def joined_at(self, room: str) -> float | None:
-        """When an agent first joined this room, in wall-clock seconds."""
+        """Return when an agent first joined this room, in wall-clock seconds."""
         return min((stay.joined for stay in self.stays.get(room, {}).values()), default=None)
 
     def doubles(self, rooms: Iterable[str]) -> int:
-        """In how many of these rooms two agents were at the same time."""
+        """Return in how many of these rooms two agents were at the same time."""
         return sum(_overlap(list(self.stays.get(room, {}).values())) for room in rooms)
 
     def replaced(self, rooms: Iterable[str]) -> int:
-        """How many of these rooms more than one agent has joined, be it one after the other."""
+        """Return how many of these rooms more than one agent has joined, even if one after the other."""
         return sum(len(self.stays.get(room, {})) > 1 for room in rooms)
 
 
@@ -100,13 +100,14 @@ async def running_joiners(
     behaviour: str = "serve",
     ours: bool = True,
 ) -> AsyncIterator[Joiners]:
-    """Run joiners until the block ends; entered once LiveKit has registered each of them."""
+    """Run joiners until the block ends; the block begins once LiveKit has registered each of them."""
     processes = [
         Process(
             ProcessSpec(
                 name=f"joiner-{agent_name}-{number}",
                 command=_command(agent_name, slots, hold_s, behaviour, ours=ours),
-                # At each connection the SDK runs `lsb_release`, where it finds one; the rest costs less.
+                # At each connection the SDK runs `lsb_release` if it finds it; without it, a connection costs
+                # less.
                 env={**stack.env, "PYTHONPATH": str(REPOSITORY), "PATH": "/nowhere"},
                 cwd=stack.state,
                 log_file=stack.logs / f"joiner-{agent_name}-{number}.log",
@@ -120,7 +121,7 @@ async def running_joiners(
     ]
     try:
         for process in processes:
-            # What an earlier joiner of this name has said is not ours.
+            # Skip the events of an earlier joiner of this name.
             process.spec.log_file.unlink(missing_ok=True)
         await asyncio.gather(*(process.start() for process in processes))
         yield Joiners(processes)

@@ -1,7 +1,8 @@
 """Rooms for hundreds of participants in one process, over the native library of LiveKit's SDK.
 
-The SDK's own `rtc.Room` hands every event of every room to every other room, and every debug line of the
-library to Python: at sixty rooms one core is busy with nothing else. Here each event goes where it belongs.
+The SDK's own `rtc.Room` passes every event of every room to all other rooms, and every debug line of the
+library to Python: with sixty rooms, that alone keeps one core busy. Here each event goes only to its own
+room.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ class JoinFailed(Exception):
 
 
 class LightRoom:
-    """A room that was joined. `over` is set once there is no more to do in it."""
+    """A joined room. `over` is set once there is nothing more to do in it."""
 
     def __init__(self, native: "LightRooms", joined: Any) -> None:
         self._native = native
@@ -34,7 +35,7 @@ class LightRoom:
         self._last_event = asyncio.Event()
 
     def closed(self, *, last: bool) -> None:
-        """The connection has ended; `last`: nothing more comes of this room."""
+        """Note that the connection has ended. If `last`, no more events of this room will come."""
         self.connected = False
         self.over.set()
         if last:
@@ -47,7 +48,7 @@ class LightRoom:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_EVENT_S):
                 await self._last_event.wait()
-                # The library aborts the process if it has to do with a room that was freed before.
+                # The library aborts the process if a freed room is used.
                 self._native.free(self._own_handles)
         self._native.forget(self.handle)
 
@@ -75,7 +76,7 @@ class LightRooms:
         self._library.livekit_ffi_request.restype = ctypes.c_uint64
         self._library.livekit_ffi_drop_handle.argtypes = [ctypes.c_uint64]
         self._library.livekit_ffi_drop_handle.restype = ctypes.c_bool
-        # Kept, since the library holds no reference to it. False: no log lines.
+        # Kept here, since the library holds no reference to it. False means no log lines.
         self._callback = ffi_cb_fnc(self._on_event)
         self._library.livekit_ffi_initialize(self._callback, False, b"python", b"bench")
 
@@ -86,7 +87,7 @@ class LightRooms:
     async def join(self, url: str, token: str) -> LightRoom:
         """Join a room; raises `JoinFailed`."""
         options = room_pb2.RoomOptions(auto_subscribe=False, single_peer_connection=True)
-        # No DNS, and no second gathering of candidates: the server is on this machine.
+        # Without DNS and without gathering candidates again, since the server is on this machine.
         options.rtc_config.continual_gathering_policy = room_pb2.ContinualGatheringPolicy.GATHER_ONCE
         options.rtc_config.ice_servers.add(urls=["stun:127.0.0.1:9"])
         connect = room_pb2.ConnectRequest(url=url, token=token, options=options)
@@ -108,11 +109,11 @@ class LightRooms:
         await self._answer(response.disconnect.async_id)
 
     def forget(self, handle: int) -> None:
-        """Expect nothing more of a room."""
+        """Stop handling events of a room."""
         self._rooms.pop(handle, None)
 
     def free(self, handles: list[int]) -> None:
-        """Let the library free what is behind these handles."""
+        """Let the library free the objects of these handles."""
         for handle in handles:
             self._library.livekit_ffi_drop_handle(handle)
 

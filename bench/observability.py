@@ -1,8 +1,8 @@
-"""What it costs to be seen: sessions a second with metrics, traces and logs, over the same without.
+"""The cost of observability: sessions a second with metrics, traces and logs, compared with none.
 
-Two stacks in turn, each with a LiveKit server and light joiners of its own. One counts, is scraped once a
-second, traces every session to an OTLP receiver, and logs as in production; in the other metrics count
-nothing, nobody scrapes, nothing is traced, and only errors are logged.
+Two stacks run in turn, each with its own LiveKit server and light joiners. The first counts metrics, is
+scraped once a second, traces every session to an OTLP receiver, and logs as in production. The second counts
+no metrics, is not scraped, traces nothing, and logs only errors.
 """
 
 import asyncio
@@ -49,12 +49,12 @@ async def run(chosen: Options, results: Results) -> None:
                 scraping.cancel()
                 await asyncio.gather(scraping, return_exceptions=True)
         if not receiver.bytes:
-            raise BenchFailed("no trace came: what was measured is not what was meant")
+            raise BenchFailed("no trace came: the measurement is not valid")
     _show(results, loads, receiver)
 
 
 class _Receiver:
-    """Takes traces and throws them away."""
+    """Receives traces and discards them."""
 
     def __init__(self) -> None:
         self.url = ""

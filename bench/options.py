@@ -1,4 +1,4 @@
-"""What was asked for on the command line, and how figures are shown."""
+"""The options of the command line, and the output of figures."""
 
 import statistics
 import sys
@@ -13,12 +13,12 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 
 
 class BenchFailed(Exception):
-    """Nothing could be measured; the message says why."""
+    """The measurement failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure; None: as much as the benchmark thinks fit. `postgres`: not on SQLite."""
+    """How much to measure; None means the benchmark's own default. `postgres`: use PostgreSQL, not SQLite."""
 
     short: bool = False
     rounds: int | None = None
@@ -36,7 +36,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Figure:
-    """One result: what it is, its value in words, and the aim with whether it is met, if there is one."""
+    """One result: its name, its value in words, and its aim (if any) and whether it is met."""
 
     what: str
     value: str
@@ -61,7 +61,7 @@ def fact(what: str, value: str) -> Figure:
 
 @dataclass
 class Results:
-    """What the benchmarks of this run have found, by their names."""
+    """The results of this run, by benchmark."""
 
     figures: dict[str, list[Figure]] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Results:
         _print(title, [("", figure) for figure in figures])
 
     def show_summary(self) -> None:
-        """Print once more every figure that has an aim."""
+        """Print every figure with an aim once more."""
         aimed = [(name, f) for name, figures in self.figures.items() for f in figures if f.aim]
         _print("figures with an aim", aimed)
 
@@ -106,7 +106,7 @@ def p50(values: Sequence[float]) -> float:
 
 
 def p95(values: Sequence[float]) -> float:
-    """The 95th percentile; of few values, close to the greatest."""
+    """The 95th percentile; for few values, close to the largest."""
     return statistics.quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 
@@ -116,5 +116,5 @@ def seconds(value: float) -> str:
 
 
 def say(line: str) -> None:
-    """Tell of the progress."""
+    """Print the progress."""
     console.print(line, markup=False)

@@ -1,7 +1,8 @@
-"""LiveKit is away while thousands of sessions are asked for, then it comes back.
+"""LiveKit is down while thousands of sessions start, then it comes back.
 
-While it is away: few calls to it, flat memory. When it is back: every session resolved, no stampede. Each
-session is ended as soon as its agent has joined, so that the agents' slots don't become the limit.
+While it is down, there should be few calls to it and flat memory. When it is back, every session should be
+resolved, without a stampede. Each session is ended as soon as its agent has joined, so that the agents' slots
+don't become the limit.
 """
 
 import asyncio
@@ -31,11 +32,11 @@ from shared.platform.database.database import Database
 BUDGET_S = 600
 AT_ONCE = 16
 ENDS_AT_ONCE = 4
-# By then the relay has published that an agent has joined, or it never will.
+# By then the relay has published the agent's join, or it never will.
 UNTOLD_S = 15.0
 SLOTS = 200
 TELL_EVERY_S = 5.0
-# A session that is out of time has failed by then, and one that was served has ended.
+# By then a session past its deadline has failed, and one that got its agent has ended.
 SLACK_S = 60.0
 
 
@@ -58,8 +59,8 @@ async def run(chosen: Options, results: Results) -> None:
         joiners.refresh()
         causes = await _causes(database)
     figures = judge(log, sessions, doubles=joiners.doubles(rooms), causes=causes)
-    figures.append(at_most("joins never told on the event stream", untold, 0, shown="{:.0f}"))
-    results.show("outage", f"{sessions} sessions pending while LiveKit is away", figures)
+    figures.append(at_most("joins never published on the event stream", untold, 0, shown="{:.0f}"))
+    results.show("outage", f"{sessions} sessions pending while LiveKit is down", figures)
 
 
 @asynccontextmanager
@@ -75,7 +76,7 @@ async def _warm_up(client: Client) -> None:
     session_id = (await client.start(agent_name="light"))["session_id"]
     await client.feed.until(session_id, "agent.joined.v1", timeout_s=60)
     await client.feed.until(session_id, "session.ended.v1", timeout_s=60)
-    await asyncio.sleep(3 * SAMPLE_S)  # what a first session leaves in memory is no growth
+    await asyncio.sleep(3 * SAMPLE_S)  # memory of the first session does not count as growth
 
 
 @asynccontextmanager
@@ -102,7 +103,7 @@ async def _ending(client: Client) -> AsyncIterator[None]:
 
 
 async def _outage(stack: Stack, client: Client, log: Log, sessions: int, pause_s: float) -> set[str]:
-    """Stop LiveKit, ask for the sessions, wait, and start it again; returns the rooms."""
+    """Stop LiveKit, start the sessions, wait, and start LiveKit again; return the rooms."""
     say("LiveKit stops")
     await stack.process("livekit").stop()
     log.stopped = time.monotonic()
@@ -114,7 +115,7 @@ async def _outage(stack: Stack, client: Client, log: Log, sessions: int, pause_s
 
     await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
     log.all_asked = time.monotonic()
-    say(f"all {sessions} sessions asked for in {seconds(log.all_asked - log.stopped)}; LiveKit stays away")
+    say(f"all {sessions} sessions started in {seconds(log.all_asked - log.stopped)}; LiveKit stays down")
     await asyncio.sleep(pause_s)
     await stack.process("livekit").start()
     log.back = time.monotonic()
@@ -144,7 +145,7 @@ async def _sampling(
         yield
     finally:
         sampling.cancel()
-        # A sampler that failed has to be heard of.
+        # Raise the error of a sampler that failed.
         with suppress(asyncio.CancelledError):
             await sampling
 
@@ -174,9 +175,9 @@ async def _causes(database: Database) -> Counter[str]:
 
 
 async def _until_over(log: Log, client: Client, expected: int) -> int:
-    """Wait until every session is over; those that never are, are stuck.
+    """Wait until every session is over; sessions that never end are stuck.
 
-    Returns how many joined without a word on the event stream; they are ended too.
+    Returns how many joined without an event on the event stream; these are ended too.
     """
     deadline = log.all_asked + BUDGET_S + SLACK_S
     untold: set[str] = set()

@@ -1,4 +1,4 @@
-"""What was seen of an outage, and the figures that follow from it."""
+"""The record of an outage, and the figures that follow from it."""
 
 import itertools
 from collections import Counter
@@ -18,7 +18,7 @@ _RESOLVED = TERMINAL | {SessionStatus.ACTIVE}
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at everything: calls so far by process, memory by process, sessions by status."""
+    """One sample: calls so far by process, memory by process, sessions by status."""
 
     at: float
     calls: dict[str, float]
@@ -27,18 +27,18 @@ class Sample:
 
     @property
     def resolved(self) -> int:
-        """How many sessions have an agent, had one, or have failed with a cause."""
+        """The number of sessions that have an agent, had one, or failed with a cause."""
         return sum(self.statuses[status] for status in _RESOLVED)
 
     @property
     def over(self) -> int:
-        """How many sessions are over."""
+        """The number of sessions that are over."""
         return sum(self.statuses[status] for status in TERMINAL)
 
 
 @dataclass
 class Log:
-    """The samples of a run, and the moments that matter in it."""
+    """The samples of a run, and its important moments."""
 
     samples: list[Sample] = field(default_factory=list)
     stopped: float = 0.0
@@ -46,12 +46,12 @@ class Log:
     back: float = 0.0
 
     def between(self, begin: float, end: float = float("inf")) -> list[Sample]:
-        """The samples of a span of time."""
+        """Return the samples of a period."""
         return [sample for sample in self.samples if begin <= sample.at <= end]
 
 
 def call_rates(samples: list[Sample]) -> dict[str, list[float]]:
-    """Calls a second, by process, between each two samples."""
+    """Return calls a second by process, between each two samples."""
     rates: dict[str, list[float]] = {}
     for first, second in itertools.pairwise(samples):
         for name, calls in second.calls.items():
@@ -60,7 +60,7 @@ def call_rates(samples: list[Sample]) -> dict[str, list[float]]:
 
 
 def judge(log: Log, sessions: int, *, doubles: int, causes: Counter[str]) -> list[Figure]:
-    """The figures of a run; raises `BenchFailed` if too little was seen."""
+    """Return the figures of a run; raises `BenchFailed` if there are too few samples."""
     away, after = log.between(log.stopped, log.back), log.between(log.back)
     if len(away) < 2 or len(after) < 2:
         raise BenchFailed("too few samples: is the machine overloaded?")

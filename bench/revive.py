@@ -1,6 +1,6 @@
-"""An agent's job process is killed in an active session: how soon is it known, and the agent replaced?
+"""An agent's job process is killed in an active session: how soon is that noticed, and the agent replaced?
 
-Bare: LiveKit goes on listing the dead agent, and brings no other. Rollcall sees its job's beats stop.
+Bare LiveKit keeps listing the dead agent, and brings no other. Rollcall sees the job's beats stop.
 """
 
 import asyncio
@@ -109,11 +109,11 @@ async def _caller(url: str, token: str) -> AsyncIterator[None]:
 
 
 def _kill_the_talking_job(stack: Stack) -> float:
-    """Kill the process of the only job that runs; returns when, in wall-clock seconds."""
+    """Kill the process of the only running job; return when, in wall-clock seconds."""
     pid = stack.process("agent").pid
     if pid is None:
         raise BenchFailed("the agent worker does not run")
-    # Media goes over UDP, and the warm processes have none.
+    # Media uses UDP, and the warm processes have no UDP sockets.
     talking = [child for child in psutil.Process(pid).children(recursive=True) if _has_media(child)]
     if len(talking) != 1:
         raise BenchFailed(f"{len(talking)} processes of the agent worker have media; one should")

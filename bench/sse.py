@@ -1,7 +1,7 @@
-"""Live events: what idle followers cost, and how soon a turn reaches all followers of a session.
+"""Live events: the cost of idle followers, and how soon a turn reaches all followers of a session.
 
-Beside it, in the same run, a process that does nothing but pass messages from Redis pub/sub to the same
-number of readers. A turn takes a longer way: stream, consumer, database, hint, and then the readers.
+For comparison, a process in the same run only passes messages from Redis pub/sub to the same number of
+readers. A turn takes a longer way: stream, consumer, database, hint, and then the readers.
 """
 
 import asyncio
@@ -170,7 +170,7 @@ async def _readers(url: str, paths: list[str]) -> AsyncIterator[_Readers]:
 
 
 async def _times(readers: _Readers, rounds: int, publish: Callable[[int], Awaitable[object]]) -> list[float]:
-    """Seconds from publishing until each reader has it, of all rounds."""
+    """Return the seconds from publishing until each reader has the event, over all rounds."""
     took: list[float] = []
     for number in range(rounds):
         wanted = min(readers.events) + 1

@@ -1,4 +1,4 @@
-"""Stacks for benchmarks: each of its own, with the ends of the logs shown when something fails."""
+"""Stacks for benchmarks. If something fails, the ends of the logs are shown."""
 
 import asyncio
 import tempfile
@@ -15,7 +15,7 @@ from devstack.stack import Stack
 from shared.core.workers.registry import read_fleet
 from shared.platform.redis.client import connect_redis
 
-# What stands between a request and an agent that is the light joiner.
+# The services between a request and a light joiner.
 PIPELINE: Final = ("api", "dispatcher", "verifier")
 EVERYTHING: Final = ("inference", "api", "dispatcher", "verifier", "transcripts", "agent")
 
@@ -26,7 +26,7 @@ _running: set[Stack] = set()
 
 
 def kill_all() -> None:
-    """Kill every stack of this process at once, for a user who can't wait."""
+    """Kill every stack of this process at once, for a user who does not want to wait."""
     for stack in _running:
         stack.kill()
 
@@ -63,7 +63,7 @@ async def bench_stack(
 
 @asynccontextmanager
 async def bare_stack(chosen: Options, *, services: tuple[str, ...] = ()) -> AsyncIterator[Stack]:
-    """A LiveKit server for the bare calls alone: on ours, each call would cost our API its webhooks."""
+    """A LiveKit server only for the bare calls: on our server, each call would send webhooks to our API."""
     async with bench_stack(chosen, services=services, webhooks=False) as stack:
         yield stack
 

@@ -1,4 +1,4 @@
-"""How the light joiner stands with Rollcall: the heartbeats and reports that our own agent worker sends."""
+"""Heartbeats and reports for the light joiner, as our own agent worker sends them."""
 
 import asyncio
 import os
@@ -18,13 +18,13 @@ from shared.platform.redis.client import connect_redis
 from shared.platform.redis.streams import UNREACHABLE, publish
 
 SOURCE = "rollcall/bench"
-# Many jobs change in the same moment; one beat tells of them all.
+# Many jobs change at the same moment; one heartbeat covers all of them.
 GATHER_S = 0.01
 RETRY_S = 0.2
 
 
 class Standing:
-    """Beats for one joiner, and sends its reports in order, in batches."""
+    """Sends one joiner's heartbeats, and its reports in order and in batches."""
 
     def __init__(self, redis_url: str, *, agent_name: str, slots: int) -> None:
         self._redis = connect_redis(redis_url)
@@ -39,7 +39,7 @@ class Standing:
         self._reports: asyncio.Queue[Envelope] = asyncio.Queue()
 
     async def run(self) -> None:
-        """Beat and report until cancelled."""
+        """Send heartbeats and reports until cancelled."""
         await asyncio.gather(self._keep_beating(), self._keep_reporting())
 
     async def close(self) -> None:
@@ -50,7 +50,7 @@ class Standing:
         await self._redis.aclose()
 
     async def registered(self, worker_id: str) -> None:
-        """LiveKit knows the worker, under this id."""
+        """Note that LiveKit has registered the worker under this id."""
         former, self._worker_id = self._worker_id, worker_id
         self._registered = True
         if former is not None:
@@ -59,28 +59,28 @@ class Standing:
         await self._beat()
 
     def unregistered(self) -> None:
-        """The connection to LiveKit is lost."""
+        """Note that the connection to LiveKit is lost."""
         self._registered = False
         self._beat_now.set()
 
     def changed(self, active: int) -> None:
-        """So many slots are taken now."""
+        """Set how many slots are taken now."""
         self._active = active
         self._beat_now.set()
 
     def serves(self, job: agent.Job) -> None:
-        """The job is accepted."""
+        """Note that a job was accepted."""
         order = DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
         if order is not None:
             self._sessions[job.id] = order.session_id
             self._beat_now.set()
 
     def forget(self, job_id: str) -> None:
-        """The job is over."""
+        """Note that a job is over."""
         self._sessions.pop(job_id, None)
 
     async def is_late(self, job: agent.Job) -> bool:
-        """Whether a later attempt than this job's is the current one."""
+        """Return whether the current attempt is later than this job's."""
         order = DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
         if order is None:
             return False
@@ -149,5 +149,5 @@ class Standing:
             beat_at=datetime.now(UTC),
             sessions=list(self._sessions.values()),
         )
-        with suppress(*UNREACHABLE):  # the next beat comes in a second
+        with suppress(*UNREACHABLE):  # the next heartbeat comes in a second
             await write_heartbeat(self._redis, heartbeat)

@@ -1,10 +1,10 @@
-"""How many sessions a second the pipeline proves, over a bare loop that makes the same LiveKit calls.
+"""How many sessions a second the pipeline proves, compared with a bare loop of the same LiveKit calls.
 
-A fixed number of sessions is in flight, of either kind in turn; more and more of them, and the best of each
-kind counts. Ours is POST /v1/sessions until the verifier has seen the agent, then DELETE. Bare is one
-asyncio loop: CreateRoom with its agent, ListDispatch, ListParticipants until ACTIVE, then DeleteRoom; it
-stores nothing, retries nothing, and finds no cause. Both have the same light joiner, and all share the
-machine's cores: so besides the rates, the CPU seconds of all processes together are compared.
+A fixed number of sessions is in flight, for each side in turn. The number grows, and the best rate of each
+side counts. Ours is POST /v1/sessions until the verifier has seen the agent, then DELETE. Bare is one asyncio
+loop: CreateRoom with its agent, ListDispatch, ListParticipants until ACTIVE, then DeleteRoom. It stores
+nothing, retries nothing, and finds no cause. Both use the same light joiner, and all share the machine's
+cores. So the benchmark also compares the CPU seconds of all processes together.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ SLOTS = 500
 AGENT_NAME = "light"
 WARM_UP_S = 3.0
 TIMEOUT_S = 60.0
-# How often the bare loop looks at a room; the verifier's first look comes as late.
+# How often the bare loop looks at a room; the verifier's first look comes after the same time.
 POLL_S = 0.25
 MEASURED = ("dispatcher", "verifier")
 
@@ -38,7 +38,7 @@ One = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Load:
-    """One measurement: so many in flight gave so many a second, for so many CPU seconds each."""
+    """One measurement: sessions in flight, sessions a second, and CPU seconds for each."""
 
     kind: str
     in_flight: int
@@ -54,7 +54,7 @@ class Load:
 
 @dataclass
 class Window:
-    """Counts what is proven between two moments."""
+    """Counts the sessions that are proven between two moments."""
 
     begins: float
     ends: float
@@ -93,7 +93,7 @@ async def run(chosen: Options, results: Results) -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: a LiveKit server with its joiner, and how a session is brought to its proof."""
+    """One side: a LiveKit server with its joiner, and how it brings a session to its proof."""
 
     kind: str
     stack: Stack
@@ -118,7 +118,7 @@ async def _sides(chosen: Options) -> AsyncIterator[tuple[Side, Side]]:
 
 
 async def measure(side: Side, in_flight: int, span_s: float) -> Load:
-    """Keep so many sessions in flight for so long; raises `BenchFailed` if none was proven."""
+    """Keep this many sessions in flight for this long; raises `BenchFailed` if none was proven."""
     begins = time.monotonic() + WARM_UP_S
     window = Window(begins, begins + span_s)
     one = side.session(window)
@@ -195,7 +195,7 @@ def _show(results: Results, loads: list[Load], before: dict[str, Usage], after: 
         grown = f"{before[name].rss_mb:.0f} MB, then {after[name].rss_mb:.0f} MB"
         figures.append(fact(f"memory of the {name}", grown))
     failed = sum(load.failed for load in loads if load.kind == "rollcall")
-    figures.append(fact("rollcall, sessions failed in all", str(failed)))
+    figures.append(fact("rollcall, failed sessions in total", str(failed)))
     results.show("throughput", "throughput", figures)
 
 

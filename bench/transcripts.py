@@ -1,8 +1,8 @@
 """From the turns stream to committed rows: how many, how soon, and in how much memory.
 
-PostgreSQL, Redis and one consumer are real processes of their own. PostgreSQL runs as in the tests, without
-fsync, for both sides of each comparison. Raw COPY writes rows that are ready, into the same table; the bare
-way to store one turn is XADD, XREADGROUP and INSERT, one after the other.
+PostgreSQL, Redis and one consumer are real processes. PostgreSQL runs as in the tests, without fsync, for
+both sides of each comparison. Raw COPY writes prepared rows into the same table. The bare way to store one
+turn is XADD, XREADGROUP and INSERT, one after the other.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Lab:
     said: int = 0
 
     def turns(self, number: int) -> Iterator[TurnFinished]:
-        """The next turns, of all sessions in turn."""
+        """Yield the next turns, from all sessions in turn."""
         now = datetime.now(UTC)
         for _ in range(number):
             self.said += 1
@@ -88,7 +88,7 @@ class Lab:
 
 @dataclass
 class Figures:
-    """What was measured: turns a second, seconds, and bytes."""
+    """The measurements: turns a second, seconds, and bytes."""
 
     ours: list[float] = field(default_factory=list)
     copied: list[float] = field(default_factory=list)
@@ -184,7 +184,7 @@ def _row(turn: TurnFinished) -> tuple[Any, ...]:
 
 
 async def _drain(lab: Lab, number: int) -> float:
-    """Turns a second from a backlog; the consumer sleeps while it is made."""
+    """Return turns a second from a backlog; the consumer is stopped while the backlog is made."""
     lab.consumer.freeze()
     await _publish(lab, number)
     started = time.perf_counter()
@@ -194,7 +194,7 @@ async def _drain(lab: Lab, number: int) -> float:
 
 
 async def _peak_memory(lab: Lab, backlog: int) -> int:
-    """The consumer's largest resident memory while it works off a backlog."""
+    """Return the consumer's largest resident memory while it handles a backlog."""
     lab.consumer.freeze()
     await _publish(lab, backlog)
     process = psutil.Process(lab.consumer.pid)
@@ -233,7 +233,7 @@ async def _drained(lab: Lab) -> bool:
 
 @asynccontextmanager
 async def _commits(lab: Lab) -> AsyncIterator[dict[str, float]]:
-    """When each turn was committed: PostgreSQL tells its listeners at that moment."""
+    """Collect when each turn was committed: PostgreSQL notifies its listeners at that moment."""
     at: dict[str, float] = {}
 
     def told(*arguments: Any) -> None:
@@ -257,7 +257,7 @@ async def _latencies(lab: Lab, number: int) -> list[float]:
 
 
 def _marked(turns: Sequence[TurnFinished], sent: dict[str, float]) -> Iterator[TurnFinished]:
-    """Hand out turns, and write down when."""
+    """Yield turns, and record when."""
     for turn in turns:
         sent[turn.item_id] = time.perf_counter()
         yield turn

@@ -1,4 +1,4 @@
-"""What processes use: CPU seconds and resident memory, as the operating system counts them."""
+"""The CPU seconds and resident memory of processes, as the operating system counts them."""
 
 import os
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from devstack.process import Process
 from devstack.stack import Stack
 
 MEGABYTE: Final = 1_000_000
-# This process, which asks for the sessions.
+# This process, which starts the sessions.
 CLIENT: Final = "bench"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Of one process and its children, since it started."""
+    """The usage of one process and its children since its start."""
 
     cpu_s: float = 0.0
     rss_mb: float = 0.0
@@ -28,7 +28,7 @@ class Usage:
 
 
 def usage(stack: Stack, joiners: Sequence[Process] = ()) -> dict[str, Usage]:
-    """Usage by process name; the joiners as one, and this process too."""
+    """Return usage by process name, with all joiners as one, and including this process."""
     found = {p.spec.name: _of(p.pid) for p in stack.processes() if p.pid is not None}
     found[CLIENT] = _one(psutil.Process(os.getpid()))
     for process in joiners:
@@ -37,7 +37,7 @@ def usage(stack: Stack, joiners: Sequence[Process] = ()) -> dict[str, Usage]:
 
 
 def cpu_between(before: dict[str, Usage], after: dict[str, Usage]) -> dict[str, float]:
-    """CPU seconds by process name."""
+    """Return CPU seconds by process name."""
     return {name: after[name].cpu_s - before[name].cpu_s for name in after if name in before}
 
 

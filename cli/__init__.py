@@ -1,1 +1,1 @@
-"""The `rollcall` command."""
+"""The `rollcall` command line."""

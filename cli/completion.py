@@ -1,4 +1,4 @@
-"""What the shell offers for an option's value, for little: one short question to the API, or none."""
+"""Values that the shell offers for an option. They take one short request to the API, or none."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ ROLES: Final = ("user", "assistant", "tool")
 
 
 def session_ids(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The newest sessions, each with its status; nothing where the API doesn't answer at once."""
+    """Return the newest sessions, each with its status; none if the API doesn't answer at once."""
     import httpx
 
     target = Target.of(ctx.params.get("api"), ctx.params.get("key"), ctx.params.get("state") or DEFAULT_STATE)
@@ -34,10 +34,10 @@ def session_ids(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 
 def formats(incomplete: str) -> list[str]:
-    """A transcript's formats."""
+    """Return the formats of a transcript."""
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 def roles(incomplete: str) -> list[str]:
-    """Who speaks in a turn."""
+    """Return the roles in a transcript."""
     return [name for name in ROLES if name.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""`rollcall demo`: the whole stack, and a call to it, as it happens."""
+"""`rollcall demo`: start the whole stack, and show a call to it."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from cli.up import OPEN_TO_ALL, run_with_stack
 from devstack.log_console import WARNING, LogConsole, make_console
 from devstack.stack import Stack
 
-# Without a pause: the end of a turn is found by silence, and a comma can be long enough for it.
+# No commas: silence ends a turn, and the pause of a comma can be long enough.
 SENTENCES: Final = (
     "Hello my name is Alice.",
     "What are your opening hours?",
@@ -29,9 +29,9 @@ HIGHEST_WORD_ERROR: Final = 0.2
 
 
 def run_demo(state: Path, *, once: bool) -> int:
-    """Run the demo; returns the exit code: 0 if the call went as it should, or the user ended it."""
+    """Run the demo. Return the exit code: 0 if the call succeeded, or the user ended it."""
     console = make_console()
-    # LiveKit warns of every caller that hangs up; its log has it all.
+    # LiveKit warns about every caller that hangs up; its log has all lines.
     screen = LogConsole(console, level=WARNING, muted={"livekit"}, longest=160)
     stack = Stack(state, fixed_ports=True, cwd=Path.cwd(), tell=screen.tell, notify=screen.notify)
 
@@ -58,7 +58,7 @@ def run_demo(state: Path, *, once: bool) -> int:
 
 
 async def _call(stack: Stack, console: Console) -> str | None:
-    """Hold the conversation; returns what went wrong, or None."""
+    """Hold the conversation; return what went wrong, or None."""
     console.print(
         Text("\nA synthetic caller asks for a session. Milliseconds since the request:", style="bold")
     )
@@ -72,7 +72,7 @@ async def _call(stack: Stack, console: Console) -> str | None:
 
 
 def judge(outcome: Outcome) -> str | None:
-    """Say what is wrong with a call; None if nothing is."""
+    """Return what is wrong with a call; None if nothing is."""
     if not outcome.joined:
         return f"The agent did not join: {_last_step(outcome)}"
     if outcome.problem:

@@ -1,4 +1,4 @@
-"""What a command needs that is not installed without an extra of the package."""
+"""Commands that need packages from an extra of the distribution."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ _OF_AN_EXTRA: Final = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?[^;]*;.*\bextra ==
 
 
 def needing(extra: str, command: Callable[P, None]) -> Callable[P, None]:
-    """Return the command; where packages of this extra are missing it says so, and ends with code 1."""
+    """Return the command. If packages of the extra are missing, it says so, and exits with code 1."""
 
     @wraps(command)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -34,7 +34,7 @@ def needing(extra: str, command: Callable[P, None]) -> Callable[P, None]:
 
 
 def missing_packages(extra: str) -> set[str]:
-    """Return the packages of this extra that are not installed; none where Rollcall itself is not."""
+    """Return the packages of this extra that are not installed; none if Rollcall itself is not installed."""
     try:
         lines = distribution(DISTRIBUTION).requires or []
     except PackageNotFoundError:

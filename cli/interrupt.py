@@ -1,4 +1,4 @@
-"""Ctrl-C: the first ends things in order, the second at once."""
+"""Ctrl-C: the first one stops in order, the second one at once."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ def run_until_interrupted(
 ) -> int:
     """Run `work` and return its exit code.
 
-    At the first SIGINT or SIGTERM calls `said` and cancels `work`, whose clean-up runs; at the second
-    calls `hurry` and ends this process on the spot.
+    The first SIGINT or SIGTERM calls `said` and cancels `work`, whose clean-up runs. The second one calls
+    `hurry` and ends this process at once.
     """
     return asyncio.run(_run(work, hurry, said))
 

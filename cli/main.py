@@ -39,7 +39,7 @@ def _prepare(
     ] = False,
 ) -> None:
     never_refuse_text()
-    # The RTC library logs each connection; what matters is shown by the commands themselves.
+    # The RTC library logs each connection; the commands themselves show what matters.
     logging.getLogger("livekit").setLevel(logging.ERROR)
 
 
@@ -48,7 +48,7 @@ _PANELS = {
     "Sessions": (call, start, token, end, watch, sessions, session, canary),
     "What was said": (transcript, search, erase, replay),
 }
-# The others need nothing but an API.
+# All other commands need only an API.
 _EXTRAS = {up: "all", demo: "all", doctor: "cli", call: "cli", replay: "cli"}
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

@@ -1,4 +1,4 @@
-"""`rollcall replay`: put dead letters back on their stream, once what was wrong is put right."""
+"""`rollcall replay`: put dead letters back on their stream, once the fault is fixed."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from shared.contracts.keys import DEAD_LETTERS_STREAM, REPORTS_STREAM, TURNS_STR
 from shared.platform.plain_text import one_line
 from shared.platform.redis.client import connect_redis
 
-# Entries go back to these only, whatever a letter says about where it came from.
+# Entries go back only to these streams, whatever origin a letter names.
 STREAMS: Final = {"turns": TURNS_STREAM, "reports": REPORTS_STREAM}
 PAGE: Final = 100
 _OURS: Final = ("stream", "entry_id", "reason")
@@ -41,7 +41,7 @@ class Letter:
 
     @classmethod
     def of(cls, entry_id: str, fields: dict[str, str]) -> "Letter":
-        """Read an entry of the dead letters."""
+        """Parse an entry of the dead letters."""
         content = {name: value for name, value in fields.items() if name not in _OURS}
         reason = fields.get("reason", "").partition(":")[0]
         return cls(entry_id, fields.get("stream", ""), reason, content)
@@ -49,7 +49,7 @@ class Letter:
 
 @dataclass
 class Outcome:
-    """How many letters lie there, by stream and reason, and how many were put back."""
+    """How many letters there are, by stream and reason, and how many were put back."""
 
     lying: Counter[tuple[str, str]] = field(default_factory=Counter)
     replayed: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -60,8 +60,8 @@ async def replay_dead_letters(
 ) -> Outcome:
     """Put matching letters back in order, each once; raises `RedisError` or `OSError`.
 
-    A letter is removed only after it is on its stream again: a replay that dies in between puts that one
-    back twice, and its consumer handles it once.
+    A letter is removed only after it is on its stream again. If the replay dies in between, the next one puts
+    that letter back a second time, and its consumer handles it once.
     """
     outcome = Outcome()
     async with aclosing(_dead_letters(redis)) as letters:
@@ -81,7 +81,7 @@ async def replay_dead_letters(
 
 
 async def _dead_letters(redis: Redis) -> AsyncGenerator[Letter, None]:
-    """The letters that lie there now; what a consumer sets aside again meanwhile is not among them."""
+    """Yield the current letters, without those that a consumer sets aside again meanwhile."""
     newest: Any = await redis.xrevrange(DEAD_LETTERS_STREAM, count=1)
     if not newest:
         return
@@ -96,7 +96,7 @@ async def _dead_letters(redis: Redis) -> AsyncGenerator[Letter, None]:
 
 
 def find_redis_url(state: Path) -> str | None:
-    """REDIS_URL, or the Redis of the stack whose state is in this folder."""
+    """Return REDIS_URL, or the Redis of the stack whose state is in this folder."""
     if url := user_environment().get("REDIS_URL"):
         return url.strip()
     config = state / "redis.conf"
@@ -134,7 +134,7 @@ async def _run(url: str, **wish: Any) -> Outcome:
 
 
 def run_replay(wish: dict[str, Any], state: Path, *, as_json: bool) -> int:
-    """Put letters back and show what lay there; the exit code. `wish` is for `replay_dead_letters`."""
+    """Put letters back, and show the letters; return the exit code. `wish` is for `replay_dead_letters`."""
     console = make_console()
     url = find_redis_url(state)
     if url is None:

@@ -23,19 +23,19 @@ def named_values(option: str, given: Sequence[str] | None) -> dict[str, Any] | N
         try:
             loaded = json.loads(given[0])
         except ValueError as error:
-            raise typer.BadParameter(f"{option}: no JSON: {error}") from None
+            raise typer.BadParameter(f"{option}: not JSON: {error}") from None
         return dict(loaded)
     values = {}
     for part in given:
         name, equals, value = part.partition("=")
         if not name or not equals:
-            raise typer.BadParameter(f"{option}: name=value is wanted, not {part!r}")
+            raise typer.BadParameter(f"{option}: expected name=value, not {part!r}")
         values[name] = value
     return values
 
 
 async def run_start(target: Target, wish: dict[str, Any], *, wait_s: int | None, as_json: bool) -> int:
-    """Start a session and print it; the exit code. Raises `ApiError`."""
+    """Start a session and print it; return the exit code. Raises `ApiError`."""
     async with target.open() as client:
         started = await client.start_session(wait_s=wait_s, **wish)
     if as_json:
@@ -77,7 +77,7 @@ async def run_token(target: Target, wish: dict[str, Any], *, as_json: bool) -> i
 
 
 async def run_end(target: Target, session_id: str, *, as_json: bool) -> int:
-    """End a session; the exit code. Raises `ApiError`."""
+    """End a session; return the exit code. Raises `ApiError`."""
     async with target.open() as client:
         session = await client.end_session(session_id)
     if as_json:

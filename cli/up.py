@@ -1,4 +1,4 @@
-"""`rollcall up`: the whole stack on this machine, until Ctrl-C."""
+"""`rollcall up`: run the whole stack on this machine until Ctrl-C."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -22,7 +22,7 @@ OPEN_TO_ALL = (
 
 
 def run_up(state: Path, *, agents: int) -> int:
-    """Run the stack until interrupted; returns the exit code."""
+    """Run the stack until interrupted; return the exit code."""
     console = make_console()
     screen = LogConsole(console, level=INFO)
     stack = Stack(

@@ -1,4 +1,4 @@
-"""The variables that a stack is set up from."""
+"""The environment variables from which a stack is set up."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Final
 
 from dotenv import dotenv_values
 
-# What a program needs of its surroundings; nothing that sets up Rollcall, LiveKit or a model.
+# Variables that every program needs; none of them configures Rollcall, LiveKit or a model.
 _SURROUNDINGS: Final = (
     "PATH",
     "HOME",
@@ -26,13 +26,13 @@ _SURROUNDINGS: Final = (
 
 
 def user_environment(folder: Path | None = None) -> dict[str, str]:
-    """Return what the user has set: the environment, and beneath it the `.env` file. Empty is unset."""
+    """Return the user's variables: the environment, then the `.env` file. Empty means unset."""
     file = dotenv_values((folder or Path.cwd()) / ".env")
     merged = {**{name: value for name, value in file.items() if value is not None}, **os.environ}
     return {name: value for name, value in merged.items() if value}
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment for tests, in which nothing of the developer's own set-up shows."""
+    """Return an environment for tests, without any of the developer's own settings."""
     kept = {name: os.environ[name] for name in _SURROUNDINGS if os.environ.get(name)}
     return {**kept, **(extra or {})}

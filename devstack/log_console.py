@@ -1,4 +1,4 @@
-"""What the user sees: lines of ours, and the logs of all processes, prefixed and coloured."""
+"""The output for the user: our own lines, and the logs of all processes, prefixed and coloured."""
 
 import asyncio
 import json
@@ -39,37 +39,37 @@ _STYLES: Final = {10: "dim", 30: "yellow", 40: "red", 50: "bold red"}
 INFO: Final = 20
 WARNING: Final = 30
 ERROR: Final = 40
-# Told by the prefix, the time of reading, or of use to a debugger only.
+# Shown by the prefix, replaced by the time of reading, or useful only for debugging.
 _HIDDEN: Final = frozenset(
     {"level", "event", "message", "msg", "timestamp", "ts", "service", "logger", "caller", "name"}
 )
-# What is not JSON is chatter, unless it looks like this.
+# Text that is not JSON is unimportant, unless it looks like this.
 _TRACEBACK: Final = re.compile(
     r"Traceback |\s+(File \"|\S)|([\w.]+\.)?\w*(Error|Exception)\b|Fatal Python error"
 )
 
 
 class PlainConsole(Console):
-    """A console that shows every text, and obeys none: what is printed may be a caller's, or a server's.
+    """A console that obeys no control characters: printed text may come from a caller or a server.
 
-    What may not even begin a new line goes through `one_line` before it gets here.
+    Text that must not begin a new line goes through `one_line` first.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments of anything printed; those that steer the terminal are the console's own."""
+        """Yield the segments of anything printed. Control segments come only from the console itself."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=many_lines(segment.text))
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """The console for everything; long lines are left whole."""
+    """Return the console for all output. It does not wrap long lines."""
     return PlainConsole(stderr=stderr, soft_wrap=True, highlight=False)
 
 
 class LogConsole:
-    """Shows lines of ours, and log lines from `level` on, except those of the `muted` processes.
+    """Shows our own lines, and log lines at `level` or above, except those of the `muted` processes.
 
-    A log line is cut after `longest` characters; the log file has it whole.
+    A log line is cut after `longest` characters; the log file has all of it.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class LogConsole:
         self._colours: dict[str, str] = {}
 
     def tell(self, message: str) -> None:
-        """Show what is being done."""
+        """Show what the stack is doing."""
         self._console.print(Text(message, style="cyan"))
 
     def tell_failure(self, message: str) -> None:
@@ -90,11 +90,11 @@ class LogConsole:
         self._console.print(Text(message, style="bold red"))
 
     def notify(self, name: str, message: str) -> None:
-        """Show what happened to a process."""
+        """Show an event of a process."""
         self._console.print(self._prefix(name) + Text(message, style="bold yellow"))
 
     def log_line(self, name: str, line: str) -> None:
-        """Show a line of a process's log, if it is loud enough."""
+        """Show a line of a process's log, if its level is high enough."""
         level, text = _read(line)
         text = _cut(one_line(text), self._longest)
         if level >= self._level and text and name not in self._muted:
@@ -102,7 +102,7 @@ class LogConsole:
 
     @asynccontextmanager
     async def following(self, logs: Path) -> AsyncIterator[None]:
-        """Show what is added to the log files in this folder."""
+        """While the block runs, show new lines of the log files in this folder."""
         follower = _Follower(logs, self)
         task = asyncio.create_task(follower.run())
         try:

@@ -5,16 +5,16 @@ import socket
 
 from devstack.provision.server import ProvisionError, Tell
 
-# Below the range from which the kernel takes ports for outgoing connections, so that nothing takes a
-# port between the moment it is picked and the moment the server listens.
+# Below the range from which the kernel takes ports for outgoing connections, so that no connection takes a
+# port after it is chosen and before the server listens.
 _FIRST, _LAST = 15_000, 32_000
 
 
 def is_free(port: int) -> bool:
-    """True if a server could listen on this port of the loopback interface, over TCP and UDP."""
+    """Return whether a server could listen on this port of the loopback interface, over TCP and UDP."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as probe:
-            # A server's closed connections linger; that keeps no server from listening.
+            # Closed connections of an earlier server may linger; they prevent no server from listening.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
             try:
                 probe.bind(("127.0.0.1", port))
@@ -24,7 +24,7 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """Hands out ports, each once. `fixed`: the wanted one, or the next free one with a notice."""
+    """Hands out each port once. If `fixed`, it gives the wanted port, or the next free one with a notice."""
 
     def __init__(self, *, fixed: bool, tell: Tell) -> None:
         self._fixed = fixed

@@ -1,4 +1,4 @@
-"""How to see from outside that a process is ready."""
+"""Probes that see from outside whether a process is ready."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ PROBE_TIMEOUT_S = 2.0
 
 
 def http_ready(url: str) -> Probe:
-    """Ready once `url` answers 200."""
+    """Return a probe that is ready once `url` answers 200."""
 
     async def probe(_: int) -> bool:
         return await _get(url) is not None
@@ -22,7 +22,7 @@ def http_ready(url: str) -> Probe:
 
 
 def tcp_ready(port: int) -> Probe:
-    """Ready once something listens on this port of the loopback interface."""
+    """Return a probe that is ready once a process listens on this port of the loopback interface."""
 
     async def probe(_: int) -> bool:
         try:
@@ -37,7 +37,7 @@ def tcp_ready(port: int) -> Probe:
 
 
 def agent_registered(redis_url: str) -> Probe:
-    """Ready once the registry has a registered worker with this process id."""
+    """Return a probe that is ready once the registry has a registered worker with this process id."""
 
     async def probe(pid: int) -> bool:
         redis = connect_redis(redis_url, timeout_s=PROBE_TIMEOUT_S)
@@ -54,7 +54,7 @@ def agent_registered(redis_url: str) -> Probe:
 
 async def _get(url: str) -> httpx.Response | None:
     try:
-        # Plain HTTP on this machine: no proxy, and no certificates to load, which takes longer than the call.
+        # Plain HTTP on this machine: no proxy, and no certificates, whose loading takes longer than the call.
         async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False, verify=False) as client:  # noqa: S501
             response = await client.get(url)
     except httpx.HTTPError:

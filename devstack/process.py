@@ -1,4 +1,4 @@
-"""One supervised process: started when told, ready when its probe says so, never left behind."""
+"""One supervised process: started on request, ready when its probe says so, and never left behind."""
 
 import asyncio
 import os
@@ -12,32 +12,32 @@ from pathlib import Path
 from typing import Final
 
 Probe = Callable[[int], Awaitable[bool]]
-"""Given the process id, says whether the process is ready for work."""
+"""Takes the process id, and returns whether the process is ready for work."""
 
 Notify = Callable[[str, str], None]
-"""Receives a process's name and a line about what the supervisor does with it."""
+"""Receives a process's name, and a line about what the supervisor does with it."""
 
 PROBE_INTERVAL_S: Final = 0.1
 FIRST_BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 10.0
-# A process that lived this long starts over with the shortest back-off.
+# After a process has run this long, its next restart uses the shortest back-off.
 HEALTHY_AFTER_S: Final = 30.0
-# Convention of shared.platform.config: the configuration is at fault, so another start can't help.
+# The exit code of shared.platform.config for a bad configuration, which a restart would not fix.
 EXIT_BAD_CONFIGURATION: Final = 2
 
 
 class StartFailed(Exception):
-    """A process did not become ready; the message has the end of its log."""
+    """A process did not become ready. The message has the end of its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """What to run and how to treat it.
+    """What to run, and how to start and stop it.
 
-    after: names of processes that must be ready first; they are stopped only after this one.
-    outlived_by: names of more processes that are stopped only after this one.
-    one_shot: ready once it has ended with exit code 0.
-    stop_signal: asks the main process to end; after `stop_grace_s` its whole group is killed.
+    `after` names processes that must be ready first; they are stopped only after this one. `outlived_by`
+    names more processes that are stopped only after this one. A `one_shot` process is ready once it has ended
+    with exit code 0. `stop_signal` asks the main process to end; after `stop_grace_s` its whole group is
+    killed.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ProcessSpec:
 
 
 class Process:
-    """Runs one `ProcessSpec` in a process group of its own; it dies with us, however we die."""
+    """Runs one `ProcessSpec` in a process group of its own. The process dies with us, however we die."""
 
     def __init__(self, spec: ProcessSpec, *, notify: Notify) -> None:
         self.spec = spec
@@ -73,11 +73,11 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """How the last run ended; None while it runs or if there was none. Negative: the signal."""
+        """The exit code of the last run; None while it runs or if there was none. Negative means a signal."""
         return self._running.returncode if self._running else None
 
     def log(self) -> str:
-        """Everything that the process has written, over all restarts."""
+        """Everything that the process has written, across all restarts."""
         return self.spec.log_file.read_text(errors="replace") if self.spec.log_file.exists() else ""
 
     async def start(self) -> None:
@@ -93,11 +93,11 @@ class Process:
             await self.stop()
             raise
         self._was_ready = True
-        if self._watch.done():  # it ended in the moment after it was ready
+        if self._watch.done():  # it ended just after it was ready
             self._watch = asyncio.create_task(self._keep_running(), name=f"watch-{self.spec.name}")
 
     async def wait_ready(self, timeout_s: float | None = None) -> None:
-        """Wait until the probe says yes; raises `StartFailed`."""
+        """Wait until the probe succeeds; raises `StartFailed`."""
         deadline = time.monotonic() + (timeout_s or self.spec.ready_timeout_s)
         while time.monotonic() < deadline:
             pid = self.pid
@@ -111,13 +111,13 @@ class Process:
         raise self._start_failed("was not ready in time")
 
     async def stop(self) -> None:
-        """Ask it to end, wait for the grace, then kill what is left of its group."""
+        """Ask the process to end, wait for the grace period, then kill the rest of its group."""
         self._forget_watch()
         process = self._running
         if process is None:
             return
         if process.returncode is None:
-            self.thaw()  # a frozen process would sleep through the request
+            self.thaw()  # a frozen process would not notice the request
             self._signal_main(self.spec.stop_signal)
             try:
                 await asyncio.wait_for(process.wait(), self.spec.stop_grace_s)
@@ -127,28 +127,28 @@ class Process:
         await process.wait()
 
     def kill(self, sig: signal.Signals = signal.SIGKILL, *, group: bool = False) -> None:
-        """Send a signal to the main process (or its group), as a fault; a restart may follow."""
+        """Send a signal to the main process (or its group), to cause a fault; a restart may follow."""
         if group:
             self._signal_group(sig)
         else:
             self._signal_main(sig)
 
     async def wait_exit(self) -> int:
-        """Wait until the current run has ended; returns its exit code."""
+        """Wait until the current run has ended, and return its exit code."""
         if self._running is None:
             raise RuntimeError(f"{self.spec.name} was never started")
         return await self._running.wait()
 
     def freeze(self) -> None:
-        """Stop the whole group in its tracks (SIGSTOP)."""
+        """Freeze the whole group (SIGSTOP)."""
         self._signal_group(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen group go on."""
+        """Continue a frozen group."""
         self._signal_group(signal.SIGCONT)
 
     def kill_group(self) -> None:
-        """Kill the whole group at once, and restart nothing."""
+        """Kill the whole group at once, without a restart."""
         self._forget_watch()
         self._signal_group(signal.SIGKILL)
 
@@ -172,7 +172,7 @@ class Process:
             code = await self.wait_exit()
             if self.spec.one_shot or not self._was_ready:
                 return
-            # Children of a dead main process must not work on beside those of the next one.
+            # Children of a dead main process must not run beside those of the next one.
             self._signal_group(signal.SIGKILL)
             if not self.spec.restart or code == EXIT_BAD_CONFIGURATION:
                 self._notify(self.spec.name, f"ended with {describe_exit(code)}; not restarted")
@@ -209,14 +209,14 @@ class Process:
 
 
 def describe_exit(code: int | None) -> str:
-    """Say an exit code in words."""
+    """Describe an exit code in words."""
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"
 
 
 def _dying_with_us(command: Sequence[str]) -> Sequence[str]:
-    # util-linux's setpriv sets PR_SET_PDEATHSIG and then becomes the command. A preexec_fn would do
-    # the same by running Python between fork and exec, which is unsafe once there are threads.
+    # util-linux's setpriv sets PR_SET_PDEATHSIG, and then becomes the command. A preexec_fn would run Python
+    # between fork and exec, which is unsafe once there are threads.
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else command

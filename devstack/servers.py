@@ -1,4 +1,7 @@
-"""The servers of a stack: LiveKit and Redis, each ours unless the environment names another."""
+"""The servers of a stack: LiveKit and Redis.
+
+The stack runs each itself unless the environment names another.
+"""
 
 import json
 import secrets
@@ -20,7 +23,7 @@ REDIS_PORT: Final = 6379
 
 @dataclass(frozen=True)
 class LiveKitServer:
-    """A LiveKit server and the key pair for it; `spec` if it is ours to run."""
+    """A LiveKit server and its key pair. `spec` is set if the stack runs the server."""
 
     url: str
     api_key: str
@@ -30,14 +33,14 @@ class LiveKitServer:
 
 @dataclass(frozen=True)
 class RedisServer:
-    """A Redis server; `spec` if it is ours to run."""
+    """A Redis server. `spec` is set if the stack runs it."""
 
     url: str
     spec: ProcessSpec | None = None
 
 
 async def plan_redis(state: Path, env: Mapping[str, str], *, ports: Ports) -> RedisServer:
-    """Use REDIS_URL, or plan a server whose data lives in the state folder."""
+    """Use REDIS_URL, or plan a server with its data in the state folder."""
     if url := env.get("REDIS_URL"):
         return RedisServer(url)
     program = await redis.find_redis_server()
@@ -58,7 +61,7 @@ async def plan_redis(state: Path, env: Mapping[str, str], *, ports: Ports) -> Re
 async def plan_livekit(
     state: Path, env: Mapping[str, str], *, ports: Ports, api_port: int | None, tell: Tell
 ) -> LiveKitServer:
-    """Use LIVEKIT_URL with its key pair, or plan a server with one of its own."""
+    """Use LIVEKIT_URL with its key pair, or plan a server with a new key pair."""
     if url := env.get("LIVEKIT_URL"):
         return LiveKitServer(url, _require(env, "LIVEKIT_API_KEY"), _require(env, "LIVEKIT_API_SECRET"))
     program = await livekit.ensure_livekit_server(env, tell=tell)
@@ -77,7 +80,7 @@ async def plan_livekit(
         cwd=state,
         log_file=state / "logs" / "livekit.log",
         ready=http_ready(f"http://127.0.0.1:{listening.http}/"),
-        # It waits for the last participant to leave; there is nothing that it could lose.
+        # The server would wait for the last participant to leave; killing it loses nothing.
         stop_grace_s=1.0,
     )
     return LiveKitServer(f"ws://127.0.0.1:{listening.http}", key, secret, spec)
@@ -92,7 +95,7 @@ def _require(env: Mapping[str, str], name: str) -> str:
 
 
 def _key_pair(file: Path) -> tuple[str, str]:
-    """Return this state folder's random key pair; it stays, so that other tools can be told of it."""
+    """Return the random key pair of this state folder. It stays the same, so that other tools can use it."""
     if not file.exists():
         file.touch(mode=0o600)
         pair = {"api_key": f"API{secrets.token_hex(6)}", "api_secret": secrets.token_urlsafe(36)}

@@ -1,4 +1,4 @@
-"""How each of our services is run: its command, its port, its probe and how it is stopped."""
+"""How each service is run: its command, its port, its probe, and how it is stopped."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ ALL_SERVICES: Final = ("inference", "api", "dispatcher", "verifier", "transcript
 
 REPOSITORY: Final = Path(__file__).parents[1]
 
-# The port of the service, or, where it has no HTTP server of its own, of its probe.
+# The port of the service or, if it has no HTTP server of its own, of its probe.
 SERVICE_PORTS: Final = {
     "api": 8080,
     "inference": 8090,
@@ -26,12 +26,12 @@ SERVICE_PORTS: Final = {
     "webhooks": 8095,
 }
 
-# Those with an HTTP server of their own.
+# Services with an HTTP server of their own.
 _SERVES_HTTP: Final = ("api", "inference")
 
-# How long a service may take over its last work when the stack is stopped.
+# How long a service may take to finish its work when the stack is stopped.
 STOP_GRACE_S: Final = 4.0
-# The agent ends its running calls first.
+# Longer, because the agent first ends its running calls.
 AGENT_STOP_GRACE_S: Final = 8.0
 # Loading speech models on a busy machine is slow.
 READY_TIMEOUT_S: Final = 90.0
@@ -39,7 +39,7 @@ READY_TIMEOUT_S: Final = 90.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceContext:
-    """What all services of a stack share. `after` are the processes that they need."""
+    """What all services of a stack share. `after` names the processes that they need."""
 
     env: Mapping[str, str]
     cwd: Path
@@ -52,12 +52,12 @@ class ServiceContext:
 
     @property
     def api_url(self) -> str | None:
-        """Where the API listens; None if this stack has none."""
+        """The API's address; None if this stack has no API."""
         return f"http://127.0.0.1:{self.api_port}" if self.api_port else None
 
 
 def port_variable(service: str) -> str:
-    """The variable that tells a service at which port it answers, its metrics too."""
+    """Return the variable that sets the port on which a service answers, including its metrics."""
     return f"{service.upper()}_PORT" if service in _SERVES_HTTP else "PROBE_PORT"
 
 
@@ -67,7 +67,7 @@ def replica_names(service: str, replicas: int) -> list[str]:
 
 
 def migration_spec(context: ServiceContext) -> ProcessSpec:
-    """The one-shot process that brings the database's schema up to date."""
+    """Return the one-shot process that brings the database's schema up to date."""
     return ProcessSpec(
         name="migrate",
         command=[sys.executable, "-m", "shared.core.migrate"],
@@ -86,7 +86,7 @@ def service_spec(
     own_env: Mapping[str, str],
     outlived_by: tuple[str, ...],
 ) -> ProcessSpec:
-    """One replica of a service; `own_env` wins over what is set here."""
+    """Return one replica of a service; `own_env` overrides the variables set here."""
     env, ready = _address(service, name, context)
     is_agent = service == "agent"
     return ProcessSpec(
@@ -100,14 +100,14 @@ def service_spec(
         outlived_by=outlived_by,
         restart=context.restart,
         ready_timeout_s=READY_TIMEOUT_S,
-        # To the agent, SIGTERM means: let the calls come to their end, which may take an hour.
+        # On SIGTERM, the agent lets its calls end by themselves, which may take an hour.
         stop_signal=signal.SIGINT if is_agent else signal.SIGTERM,
         stop_grace_s=AGENT_STOP_GRACE_S if is_agent else STOP_GRACE_S,
     )
 
 
 def _address(service: str, name: str, context: ServiceContext) -> tuple[dict[str, str], Probe]:
-    """The variables that say where this replica listens, and the probe that sees it ready."""
+    """Return the variables with this replica's address, and its probe."""
     if service in _SERVES_HTTP:
         first = {"api": context.api_port, "inference": context.inference_port}
         port = first.get(name) or context.ports.take(SERVICE_PORTS[service], what=name)
@@ -118,6 +118,6 @@ def _address(service: str, name: str, context: ServiceContext) -> tuple[dict[str
     if service != "agent":
         return env, http_ready(f"http://127.0.0.1:{port}/readyz")
     alive = http_ready(f"http://127.0.0.1:{port}/livez")
-    # A worker that answers is not yet one that LiveKit knows; only the registry tells.
+    # A worker may answer before it is registered at LiveKit; only the registry shows that.
     ready = agent_registered(context.env["REDIS_URL"]) if context.api_url else alive
     return {**env, "AGENT_HTTP_PORT": "0"}, ready

@@ -1,4 +1,4 @@
-"""A whole stack on this machine: servers and services, as `rollcall up`, the demo and the tests run it."""
+"""A whole stack of servers and services on this machine, for `rollcall up`, the demo and the tests."""
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -17,14 +17,14 @@ from devstack.supervise import Supervisor
 
 
 def _silent(*_: str) -> None:
-    """Tell nobody."""
+    """Ignore notices."""
 
 
 class Stack:
     """An asynchronous context manager: ready when entered, no process left behind when left.
 
-    Takes a state folder and the fields of `StackOptions`. tell: receives what is being prepared.
-    notify: receives what happens to a process. Entering raises `ProvisionError` or `StartFailed`.
+    Takes a state folder and the fields of `StackOptions`. `tell` receives lines about the preparation,
+    `notify` the events of processes. Entering raises `ProvisionError` or `StartFailed`.
     """
 
     def __init__(
@@ -59,26 +59,26 @@ class Stack:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop everything in reverse."""
+        """Stop everything in reverse order."""
         await self._cleanup.__aexit__(kind, error, traceback)
 
     def kill(self) -> None:
-        """Kill every process at once, for a user who can't wait."""
+        """Kill every process at once, for a user who does not want to wait."""
         if self._supervisor is not None:
             self._supervisor.kill_all()
 
     def process(self, name: str) -> Process:
-        """The process of this name: a service, a replica, `livekit` or `redis`. Raises `KeyError`."""
+        """Return the process of this name: a service, a replica, `livekit` or `redis`. Raises `KeyError`."""
         if self._supervisor is None:
             raise RuntimeError("the stack was never started")
         return self._supervisor[name]
 
     def processes(self) -> list[Process]:
-        """Every process of this stack, the migration's included."""
+        """All processes of this stack, including the migration."""
         return list(self._supervisor or ())
 
     def metrics_addresses(self) -> dict[str, list[str]]:
-        """Host and port at which each service's processes answer `/metrics`."""
+        """Return host and port at which each service's processes answer `/metrics`."""
         addresses: dict[str, list[str]] = {}
         for process in self.processes():
             variables, service = process.spec.env, process.spec.name.rstrip("-0123456789")
@@ -90,14 +90,14 @@ class Stack:
 
     @property
     def plan(self) -> Plan:
-        """What runs, and where; known once the stack is being started."""
+        """What runs, and where; known once the stack starts."""
         if self._plan is None:
             raise RuntimeError("the stack was never started")
         return self._plan
 
     @property
     def env(self) -> dict[str, str]:
-        """The variables that every service is given."""
+        """The variables that every service gets."""
         return dict(self.plan.env)
 
     @property
@@ -107,19 +107,19 @@ class Stack:
 
     @property
     def api_url(self) -> str:
-        """Where the API listens."""
+        """The API's address."""
         if self.plan.api_port is None:
             raise RuntimeError("this stack has no API")
         return f"http://127.0.0.1:{self.plan.api_port}"
 
     @property
     def asks_for_keys(self) -> bool:
-        """Whether the API asks for a key."""
+        """Whether the API requires a key."""
         return self.plan.env.get("API_AUTH") == "keys"
 
     @property
     def livekit_url(self) -> str:
-        """The LiveKit server."""
+        """The URL of the LiveKit server."""
         return self.plan.env["LIVEKIT_URL"]
 
     @property
@@ -134,12 +134,12 @@ class Stack:
 
     @property
     def redis_url(self) -> str:
-        """The Redis server."""
+        """The URL of the Redis server."""
         return self.plan.env["REDIS_URL"]
 
     @property
     def database_url(self) -> str:
-        """The database."""
+        """The URL of the database."""
         return self.plan.env["DATABASE_URL"]
 
 

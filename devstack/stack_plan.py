@@ -1,4 +1,4 @@
-"""Decide what a stack consists of: which server and service runs where, and what each is told."""
+"""Plan a stack: which server and service runs where, and with which variables."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -22,20 +22,20 @@ from devstack.services import (
 )
 
 DEFAULT_AGENT_NAME: Final = "agent"
-# No service has any use for the user's own key.
+# No service needs the user's own key.
 _OF_THE_COMMAND_LINE: Final = frozenset({"ROLLCALL_API_KEY"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """What is asked for.
+    """The options of a stack.
 
-    env: what the user has set; REDIS_URL, LIVEKIT_URL, DATABASE_URL and LIVEKIT_INFERENCE_URL replace
-    the parts that they name. replicas: how many of a service, if not one; the others are named
-    `agent-2`, … service_env: variables for a service (`agent`) or for one replica of it (`agent-2`).
-    webhooks: a LiveKit server of ours tells the API what happens. fixed_ports: the well-known ports or
-    the next free ones; otherwise random free ones. restart: start again what dies. cwd: where the
-    services run; default: the state folder.
+    `env` holds the user's variables; REDIS_URL, LIVEKIT_URL, DATABASE_URL and LIVEKIT_INFERENCE_URL replace
+    the parts that they name. `replicas` is how many processes of a service to run, if not one; the others are
+    named `agent-2`, … `service_env` holds variables for a service (`agent`) or for one replica (`agent-2`).
+    With `webhooks`, our LiveKit server sends webhooks to the API. With `fixed_ports`, the stack uses the
+    well-known ports or the next free ones, otherwise random free ones. With `restart`, processes that die are
+    started again. The services run in the folder `cwd`; default: the state folder.
     """
 
     state: Path
@@ -49,14 +49,14 @@ class StackOptions:
     cwd: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` if a service is named that there is not."""
+        """Raise `ValueError` for an unknown service."""
         if unknown := {*self.services, *self.replicas} - set(ALL_SERVICES):
             raise ValueError(f"no such service: {', '.join(sorted(unknown))}")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be run, and `env`, the variables that every service is given."""
+    """The processes to run, and `env`, the variables that every service gets."""
 
     env: Mapping[str, str]
     specs: list[ProcessSpec]
@@ -64,7 +64,7 @@ class Plan:
 
 
 async def plan_stack(options: StackOptions, *, tell: Tell) -> Plan:
-    """Decide everything; nothing is started, but LiveKit may have to be built. Raises `ProvisionError`."""
+    """Return the plan. It starts nothing, but may have to build LiveKit. Raises `ProvisionError`."""
     ports = Ports(fixed=options.fixed_ports, tell=tell)
     api_port = ports.take(SERVICE_PORTS["api"], what="the API") if "api" in options.services else None
     redis = await plan_redis(options.state, options.env, ports=ports)
@@ -91,7 +91,7 @@ async def plan_stack(options: StackOptions, *, tell: Tell) -> Plan:
 
 def _wanted_services(options: StackOptions, *, local_livekit: bool) -> list[str]:
     services = [service for service in ALL_SERVICES if service in options.services]
-    # The stand-in makes sense only beside a LiveKit server of ours: LiveKit Cloud has the real thing.
+    # The stand-in is useful only with our own LiveKit server: LiveKit Cloud has the real Inference.
     if "inference" in services and (not local_livekit or "LIVEKIT_INFERENCE_URL" in options.env):
         services.remove("inference")
     return services
@@ -100,7 +100,7 @@ def _wanted_services(options: StackOptions, *, local_livekit: bool) -> list[str]
 def _service_specs(options: StackOptions, services: list[str], context: ServiceContext) -> list[ProcessSpec]:
     specs: list[ProcessSpec] = []
     for service in services:
-        # The agent stops first: the end of its calls needs all the others.
+        # The agent stops first, because ending its calls needs all other services.
         others = tuple(spec.name for spec in specs) if service == "agent" else ()
         for name in replica_names(service, options.replicas.get(service, 1)):
             own_env = {**options.service_env.get(service, {}), **options.service_env.get(name, {})}
@@ -127,7 +127,7 @@ def _shared_env(
         "LIVEKIT_API_KEY": livekit.api_key,
         "LIVEKIT_API_SECRET": livekit.api_secret,
         **inference,
-        # Services run in another folder, perhaps under a Python in which we are not installed.
+        # Services run in another folder, perhaps with a Python in which this package is not installed.
         "PYTHONPATH": os.pathsep.join(python_path),
         "PYTHONUNBUFFERED": "1",
     }

@@ -1,4 +1,4 @@
-"""What a running local stack leaves in its state folder, for the other commands."""
+"""The file that a running local stack leaves in its state folder for other commands."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 STACK_FILE: Final = "stack.json"
-# Where the parts of a stack are, and the keys for them: what its services were told.
+# The variables of the stack's services: the addresses of its parts, and their keys.
 _TOLD: Final = (
     "LIVEKIT_URL",
     "LIVEKIT_API_KEY",
@@ -20,7 +20,7 @@ _TOLD: Final = (
 
 
 def write_stack_file(state: Path, *, api_url: str | None, env: Mapping[str, str]) -> None:
-    """Say where this stack is; for this user's eyes, since it holds LiveKit's secret."""
+    """Write the stack's addresses. Only this user can read the file, since it holds LiveKit's secret."""
     told = {name: env[name] for name in _TOLD if name in env}
     file = state / STACK_FILE
     file.touch(mode=0o600)
@@ -29,13 +29,13 @@ def write_stack_file(state: Path, *, api_url: str | None, env: Mapping[str, str]
 
 
 def running_api_url(state: Path) -> str | None:
-    """Where the API of the stack in this folder listens; None if none runs."""
+    """Return the API's address of the stack in this folder; None if no stack runs."""
     url = _read(state).get("api_url")
     return url if isinstance(url, str) else None
 
 
 def running_stack_env(state: Path) -> dict[str, str]:
-    """What the services of the stack in this folder were told; empty if none runs."""
+    """Return the variables of the stack's services in this folder; empty if no stack runs."""
     told = _read(state).get("env")
     return {str(name): str(value) for name, value in told.items()} if isinstance(told, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Run several processes as one: started in the order in which they become ready, stopped in reverse."""
+"""Run several processes together: start each after the ones it needs, and stop them in reverse order."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -7,24 +7,26 @@ from devstack.process import Notify, Process, ProcessSpec
 
 
 class Supervisor:
-    """Owns the processes of one stack. Each waits for those it names in `after`, no longer."""
+    """Owns the processes of one stack. Each process waits only for those that it names in `after`."""
 
     def __init__(self, specs: Sequence[ProcessSpec], *, notify: Notify) -> None:
         self._processes = {spec.name: Process(spec, notify=notify) for spec in specs}
         for spec in specs:
             if missing := {*spec.after, *spec.outlived_by} - self._processes.keys():
-                raise ValueError(f"{spec.name} needs {', '.join(sorted(missing))}, which nobody starts")
+                raise ValueError(
+                    f"{spec.name} needs {', '.join(sorted(missing))}, which is not part of the stack"
+                )
 
     def __getitem__(self, name: str) -> Process:
-        """The process of this name; raises `KeyError`."""
+        """Return the process of this name; raises `KeyError`."""
         return self._processes[name]
 
     def __iter__(self) -> Iterator[Process]:
-        """All processes, in the order in which they were named."""
+        """Yield all processes, in the given order."""
         return iter(self._processes.values())
 
     async def start(self) -> None:
-        """Start everything; raises `StartFailed` after killing what had been started."""
+        """Start everything. On a failure, kill all started processes and raise `StartFailed`."""
         ready = {name: asyncio.Event() for name in self._processes}
 
         async def start_one(process: Process) -> None:
@@ -45,7 +47,7 @@ class Supervisor:
             raise
 
     async def stop(self) -> None:
-        """Stop everything, each process after all those that need it. Safe to call again."""
+        """Stop everything, each process after all that need it. Safe to call again."""
         gone = {name: asyncio.Event() for name in self._processes}
 
         async def stop_one(process: Process) -> None:
@@ -60,6 +62,6 @@ class Supervisor:
                 stops.create_task(stop_one(process))
 
     def kill_all(self) -> None:
-        """Kill everything at once; in reverse, so that nobody logs the loss of what it needs."""
+        """Kill everything at once; in reverse order, so that no process logs the loss of another."""
         for process in reversed(list(self)):
             process.kill_group()

@@ -1,8 +1,8 @@
 """Look for known vulnerabilities in every lock, of Python and of npm: `make audit`.
 
-Ends with code 1 if it finds one that isn't in `ACCEPTED`. What could not be checked, since a service can't be
-reached or doesn't know a package, is named and fails nothing: it says nothing about the lock. The services
-are those of pip-audit (OSV, then PyPI's own) and of npm.
+Exits with code 1 if it finds one that isn't in `ACCEPTED`. Packages that could not be checked, because a
+service can't be reached or doesn't know them, are named and fail nothing: that says nothing about the lock.
+The services are those of pip-audit (OSV, then PyPI's own) and of npm.
 """
 
 import json
@@ -27,13 +27,13 @@ NPM_FOLDERS: Final = ("tests/js",)
 SERVICES: Final = ("osv", "pypi")
 _PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
-# A vulnerability's id, and why it does no harm here. An entry goes when its package is updated.
+# A vulnerability's id, and why it is harmless here. Remove an entry when its package is updated.
 ACCEPTED: Final[Mapping[str, str]] = {}
 
 
 @dataclass
 class Outcome:
-    """The packages that were checked, what was found, and what could not be checked, with why."""
+    """The checked packages, the vulnerabilities, and unchecked packages with the reason."""
 
     checked: set[str] = field(default_factory=set)
     found: set[str] = field(default_factory=set)
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def main() -> int:
-    """Check every lock, and say what came of it."""
+    """Check every lock, and print the result."""
     outcomes = {"Python": check_python(python_locks())}
     for folder in NPM_FOLDERS:
         outcomes[f"npm, {folder}"] = check_npm(ROOT / folder)
@@ -63,13 +63,13 @@ def _summed_up(unchecked: Mapping[str, str]) -> list[str]:
 
 
 def python_locks() -> list[Path]:
-    """Every lock of Python packages."""
+    """Return every lock of Python packages."""
     folders = ("requirements", "deploy/requirements", "devstack/provision")
     return sorted(lock for folder in folders for lock in (ROOT / folder).glob("*.txt"))
 
 
 def check_python(locks: Sequence[Path]) -> Outcome:
-    """Ask one service after the other, until one has answered for every package."""
+    """Ask one service after the other, until every package has an answer."""
     outcome = Outcome()
     try:
         program = pip_audit()
@@ -84,7 +84,10 @@ def check_python(locks: Sequence[Path]) -> Outcome:
 
 
 def pinned(locks: Sequence[Path]) -> list[dict[str, str]]:
-    """The packages of all locks, with their versions. A second one only where locks have two of a package."""
+    """Return the packages of all locks.
+
+    There are several lists if locks have several versions of a package.
+    """
     versions: dict[str, set[str]] = defaultdict(set)
     for lock in locks:
         for name, version in _PIN.findall(lock.read_text(encoding="utf-8")):
@@ -98,7 +101,7 @@ def pinned(locks: Sequence[Path]) -> list[dict[str, str]]:
 
 
 def _ask(program: str, service: str, pins: Mapping[str, str], outcome: Outcome) -> dict[str, str]:
-    """Note what a service says of these packages; return those of which it said nothing."""
+    """Record a service's answers about these packages; return those without an answer."""
     if not pins:
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -145,12 +148,12 @@ def check_npm(folder: Path) -> Outcome:
 def _npm_findings(answer: dict[str, Any]) -> Iterator[tuple[str, set[str]]]:
     for name, one in answer["vulnerabilities"].items():
         for via in one["via"]:
-            if isinstance(via, dict):  # a text names another package of this list
+            if isinstance(via, dict):  # a plain text names another package of this list
                 yield f"{name} {one['range']}: {via['title']}, {via['url']}", {via["url"].rpartition("/")[2]}
 
 
 def pip_audit() -> str:
-    """The program; installed by its lock, in an environment of its own, where it isn't yet."""
+    """Return the program; install it from its lock, in an environment of its own, if it is missing."""
     if given := os.environ.get("PIP_AUDIT"):
         return given
     program, stamp = ENVIRONMENT / "bin" / "pip-audit", ENVIRONMENT / "locked"
@@ -169,7 +172,7 @@ def _run(command: Sequence[str]) -> None:
 
 
 def _json_of(command: Sequence[str], cwd: Path = ROOT) -> tuple[dict[str, Any] | None, str]:
-    """What a program answers in JSON, whatever its exit code is; or None, and why."""
+    """Return a program's JSON output, whatever its exit code; or None and the reason."""
     try:
         ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         answer = json.loads(ended.stdout)

@@ -1,6 +1,6 @@
 """Print what an extra of pyproject.toml requires, one requirement a line: `extras.py NAME…`.
 
-Without the package's own dependencies, which uv would add: these are the command line's.
+It leaves out the package's own dependencies, which uv would add: only the command line needs them.
 """
 
 import re

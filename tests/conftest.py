@@ -1,4 +1,4 @@
-"""What all tests share: real servers, fresh databases, whole stacks. See tests/stack_fixtures."""
+"""Fixtures for all tests: real servers, fresh databases, whole stacks. See tests/stack_fixtures."""
 
 import gc
 from collections.abc import Generator
@@ -28,7 +28,7 @@ LONGEST_ID = 80
 
 
 def pytest_collection_finish() -> None:
-    """From here on collect garbage, and never look at what was imported (tests/__init__.py)."""
+    """From here on collect garbage, but never check imported objects (tests/__init__.py)."""
     gc.freeze()
     gc.enable()
 
@@ -37,7 +37,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show with a failed test what the processes of its stack logged last."""
+    """Add the last log lines of the stack's processes to the report of a failed test."""
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
@@ -47,7 +47,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name a test by a long text's beginning and length: its id is printed, and is in the environment."""
+    """Shorten a long text to its beginning and length: the id is printed and set in the environment."""
     if isinstance(val, str) and len(val) > LONGEST_ID:
         return f"{val[:10].encode('unicode_escape').decode()}…{len(val)}"
     return None

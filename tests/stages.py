@@ -14,17 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-# So few can be a machine that stalled. More are a fault, and to run them again would only take time.
+# So few failures may come from a stalled machine. More mean a fault, and repeating them would only take time.
 MOST: Final = 5
-TESTS_FAILED: Final = 1  # pytest's exit code; every other one says that the run itself went wrong
+TESTS_FAILED: Final = 1  # pytest's exit code; any other one means that the run itself failed
 LAST_FAILED: Final = Path(".pytest_cache/v/cache/lastfailed")
 UNSTEADY: Final = Path(".rollcall/unsteady.txt")
-# Without xdist: one test after another, and none beside it.
+# Without xdist: one test after another, with no other test at the same time.
 ALONE: Final = ("--last-failed", "--numprocesses", "0")
 
 
 def main(stages: list[str]) -> int:
-    """Run the stages up to the first that fails; returns its exit code, or 0."""
+    """Run the stages up to the first that fails; return its exit code, or 0."""
     unsteady: list[str] = []
     code = 0
     for stage in stages:
@@ -37,7 +37,7 @@ def main(stages: list[str]) -> int:
 
 
 def run_stage(arguments: list[str]) -> tuple[int, list[str]]:
-    """Returns the stage's exit code, and the ids of the tests that failed once and passed alone."""
+    """Run a stage; return its exit code, and the ids of the tests that failed once and passed alone."""
     code = pytest("--cache-clear", *arguments)
     failed = last_failed()
     if code != TESTS_FAILED or not may_be_shaken(failed):
@@ -52,12 +52,12 @@ def pytest(*arguments: str) -> int:
 
 
 def last_failed() -> list[str]:
-    """The ids of what failed in the last run; a file that could not be collected is among them, too."""
+    """Return the ids of the last run's failures, including files that could not be collected."""
     return sorted(json.loads(LAST_FAILED.read_text(encoding="utf-8"))) if LAST_FAILED.exists() else []
 
 
 def may_be_shaken(failed: list[str]) -> bool:
-    """Whether few tests failed, and no file that could not be collected: for that, xdist ends with 1, too."""
+    """Return whether only few tests failed and all files were collected; xdist exits with 1 in both cases."""
     return 0 < len(failed) <= MOST and all("::" in failure for failure in failed)
 
 

@@ -1,1 +1,1 @@
-"""What writes documents from the code: `python -m tools`, or `make docs`."""
+"""Write documents from the code: `python -m tools`, or `make docs`."""

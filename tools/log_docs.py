@@ -1,4 +1,4 @@
-"""The catalogue of our log lines, read from the source; `make docs` writes it into docs/logs.md."""
+"""Make the catalogue of our log lines from the source; `make docs` writes it into docs/logs.md."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Final
 from devstack.services import REPOSITORY
 
 PAGE: Final = REPOSITORY / "docs" / "logs.md"
-# What is above this line is written by hand.
+# People write everything above this line.
 MARK: Final = "<!-- `make docs` writes what follows -->\n"
 _FOLDERS: Final = ("services", "shared")
 _LEVELS: Final = {
@@ -21,13 +21,16 @@ _LEVELS: Final = {
     "critical": "critical",
 }
 _LOUDNESS: Final = list(dict.fromkeys(_LEVELS.values()))
-# What these carry is said elsewhere on the page.
+# The page describes these fields elsewhere.
 _NOT_FIELDS: Final = {"message", "exc_info"}
 
 
 @dataclass(frozen=True)
 class LogCall:
-    """One call of a logger. `event` is None if the name is not a literal; a field `…` is a whole mapping."""
+    """One call of a logger. `event` is None if the name is not a literal.
+
+    A field `…` stands for a whole mapping.
+    """
 
     event: str | None
     level: str
@@ -38,13 +41,13 @@ class LogCall:
 
 
 def read_calls(root: Path = REPOSITORY) -> list[LogCall]:
-    """Every call of every logger in services/ and shared/."""
+    """Return every call of every logger in services/ and shared/."""
     files = sorted(file for folder in _FOLDERS for file in (root / folder).rglob("*.py"))
     return [call for file in files for call in calls_in(file.read_text(), module=_module(file, root))]
 
 
 def calls_in(source: str, *, module: str) -> Iterator[LogCall]:
-    """The calls of the loggers in this source."""
+    """Return the calls of the loggers in this source."""
     tree = ast.parse(source)
     loggers, texts = loggers_in(tree), _texts(tree)
     for node in ast.walk(tree):
@@ -62,7 +65,7 @@ def calls_in(source: str, *, module: str) -> Iterator[LogCall]:
 
 
 def loggers_in(tree: ast.AST) -> set[str]:
-    """The names to which the source assigns what `get_logger` returns."""
+    """Return the names to which the source assigns the result of `get_logger`."""
     return {
         target.id
         for node in ast.walk(tree)
@@ -73,7 +76,7 @@ def loggers_in(tree: ast.AST) -> set[str]:
 
 
 def logging_method(node: ast.AST, loggers: Iterable[str]) -> str | None:
-    """The name of the method, if this is one of a logger."""
+    """Return the method's name, if this is a call of a logger."""
     if not isinstance(node, ast.Attribute):
         return None
     named = isinstance(node.value, ast.Name) and node.value.id in loggers
@@ -81,7 +84,7 @@ def logging_method(node: ast.AST, loggers: Iterable[str]) -> str | None:
 
 
 def as_markdown(calls: Iterable[LogCall]) -> str:
-    """The tables, one for each service and one for what is shared."""
+    """Return the tables: one for each service, and one for `shared`."""
     found: dict[str, dict[str, list[LogCall]]] = {}
     for call in calls:
         if call.event is not None:
@@ -90,7 +93,7 @@ def as_markdown(calls: Iterable[LogCall]) -> str:
 
 
 def reference() -> str:
-    """The page as it should be: its prose, and the catalogue of now."""
+    """Return the current page: its prose, and the catalogue from the source."""
     prose, _, _ = PAGE.read_text().partition(MARK)
     return prose + MARK + as_markdown(read_calls())
 
@@ -127,7 +130,7 @@ def _literal(node: ast.AST) -> str | None:
 
 
 def _sentence(node: ast.AST, texts: Mapping[str, str]) -> str:
-    """What is said, with an ellipsis for what is filled in."""
+    """Return the sentence, with an ellipsis for each value that is filled in."""
     if isinstance(node, ast.IfExp):
         return f"{_sentence(node.body, texts)}; or {_sentence(node.orelse, texts)}"
     if isinstance(node, ast.JoinedStr):
@@ -138,7 +141,7 @@ def _sentence(node: ast.AST, texts: Mapping[str, str]) -> str:
 
 
 def _texts(tree: ast.Module) -> dict[str, str]:
-    """The module's constants that are texts."""
+    """Return the module's text constants."""
     return {
         node.target.id: text
         for node in tree.body

@@ -1,4 +1,4 @@
-"""The list of packages in ARCHITECTURE.md, made from their docstrings; `make docs` writes it."""
+"""Make the list of packages in ARCHITECTURE.md from their docstrings; `make docs` writes it."""
 
 import ast
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def packages(root: Path = REPOSITORY) -> Iterator[tuple[Path, str]]:
 
 
 def reference() -> str:
-    """The page as it should be: its prose, and the packages of now."""
+    """Return the current page: its prose, and the list of packages."""
     prose, _, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
     rows = "".join(f"| [{folder}]({folder}) | {says} |\n" for folder, says in packages())
     return f"{prose}{MARK}| folder | what it does |\n|---|---|\n{rows}"

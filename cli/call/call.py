@@ -19,7 +19,10 @@ from devstack.log_console import make_console
 async def run_call(
     target: Target, sentences: list[str], *, microphone: bool, agent_name: str | None, as_json: bool
 ) -> int:
-    """Hold a conversation; the exit code: 0 if the agent came, and nothing broke off. Raises `ApiError`."""
+    """Hold a conversation. Return the exit code: 0 if the agent came and nothing broke off.
+
+    Raises `ApiError`.
+    """
     console = make_console()
     try:
         async with target.open() as client:

@@ -15,9 +15,9 @@ from shared.contracts.keys import LIVEKIT_AGENT_STATE_ATTRIBUTE
 BUSY_STATES: Final = frozenset({"initializing", "thinking", "speaking"})
 
 FRAME_SAMPLES: Final = SAMPLE_RATE // 50  # 20 ms
-# Kept short, so that what is said next starts at once.
+# Kept short, so that the next sentence starts at once.
 QUEUE_MS: Final = 100
-# Above what is left of silence after the codec, far below the softest speech.
+# Louder than silence after the codec, and far below the softest speech.
 SPEECH_RMS: Final = 150.0
 # Longer than the pauses between an agent's sentences.
 QUIET_S: Final = 1.0
@@ -26,13 +26,13 @@ SAY_SLACK_S: Final = 10.0
 
 
 class AgentSilent(Exception):
-    """The agent was not heard, or did not come to an end, in time."""
+    """The agent was not heard in time, or did not stop speaking in time."""
 
 
 class Caller:
-    """One person on the line. An asynchronous context manager: enter to join, leave to hang up.
+    """A caller. An asynchronous context manager: enter to join, leave to hang up.
 
-    `heard` is what the agent said so far, PCM at `SAMPLE_RATE`, silence included.
+    `heard` is the agent's audio so far, PCM at `SAMPLE_RATE`, including silence.
     """
 
     def __init__(self, *, server_url: str, token: str) -> None:
@@ -88,23 +88,23 @@ class Caller:
             await source.aclose()
 
     async def say(self, speech: str | bytes) -> None:
-        """Say a sentence, or PCM at `SAMPLE_RATE`; returns when it has been said.
+        """Say a sentence, or PCM at `SAMPLE_RATE`; return when all of it was sent.
 
-        Raises `TimeoutError` if the line doesn't take it, `VoiceMissing` without a synthesiser.
+        Raises `TimeoutError` if the room doesn't accept the audio, `VoiceMissing` without a synthesiser.
         """
         pcm = await synthesise(speech) if isinstance(speech, str) else speech
         self._to_say += pcm
         self._all_said.clear()
         async with asyncio.timeout(len(pcm) / BYTES_PER_SECOND + SAY_SLACK_S):
             await self._all_said.wait()
-        # Anything heard from here on counts as the answer.
+        # Everything heard from here on counts as the answer.
         self._turn_began = time.monotonic()
         self._voice_began = None
 
     async def wait_until_agent_quiet(self, timeout_s: float = 30.0, *, quiet_s: float = QUIET_S) -> float:
-        """Wait until the agent has answered what was said last (at first: has greeted) and is quiet.
+        """Wait until the agent has answered the last sentence (at first: has greeted) and is quiet.
 
-        Returns the seconds until its voice was heard. Raises `AgentSilent`.
+        Returns the seconds until the agent was heard. Raises `AgentSilent`.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -130,22 +130,25 @@ class Caller:
 
     @property
     def agent_state(self) -> str | None:
-        """What the agent says that it does: initializing, listening, thinking, speaking; None without one."""
+        """The state that the agent shows: initializing, listening, thinking, speaking.
+
+        None without an agent.
+        """
         states = (agent.attributes.get(LIVEKIT_AGENT_STATE_ATTRIBUTE) for agent in self.agents)
         return next(filter(None, states), None)
 
     @property
     def connected(self) -> bool:
-        """False once the room was left or closed."""
+        """Whether the caller is in the room, and the room is open."""
         return self._room is not None and self._room.isconnected()
 
     @property
     def heard_seconds(self) -> float:
-        """How much audio came from the agent, silence included."""
+        """Seconds of audio from the agent, including silence."""
         return len(self.heard) / BYTES_PER_SECOND
 
     async def _keep_the_line_open(self, source: rtc.AudioSource) -> None:
-        # A microphone sends all the time: without the silence after a sentence nobody knows it has ended.
+        # A microphone sends all the time: only the silence after a sentence shows that it has ended.
         size = 2 * FRAME_SAMPLES
         while True:
             frame = bytes(self._to_say[:size])

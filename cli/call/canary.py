@@ -1,4 +1,4 @@
-"""`rollcall canary`: would a session get its agent? Try one, and tell step by step what comes of it."""
+"""`rollcall canary`: find out whether a session would get its agent, by starting one."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from shared.platform.plain_text import one_line
 _PROVEN: Final = frozenset({SessionStatus.ACTIVE, SessionStatus.ENDED})
 
 
-# The strongest first. The agent of a canary says nothing, since nobody listens; others may.
+# The strongest first. Our agent says nothing in a canary, since nobody listens; other agents may.
 _WORDS: Final = {Level.FIRST_SPEECH: "spoke", Level.READY: "ready", Level.ACTIVE: "joined"}
 _NOT_SPOKEN_TO: Final = (
     "It joined and listens; it was not spoken to, so its models may still fail:"
@@ -28,9 +28,9 @@ _NOT_SPOKEN_TO: Final = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a canary. `levels_ms` are the times since the request at which each was reached.
+    """The outcome of a canary. `levels_ms` are the times since the request at which each level was reached.
 
-    `proven` is how much of the agent was: `joined`, `ready` (it listens) or `spoke`; None: nothing.
+    `proven` is how much was proven of the agent: `joined`, `ready` (it listens) or `spoke`; None: nothing.
     """
 
     ok: bool
@@ -44,7 +44,7 @@ class Verdict:
 
     @classmethod
     def of(cls, session: Session, *, timeout_s: float) -> "Verdict":
-        """Judge a session as the API shows it."""
+        """Return the verdict on a session as the API shows it."""
         failure = session.failure
         ok = session.status in _PROVEN
         advice = failure.advice if failure else None
@@ -62,11 +62,11 @@ class Verdict:
         )
 
     def as_json(self) -> str:
-        """For a program to read."""
+        """Return the verdict as JSON for programs."""
         return json.dumps(asdict(self))
 
     def as_text(self) -> Text:
-        """For a person to read."""
+        """Return the verdict as text for people."""
         levels = ", ".join(f"{level} {ms} ms" for level, ms in self.levels_ms.items()) or "none"
         if self.ok:
             said = "It spoke." if self.proven == "spoke" else _NOT_SPOKEN_TO
@@ -84,7 +84,7 @@ class Verdict:
 async def run_canary(
     client: Client, *, agent_name: str | None, timeout_s: float, show: Callable[[Text], None]
 ) -> Verdict:
-    """Start a canary, show what happens, and judge it after its end or `timeout_s`; raises `ApiError`."""
+    """Start a canary, show what happens, and judge it at its end or after `timeout_s`; raises `ApiError`."""
     started = await client.start_session(canary=True, agent_name=agent_name)
     timeline = Timeline(client, started.session_id, show=show)
     async with timeline.following():

@@ -15,7 +15,7 @@ from cli.render.timeline import Timeline
 
 GREETING_TIMEOUT_S: Final = 30.0
 ANSWER_TIMEOUT_S: Final = 30.0
-# After the caller has hung up: the agent leaves, and the last turns are written.
+# After the caller has hung up, the agent leaves, and the last turns are stored.
 END_TIMEOUT_S: Final = 15.0
 
 _NUMBERS: Final = (
@@ -48,7 +48,7 @@ _NORMALISED: Final = jiwer.Compose(
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call went. `problem` is why the caller gave up; None if it was able to say everything."""
+    """The outcome of a call. `problem` is why the caller gave up; None if it could say everything."""
 
     session_id: str
     timeline: Timeline
@@ -58,16 +58,16 @@ class Outcome:
 
     @property
     def joined(self) -> bool:
-        """True if the agent's presence was proven."""
+        """Whether the agent's presence was proven."""
         return self.timeline.seen("agent.joined.v1")
 
     def turns_of(self, role: str) -> list[str]:
-        """The stored turns of one side."""
+        """Return the stored turns of one side."""
         return [turn.text for turn in self.timeline.turns if turn.role == role and turn.kind == "message"]
 
     @property
     def word_error(self) -> float:
-        """The caller's words as stored against those spoken: errors per word spoken."""
+        """Errors in the stored words of the caller, per spoken word."""
         return word_error(" ".join(self.spoken), " ".join(self.turns_of("user")))
 
 
@@ -112,7 +112,7 @@ async def hold_conversation(
 
 
 async def _unless_over(timeline: Timeline, wait: Coroutine[Any, Any, float]) -> float:
-    """Wait, but no longer than the session lives; raises `AgentSilent`."""
+    """Wait, but only while the session is live; raises `AgentSilent`."""
     waiting = asyncio.create_task(wait)
     over = asyncio.create_task(timeline.over.wait())
     await asyncio.wait([waiting, over], return_when=asyncio.FIRST_COMPLETED)
@@ -120,4 +120,4 @@ async def _unless_over(timeline: Timeline, wait: Coroutine[Any, Any, float]) -> 
     if waiting.done():
         return waiting.result()
     waiting.cancel()
-    raise AgentSilent("the session was over before the conversation was")
+    raise AgentSilent("the session ended before the conversation")

@@ -1,4 +1,4 @@
-"""`rollcall call --mic`: this machine's microphone and loudspeaker in the place of a synthetic caller."""
+"""`rollcall call --mic`: call with this machine's microphone and loudspeaker."""
 
 import asyncio
 import signal
@@ -18,14 +18,15 @@ from cli.render.timeline import Timeline
 
 
 class NoMicrophone(Exception):
-    """This machine has no microphone that we could use; the message says what is missing."""
+    """This machine has no usable microphone; the message says what is missing."""
 
 
 def open_devices() -> rtc.MediaDevices:
-    """This machine's audio devices; raises `NoMicrophone`."""
+    """Open this machine's audio devices; raises `NoMicrophone`."""
     try:
         import sounddevice
-    except (ImportError, OSError) as missing:  # an OSError: the library is there, and PortAudio is not
+    # an OSError means that the library is installed and PortAudio is not
+    except (ImportError, OSError) as missing:
         raise NoMicrophone(
             f"no microphone: {missing}\ninstall PortAudio (apt-get install libportaudio2, or brew install"
             " portaudio) and the Python package sounddevice; or give the sentences to say"
@@ -41,7 +42,7 @@ def open_devices() -> rtc.MediaDevices:
 
 
 class Person:
-    """Somebody at this machine, on the line. Enter to join, leave to hang up."""
+    """A person at this machine as the caller. Enter to join, leave to hang up."""
 
     def __init__(self, devices: rtc.MediaDevices, *, server_url: str, token: str) -> None:
         self._devices = devices
@@ -53,7 +54,7 @@ class Person:
     async def __aenter__(self) -> Self:
         """Join; raises `livekit.rtc.ConnectError`."""
         async with AsyncExitStack() as undo:
-            # Opened in this order: the microphone is cleaned of what the loudspeaker plays.
+            # Opened in this order, so that the loudspeaker's sound can be removed from the microphone's.
             microphone = self._devices.open_input(enable_aec=True)
             undo.push_async_callback(microphone.aclose)
             player = self._devices.open_output()
@@ -118,7 +119,7 @@ async def talk(
 
 @contextmanager
 def _hanging_up() -> Iterator[asyncio.Event]:
-    """Set by Ctrl-C, which then does nothing else."""
+    """Yield an event that Ctrl-C sets; within the block, Ctrl-C does nothing else."""
     hung_up = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, hung_up.set)

@@ -1,1 +1,1 @@
-"""The client of Rollcall's API, and which API and key a command talks to."""
+"""The client of Rollcall's API, and the choice of the API and key for a command."""

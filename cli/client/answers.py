@@ -1,4 +1,4 @@
-"""What the API answers, as `Client` hands it out. Fields that it does not know are kept as they are."""
+"""The API's answers, as `Client` returns them. Unknown fields are kept unchanged."""
 
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ class Answer(BaseModel):
 
 
 class Timings(Answer):
-    """When each step was reached; None where it was not (yet)."""
+    """When each step was reached; None for a step that was not reached (yet)."""
 
     requested_at: datetime | None = None
     caller_joined_at: datetime | None = None
@@ -30,9 +30,9 @@ class Timings(Answer):
 
 
 class StartedSession(Answer):
-    """A session that was asked for, and what it takes to join its room.
+    """A session that was started, and what a caller needs to join its room.
 
-    `agent_identity` is known where the answer has waited for the agent.
+    `agent_identity` is set if the answer has waited for the agent.
     """
 
     session_id: str
@@ -73,7 +73,7 @@ class Attempt(Answer):
 
 
 class Session(Answer):
-    """A session. `waiting_for` is why it waits, where it does; `failure` why it failed."""
+    """A session. `waiting_for` is why it waits, if it does; `failure` is why it failed."""
 
     session_id: str
     status: SessionStatus
@@ -97,12 +97,12 @@ class Session(Answer):
 
     @property
     def over(self) -> bool:
-        """True once nothing more will happen to it."""
+        """Whether the session has ended for good."""
         return self.status in TERMINAL
 
     @property
     def levels_ms(self) -> dict[str, int]:
-        """The levels of proof that were reached, each with its milliseconds since the request."""
+        """Return the levels of proof that were reached, each with its milliseconds since the request."""
         requested = self.timings.requested_at
         reached = {level: getattr(self.timings, f"{level}_at") for level in Level}
         return {
@@ -113,7 +113,7 @@ class Session(Answer):
 
 
 class SessionPage(Answer):
-    """Sessions, the newest first; `next_cursor` is None on the last page."""
+    """Sessions, newest first; `next_cursor` is None on the last page."""
 
     sessions: list[Session]
     next_cursor: str | None = None
@@ -143,7 +143,7 @@ class Turn(Answer):
 
 
 class Transcript(Answer):
-    """The conversation so far; `complete` is None until the agent has said how many turns there were."""
+    """The conversation so far; `complete` is None while the number of turns is unknown."""
 
     session_id: str
     status: SessionStatus
@@ -154,7 +154,7 @@ class Transcript(Answer):
 
 
 class Caption(Answer):
-    """What somebody is saying just now, as far as it is understood; the finished turn replaces it."""
+    """The words so far of something that is being said; the finished turn replaces them."""
 
     segment_id: str = ""
     role: str

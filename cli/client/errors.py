@@ -1,4 +1,4 @@
-"""What may go wrong with the API; told to the user as it is."""
+"""Errors of the client. Commands show their messages to the user unchanged."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from typing import Any
 class ApiError(Exception):
     """The API refused or can't be reached; the message is for the user.
 
-    `status` and `code` are the refusal's, `problem` its whole body; None and {} where there was none.
+    `status` and `code` are those of the refusal, `problem` is its whole body; None and {} without an answer.
     """
 
     def __init__(
@@ -24,4 +24,4 @@ class ApiError(Exception):
 
 
 class Unreachable(ApiError):
-    """Nobody answers at the API's address."""
+    """Nothing answers at the API's address."""

@@ -1,4 +1,4 @@
-"""What happens to a session, as it happens: the API's server-sent events, over any break of the line."""
+"""Follow a session by the API's server-sent events, and reconnect after any break."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from shared.contracts.events import Envelope, TurnFinished
 
 FIRST_DELAY_S: Final = 0.2
 LONGEST_DELAY_S: Final = 5.0
-# The API sends a comment every 15 s: a line that is quiet for longer than three of them is dead.
+# The API sends a comment every 15 s: a connection that is quiet for three of them is dead.
 SILENCE_S: Final = 50.0
 _LATER: Final = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT, *(s for s in HTTPStatus if s >= 500)}
@@ -28,9 +28,9 @@ _LATER: Final = frozenset(
 
 @dataclass(frozen=True)
 class News:
-    """Something that happened, a finished turn, or what is being said.
+    """An event, a finished turn, or a caption.
 
-    `id` is where to go on after it; None for a caption, which no one hears of again.
+    `id` is where to continue after it; None for a caption, which is never repeated.
     """
 
     id: str | None
@@ -50,13 +50,13 @@ async def follow(http: httpx.AsyncClient, path: str, *, after: str | None = None
         except _Over:
             return
         except (httpx.HTTPError, SSEError):
-            pass  # it goes on where it broke off
+            pass  # it continues where it broke off
         await asyncio.sleep(delay)
         delay = min(max(FIRST_DELAY_S, 2 * delay), LONGEST_DELAY_S)
 
 
 class _Over(Exception):
-    """The API says that nothing more will come."""
+    """The API has nothing more to send."""
 
 
 async def _connected(http: httpx.AsyncClient, path: str, after: str | None) -> AsyncIterator[ServerSentEvent]:
@@ -72,13 +72,13 @@ async def _connected(http: httpx.AsyncClient, path: str, after: str | None) -> A
                 response.raise_for_status()
             raise error_of("GET", path, response)
         if "text/event-stream" not in response.headers.get("content-type", ""):
-            raise ApiError(f"GET {path}: the answer is no stream of events; is this Rollcall's API?")
+            raise ApiError(f"GET {path}: the answer is not a stream of events; is this Rollcall's API?")
         async for sent in source.aiter_sse():
             yield sent
 
 
 def read_news(sent: ServerSentEvent) -> News | None:
-    """Read one server-sent event; None for one of which we know nothing."""
+    """Parse one server-sent event; None if its type is unknown."""
     with suppress(ValueError, ValidationError, AttributeError):
         data: dict[str, Any] = json.loads(sent.data)
         body = data["data"] if "specversion" in data else data

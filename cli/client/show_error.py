@@ -1,4 +1,4 @@
-"""What went wrong between the command line and the API, for the user."""
+"""Messages for the user about errors between the command line and the API."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,7 +15,7 @@ _WHAT_TO_DO: Final[dict[int, str]] = {
 
 
 def unreachable(http: httpx.AsyncClient, error: Exception) -> Unreachable:
-    """There was no answer."""
+    """Return the error of a request without an answer."""
     return Unreachable(
         f"no answer from the API at {http.base_url}: {_why(error)}; is `make up` running?\n"
         "Another address: --api or ROLLCALL_URL. What is wrong: rollcall doctor"
@@ -23,7 +23,7 @@ def unreachable(http: httpx.AsyncClient, error: Exception) -> Unreachable:
 
 
 def error_of(method: str, path: str, response: httpx.Response) -> ApiError:
-    """What the API refused."""
+    """Return the error of a request that the API refused."""
     problem = _problem(response)
     code = one_line(str(problem.get("code", ""))) or None
     detail = one_line(str(problem.get("detail") or problem.get("title") or response.text[:200]))

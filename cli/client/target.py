@@ -1,4 +1,4 @@
-"""Which API a command talks to, with which key; the options that say so; and how a command ends."""
+"""The API and key of a command, the options for them, and the end of a command."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -36,30 +36,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True)
 class Target:
-    """An API, and the key for it."""
+    """An API and its key."""
 
     url: str
     key: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, api: str | None, key: str | None, state: Path = DEFAULT_STATE) -> "Target":
-        """What the options say, else the environment or `.env`, else the local stack."""
+        """Return the target from the options, else from the environment or `.env`, else the local stack."""
         env = user_environment()
         url = api or env.get("ROLLCALL_URL") or running_api_url(state) or DEFAULT_API
         found_key = key or env.get("ROLLCALL_API_KEY")
         return cls(url.strip().rstrip("/"), found_key and found_key.strip())
 
     def open(self) -> "AbstractAsyncContextManager[Client]":
-        """A client of the API."""
+        """Open a client of the API."""
         from cli.client.client import open_client
 
         return open_client(self.url, key=self.key)
 
 
 def run(work: Coroutine[Any, Any, int | None], *, watching: bool = False) -> None:
-    """Run a command to its end; a refusal is told on standard error, with exit code 1.
+    """Run a command. A refusal is shown on standard error, and ends with exit code 1.
 
-    watching: Ctrl-C is how one leaves, and no failure.
+    If `watching`, Ctrl-C is the normal end, not a failure.
     """
     try:
         code = asyncio.run(work)
@@ -73,7 +73,7 @@ def run(work: Coroutine[Any, Any, int | None], *, watching: bool = False) -> Non
 
 
 def complain(message: str) -> None:
-    """Say on standard error what went wrong, and less loudly what to do."""
+    """Print on standard error what went wrong, and in a muted colour what to do."""
     what, _, advice = message.partition("\n")
     text = Text(what, style="red")
     if advice:
@@ -82,5 +82,5 @@ def complain(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """For machines: one JSON text, alone on standard output."""
+    """Print one JSON text, and nothing else, on standard output."""
     typer.echo(plain_json(value, indent=2))

@@ -1,1 +1,1 @@
-"""The commands. What a command needs is imported when it runs: help and completion come at once."""
+"""The commands. A command imports what it needs when it runs, so that help and completion are fast."""

@@ -1,4 +1,4 @@
-"""`rollcall doctor`: is everything there that a session needs, and if not, what to do.
+"""`rollcall doctor`: check everything that a session needs, and say how to fix what is missing.
 
-In: the environment of a deployment. Out: findings. It asks, and changes nothing.
+In: the environment of a deployment. Out: findings. It changes nothing.
 """

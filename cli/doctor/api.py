@@ -1,4 +1,4 @@
-"""The API: is it there, which version is it, and what does it say about the next session?"""
+"""Check the API: whether it answers, its version, and its forecast for the next session."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,7 +16,7 @@ TIMEOUT_S: Final = 7.0
 
 
 async def check_api(target: Target) -> Sequence[Finding]:
-    """Ask the API how it is."""
+    """Check the API's health."""
     headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
     try:
         async with httpx.AsyncClient(base_url=target.url, headers=headers, timeout=TIMEOUT_S) as http:
@@ -26,7 +26,10 @@ async def check_api(target: Target) -> Sequence[Finding]:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = f"{target.url} does not answer: {error or type(error).__name__}"
         fix = "start python -m services.api, or say where it is: --api or ROLLCALL_URL"
-        return [failed(NAME, why, fix), skipped(OUTLOOK, "only the API knows what became of the last ones")]
+        return [
+            failed(NAME, why, fix),
+            skipped(OUTLOOK, "only the API knows the outcomes of recent sessions"),
+        ]
     return [_ready(target.url, ready, _version(described)), *_outlook(outlook)]
 
 
@@ -39,7 +42,7 @@ def _ready(url: str, ready: httpx.Response, theirs: str | None) -> Finding:
     body = _body(ready)
     if ready.status_code not in (200, 503) or "status" not in body:
         return failed(
-            NAME, f"{url} answers {ready.status_code}, and not as Rollcall does", "correct ROLLCALL_URL"
+            NAME, f"{url} answers {ready.status_code}, which is not Rollcall's answer", "correct ROLLCALL_URL"
         )
     if ready.status_code == 503:
         return failed(NAME, f"{url} can accept no session: {body.get('output')}", "see the check database")

@@ -1,4 +1,4 @@
-"""Celery's broker: is it there, and does somebody take from each queue?"""
+"""Check Celery's broker: whether it answers, and whether a Celery worker consumes each queue."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ REPLY_TIMEOUT_S: Final = 1.5
 
 
 async def check_broker(surroundings: Surroundings) -> Sequence[Finding]:
-    """Connect, and ask the Celery workers which queues they take from."""
+    """Connect, and ask the Celery workers which queues they consume."""
     try:
         url = surroundings.settings(BrokerSettings).celery_broker_url
     except ValidationError as invalid:
@@ -42,7 +42,7 @@ async def check_broker(surroundings: Surroundings) -> Sequence[Finding]:
 
 
 def _ask(url: str) -> Mapping[str, list[str]]:
-    """Queue to the Celery workers that take from it."""
+    """Return for each queue the Celery workers that consume it."""
     app: Celery = make_celery("rollcall-doctor", url)
     try:
         with broker_errors(), app.connection_for_write() as connection:
@@ -62,6 +62,6 @@ def _verdict(consumed: Mapping[str, list[str]]) -> Finding:
     if idle:
         services = sorted({CONSUMED_BY[queue] for queue in idle})
         fix = " and ".join(f"python -m {service}" for service in services)
-        return failed(QUEUES, f"no Celery worker takes from {', '.join(idle)}", f"start {fix}")
+        return failed(QUEUES, f"no Celery worker consumes {', '.join(idle)}", f"start {fix}")
     workers = {worker for queue in CONSUMED_BY for worker in consumed[queue]}
     return passed(QUEUES, f"all {len(CONSUMED_BY)} queues are taken from by {len(workers)} Celery workers")

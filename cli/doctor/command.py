@@ -1,4 +1,4 @@
-"""`rollcall doctor`: the command."""
+"""The command `rollcall doctor`."""
 
 import os
 import sys
@@ -40,13 +40,13 @@ def doctor(
 
     console = make_console()
     work = examine(api, key, state, env_file=env_file, webhook_url=webhook_url, limit_s=timeout)
-    # Not asyncio.run: it would wait for threads, and one may hang in a name look-up.
+    # Not asyncio.run, which waits for threads: one may hang in a name lookup.
     loop = asyncio.new_event_loop()
     try:
         if as_json:
             findings = loop.run_until_complete(work)
         else:
-            with console.status("asking everything at once"):
+            with console.status("running all checks at once"):
                 findings = loop.run_until_complete(work)
     except OSError as error:
         complain(str(error))
@@ -59,7 +59,7 @@ def doctor(
 
 
 def show(findings: Sequence["Finding"], console: "Console") -> None:
-    """Print a line for each finding, what to do beneath it, and the count."""
+    """Print a line for each finding, what to do below it, and the counts."""
     from collections import Counter
 
     from rich.table import Table
@@ -93,7 +93,7 @@ def _as_json(findings: Sequence["Finding"]) -> str:
 
 
 def _leave(code: int) -> None:
-    """End at once, whatever a thread still waits for."""
+    """End the process at once, even if a thread still waits."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

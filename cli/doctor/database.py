@@ -1,4 +1,4 @@
-"""The database: is it there, and is its schema up to date?"""
+"""Check the database: whether it answers, and whether its schema is up to date."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,12 +25,12 @@ NAMED: Final = 5
 
 
 class NoDatabase(Exception):
-    """There is none to ask; the message says why."""
+    """There is no database to check; the message says why."""
 
 
 @asynccontextmanager
 async def opened(surroundings: Surroundings) -> AsyncIterator[Database]:
-    """The database; raises `NoDatabase` before one is made where none was."""
+    """Open the database; raises `NoDatabase` instead of creating a missing file."""
     try:
         url = surroundings.settings(DatabaseSettings).database_url
     except ValidationError as invalid:
@@ -45,7 +45,7 @@ async def opened(surroundings: Surroundings) -> AsyncIterator[Database]:
 
 
 async def check_database(surroundings: Surroundings) -> Sequence[Finding]:
-    """Connect, and compare the schema with the one that this code needs."""
+    """Connect, and compare the schema with the one that this release needs."""
     try:
         async with opened(surroundings) as database:
             where = database.engine.url.render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""Would each service start with these variables?"""
+"""Check whether each service would start with these variables."""
 
 import asyncio
 import json
@@ -14,25 +14,25 @@ from cli.doctor.surroundings import Surroundings
 from devstack.services import ALL_SERVICES, REPOSITORY
 
 NAME: Final = "environment"
-# Variables that no settings class has.
+# Known variables that are in no settings class.
 _OTHERS: Final = frozenset({"LIVEKIT_SERVER", "ROLLCALL_URL", "ROLLCALL_API_KEY"})
 
 
 class SettingsProbe:
-    """Reads the services' settings once, in a process of its own, for every check that wants them."""
+    """Reads the services' settings once, in a separate process, for all checks that need them."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._reading: asyncio.Task[dict[str, Any]] | None = None
 
     async def read(self) -> dict[str, Any]:
-        """What `cli.doctor.settings_probe` has found."""
+        """Return what `cli.doctor.settings_probe` found."""
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
         return await asyncio.shield(self._reading)
 
     async def _read(self) -> dict[str, Any]:
-        # The stand-in for LiveKit Inference is of a local stack only, where its set-up is our own.
+        # The stand-in for LiveKit Inference runs only in a local stack, which configures it itself.
         services = [name for name in ALL_SERVICES if name != "inference"]
         with tempfile.TemporaryDirectory() as folder:  # a folder without a .env
             process = await asyncio.create_subprocess_exec(
@@ -52,7 +52,7 @@ class SettingsProbe:
 
 
 async def check_environment(surroundings: Surroundings, probe: SettingsProbe) -> Sequence[Finding]:
-    """Every missing or malformed variable by name, and names that are probably misspelt."""
+    """Return a finding for every missing or malformed variable, and for names that are probably misspelt."""
     found = await probe.read()
     findings = [*_faults(found["faults"]), *_misspelt(surroundings, found["variables"])]
     known = sorted(set(found["variables"]) & set(surroundings.env))
@@ -78,7 +78,7 @@ def _faults(faults: Sequence[dict[str, str]]) -> list[Finding]:
 def _misspelt(surroundings: Surroundings, variables: Collection[str]) -> list[Finding]:
     known = {*variables, *_OTHERS}
     return [
-        warned(NAME, f"{name} is read by no service", f"did you mean {nearest[0]}?")
+        warned(NAME, f"{name} is not a variable of any service", f"did you mean {nearest[0]}?")
         for name in sorted(surroundings.named - known)
         if (nearest := get_close_matches(name, known, n=1, cutoff=0.85))
     ]

@@ -1,4 +1,4 @@
-"""All checks, put together for one environment."""
+"""Run all checks for one environment."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ async def examine(
     webhook_url: str | None = None,
     limit_s: float = 8.0,
 ) -> list[Finding]:
-    """Look at a deployment through its environment; raises `OSError` if the file can't be read."""
+    """Check a deployment through its environment; raises `OSError` if the file can't be read."""
     if env_file is None:
         here = Surroundings.of_user(state)
         target = Target.of(api, key, state)
@@ -52,7 +52,7 @@ async def examine(
 
 
 def _address(here: Surroundings) -> str:
-    """Where a deployment's own variables say that its API is."""
+    """Return the API's address by the deployment's own variables."""
     if url := here.env.get("ROLLCALL_URL"):
         return url
     if port := here.env.get("API_PORT"):

@@ -1,4 +1,4 @@
-"""What a check finds, and how checks are run: all at once, each under a limit."""
+"""Findings of checks. All checks run at the same time, each with a time limit."""
 
 import asyncio
 import re
@@ -9,22 +9,22 @@ from enum import StrEnum
 from typing import Final
 
 _HIDDEN: Final = "•••"
-# Whatever else slips into an error's text.
+# Other secrets that an error's text may contain.
 _TOKENS: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=://)[^/@\s]*:[^/@\s]+(?=@)")
 
 
 class Status(StrEnum):
-    """How a check came out."""
+    """The result of a check."""
 
     PASS = "pass"  # noqa: S105
-    WARN = "warn"  # sessions get their agent, but something is to be known or done
+    WARN = "warn"  # sessions get their agent, but the operator should know or do something
     FAIL = "fail"
-    SKIP = "skip"  # could not be asked, because of another finding
+    SKIP = "skip"  # could not run, because of another finding
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen, and what to do about it."""
+    """What a check saw, and what to do about it."""
 
     check: str
     status: Status
@@ -33,22 +33,22 @@ class Finding:
 
 
 def passed(check: str, evidence: str) -> Finding:
-    """All is well."""
+    """Return a finding that all is well."""
     return Finding(check, Status.PASS, evidence)
 
 
 def warned(check: str, evidence: str, fix: str) -> Finding:
-    """Something is to be known."""
+    """Return a finding that the operator should know."""
     return Finding(check, Status.WARN, evidence, fix)
 
 
 def failed(check: str, evidence: str, fix: str) -> Finding:
-    """Sessions will fail, or lose something."""
+    """Return a finding that sessions will fail or lose data."""
     return Finding(check, Status.FAIL, evidence, fix)
 
 
 def skipped(check: str, evidence: str) -> Finding:
-    """It could not be asked."""
+    """Return a finding that the check could not run."""
     return Finding(check, Status.SKIP, evidence)
 
 
@@ -58,7 +58,7 @@ Check = Callable[[], Awaitable[Sequence[Finding]]]
 async def run_checks(
     checks: Mapping[str, Check], *, limit_s: float, secrets: Collection[str] = ()
 ) -> list[Finding]:
-    """Run all checks at once and return their findings in the checks' order, without a secret in them."""
+    """Run all checks at once; return their findings in the order of the checks, without any secret."""
     found = await asyncio.gather(*(_limited(name, check, limit_s) for name, check in checks.items()))
     return [_without_secrets(finding, secrets) for findings in found for finding in findings]
 
@@ -66,7 +66,7 @@ async def run_checks(
 async def _limited(name: str, check: Check, limit_s: float) -> Sequence[Finding]:
     began = time.monotonic()
     task = asyncio.ensure_future(check())
-    # Not awaited beyond its limit, not even while it is being cancelled: a thread can't be.
+    # Not awaited beyond its limit, even after a cancellation: a thread can't be cancelled.
     await asyncio.wait([task], timeout=limit_s)
     if not task.done():
         task.cancel()
@@ -74,7 +74,7 @@ async def _limited(name: str, check: Check, limit_s: float) -> Sequence[Finding]
         return [failed(name, f"no answer in {waited:.0f} s", "look for a firewall or a frozen server")]
     if (error := task.exception()) is not None:
         text = f"{type(error).__name__}: {error}"
-        return [failed(name, text, "this is not foreseen; please report it with this line")]
+        return [failed(name, text, "this error is unexpected; please report it with this line")]
     return task.result()
 
 
@@ -84,7 +84,7 @@ def _without_secrets(finding: Finding, secrets: Collection[str]) -> Finding:
 
 
 def hide(text: str, secrets: Collection[str]) -> str:
-    """The text without any of these secrets, without tokens, and without passwords in addresses."""
+    """Return the text without these secrets, without tokens, and without passwords in addresses."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
     return _TOKENS.sub(_HIDDEN, text)

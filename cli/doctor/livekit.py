@@ -1,4 +1,4 @@
-"""LiveKit: does it answer, does it take our key, and does its clock agree with ours?"""
+"""Check LiveKit: whether it answers and accepts our key, and whether its clock agrees with ours."""
 
 import time
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ from shared.contracts.settings import LiveKitSettings
 NAME: Final = "livekit"
 CLOCK: Final = "clock"
 TIMEOUT_S: Final = 7.0
-# LiveKit takes tokens whose time is up to a minute off.
+# LiveKit accepts tokens whose time is up to a minute off.
 SKEW_WARNED_S: Final = 10
 SKEW_REFUSED_S: Final = 60
 _NO_SUCH_ROOM: Final = "rollcall-doctor"
 
 
 async def check_livekit(surroundings: Surroundings) -> Sequence[Finding]:
-    """Ask for a room that is not there: that proves address, key and secret, and changes nothing."""
+    """Ask for a room that does not exist: this proves address, key and secret, and changes nothing."""
     try:
         settings = surroundings.settings(LiveKitSettings)
     except ValidationError:
         missing = "LIVEKIT_URL, LIVEKIT_API_KEY or LIVEKIT_API_SECRET is missing or malformed"
         return [failed(NAME, missing, "set all three; .env.example explains them"), skipped(CLOCK, missing)]
     base = http_url(settings.livekit_url)
-    # A wrong clock must not be taken for a wrong secret: so the token is of LiveKit's own time.
+    # The token uses LiveKit's own time, so that a wrong clock does not look like a wrong secret.
     began = time.time()
     async with httpx.AsyncClient(timeout=TIMEOUT_S) as http:
         try:
@@ -49,7 +49,7 @@ async def check_livekit(surroundings: Surroundings) -> Sequence[Finding]:
 
 
 def http_url(livekit_url: str) -> str:
-    """Where the HTTP API is."""
+    """Return the address of the HTTP API."""
     return "http" + livekit_url.removeprefix("http").removeprefix("ws")
 
 
@@ -61,7 +61,7 @@ def _token(settings: LiveKitSettings) -> str:
 def _verdict(base: str, answer: httpx.Response, settings: LiveKitSettings, skew: float | None) -> Finding:
     kind = answer.headers.get("Content-Type", "nothing").partition(";")[0]
     if answer.status_code == httpx.codes.OK and _lists_rooms(answer):
-        return passed(NAME, f"{base} takes the key {settings.livekit_api_key}")
+        return passed(NAME, f"{base} accepts the key {settings.livekit_api_key}")
     login = kind == "text/html" or "WWW-Authenticate" in answer.headers
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN) and not login:
         return _refusal(base, answer.text, settings, skew)
@@ -86,11 +86,15 @@ def _said(answer: httpx.Response, kind: str) -> str:
 
 def _right_url(base: str) -> str:
     path = urlsplit(base).path
-    return f"take the path {path} out of LIVEKIT_URL" if path else "is LIVEKIT_URL that of a LiveKit server?"
+    return (
+        f"remove the path {path} from LIVEKIT_URL"
+        if path
+        else "is LIVEKIT_URL the address of a LiveKit server?"
+    )
 
 
 def _refusal(base: str, said: str, settings: LiveKitSettings, skew: float | None) -> Finding:
-    # The text repeats the token, so only what it means is shown.
+    # The text repeats the token, so only its meaning is shown.
     if "invalid API key" in said:
         return failed(
             NAME,

@@ -1,4 +1,4 @@
-"""The models: does the inference endpoint have those that the agents use?"""
+"""Check the models: whether the inference endpoint has those that the agents use."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _VARIABLES: Final = {"stt": "AGENT_STT", "llm": "AGENT_LLM", "tts": "AGENT_TTS"}
 
 
 async def check_models(surroundings: Surroundings, probe: SettingsProbe) -> Sequence[Finding]:
-    """Ask for the list of language models; speech models are asked for by opening a line to each."""
+    """Check language models by the endpoint's list, and speech models by opening a connection to each."""
     env = surroundings.env
     key = env.get("LIVEKIT_INFERENCE_API_KEY") or env.get("LIVEKIT_API_KEY")
     secret = env.get("LIVEKIT_INFERENCE_API_SECRET") or env.get("LIVEKIT_API_SECRET")
@@ -61,7 +61,7 @@ def _token(key: str, secret: str) -> str:
 
 def _refused(base: str, status: int) -> Finding:
     if status in (401, 403):
-        fix = "LIVEKIT_INFERENCE_API_KEY and _SECRET (default: LiveKit's) must be of this endpoint's project"
+        fix = "LIVEKIT_INFERENCE_API_KEY and _SECRET (default: LiveKit's) must match this endpoint's project"
         return failed(NAME, f"{base} refuses the key ({status})", fix)
     quota = status in (402, 429)
     return failed(
@@ -78,7 +78,7 @@ def _ids(body: bytes) -> list[str]:
 
 
 async def _wanted(surroundings: Surroundings, probe: SettingsProbe) -> list[tuple[str, str]]:
-    """What this environment sets, and what the workers that live say that they use; each once."""
+    """Return the models that this environment sets and that live workers report, each once."""
     sets: list[Mapping[str, Any]] = [(await probe.read())["models"]]
     with suppress(RedisError, OSError, ValueError):
         sets += [worker.models.model_dump() for worker in (await fleet_of(surroundings)).workers]
@@ -110,7 +110,7 @@ async def _model(
 
 
 async def _speaks(http: aiohttp.ClientSession, base: str, kind: str, model: str) -> bool:
-    """Whether a line to this model opens; nothing is said on it. Raises `aiohttp.ClientError`."""
+    """Return whether a connection to this model opens; it sends nothing. Raises `aiohttp.ClientError`."""
     url = f"{base}/{kind}?{urlencode({'model': model})}"
     try:
         async with http.ws_connect(url.replace("http", "ws", 1)):

@@ -1,4 +1,4 @@
-"""Redis: version, persistence, eviction."""
+"""Check Redis: version, persistence, eviction."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,12 +18,12 @@ KEPT: Final = "redis: kept"
 MEMORY: Final = "redis: memory"
 OLDEST: Final = (7, 0)
 FULL: Final = 0.9
-# Longer than a service would wait: the doctor asks everything at once, perhaps on a busy machine.
+# Longer than a service would wait: the doctor runs all checks at once, perhaps on a busy machine.
 TIMEOUT_S: Final = 5.0
 
 
 async def check_redis(surroundings: Surroundings) -> Sequence[Finding]:
-    """Ask the server about itself."""
+    """Read the server's own information."""
     try:
         settings = surroundings.settings(RedisSettings)
     except ValidationError as invalid:
@@ -62,7 +62,7 @@ def _kept(info: Mapping[str, Any], *, saves: bool | None) -> Finding:
         if info.get("aof_last_write_status", "ok") != "ok":
             return failed(KEPT, "the append-only file can't be written", "look at Redis's disk and its log")
         return passed(KEPT, "append-only file: a crash loses at most a second")
-    losing = "turns that are on their way to the database are lost if Redis dies"
+    losing = "if Redis dies, turns on their way to the database are lost in Redis"
     if saves or (saves is None and info.get("rdb_saves")):
         return warned(KEPT, f"snapshots only: {losing}", "set appendonly yes")
     if saves is None:
@@ -74,7 +74,7 @@ def _memory(info: Mapping[str, Any]) -> Finding:
     policy = str(info.get("maxmemory_policy", "noeviction"))
     limit, used = int(info.get("maxmemory") or 0), int(info.get("used_memory") or 0)
     if policy != "noeviction" and limit:
-        evidence = f"maxmemory-policy {policy}: queues and turns are thrown away when memory is full"
+        evidence = f"maxmemory-policy {policy}: Redis drops queues and turns when its memory is full"
         return failed(MEMORY, evidence, "set maxmemory-policy noeviction")
     if policy != "noeviction":
         return warned(MEMORY, f"maxmemory-policy {policy}", "set it to noeviction before a limit is set")

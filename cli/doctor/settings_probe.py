@@ -1,6 +1,6 @@
-"""A process of its own: read the services' settings as they would, and tell what is wrong, in JSON.
+"""Read the services' settings as the services do, in a separate process, and print the faults as JSON.
 
-`python -m cli.doctor.settings_probe api agent`. No value is written, but for the agent's models.
+`python -m cli.doctor.settings_probe api agent`. It prints no values, except the agent's models.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from shared.contracts.settings import Settings
 
 
 def probe(services: list[str]) -> dict[str, Any]:
-    """For each service its variables and its faults; and the models that agents use."""
+    """Return for each service its variables and faults, and the models that agents use."""
     found: dict[str, Any] = {"faults": [], "variables": [], "models": {}}
     for service in services:
         for kind in _settings_of(service):

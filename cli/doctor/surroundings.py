@@ -1,4 +1,4 @@
-"""The environment that the doctor looks at: the user's, a file's, or that of the local stack."""
+"""The environment that the doctor checks: the user's, a file's, or that of the local stack."""
 
 import os
 import re
@@ -16,9 +16,9 @@ from devstack.environment import clean_environment, user_environment
 from devstack.state import running_stack_env
 from shared.contracts.settings import Settings
 
-# LiveKit's API key is a name, told in every token: the secret is the other half.
+# LiveKit's API key is a name that every token contains; only the secret is secret.
 _SECRET_NAME: Final = re.compile(r"SECRET|PASSWORD|TOKEN$|^ROLLCALL_API_KEY$")
-# Shorter values would blot out innocent text.
+# Hiding shorter values would hide harmless text.
 _SHORTEST_SECRET: Final = 6
 
 S = TypeVar("S", bound=Settings)
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Variables, and where they come from. `named` are those that somebody wrote for Rollcall."""
+    """Variables, and where they come from. `named` are those that were set for Rollcall."""
 
     env: Mapping[str, str] = field(repr=False)
     source: str
@@ -34,14 +34,17 @@ class Surroundings:
 
     @classmethod
     def of_file(cls, file: Path) -> "Surroundings":
-        """Only what the file says, as a container that is given it would see it; raises `OSError`."""
+        """Return only the file's variables, as a container with this file would see them.
+
+        Raises `OSError`.
+        """
         with file.open() as lines:
             values = {name: value for name, value in dotenv_values(stream=lines).items() if value}
         return cls(_trimmed(clean_environment(values)), str(file), frozenset(values))
 
     @classmethod
     def of_user(cls, state: Path) -> "Surroundings":
-        """The environment and `.env`; and what the local stack was told, if one runs."""
+        """Return the environment and `.env`, and the variables of the local stack, if one runs."""
         written = frozenset(dotenv_values(Path.cwd() / ".env"))
         if stack := running_stack_env(state):
             return cls(_trimmed({**user_environment(), **stack}), f"the stack in {state}", written)
@@ -57,7 +60,7 @@ class Surroundings:
 
     @property
     def secrets(self) -> set[str]:
-        """What must not be shown."""
+        """Return the values that must not be shown."""
         named = {value for name, value in self.env.items() if _SECRET_NAME.search(name)}
         return {secret for secret in named | self._passwords() if len(secret) >= _SHORTEST_SECRET}
 
@@ -74,19 +77,19 @@ class Surroundings:
         return found
 
     def for_a_process(self, repository: Path) -> dict[str, str]:
-        """The environment of a process of ours that is to see these variables."""
+        """Return the environment for a process of ours that needs these variables."""
         path = os.pathsep.join([str(repository), *filter(None, [self.env.get("PYTHONPATH")])])
         return {**clean_environment(), **self.env, "PYTHONPATH": path}
 
 
 def reason_of(invalid: ValidationError) -> str:
-    """The first fault of a settings class, as a sentence without what was set."""
+    """Return the first fault of a settings class, as a sentence without the value."""
     fault = invalid.errors(include_input=False, include_url=False)[0]
     return f"{str(fault['loc'][0]).upper()} {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _trimmed(env: Mapping[str, str]) -> dict[str, str]:
-    """As the settings classes read them."""
+    """Return the variables as the settings classes read them."""
     return {name: value.strip() for name, value in env.items()}
 
 

@@ -1,4 +1,4 @@
-"""LiveKit's webhooks: would the API take one at its address, and has LiveKit ever sent any?"""
+"""Check LiveKit's webhooks: whether the API accepts one, and whether LiveKit has sent any."""
 
 import base64
 import hashlib
@@ -26,12 +26,12 @@ NAME: Final = "webhook"
 ARRIVED: Final = "webhook: sent"
 PATH: Final = "/v1/livekit/webhook"
 TIMEOUT_S: Final = 7.0
-# LiveKit sends them within moments; and a session may just have begun.
+# LiveKit sends webhooks within moments, and a session may just have begun.
 GRACE: Final = timedelta(seconds=10)
 
 
 async def check_webhook(surroundings: Surroundings, url: str) -> Sequence[Finding]:
-    """Send one that means nothing, signed with our key: it is answered, and nothing comes of it."""
+    """Send a webhook without effect, signed with our key, and read the API's answer."""
     key, secret = surroundings.env.get("LIVEKIT_API_KEY"), surroundings.env.get("LIVEKIT_API_SECRET")
     if not key or not secret:
         return [skipped(NAME, "there is no key to sign one with: LIVEKIT_API_KEY and LIVEKIT_API_SECRET")]
@@ -43,13 +43,13 @@ async def check_webhook(surroundings: Surroundings, url: str) -> Sequence[Findin
             answer = await http.post(url, content=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = f"{url} does not answer: {error or type(error).__name__}"
-        fix = "this is where LiveKit has to reach the API; name its public address with --webhook-url"
+        fix = "LiveKit has to reach the API here; give the API's public address with --webhook-url"
         return [failed(NAME, why, fix)]
     if answer.status_code == 200:
-        return [passed(NAME, f"{url} takes what is signed with our key")]
+        return [passed(NAME, f"{url} accepts webhooks signed with our key")]
     if answer.status_code == 401:
         fix = "give the API the same LIVEKIT_API_KEY and LIVEKIT_API_SECRET, and start it again"
-        return [failed(NAME, f"{url} refuses what is signed with our key", fix)]
+        return [failed(NAME, f"{url} refuses webhooks signed with our key", fix)]
     return [failed(NAME, f"{url} answers {answer.status_code}", "is there a proxy in front of the API?")]
 
 
@@ -60,7 +60,7 @@ def _signature(body: bytes, key: str, secret: str) -> str:
 
 
 async def check_arrivals(surroundings: Surroundings, url: str) -> Sequence[Finding]:
-    """Compare the newest receipt with the newest session whose agent was in a room."""
+    """Compare the newest recorded webhook with the newest session whose agent was in a room."""
     try:
         async with opened(surroundings) as database, database.read() as db:
             last = await db.scalar(select(func.max(col(WebhookReceiptRow.received_at))))
@@ -77,8 +77,8 @@ def _verdict(last: datetime | None, joined: datetime | None, url: str) -> Findin
         since = "never" if last is None else f"last {local(last)}"
         return warned(
             ARRIVED,
-            f"LiveKit sent none for the session of {local(joined)} ({since}): joins are proven by polling,"
-            " and departures seen later",
+            f"LiveKit sent none for the session of {local(joined)} ({since}): Rollcall proves joins by "
+            "polling, and sees departures later",
             f"enter {url} in LiveKit's webhook settings, with the key LIVEKIT_API_KEY",
         )
     return passed(ARRIVED, f"the last came {local(last)}")

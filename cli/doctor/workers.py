@@ -1,4 +1,4 @@
-"""The agent workers: is one registered under the very name that sessions are dispatched to?"""
+"""Check the agent workers: whether one is registered under the agent name of sessions."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -17,12 +17,12 @@ from shared.core.workers.registry import Fleet, read_fleet
 from shared.platform.redis.client import connect_redis
 
 NAME: Final = "workers"
-# They pass by themselves.
+# These faults pass by themselves.
 _PASSING: Final = (Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING)
 
 
 async def fleet_of(surroundings: Surroundings) -> Fleet:
-    """The registry; raises `RedisError`, `OSError` or `ValueError`."""
+    """Read the registry; raises `RedisError`, `OSError` or `ValueError`."""
     redis = connect_redis(surroundings.settings(RedisSettings).redis_url, timeout_s=TIMEOUT_S)
     try:
         return await read_fleet(redis)
@@ -31,7 +31,7 @@ async def fleet_of(surroundings: Surroundings) -> Fleet:
 
 
 async def check_workers(surroundings: Surroundings) -> Sequence[Finding]:
-    """Read the registry as the dispatcher would."""
+    """Check the registry as the dispatcher reads it."""
     try:
         name = surroundings.settings(AgentNameSettings).livekit_agent_name
     except ValidationError:
@@ -54,7 +54,7 @@ def _none(name: str, cause: Cause, evidence: dict[str, object]) -> Finding:
     if cause is Cause.AGENT_NAME_MISMATCH:
         said = f"none is named {name}; there is {evidence['names_seen']}"
     elif "not_connected" in evidence:
-        said = f"{evidence['not_connected']} runs, and LiveKit does not know it"
+        said = f"{evidence['not_connected']} runs, but is not registered at LiveKit"
     else:
         said = f"none is registered (wanted: {name})"
     return failed(NAME, f"{cause}: {said}", ADVICE[cause])

@@ -1,4 +1,4 @@
-"""A terminal on which lines scroll by, and what is being said just now stands beneath them."""
+"""A terminal with scrolling lines, and the current captions below them."""
 
 from types import TracebackType
 from typing import Final, Self
@@ -15,9 +15,9 @@ _INDENT: Final = 13
 
 
 class CaptionConsole:
-    """A context manager. `print` shows a line for good; `caption` shows words that are still changing.
+    """A context manager. `print` shows a final line; `caption` shows words that may still change.
 
-    Where there is no terminal captions are left out: what is written to a file is not changed any more.
+    Without a terminal, captions are left out: lines in a file can't be changed any more.
     """
 
     def __init__(self, console: Console) -> None:
@@ -26,7 +26,7 @@ class CaptionConsole:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        """Take the bottom of the terminal."""
+        """Start using the bottom of the terminal."""
         if self._console.is_terminal:
             self._live = Live(Group(), console=self._console, transient=True, auto_refresh=False)
             self._live.start()
@@ -38,17 +38,17 @@ class CaptionConsole:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give it back."""
+        """Stop using the bottom of the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def print(self, line: Text) -> None:
-        """Show a line for good."""
+        """Show a final line."""
         self._console.print(line)
 
     def caption(self, caption: Caption) -> None:
-        """Show what a speaker is saying in the place of what he was saying before; no text: nothing."""
+        """Replace a speaker's caption; an empty text removes it."""
         self._captions.pop(caption.role, None)
         if caption.text:
             self._captions[caption.role] = one_line(caption.text)

@@ -24,7 +24,7 @@ LOOK_INTERVAL_S: Final = 0.2
 
 
 async def run_workers(target: Target, *, as_json: bool) -> int:
-    """Show the workers; the exit code. Raises `ApiError`."""
+    """Show the workers; return the exit code. Raises `ApiError`."""
     async with target.open() as client:
         workers = await client.workers()
     if as_json:
@@ -66,11 +66,11 @@ async def _obeyed(client: "Client", worker_id: str, order: WorkerOrder) -> str |
 
 
 def show_workers(workers: Sequence[WorkerHeartbeat], console: Console, *, now: datetime) -> None:
-    """Print one line for each worker, and beneath it what is wrong with it."""
+    """Print one line for each worker, with its faults below it."""
     if not workers:
-        console.print(Text("no agent worker lives", style="yellow"))
+        console.print(Text("no agent worker is running", style="yellow"))
         console.print(
-            Text("start one: python -m services.agent; why it is away: rollcall doctor", style="dim")
+            Text("start one: python -m services.agent; rollcall doctor says why it is missing", style="dim")
         )
         return
     table = plain_table("agent", "worker", "host:pid", "calls", "state", "up")

@@ -1,4 +1,4 @@
-"""How things look on a terminal: times in the user's own zone, columns of names and values, safe text."""
+"""Formatting for a terminal: times in the user's time zone, columns of names and values, safe text."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ _STATUS_STYLES: Final = {
 
 
 def local(time: datetime | str | None, *, millis: bool = False) -> str:
-    """A time in the user's zone, with the zone's name; nothing for none."""
+    """Return a time in the user's time zone, with the zone's name; "" for None."""
     if time is None:
         return ""
     moment = _moment(time).astimezone()
@@ -30,7 +30,7 @@ def local(time: datetime | str | None, *, millis: bool = False) -> str:
 
 
 def local_short(time: datetime | str | None) -> str:
-    """A time of today as its hours, another with its day; the zone stands at the column's head."""
+    """Return the time of day for today, otherwise also the date; the column's head shows the zone."""
     if time is None:
         return ""
     moment = _moment(time).astimezone()
@@ -39,12 +39,12 @@ def local_short(time: datetime | str | None) -> str:
 
 
 def zone() -> str:
-    """The name of the user's time zone."""
+    """Return the name of the user's time zone."""
     return datetime.now(UTC).astimezone().tzname() or "local"
 
 
 def ago(time: datetime, now: datetime) -> str:
-    """How long ago, in one figure: 12 s, 5 min, 3 h, 2 d."""
+    """Return how long ago, as one number: 12 s, 5 min, 3 h, 2 d."""
     seconds = max(0, int((now - time).total_seconds()))
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
@@ -71,7 +71,7 @@ _REASONS: Final = {
     "room closed": "the room was closed",
     "room_closed": "the room was closed",
     "room_deleted": "the room was closed",
-    "participant_removed": "the agent was taken out of the room",
+    "participant_removed": "the agent was removed from the room",
     "duplicate_identity": "somebody joined under the agent's identity",
     "worker_stopped": "the agent's worker was stopped",
     "shutdown": "the agent's job was shut down",
@@ -84,29 +84,29 @@ _REASONS: Final = {
 
 
 def without_agent(*, joined: bool) -> str:
-    """How a session stands that has failed: whether an agent had been there."""
-    return "the agent was lost, and none took its place" if joined else "no agent came"
+    """Return the status of a failed session for people: whether an agent had been there."""
+    return "the agent was lost, and no other replaced it" if joined else "no agent came"
 
 
 def reason_text(reason: str) -> str:
-    """Why a session is over, for people; the JSON has the token. One that is not known is shown as words."""
+    """Return the end reason for people; JSON has the token. An unknown one is shown as words."""
     return _REASONS.get(reason, one_line(reason.replace("_", " ")))
 
 
 def status_text(status: str) -> Text:
-    """A session's status, coloured where it matters."""
+    """Return a session's status, coloured if it matters."""
     return Text(one_line(status), style=_STATUS_STYLES.get(status, ""))
 
 
 def fields(console: Console, pairs: Iterable[tuple[str, Text | str | None]]) -> None:
-    """Print names and values, one a line; what is None or empty is left out. Values are never cut."""
+    """Print names and values, one a line, without None and empty ones. Values are never cut."""
     for name, value in pairs:
         if value:
             console.print(Text(f"{name:<{NAME_WIDTH}}", style="dim"), value, sep="", soft_wrap=True)
 
 
 def evidence_lines(evidence: Mapping[str, Any] | str) -> Iterable[str]:
-    """What a cause rests on, or a session's metadata: one line for each fact."""
+    """Return a cause's evidence or a session's metadata, one line for each fact."""
     if isinstance(evidence, str):
         yield one_line(evidence)
         return
@@ -115,7 +115,7 @@ def evidence_lines(evidence: Mapping[str, Any] | str) -> Iterable[str]:
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without lines around it, in which ids stay whole."""
+    """Return a table without borders, in which ids are not wrapped."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, no_wrap=True, overflow="fold")

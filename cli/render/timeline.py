@@ -1,4 +1,4 @@
-"""Show a session as it happens: each step with its time since the request, and both sides' words."""
+"""Show a session live: each step with its time since the request, and the turns of both sides."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,7 +19,7 @@ from shared.platform.plain_text import one_line
 POLL_S: Final = 0.15
 
 _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "session.reserved.v1": lambda d: f"token handed out for room {d['room_name']}; the caller is awaited",
+    "session.reserved.v1": lambda d: f"token handed out for room {d['room_name']}; waiting for the caller",
     "session.requested.v1": lambda d: f"session stored: room {d['room_name']}, agent {d['agent_name']}",
     "session.waiting.v1": lambda d: f"waits: {d['cause']}{_place(d)}",
     "dispatch.started.v1": lambda d: f"dispatching, attempt {d['attempt']}/{d['max_attempts']}",
@@ -30,7 +30,7 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "agent.ready.v1": lambda _: "the agent listens",
     "agent.first_speech.v1": lambda _: "the agent speaks",
     "agent.missing.v1": lambda d: f"no agent came: {d['cause']}; another attempt follows",
-    "agent.lost.v1": lambda d: f"the agent is gone: {d['cause']}; {_revival(d)} is called",
+    "agent.lost.v1": lambda d: f"the agent is gone: {d['cause']}; {_revival(d)} is dispatched",
     "agent.extra_removed.v1": lambda d: f"a second agent was removed: {d['participant_identity']}",
     "agent.foreign_seen.v1": lambda d: (
         f"an agent of a worker without a name was {'removed' if d['removed'] else 'there'}: "
@@ -47,9 +47,9 @@ _COLOURS: Final = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
 
 class Timeline:
-    """Follows one session. `events` and `turns` are what was seen so far; `over` is set at its end.
+    """Follows one session. `events` and `turns` are those seen so far; `over` is set at its end.
 
-    `caption` is told what is being said while it is being said, and nothing once the turn is shown.
+    It calls `caption` with the words that are being said, and with "" once the turn is shown.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Timeline:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator["Timeline"]:
-        """Show what happens while the block runs, and at its end what came last."""
+        """Show events while the block runs, and the last ones at its end."""
         tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
         try:
             yield self
@@ -86,25 +86,25 @@ class Timeline:
             await self.read()
 
     async def wait_until_over(self, timeout_s: float) -> bool:
-        """Wait until the session has ended and its transcript is known to be complete, or not."""
+        """Wait until the session has ended and the completeness of its transcript is known."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._final.wait()
         return self.over.is_set()
 
     async def wait_until_ended(self, timeout_s: float) -> bool:
-        """Wait until the session has ended, whatever is yet to be written of it."""
+        """Wait until the session has ended, without waiting for its transcript."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.over.wait()
         return self.over.is_set()
 
     def seen(self, event_type: str) -> bool:
-        """True if an event of this type was among those seen."""
+        """Return whether an event of this type was seen."""
         return any(event.type == event_type for event in self.events)
 
     async def read(self) -> None:
-        """Read and show what is new; raises `ApiError`."""
+        """Read and show new events and turns; raises `ApiError`."""
         events = await self._client.events(self._session_id)
         fresh: list[Envelope | Turn] = [*events[len(self.events) :]]
         self.events = events
@@ -139,14 +139,17 @@ class Timeline:
 
 
 def moment_of(news: Envelope | Turn) -> datetime:
-    """When it happened. A turn is news when it is finished: it began before much that is shown above it."""
+    """Return when the news happened.
+
+    For a turn, its end, since it began before much that is shown above it.
+    """
     return news.time if isinstance(news, Envelope) else news.ended_at or news.created_at
 
 
 class Lines:
-    """Lines of one session on one clock, which begins with the first event.
+    """The lines of one session on one clock, which starts with the first event.
 
-    The clocks of the agent's host and ours differ, but no line is earlier than the one above it.
+    The clocks of the agent's host and ours differ, but a line is never earlier than the line above it.
     """
 
     def __init__(self) -> None:
@@ -154,7 +157,7 @@ class Lines:
         self._last: datetime | None = None
 
     def of(self, news: Envelope | Turn) -> Text:
-        """The next line."""
+        """Return the next line."""
         moment = moment_of(news)
         self._start = self._start or moment
         self._last = max(moment, self._last or moment)
@@ -164,7 +167,7 @@ class Lines:
 
 
 def event_line(event: Envelope, start: datetime, *, at: datetime | None = None) -> Text:
-    """What happened, with its time since `start`; `at` is shown instead of its own."""
+    """Return the line of an event, with its time since `start`; `at` replaces the event's own time."""
     describe = _STEPS.get(event.type)
     try:
         text = describe(event.data) if describe else event.type
@@ -176,7 +179,7 @@ def event_line(event: Envelope, start: datetime, *, at: datetime | None = None) 
 
 
 def turn_line(turn: Turn, start: datetime, *, at: datetime | None = None) -> Text:
-    """What was said, with the time since `start`; `at` is shown instead of its own."""
+    """Return the line of a turn, with its time since `start`; `at` replaces the turn's own time."""
     style = "green" if turn.role == "user" else "bold"
     text = f"{WHO.get(turn.role, turn.role):>7}: {one_line(turn.text)}"
     return _stamped(

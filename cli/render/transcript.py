@@ -20,7 +20,7 @@ _PAGE: Final = 1000
 
 
 async def show_transcript(api_url: str, session_id: str, console: Console, *, key: str | None = None) -> None:
-    """Show a conversation, whether it is complete, and how long one waited; raises `ApiError`."""
+    """Show a conversation, its completeness, and how long each side waited; raises `ApiError`."""
     first: dict[str, Any] | None = None
     async with open_http(api_url, key=key) as http:
         async for page in _pages(Client(http), session_id):
@@ -34,7 +34,7 @@ async def show_transcript(api_url: str, session_id: str, console: Console, *, ke
 
 
 async def read_transcript(api_url: str, session_id: str, *, key: str | None = None) -> dict[str, Any]:
-    """The whole conversation as the API tells it, all its pages in one; raises `ApiError`."""
+    """Return the whole conversation, with all its pages joined; raises `ApiError`."""
     whole: dict[str, Any] = {}
     async with open_client(api_url, key=key) as client:
         async for page in _pages(client, session_id):
@@ -54,7 +54,7 @@ async def _pages(client: Client, session_id: str) -> AsyncIterator[dict[str, Any
 async def export_transcript(
     api_url: str, session_id: str, format: str, output: Path | None, *, key: str | None = None
 ) -> None:
-    """Write an export to a file or to standard output, as it comes in; raises `ApiError`."""
+    """Write an export to a file or standard output while it arrives; raises `ApiError`."""
     async with open_http(api_url, key=key) as http:
         try:
             async with http.stream("GET", _path(session_id), params={"format": format}) as answer:
@@ -71,7 +71,10 @@ async def export_transcript(
 
 
 async def _show(answer: httpx.Response) -> None:
-    """Exports are plain already; an older API's may not be. A file gets every byte as it is."""
+    """Show a piece of an export. Those of an older API may not be plain yet.
+
+    A file gets every byte unchanged.
+    """
     async for line in answer.aiter_lines():
         sys.stdout.write(f"{many_lines(line)}\n")
     sys.stdout.flush()
@@ -86,7 +89,7 @@ async def _copy(answer: httpx.Response, file: BinaryIO) -> None:
 async def search_transcripts(
     api_url: str, words: str, limit: int, *, key: str | None = None, **filters: str | None
 ) -> dict[str, Any]:
-    """The newest turns that match, as the API tells them; raises `ApiError`."""
+    """Return the newest turns that match; raises `ApiError`."""
     async with open_client(api_url, key=key) as client:
         found: dict[str, Any] = await client.read("/v1/transcripts/search", q=words, limit=limit, **filters)
     return found
@@ -138,7 +141,7 @@ def _judgement(transcript: Mapping[str, Any]) -> str:
         False: f"incomplete since {local(transcript['missing_since'])}:"
         f" {transcript['missing_count']} turns are missing ({missing})",
         None: {
-            "running": "the call goes on",
+            "running": "the call is still running",
             "unclosed": "the agent died without saying how many turns there were; no gap is known",
         }.get(transcript["state"], "not known to be complete"),
     }

@@ -1,4 +1,4 @@
-"""`rollcall watch ID`: one session's timeline and what is said in it, live."""
+"""`rollcall watch ID`: show one session's events, turns and captions live."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +20,7 @@ from shared.platform.plain_text import plain_json
 
 
 class Watch:
-    """Shows each piece of news once; `captions` are those of who speaks."""
+    """Shows each event and turn once, and the speakers' captions."""
 
     def __init__(self, *, show: Callable[[Text], None], caption: Callable[[Caption], None]) -> None:
         self._show = show
@@ -29,7 +29,7 @@ class Watch:
         self._shown: set[tuple[str, int]] = set()
 
     def take(self, news: News) -> None:
-        """Show what is new."""
+        """Show news."""
         match news.what:
             case Envelope() as event:
                 self._show(self._lines.of(event))
@@ -39,7 +39,7 @@ class Watch:
                 self._caption(caption)
 
     def turn(self, turn: Turn) -> None:
-        """Show a finished turn in the place of its caption, unless it was shown already."""
+        """Show a finished turn instead of its caption, unless it was already shown."""
         if (turn.id, turn.seq) in self._shown:
             return
         self._shown.add((turn.id, turn.seq))
@@ -48,7 +48,7 @@ class Watch:
 
 
 async def run_watch(target: Target, session_id: str, *, as_json: bool) -> int:
-    """Watch a session until it is over; the exit code. Raises `ApiError`."""
+    """Watch a session until it is over; return the exit code. Raises `ApiError`."""
     async with target.open() as client:
         if as_json:
             return await _as_json(client, session_id)
@@ -61,7 +61,7 @@ async def run_watch(target: Target, session_id: str, *, as_json: bool) -> int:
             watch = Watch(show=screen.print, caption=screen.caption)
             async for news in client.live(session_id):
                 watch.take(news)
-        # A turn may be stored after the session's end, or the stream may have carried none.
+        # A turn may be stored after the session's end, and the stream may have contained no turns.
         with suppress(ApiError):
             transcript = await client.transcript(session_id)
             for turn in transcript.items:

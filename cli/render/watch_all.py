@@ -1,4 +1,4 @@
-"""`rollcall watch`: all live sessions, as a table that keeps itself up to date, or a line for each change."""
+"""`rollcall watch`: all live sessions, as a live table, or as a line for each change."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from devstack.log_console import make_console
 from shared.platform.plain_text import one_line, plain_json
 
 INTERVAL_S: Final = 1.0
-# How long a session that is over stays on the screen.
+# How long an ended session stays on the screen.
 LINGERS: Final = timedelta(seconds=15)
 
 
 class Board:
-    """The live sessions, and for a while those that are over. `changes` are those of the last look."""
+    """The live sessions and, for a while, ended ones. `changes` are those of the last read."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -35,7 +35,7 @@ class Board:
         self.changes: list[Session] = []
 
     async def look(self, now: datetime) -> None:
-        """Ask how things stand; raises `ApiError`."""
+        """Read the sessions; raises `ApiError`."""
         live = {s.session_id: s for s in await find_sessions(self._client, {}, live=True, limit=None)}
         gone = [one for one in self.sessions.values() if one.session_id not in live and not one.over]
         ended = {one.session_id: await self._client.session(one.session_id) for one in gone}
@@ -49,7 +49,7 @@ class Board:
         self._over_since = {id_: since for id_, since in self._over_since.items() if id_ not in late}
 
     def table(self, now: datetime, *, rows: int) -> Table:
-        """The newest first, at most so many."""
+        """Return a table of at most so many sessions, newest first."""
         table = plain_table("session", "since", "try", "status")
         newest = sorted(self.sessions.values(), key=lambda one: one.session_id, reverse=True)
         for one in newest[:rows]:
@@ -64,7 +64,7 @@ class Board:
 
 
 async def run_watch_all(target: Target, *, as_json: bool) -> int:
-    """Watch until interrupted. Raises `ApiError` if the API doesn't answer at the first look."""
+    """Watch until interrupted. Raises `ApiError` if the API doesn't answer the first request."""
     console = make_console()
     async with target.open() as client:
         board = Board(client)
@@ -101,7 +101,7 @@ async def _show_board(board: Board, console: Console) -> None:
 
 
 async def _look(board: Board) -> str | None:
-    """Look; what is in the way, if anything is: the next look may succeed."""
+    """Read the sessions; return the error, if there is one: the next read may succeed."""
     try:
         await board.look(datetime.now(UTC))
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""Write what is made from the code: the dashboards' JSON and docs/metrics.md."""
+"""Write the dashboards' JSON and docs/metrics.md from the code."""
 
 from deploy.grafana.catalogue import CATALOGUE, as_markdown, read_catalogue
 from deploy.grafana.generate import DASHBOARDS, FOLDER, as_json

@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 ROOT: Final = Path(__file__).parents[2]
 CATALOGUE: Final = ROOT / "docs" / "metrics.md"
 _KINDS: Final = {"Counter", "Gauge", "Histogram", "Info", "Summary", "Enum"}
-# More values than these say little in a table.
+# With more values than this, the table does not list them.
 _MOST_VALUES: Final = 12
 
 _HEAD: Final = """# Metrics
@@ -31,9 +31,7 @@ a session, a room or a job. Agent names, which clients choose, are told apart up
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: its name as it is queried, its labels with the values that are known beforehand, and the
-    services whose processes serve it.
-    """
+    """One metric: its name in queries, its labels with known values, and the services that serve it."""
 
     name: str
     kind: str
@@ -43,14 +41,14 @@ class Metric:
 
     @property
     def series(self) -> set[str]:
-        """The names under which its samples are queried."""
+        """The names of its samples in queries."""
         if self.kind == "histogram":
             return {f"{self.name}_{part}" for part in ("bucket", "count", "sum")}
         return {self.name}
 
 
 def read_catalogue() -> list[Metric]:
-    """All metrics, by name."""
+    """Return all metrics, by name."""
     graph = grimp.build_graph("services", "shared", cache_dir=None)
     metrics = []
     for module in modules_with_metrics():
@@ -61,7 +59,7 @@ def read_catalogue() -> list[Metric]:
 
 
 def modules_with_metrics() -> list[str]:
-    """The modules that define metrics."""
+    """Yield the modules that define metrics."""
     files = [file for folder in ("services", "shared") for file in (ROOT / folder).rglob("*.py")]
     return sorted(
         ".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if _defines_metrics(file)

@@ -58,7 +58,7 @@ def conversation() -> Dashboard:
             ),
             figure(
                 "Turns",
-                "Turns of both sides stored in the time shown.",
+                "Turns of both sides that were stored in the time shown.",
                 "short",
                 over_range("transcript_turns_stored_total"),
                 decimals=0,
@@ -101,15 +101,15 @@ def conversation() -> Dashboard:
         Inference_stand_in=[
             graph(
                 "Work of the engines, p95",
-                "Only where the stand-in for LiveKit Inference runs: from handing work to an engine to its "
-                "result, waiting included.",
+                "Only if the stand-in for LiveKit Inference runs: time from giving work to an engine until "
+                "its result, including waiting.",
                 "s",
                 (quantile(0.95, "inference_engine_seconds", by="kind"), "{{kind}}"),
                 span=12,
             ),
             graph(
                 "Requests to the engines",
-                "Only where the stand-in for LiveKit Inference runs: by kind and how they ended.",
+                "Only if the stand-in for LiveKit Inference runs: by kind and outcome.",
                 "ops",
                 (per_second("inference_requests_total", by="kind, outcome"), "{{kind}}, {{outcome}}"),
                 span=12,

@@ -1,4 +1,4 @@
-"""*Fleet*: which workers are there, and how much room have they?"""
+"""*Fleet*: which workers are there, and how many free slots do they have?"""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ def fleet() -> Dashboard:
         board(
             "rollcall-fleet",
             "Rollcall / Fleet",
-            "Which agent workers are there, and how much room have they?",
+            "Which agent workers are there, and how many free slots do they have?",
             variables=(agent_name_variable(),),
         ),
         Now=[
@@ -28,20 +28,20 @@ def fleet() -> Dashboard:
             ),
             figure(
                 "Free slots",
-                "How many more conversations they would take.",
+                "How many more conversations the workers would take.",
                 "short",
                 f'sum(fleet_slots{{state="free", {NAMED}}})',
                 steps=((None, "red"), (1, "orange"), (3, "green")),
             ),
             figure(
                 "Conversations",
-                "Jobs that run, also those that Rollcall did not dispatch.",
+                "Running jobs, including those that Rollcall did not dispatch.",
                 "short",
                 f'sum(fleet_slots{{state="busy", {NAMED}}})',
             ),
             figure(
                 "Load",
-                "Running jobs over the most that the workers allow.",
+                "Running jobs as a share of the most that the workers allow.",
                 "percentunit",
                 f'sum(fleet_slots{{state="busy", {NAMED}}}) / (sum(fleet_slots{{{NAMED}}}) > 0)',
                 steps=((None, "green"), (0.8, "orange"), (1, "red")),
@@ -49,7 +49,7 @@ def fleet() -> Dashboard:
             ),
             figure(
                 "Faulty workers",
-                "Workers that have found a fault of their own, such as an inference endpoint that is away.",
+                "Workers that report a fault of their own, such as a silent inference endpoint.",
                 "short",
                 f"sum(fleet_workers_faulty{{{NAMED}}})",
                 steps=((None, "green"), (1, "red")),
@@ -71,14 +71,14 @@ def fleet() -> Dashboard:
             ),
             graph(
                 "Slots",
-                "What the workers have room for: conversations that run, and more that they would take.",
+                "The slots of the workers: running conversations, and free slots.",
                 "short",
                 (f"sum by (state) (fleet_slots{{{NAMED}}})", "{{state}}"),
                 stacked=True,
             ),
             graph(
                 "Load",
-                "Running jobs over the most that are allowed, by agent name.",
+                "Running jobs as a share of the most allowed, by agent name.",
                 "percentunit",
                 (f"max by (agent_name) (fleet_load_ratio{{{NAMED}}})", "{{agent_name}}"),
                 maximum=1,
@@ -94,7 +94,7 @@ def fleet() -> Dashboard:
             ),
             graph(
                 "Began to wait",
-                "Sessions that had to wait, in each interval, by what for.",
+                "Sessions that had to wait in each interval, by what they waited for.",
                 "short",
                 (
                     or_none("sum by (cause) (increase(dispatch_waits_total[$interval])) > 0", "cause"),
@@ -103,7 +103,7 @@ def fleet() -> Dashboard:
             ),
             graph(
                 "Open sessions",
-                "Sessions that are not over, by where they stand.",
+                "Sessions that are not over, by status.",
                 "short",
                 (f"sum by (status) (sessions_open{{{NAMED}}})", "{{status}}"),
                 stacked=True,
@@ -112,21 +112,21 @@ def fleet() -> Dashboard:
         Our_workers=[
             graph(
                 "Offers",
-                "Jobs that LiveKit offered to our workers, by what became of them.",
+                "Jobs that LiveKit offered to our workers, by outcome.",
                 "ops",
                 (or_none(f"{per_second('agent_jobs_total', by='outcome')} > 0", "outcome"), "{{outcome}}"),
                 stacked=True,
             ),
             graph(
                 "Jobs of each worker",
-                "Jobs that run in each process.",
+                "Running jobs of each process.",
                 "short",
                 ("agent_active_jobs", "{{instance}}"),
             ),
             graph(
                 "Inference and LiveKit, as workers see them",
-                "The least of all workers: 1 while each of them is registered, and its inference endpoint "
-                "answers; 0 while one is not so.",
+                "The minimum over all workers: 1 while every worker is registered and its inference endpoint "
+                "answers; otherwise 0.",
                 "short",
                 ("min(agent_inference_up)", "inference"),
                 ("min(agent_registered)", "registered at LiveKit"),
@@ -134,14 +134,14 @@ def fleet() -> Dashboard:
             ),
             graph(
                 "Reports",
-                "What workers report of their jobs, by step.",
+                "What workers report about their jobs, by step.",
                 "ops",
                 (per_second("agent_reports_total", by="step"), "{{step}}"),
                 stacked=True,
             ),
             graph(
                 "What workers could not do",
-                "Heartbeats that Redis did not take, fences that it did not tell, sends tried again, "
+                "Heartbeats that Redis did not accept, fences that could not be read, sends tried again, "
                 "and events given up.",
                 "ops",
                 ("sum(rate(agent_heartbeats_failed_total[$interval]))", "heartbeats failed"),

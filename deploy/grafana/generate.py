@@ -17,5 +17,5 @@ DASHBOARDS: Final[list[Dashboard]] = [sessions(), fleet(), conversation(), pipel
 
 
 def as_json(dashboard: Dashboard) -> str:
-    """The file that Grafana is given."""
+    """Return a dashboard's JSON file for Grafana."""
     return json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"

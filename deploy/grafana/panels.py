@@ -1,4 +1,4 @@
-"""Panels as our dashboards use them: a title, a description, a unit, and queries."""
+"""Panels for our dashboards: a title, a description, a unit, and queries."""
 
 from typing import Final
 
@@ -68,7 +68,7 @@ def figure(
     decimals: int | None = None,
     span: int = 4,
 ) -> stat.Panel:
-    """One number; `steps` are the colours from a value on, the first from the least."""
+    """One number. `steps` are the colours, each from a value on."""
     panel = stat.Panel().title(title).description(description).unit(unit).datasource(SOURCE)
     panel = panel.span(span).height(_STAT_HEIGHT).graph_mode(options.BigValueGraphMode.NONE)
     panel = panel.color_mode(options.BigValueColorMode.VALUE).reduce_options(_last())
@@ -81,7 +81,7 @@ def figure(
 
 
 def bars(title: str, description: str, unit: str, *queries: Query, span: int = 8) -> bargauge.Panel:
-    """The last value of each series, as bars below each other."""
+    """The last value of each series, as horizontal bars."""
     panel = bargauge.Panel().title(title).description(description).unit(unit).datasource(SOURCE)
     panel = panel.span(span).height(_GRAPH_HEIGHT).min(0).decimals(0).reduce_options(_last())
     panel = panel.orientation(options.VizOrientation.HORIZONTAL)
@@ -105,19 +105,19 @@ def _last() -> common.ReduceDataOptions:
 
 
 def datasource_variable() -> Builder[VariableModel]:
-    """Which Prometheus."""
+    """The variable for the Prometheus."""
     variable = builders.DatasourceVariable("datasource").label("Data source").type("prometheus")
     return variable.current(VariableOption(text="Prometheus", value="prometheus"))
 
 
 def interval_variable() -> Builder[VariableModel]:
-    """Over how much time rates and percentiles are taken."""
+    """The variable for the interval of rates and percentiles."""
     variable = builders.IntervalVariable("interval").label("Interval").values("1m,5m,15m,1h,6h")
     return variable.current(VariableOption(selected=True, text="5m", value="5m"))
 
 
 def agent_name_variable() -> Builder[VariableModel]:
-    """Which agents."""
+    """The variable for the agent names."""
     variable = builders.QueryVariable("agent_name").label("Agent").datasource(SOURCE)
     variable = variable.query(AGENT_NAMES)
     variable = variable.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC)
@@ -126,14 +126,14 @@ def agent_name_variable() -> Builder[VariableModel]:
 
 
 def quantile(q: float, metric: str, *, by: str = "", labels: str = "") -> str:
-    """The expression for a quantile of a histogram over the chosen interval."""
+    """Return the expression for a quantile of a histogram over the chosen interval."""
     kept = ", ".join(filter(None, ["le", by]))
     chosen = f"{{{labels}}}" if labels else ""
     return f"histogram_quantile({q}, sum by ({kept}) (rate({metric}_bucket{chosen}[$interval])))"
 
 
 def per_second(metric: str, *, by: str, labels: str = "") -> str:
-    """The expression for a counter's rate over the chosen interval."""
+    """Return the expression for a counter's rate over the chosen interval."""
     chosen = f"{{{labels}}}" if labels else ""
     return (
         f"sum by ({by}) (rate({metric}{chosen}[$interval]))"
@@ -143,7 +143,7 @@ def per_second(metric: str, *, by: str, labels: str = "") -> str:
 
 
 def over_range(metric: str, *, by: str = "", labels: str = "") -> str:
-    """The expression for how much a counter has grown over the whole time shown."""
+    """Return the expression for how much a counter has grown over the whole time shown."""
     chosen = f"{{{labels}}}" if labels else ""
     return f"sum{f' by ({by}) ' if by else ''}(increase({metric}{chosen}[$__range]))"
 
@@ -151,7 +151,7 @@ def over_range(metric: str, *, by: str = "", labels: str = "") -> str:
 def board(
     uid: str, title: str, description: str, *, variables: tuple[Builder[VariableModel], ...] = ()
 ) -> builders.Dashboard:
-    """An empty dashboard with the variables that all have, and some of its own."""
+    """Return an empty dashboard with the common variables, and some of its own."""
     new = builders.Dashboard(title).uid(uid).description(description).tags(["rollcall"]).readonly()
     new = new.time("now-3h", "now").refresh("30s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
     link = builders.DashboardLink("Rollcall").type(DashboardLinkType.DASHBOARDS).tags(["rollcall"])
@@ -162,7 +162,7 @@ def board(
 
 
 def rows(dashboard: builders.Dashboard, **titled: list[Panel]) -> Dashboard:
-    """The dashboard with rows of panels; a row's title is its keyword, `_` for a blank."""
+    """Return the dashboard with rows of panels; a row's keyword is its title, with `_` for a space."""
     for title, panels in titled.items():
         dashboard = dashboard.with_row(builders.Row(title.replace("_", " ")))
         for panel in panels:
@@ -174,5 +174,5 @@ def rows(dashboard: builders.Dashboard, **titled: list[Panel]) -> Dashboard:
 
 
 def or_none(expression: str, label: str) -> str:
-    """The expression; where it finds nothing, 0 under the name "none"."""
+    """Return the expression; if it finds nothing, it gives 0 under the name "none"."""
     return f'{expression} or on () label_replace(vector(0), "{label}", "none", "", "")'

@@ -1,4 +1,4 @@
-"""*Pipeline*: what carries the sessions and the turns: Celery, streams, database, outbox, LiveKit's API."""
+"""*Pipeline*: the parts that move sessions and turns: Celery, streams, database, outbox, LiveKit's API."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -16,7 +16,7 @@ def pipeline() -> Dashboard:
         Is_anything_late=[
             figure(
                 "Oldest task",
-                "For how long the oldest task has waited in a queue of Celery.",
+                "How long the oldest task has waited in a queue of Celery.",
                 "s",
                 "max(celery_queue_oldest_seconds)",
                 steps=((None, "green"), (2, "orange"), (10, "red")),
@@ -24,8 +24,8 @@ def pipeline() -> Dashboard:
             ),
             figure(
                 "Oldest unpublished event",
-                "For how long the oldest session event has not been published. The sweep publishes what is "
-                "left for a second.",
+                "How long the oldest session event has waited for publishing. The sweep publishes events "
+                "that are unsent after a second.",
                 "s",
                 "max(outbox_oldest_seconds)",
                 steps=((None, "green"), (2, "orange"), (10, "red")),
@@ -33,7 +33,7 @@ def pipeline() -> Dashboard:
             ),
             figure(
                 "Oldest turn",
-                "For how long the oldest turn has waited in its stream for the database.",
+                "How long the oldest turn has waited in its stream for the database.",
                 "s",
                 'max(stream_oldest_age_seconds{stream="rollcall:turns"})',
                 steps=((None, "green"), (5, "orange"), (30, "red")),
@@ -56,8 +56,8 @@ def pipeline() -> Dashboard:
             ),
             figure(
                 "LiveKit calls that failed",
-                "Share of the calls to LiveKit's API that did not succeed in the interval. A room that is "
-                "gone is no failure.",
+                "Share of the calls to LiveKit's API that failed in the interval. A room that is gone does "
+                "not count as a failure.",
                 "percentunit",
                 '(sum(rate(livekit_api_calls_total{result!~"ok|404|cancelled"}[$interval])) or vector(0))'
                 " / (sum(rate(livekit_api_calls_total[$interval])) > 0)",
@@ -74,20 +74,20 @@ def pipeline() -> Dashboard:
             ),
             graph(
                 "Wait for a Celery worker, p95",
-                "From enqueueing a task until it is begun.",
+                "Time from enqueueing a task until it starts.",
                 "s",
                 (quantile(0.95, "celery_task_wait_seconds", by="task"), "{{task}}"),
             ),
             graph(
                 "Tasks",
-                "Tasks run, and those of them that failed.",
+                "Tasks that ran, and those that failed.",
                 "ops",
                 (per_second("celery_tasks_total", by="task"), "{{task}}"),
                 (per_second("celery_tasks_total", by="", labels='outcome="failed"'), "failed"),
             ),
             graph(
                 "Run time, p95",
-                "How long tasks ran. verify_session runs for as long as it waits for the agent.",
+                "How long tasks ran. verify_session runs as long as it waits for the agent.",
                 "s",
                 (quantile(0.95, "celery_task_seconds", by="task"), "{{task}}"),
             ),
@@ -126,8 +126,8 @@ def pipeline() -> Dashboard:
             ),
             graph(
                 "What should not be",
-                "Turns stored before the one in front of them, turns with the same number, entries set "
-                "aside, entries cut off before they were handled.",
+                "Turns stored before the turn with the previous number, turns with the same number, entries "
+                "set aside, and entries removed before they were handled.",
                 "short",
                 ("sum(increase(transcript_gaps_total[$interval]))", "out of order"),
                 ("sum(increase(transcript_conflicts_total[$interval]))", "same number"),
@@ -161,7 +161,7 @@ def pipeline() -> Dashboard:
             ),
             graph(
                 "Database sessions",
-                "By process and kind, and those that the database broke off or did not answer.",
+                "By process and kind, and those that the database aborted or did not answer.",
                 "ops",
                 (per_second("database_session_seconds_count", by="job, kind"), "{{job}}, {{kind}}"),
                 (per_second("database_failures_total", by=""), "failed"),
@@ -178,15 +178,14 @@ def pipeline() -> Dashboard:
             ),
             graph(
                 "Calls, p95",
-                "How long calls took, by method, and how long they waited for their turn under "
-                "LIVEKIT_CALLS_PER_S.",
+                "How long calls took, by method, and how long they waited because of LIVEKIT_CALLS_PER_S.",
                 "s",
                 (quantile(0.95, "livekit_api_call_seconds", by="method"), "{{method}}"),
                 (quantile(0.95, "livekit_api_turn_seconds"), "waiting for their turn"),
             ),
             graph(
                 "Results and webhooks",
-                "Calls by result (not_asked: LiveKit was known to be away), and webhooks that came in.",
+                "Calls by result (not_asked: LiveKit was known to be down), and webhooks received.",
                 "ops",
                 (per_second("livekit_api_calls_total", by="result"), "call: {{result}}"),
                 (per_second("livekit_webhooks_total", by="result"), "webhook: {{result}}"),
@@ -195,21 +194,21 @@ def pipeline() -> Dashboard:
         Webhooks_and_spool=[
             graph(
                 "Webhooks by outcome",
-                "Requests to customers' endpoints, by what came of them, and deliveries given up.",
+                "Requests to customers' endpoints, by outcome, and deliveries given up.",
                 "ops",
                 (per_second("webhook_attempts_total", by="outcome"), "{{outcome}}"),
                 (per_second("webhook_dead_letters_total", by=""), "given up"),
             ),
             graph(
                 "Webhooks on their way",
-                "Deliveries that no endpoint has taken yet, and the age of the oldest.",
+                "Deliveries that no endpoint has accepted yet, and the age of the oldest.",
                 "short",
                 ("max(webhook_backlog)", "deliveries"),
                 ("max(webhook_backlog_oldest_seconds)", "oldest, seconds"),
             ),
             graph(
                 "Spool",
-                "For how long the oldest turn has been on a worker host's disk and not in the database.",
+                "How long the oldest turn has been on a worker host's disk and not in the database.",
                 "s",
                 ("max by (instance) (agent_spool_oldest_seconds)", "{{instance}}"),
             ),

@@ -1,4 +1,4 @@
-"""Ask a Prometheus what a panel asks, with values for the dashboard's variables."""
+"""Run a panel's queries on a Prometheus, with values for the dashboard's variables."""
 
 import json
 import math
@@ -12,14 +12,14 @@ import httpx
 
 @dataclass(frozen=True)
 class Choice:
-    """What somebody who looks at a dashboard has chosen; times are durations of Prometheus."""
+    """A viewer's choices on a dashboard; times are durations of Prometheus."""
 
     interval: str = "5m"
     range: str = "3h"
     agent_name: str = ".*"
 
     def put_into(self, expression: str) -> str:
-        """The expression as Grafana would send it."""
+        """Return the expression as Grafana would send it."""
         for name, value in (
             ("$interval", self.interval),
             ("$__range", self.range),
@@ -50,8 +50,9 @@ class Prometheus:
         self._http = httpx.Client(base_url=url, timeout=30)
 
     def instant(self, expression: str, legend: str = "", *, at: float | None = None) -> list[Series]:
-        """What it is now, or was at a time; NaN is no answer. Raises `httpx.HTTPStatusError` where the
-        expression is wrong.
+        """What it is now, or was at a time; NaN is no answer.
+
+        Raises `httpx.HTTPStatusError` where the expression is wrong.
         """
         found = self._ask("query", query=expression, **({} if at is None else {"time": at}))
         return list(_series([{**one, "values": [one["value"]]} for one in found], legend))
@@ -59,12 +60,12 @@ class Prometheus:
     def over_time(
         self, expression: str, legend: str = "", *, start: float, end: float, step_s: float
     ) -> list[Series]:
-        """How it was between two times."""
+        """Return the series between two times."""
         found = self._ask("query_range", query=expression, start=start, end=end, step=step_s)
         return list(_series(found, legend))
 
     def exemplars(self, expression: str, *, start: float, end: float) -> list[dict[str, str]]:
-        """The labels of the exemplars of what the expression asks for, between two times."""
+        """Return the labels of the expression's exemplars between two times."""
         answer = self._http.get(
             "/api/v1/query_exemplars", params={"query": expression, "start": start, "end": end}
         )
@@ -72,7 +73,7 @@ class Prometheus:
         return [exemplar["labels"] for series in found for exemplar in series["exemplars"]]
 
     def names(self, selector: str) -> set[str]:
-        """The names of the metrics that a selector finds."""
+        """Return the names of the metrics that a selector finds."""
         answer = self._http.get("/api/v1/label/__name__/values", params={"match[]": selector})
         return set(answer.raise_for_status().json()["data"])
 
@@ -100,6 +101,6 @@ def _filled(legend: str, labels: dict[str, str]) -> str:
 
 
 def read_panels(file: Path) -> list[dict[str, Any]]:
-    """The panels and rows of a dashboard's JSON."""
+    """Return the panels and rows of a dashboard's JSON."""
     panels: list[dict[str, Any]] = json.loads(file.read_text())["panels"]
     return panels

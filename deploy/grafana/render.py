@@ -1,8 +1,8 @@
-"""Draw the dashboards as pictures, from their JSON and a Prometheus that has something to show.
+"""Draw the dashboards as pictures, from their JSON and a Prometheus with data.
 
     python -m deploy.grafana.render http://127.0.0.1:9090 --range 15m --interval 1m
 
-Grafana draws more finely; this shows whether the queries, the units and the layout say what they should.
+Grafana draws better pictures; these show whether the queries, the units and the layout are right.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def draw(file: Path, prometheus: Prometheus, choice: Choice, end: float) -> Path:
-    """Draw one dashboard; returns the picture."""
+    """Draw one dashboard; return the picture."""
     panels = read_panels(file)
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = plt.figure(figsize=(COLUMNS * COLUMN_INCHES, rows * ROW_INCHES), dpi=DPI, facecolor="#f4f5f7")
@@ -187,7 +187,7 @@ def _dates(times: list[float]) -> Any:
 
 
 def in_unit(value: float, unit: str, decimals: int | None = None) -> str:
-    """The value as Grafana writes it."""
+    """Return the value as Grafana writes it."""
     if unit == "percentunit":
         return f"{100 * value:.{decimals or 0}f} %"
     if unit == "bytes":
@@ -205,7 +205,7 @@ def main() -> None:
     )
     parser.add_argument("prometheus", help="its address")
     parser.add_argument("--range", default="15m", help="how much time to show")
-    parser.add_argument("--interval", default="1m", help="over how much time rates are taken")
+    parser.add_argument("--interval", default="1m", help="interval of the rates")
     parser.add_argument("--ago", type=float, default=0, help="how many seconds ago that time ended")
     options = parser.parse_args()
     prometheus = Prometheus(options.prometheus)

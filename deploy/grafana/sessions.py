@@ -17,7 +17,7 @@ from deploy.grafana.panels import (
     rows,
 )
 
-# What the alerts burn, too: deploy/prometheus/rules/rollcall.yaml.
+# The objective of the alerts too: deploy/prometheus/rules/rollcall.yaml.
 OBJECTIVE: Final = 0.995
 NAMED: Final = 'agent_name=~"$agent_name"'
 CALLS: Final = f'{NAMED}, canary="false"'
@@ -56,7 +56,7 @@ def sessions() -> Dashboard:
             ),
             figure(
                 "Error budget left",
-                "What is left of the failures that the objective allows in 30 days. Below 0 it is spent.",
+                "The rest of the failures that the objective allows in 30 days. Below 0 it is spent.",
                 "percentunit",
                 f"1 - {_MONTH_FAILED} / ({_MONTH_ALL} > 0) / {1 - OBJECTIVE:g}",
                 steps=((None, "red"), (0, "orange"), (0.5, "green")),
@@ -78,7 +78,7 @@ def sessions() -> Dashboard:
             ),
             figure(
                 "Waiting",
-                "Sessions that stand in line for a free worker, or for LiveKit.",
+                "Sessions that wait for a free worker or for LiveKit.",
                 "short",
                 "sum(sessions_waiting) or vector(0)",
                 steps=((None, "green"), (1, "orange"), (20, "red")),
@@ -93,7 +93,7 @@ def sessions() -> Dashboard:
             ),
             graph(
                 "Sessions with an agent, over time",
-                "The share of each interval. A gap is an interval in which nobody asked for a session.",
+                "The share in each interval. A gap is an interval without session requests.",
                 "percentunit",
                 (
                     f"{per_second('session_joins_total', by='agent_name', labels=JOINED)}"
@@ -106,7 +106,7 @@ def sessions() -> Dashboard:
             graph(
                 "Error budget burn",
                 "How many times faster than allowed the budget is spent: at 1 it lasts for 30 days. The "
-                "alerts page at 14.4 (both of 5 m and 1 h) and at 6 (30 m and 6 h). Of all agents together.",
+                "alerts page at 14.4 (over 5 m and 1 h) and at 6 (over 30 m and 6 h). All agents together.",
                 "x",
                 *(
                     (f"session_joins:failure_ratio_rate{window} / {1 - OBJECTIVE:g}", window)
@@ -118,8 +118,8 @@ def sessions() -> Dashboard:
         Where_do_they_stop=[
             bars(
                 "Funnel",
-                "How many sessions reached each step in the time shown, each session once. Ended: also those "
-                "whose conversation is over by request.",
+                "How many sessions reached each step in the time shown, each session once. 'Ended' includes "
+                "conversations that ended by request.",
                 "short",
                 (over_range("session_requests_total", labels=NAMED), "requested"),
                 *map(_level, ("accepted", "assigned", "active", "ready", "first_speech")),
@@ -150,14 +150,14 @@ def sessions() -> Dashboard:
             ),
             graph(
                 "Attempts",
-                "Dispatch attempts: taken by LiveKit, refused and tried again, refused for good.",
+                "Dispatch attempts: accepted by LiveKit, refused and tried again, refused for good.",
                 "ops",
                 (per_second("dispatch_attempts_total", by="result"), "{{result}}"),
                 stacked=True,
             ),
             graph(
                 "Attempts without an agent",
-                "Attempts after which another followed, by why no agent came of them.",
+                "Attempts that another attempt followed, by why no agent came.",
                 "ops",
                 (or_none(f"{per_second('session_redispatch_total', by='cause')} > 0", "cause"), "{{cause}}"),
                 stacked=True,
@@ -202,14 +202,14 @@ def sessions() -> Dashboard:
             ),
             graph(
                 "In line",
-                "Sessions that wait, by what for; and how many were let go on a second.",
+                "Waiting sessions, by what they wait for; and how many a second stopped waiting.",
                 "short",
                 (or_none("sum by (cause) (sessions_waiting)", "cause"), "waiting: {{cause}}"),
                 (per_second("sessions_admitted_total", by=""), "admitted a second"),
             ),
             graph(
                 "Verifications in flight",
-                "Sessions whose agent is being waited for, and for how long the oldest of them has been.",
+                "Sessions that wait for their agent, and how long the oldest of them has waited.",
                 "short",
                 ("sum(session_verifications_in_flight)", "in flight"),
                 ("max(session_verification_oldest_seconds)", "oldest, seconds"),
@@ -224,7 +224,7 @@ def sessions() -> Dashboard:
             ),
             graph(
                 "Canaries",
-                "Sessions that nobody joins, to see whether an agent would come.",
+                "Sessions that nobody joins, which test whether an agent would come.",
                 "short",
                 (
                     f'sum by (result) (increase(session_joins_total{{canary="true", {NAMED}}}[$interval]))',

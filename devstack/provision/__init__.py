@@ -1,4 +1,4 @@
-"""The servers that a whole stack needs, found on this machine or made: LiveKit, Redis, PostgreSQL.
+"""The servers that a whole stack needs, found on this machine or built: LiveKit, Redis, PostgreSQL.
 
-`python -m devstack.provision` gets ready what takes long, so that nothing later has to wait for it.
+`python -m devstack.provision` builds the LiveKit server in advance, so that nothing has to wait for it later.
 """

@@ -1,4 +1,4 @@
-"""Find or build the LiveKit server, telling how far it is."""
+"""Find or build the LiveKit server, and show the progress."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from devstack.provision.server import ProvisionError
 
 
 def main() -> None:
-    """Entry point: prints where the server is; exit code 1 and the reason if it can't be had."""
+    """Print the path of the server; on failure, print the reason and exit with code 1."""
     try:
         server = asyncio.run(ensure_livekit_server(os.environ, tell=_tell))
     except ProvisionError as error:

@@ -1,4 +1,4 @@
-"""The LiveKit server: found, or built from its source once and kept; and its configuration."""
+"""The LiveKit server: find it, or build it from source once and keep it; and write its configuration."""
 
 import asyncio
 import os
@@ -21,28 +21,28 @@ from devstack.provision.server import ProvisionError, Tell, first_on_path, versi
 VERSION: Final = "1.13.5"
 MODULE: Final = f"github.com/livekit/livekit-server/cmd/server@v{VERSION}"
 
-# What the design's facts were measured on; older servers differ.
+# The version on which the design's facts were measured; older servers differ.
 OLDEST_ON_PATH: Final = (1, 13)
-# Named by the server's go.mod.
+# From the server's go.mod.
 OLDEST_GO: Final = (1, 26)
 GO_FOLDER: Final = "go"
 GO_REQUIREMENTS: Final = Path(__file__).with_name("go.txt")
 
 PROGRESS_INTERVAL_S: Final = 10.0
-# How many packages `go install -v` names; only for the progress line.
+# How many packages `go install -v` lists; only for the progress line.
 PACKAGES: Final = 800
 
 
 def cache_folder(env: Mapping[str, str]) -> Path:
-    """Where built servers are kept, for every checkout of this user."""
+    """Return the folder of built servers, shared by all checkouts of this user."""
     base = env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "rollcall"
 
 
 async def ensure_livekit_server(env: Mapping[str, str], *, tell: Tell) -> Path:
-    """Return the server's program, building it if it is nowhere.
+    """Return the server's program; build it if it can't be found.
 
-    Looked for in LIVEKIT_SERVER, on PATH, and in the cache folder. Raises `ProvisionError`.
+    It looks in LIVEKIT_SERVER, on PATH, and in the cache folder. Raises `ProvisionError`.
     """
     if named := env.get("LIVEKIT_SERVER"):
         if not os.access(named, os.X_OK):
@@ -82,9 +82,9 @@ async def _build(server: Path, env: Mapping[str, str], tell: Tell) -> None:
                 f"building the LiveKit server failed; the end of {log}:\n{_tail(log)}\n"
                 "Check the network (the Go module proxy is needed), or name a server in LIVEKIT_SERVER."
             )
-        # Renamed, so that no other run ever sees half a program.
+        # Renamed at the end, so that no other run ever sees half a program.
         (Path(folder) / "server").rename(server)
-    shutil.rmtree(server.parent / GO_FOLDER, ignore_errors=True)  # 280 MB that nothing needs any more
+    shutil.rmtree(server.parent / GO_FOLDER, ignore_errors=True)  # 280 MB that are no longer needed
     tell(f"built {server} in {time.monotonic() - started:.0f} s")
 
 
@@ -111,7 +111,7 @@ async def _find_go(cache: Path, env: Mapping[str, str], tell: Tell) -> Path:
 
 
 async def _run(command: list[str], env: dict[str, str], log: Path, tell: Tell, *, what: str) -> int:
-    """Run to the end with its output in `log`, telling the progress; killed with us if cancelled."""
+    """Run a command with its output in `log`, and show the progress; a cancellation kills the command."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -150,7 +150,7 @@ def _tail(log: Path) -> str:
 
 @dataclass(frozen=True)
 class LiveKitPorts:
-    """The ports of one server: signalling and API over TCP, media over UDP."""
+    """The ports of one server: TCP for signalling and the API, UDP for media."""
 
     http: int
     udp: int
@@ -159,13 +159,13 @@ class LiveKitPorts:
 def write_config(
     path: Path, *, ports: LiveKitPorts, key: str, secret: str, webhook_url: str | None = None
 ) -> None:
-    """Write a configuration for a server that only this machine reaches; only its owner can read it."""
+    """Write the configuration of a server that only this machine can reach; only the user can read it."""
     config: dict[str, object] = {
         "port": ports.http,
         "bind_addresses": ["127.0.0.1"],
         "rtc": {
             "udp_port": ports.udp,
-            "tcp_port": 0,  # media over TCP would listen on every interface
+            "tcp_port": 0,  # LiveKit would listen for media over TCP on every interface
             "use_external_ip": False,
             "node_ip": "127.0.0.1",
             "enable_loopback_candidate": True,

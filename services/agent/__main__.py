@@ -9,7 +9,7 @@ from shared.platform.logs.logs import configure_logs, get_logger
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT. Exit code 2: bad configuration; 1: LiveKit refused us or is away."""
+    """Run until SIGTERM or SIGINT. Exit code 2: bad configuration; 1: LiveKit refuses us or is down."""
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
     log = get_logger(__name__)
@@ -17,7 +17,7 @@ def main() -> None:
     log.info("agent_named", message="agent name for dispatch", agent_name=settings.livekit_agent_name)
     models = settings.default_models.model_dump(exclude_none=True)
     log.info("models_chosen", message="models in use", **models)
-    # Imported late: a fault in the environment is told at once, and a job's process needs none of it.
+    # Imported late: faults in the environment are reported at once, and a job's process needs none of this.
     from services.agent.bootstrap import run_worker
 
     try:

@@ -1,4 +1,4 @@
-"""What the agent service needs from outside, in its own words."""
+"""What the agent service needs from other parts, in its own terms."""
 
 from typing import Protocol
 
@@ -9,33 +9,33 @@ from shared.contracts.workers import WorkerFault
 
 
 class Outbox(Protocol):
-    """Where events are left to be published. Never blocks, never raises."""
+    """A queue of events to publish. It never blocks and never raises."""
 
     def offer(self, stream: str, envelope: Envelope) -> bool:
-        """Take an event for `stream`; False if there is no room for it."""
+        """Queue an event for `stream`; return False if there is no room for it."""
 
 
 class Worker(Protocol):
-    """The LiveKit worker that this process is."""
+    """The LiveKit worker of this process."""
 
     @property
     def id(self) -> str:
-        """The id that LiveKit gave it."""
+        """The worker's id from LiveKit."""
 
     @property
     def active_jobs(self) -> list[RunningJobInfo]:
-        """The jobs that run now."""
+        """The running jobs."""
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no new jobs."""
+        """Whether the worker takes no new jobs."""
 
 
 class Endpoint(Protocol):
-    """The inference endpoint, as far as this worker knows it."""
+    """What this worker knows about the inference endpoint."""
 
     async def look(self) -> WorkerFault | None:
-        """What is wrong with it now."""
+        """Return what is wrong with the endpoint now; None if nothing is."""
 
     def lacks(self, llm: str) -> bool:
-        """Whether it surely has no such language model."""
+        """Return whether the endpoint certainly has no such language model."""

@@ -1,4 +1,4 @@
-"""What the agent worker reads from the environment."""
+"""The settings of the agent worker."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ def _none_if_said_so(value: object) -> object:
     return None if isinstance(value, str) and value.lower() == "none" else value
 
 
-# An empty variable counts as not set, and means the default; so "without" needs a word of its own.
+# An empty variable counts as unset, and means the default; so "none" needs a word of its own.
 OptionalDescriptor = Annotated[Descriptor | None, BeforeValidator(_none_if_said_so)]
 
 _INSTRUCTIONS = (
@@ -33,7 +33,7 @@ _INSTRUCTIONS = (
 
 
 class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTextSettings, ProcessSettings):
-    """The worker's limits, and what an agent uses where its session asks for nothing else."""
+    """The worker's limits, and the defaults for sessions that set nothing else."""
 
     livekit_agent_deployment: Deployment = Field("", description="LiveKit's deployment name")
 
@@ -48,19 +48,19 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTex
     agent_http_port: int = Field(
         0, ge=0, le=65535, description="of LiveKit's own health page; 0: any, on loopback"
     )
-    agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may go on")
+    agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may continue")
     agent_spool_dir: str = Field(
-        ".rollcall/spool", min_length=1, description="keeps turns until they are stored; none: nowhere"
+        ".rollcall/spool", min_length=1, description="keeps turns until they are stored; none: no spool"
     )
-    agent_max_retry: int = Field(16, ge=0, description="connections to LiveKit tried before giving up")
+    agent_max_retry: int = Field(16, ge=0, description="attempts to connect to LiveKit before giving up")
 
     agent_stt: OptionalDescriptor = "deepgram/nova-3"
     agent_llm: OptionalDescriptor = "openai/gpt-5-mini"
     agent_tts: OptionalDescriptor = "cartesia/sonic-3:9626c31c-bec5-4cca-baa8-f8ba9e84c8bc"
     agent_realtime_model: OptionalDescriptor = "openai/gpt-realtime"
     agent_language: str = Field("en", pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
-    # The local end-of-turn model waits better through a caller's pause, for about 244 MB a worker and
-    # some CPU each pause. Silence alone is the default, because it costs nothing and surprises nobody.
+    # The local end-of-turn model handles a caller's pauses better, for about 244 MB a worker and some CPU at
+    # each pause. Silence alone is the default, because it costs nothing and is predictable.
     agent_turn_detection: Literal["vad", "v1-mini"] = "vad"
 
     agent_instructions: str = _INSTRUCTIONS
@@ -71,12 +71,12 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTex
 
     @property
     def spool_folder(self) -> Path | None:
-        """Where turns are kept until the database has them; None for nowhere."""
+        """The folder that keeps turns until the database has them; None for no spool."""
         return None if self.agent_spool_dir.lower() == "none" else Path(self.agent_spool_dir).absolute()
 
     @property
     def default_models(self) -> Models:
-        """What an agent uses unless its order says otherwise."""
+        """The models that an agent uses unless its order names others."""
         return Models(
             stt=self.agent_stt,
             llm=self.agent_llm,
@@ -87,11 +87,11 @@ class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTex
 
     @property
     def content_may_be_traced(self) -> bool:
-        """Whether spans may hold what is said: only where it is stored as it was said."""
+        """Whether spans may contain what is said: only if the text is stored unredacted."""
         return self.trace_content and self.transcript_store == "full" and self.transcript_redactor is None
 
     @property
     def public_livekit_url(self) -> str:
-        """The server's URL, fit for logs and the registry."""
+        """The server's URL for logs and the registry."""
         url = urlsplit(self.livekit_url)
         return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"

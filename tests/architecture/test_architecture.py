@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SERVICES = sorted(module.name for module in pkgutil.iter_modules(services.__path__) if module.ispkg)
 CELERY_SERVICES = {"dispatcher", "verifier"}
 
-# Modules of shared/ that fewer than two services use, each with the reason why it is there all the same.
+# Modules of shared/ that fewer than two services use, each with the reason why it is there.
 USED_BY_FEWER = {
     "shared.core.migrate": "a program of its own; the API asks it whether the schema is up to date",
     "shared.runtime.migrate": "the program's old address",
@@ -39,7 +39,7 @@ def shared_modules() -> list[str]:
 
 
 def users_of(module: str, imports: grimp.ImportGraph) -> set[str]:
-    """The services that import the module, directly or through other modules of shared/."""
+    """Return the services that import the module, directly or through other modules of shared/."""
     return {
         user.split(".")[1] for user in imports.find_downstream_modules(module) if user.startswith("services.")
     }
@@ -112,7 +112,7 @@ def test_every_cause_tells_the_operator_what_to_do() -> None:
     assert all(len(advice) > 10 for advice in ADVICE.values())
 
 
-# Variables that only the command line reads; it has no settings class.
+# Variables that only the command line reads, which has no settings class.
 OF_THE_COMMAND_LINE = {"LIVEKIT_SERVER", "ROLLCALL_URL", "ROLLCALL_API_KEY"}
 
 

@@ -1,4 +1,4 @@
-"""What ARCHITECTURE.md says of states and packages is what the code says."""
+"""ARCHITECTURE.md describes states and packages as the code has them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every module that makes a client of somebody else's server is in the table of calls and their limits."""
+"""Every module that creates a client of another server is in the table of calls and their limits."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ CLIENT: Final = re.compile(
     r"|asyncio\.open_connection|create_connection|LiveKitAPI|Redis\.from_(url|pool)|OTLPSpanExporter|Celery|getaddrinfo"
     r"|urlopen|requests\.(get|post|Session))\("
 )
-# They start or fetch the local stack's servers; it resolves our own addresses.
+# These start or fetch the local stack's servers; the last one resolves our own addresses.
 NOT_CALLS_OUT: Final = ("devstack/provision/", "shared/platform/http/listen.py")
 
 

@@ -9,9 +9,9 @@ import pytest
 from shared.contracts.causes import Cause
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "why-didnt-my-agent-join.md"
-# What each cause is explained by, in this order.
+# The parts of each cause's explanation, in this order.
 PARTS: Final = ("Looks like", "With LiveKit alone", "In Rollcall", "Do")
-# Two sections of third level come before the causes: they say how to look.
+# Two sections of the third level come before the causes: they say how to look.
 OTHER_HEADINGS: Final = {"With LiveKit alone", "In Rollcall"}
 
 

@@ -1,4 +1,4 @@
-"""The index of the decisions is what their pages say, and each page weighs alternatives."""
+"""The index of the decisions matches their pages, and each page has alternatives."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def row_of(page: Path) -> tuple[str, str, str, str]:
-    """What the index has to say of a page: number, file, title, status."""
+    """The row that the index needs for a page: number, file, title, status."""
     text = page.read_text(encoding="utf-8")
     title = _TITLE.match(text)
     assert title, f"{page.name} does not begin with '# number. Title'"
@@ -51,7 +51,7 @@ def test_a_page_has_its_files_number_and_every_part(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, FOLDER / "README.md"], ids=lambda page: page.stem)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    # What stands between backquotes is an example.
+    # Text between backquotes is an example.
     text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
     linked = {target.split("#")[0] for target in re.findall(r"\]\(([^):]+)\)", text)}
     gone = {target for target in linked if target and not (FOLDER / target).exists()}

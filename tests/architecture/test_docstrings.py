@@ -7,7 +7,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-# A mistake of ours, a task that is cancelled, and how a command of typer ends.
+# Our own mistakes, cancellation, and the way in which typer commands end.
 NEVER_NAMED: Final = {"RuntimeError", "CancelledError", "Exit", "BadParameter"}
 
 
@@ -24,7 +24,7 @@ def public_functions(node: ast.AST, docs: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function, without those of functions inside it."""
+    """Yield the nodes of a function, without those of nested functions."""
     for child in ast.iter_child_nodes(function):
         if not isinstance(child, Function | ast.Lambda | ast.ClassDef):
             yield child
@@ -32,7 +32,7 @@ def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
 
 
 def raised(function: Function) -> set[str]:
-    """The classes whose instances the function raises itself; a helper that makes one says so itself."""
+    """Return the classes that the function itself raises; a helper's own docstring names those it makes."""
     raises = (node.exc for node in own_nodes(function) if isinstance(node, ast.Raise) and node.exc)
     classes = (exc.func if isinstance(exc, ast.Call) else exc for exc in raises)
     names = {ast.unparse(one).rpartition(".")[2] for one in classes}
@@ -40,7 +40,7 @@ def raised(function: Function) -> set[str]:
 
 
 def is_route(function: Function) -> bool:
-    """Whether the API's catalogue of errors and OpenAPI describe it."""
+    """Return whether the API's catalogue of errors and OpenAPI describe the function."""
     return any(ast.unparse(decorator).startswith("router.") for decorator in function.decorator_list)
 
 

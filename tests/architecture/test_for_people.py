@@ -1,4 +1,4 @@
-"""What people and their tools read: links, versions, forms, hooks and the devcontainer are true."""
+"""Links, versions, forms, hooks and the devcontainer, which people and their tools read, are correct."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def markdown_files() -> list[Path]:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """The anchors that GitHub makes of a page's headings."""
+    """Return the anchors that GitHub makes from a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -41,7 +41,7 @@ def leads_somewhere(page: Path, link: str) -> bool:
 
 @pytest.mark.parametrize("page", markdown_files(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
-    # Code is no link, whatever is in it.
+    # Code is never a link.
     text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:|/", link)]
     gone = [link for link in links if not leads_somewhere(page, link)]

@@ -1,4 +1,4 @@
-"""The code keeps to the glossary: a word of one meaning is used for that alone, and metaphors for nothing."""
+"""The code keeps to the glossary: each word has only its one meaning, and there are no metaphors."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ LIVEKIT_SIDE: Final = (
     "shared/contracts/keys.py",
 )
 
-# A word of ours, or one that reads like another thing, and what the field says.
+# A word that is unusual or misleading, and the field's standard word.
 INSTEAD: Final = {
     "door": "middleware",
     "wish": "request",
@@ -33,7 +33,7 @@ INSTEAD: Final = {
     "recall": "resume",
     "partner": "linked participant",
 }
-# The JSON of the API may not lose a name (docs/versions.md), and these are in it.
+# The API's JSON must not lose a name (docs/versions.md), and it contains these.
 KEPT: Final = {"AgentWish"}
 OF_ONE_MEANING: Final = {
     "job": ("a LiveKit job; Celery has tasks, webhooks have deliveries", LIVEKIT_SIDE),

@@ -1,4 +1,4 @@
-"""Whatever grows is in docs/growth.md with its bound: tables, Redis keys, and the settings' defaults."""
+"""docs/growth.md lists everything that grows, with its limit: tables, Redis keys, and settings' defaults."""
 
 import inspect
 import re
@@ -24,7 +24,7 @@ def first_names(section: str) -> set[str]:
 
 
 def redis_keys() -> set[str]:
-    """Every key that keys.py spells; what varies in one is written as `…`."""
+    """Return every key in keys.py, with `…` for its variable parts."""
     found = {
         value
         for name, value in vars(keys).items()

@@ -1,4 +1,4 @@
-"""The limits that integration tests lengthen by name are there."""
+"""The limits that integration tests lengthen by name exist."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Only `shared/core/sessions` writes the row of a session: a rule that stands in one place is kept."""
+"""Only `shared/core/sessions` writes the row of a session."""
 
 import ast
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def statements_in(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def assignments_in(tree: ast.AST) -> Iterator[ast.Attribute]:
-    """Columns that are set on a parameter which is a session's row, or on what is called a session."""
+    """Yield assignments to columns of a parameter or variable that is a session's row."""
     yield from (node for node in _columns_set(tree) if ast.unparse(node.value).split(".")[-1] == "session")
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,4 @@
-"""Every promise names tests that there are, and every file of fault tests has a promise."""
+"""Every promise names existing tests, and every file of fault tests has a promise."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What the README shows is there: pages, commands, the API's fields, the figures of its two measurements."""
+"""The README is correct: its pages, commands, API fields, and the figures of its two measurements."""
 
 import json
 import re
@@ -15,14 +15,14 @@ README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def figures(page: str, benchmark: str) -> list[str]:
-    """The numbers in a row's second and third cell: bare, and with Rollcall."""
+    """Return the numbers in a row's second and third cell: bare, and with Rollcall."""
     [row] = re.findall(rf'^\|.*"{benchmark}".*$', page, re.MULTILINE)
     _, bare, rollcall, *_ = row.strip("|").split(" | ")
     return re.findall(r"\d+(?:\.\d+)?", f"{bare} {rollcall}")
 
 
 def links(page: Path) -> set[Path]:
-    """The pages that a page links to."""
+    """Return the pages to which a page links."""
     targets = re.findall(r"\]\(([^)\s#:]+\.md)[)#]", page.read_text(encoding="utf-8"))
     return {found for target in targets if (found := (page.parent / target).resolve()).is_file()}
 

@@ -1,4 +1,4 @@
-"""`make test` runs failed tests once more, alone: what passes then is listed, and what does not fails."""
+"""`make test` runs failed tests once more, alone: those that then pass are listed, all others fail."""
 
 import os
 import subprocess
@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-# Without what this run of pytest says to its own tests and workers.
+# Without the variables that this run of pytest sets for its own tests and workers.
 BARE_ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
 
 PASSES: Final = "def test_passes(): pass\n"
-# Each run of the test adds a character to its file.
+# Each run of the test appends a character to its file.
 FAILS_ONCE: Final = """
 from pathlib import Path
 def test_shaken():
@@ -27,7 +27,7 @@ NO_PYTHON: Final = "def test_cut_off(:\n"
 
 
 class Project:
-    """A folder with tests, and what `make test` makes of them."""
+    """A folder with tests, and the result of running its stages."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,7 +41,7 @@ class Project:
         (self._folder / "conftest.py").write_text(text)
 
     def run(self, *stages: str) -> tuple[int, str]:
-        """The exit code, and all that was printed."""
+        """Return the exit code, and everything that was printed."""
         ended = subprocess.run(
             [sys.executable, str(ROOT / "tests" / "stages.py"), *stages],
             cwd=self._folder,
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_collected_fails_at_once(project: Project, workers
 
 def test_a_run_that_fails_without_a_failed_test_is_not_run_again(project: Project) -> None:
     project.write(shaken=FAILS_ONCE, sound=PASSES)
-    project.run("test_shaken.py")  # what another run left behind counts for nothing
+    project.run("test_shaken.py")  # results of an earlier run must not count
     project.write_conftest("def pytest_sessionfinish(session): session.exitstatus = 1\n")
     code, printed = project.run("test_sound.py")
     assert code == 1

@@ -1,4 +1,4 @@
-"""GitHub's workflows run what CI runs, and a release builds everything that there is to build."""
+"""GitHub's workflows run what CI runs, and a release builds every image and wheel."""
 
 import os
 import re
@@ -18,7 +18,7 @@ _MAJOR_VERSION: Final = re.compile(r"^actions/[\w-]+@v\d+$")
 
 
 def read(name: str) -> dict[str, Any]:
-    """A YAML file with every value as text: YAML 1.1 takes the key `on` for true."""
+    """Read a YAML file with every value as text: YAML 1.1 reads the key `on` as true."""
     loaded: dict[str, Any] = yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     return loaded
 

@@ -1,4 +1,4 @@
-"""Public names, as the code has them: `python -m tests.contracts.public_names` writes public_names.json."""
+"""The public names in the code: `python -m tests.contracts.public_names` writes public_names.json."""
 
 import importlib
 import inspect

@@ -8,7 +8,7 @@ from typing import Any
 from services.api.errors.catalogue import CATALOGUE, as_markdown
 
 ROOT = Path(__file__).parents[2]
-# Made of an HTTP status, by the framework or by us.
+# Codes made from an HTTP status, by the framework or by us.
 OF_A_STATUS = {
     "bad_request": 400,
     "not_found": 404,
@@ -18,7 +18,7 @@ OF_A_STATUS = {
 
 
 def raised() -> Iterator[tuple[str, int | None]]:
-    """Every code that the API's code makes a problem of, with its status where that stands beside it."""
+    """Return every code of a problem in the API's source, with its status if the source names it."""
     for file in sorted((ROOT / "services" / "api").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):

@@ -1,4 +1,4 @@
-"""docs/events.md and asyncapi.yaml are what the models make of them, and whole; docs/logs.md the code's."""
+"""docs/events.md and asyncapi.yaml match the models and are complete; docs/logs.md matches the code."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Every event ever emitted keeps parsing: a golden file for each, and a model written out beside it."""
+"""Every event ever emitted can still be parsed: a golden file for each, and its expected model."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Every log line has a name of its own, which docs/logs.md knows, and no name has two meanings."""
+"""Every log line has its own name, which is in docs/logs.md, and no name has two meanings."""
 
 import ast
 import re
@@ -14,12 +14,13 @@ from tools.log_docs import MARK, PAGE, LogCall, as_markdown, calls_in, loggers_i
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LEVELS = {"debug", "info", "warning", "error", "critical"}
-# Bound to a piece of work, or put on every line: a call that passes one says something else by it.
+# Fields that are bound to a piece of work or set on every line: a call must not pass them with another
+# meaning.
 TAKEN = {"attempt", "event", "level", "logger", "service", "timestamp"}
 
 
 def faults(calls: list[LogCall]) -> list[str]:
-    """What is wrong with calls, one by one and together."""
+    """Return the faults of calls, each by itself and all together."""
     found = []
     homes = defaultdict(set)
     for call in calls:
@@ -37,7 +38,7 @@ def faults(calls: list[LogCall]) -> list[str]:
 
 
 def logger_uses_that_are_no_calls(source: str) -> Iterator[int]:
-    """Lines that hand a logger's method, or the logger, to somebody else: what is logged can't be seen."""
+    """Return lines that pass a logger or its method on, so that the catalogue can't see what is logged."""
     tree = ast.parse(source)
     loggers = loggers_in(tree)
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -64,7 +65,7 @@ def test_every_call_keeps_to_the_rules() -> None:
 
 def test_no_logger_is_handed_on() -> None:
     found = {str(file): list(logger_uses_that_are_no_calls(file.read_text())) for file in sources()}
-    # It configures the root logger.
+    # This module configures the root logger.
     found.pop(str(ROOT / "shared/platform/logs/logs.py"))
     assert {file: lines for file, lines in found.items() if lines} == {}
 

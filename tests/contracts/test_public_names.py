@@ -1,4 +1,4 @@
-"""What others rely on keeps its name: routes, fields, events, metrics, log lines, settings and commands."""
+"""Public names don't change: routes, fields, events, metrics, log lines, settings and commands."""
 
 import json
 

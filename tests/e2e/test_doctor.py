@@ -68,7 +68,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, tuple[str, str]]]] = {
         {"LIVEKIT_API_SECRET": WRONG_SECRET},
         {
             "livekit": ("refuses the secret", "LIVEKIT_API_SECRET"),
-            "webhook": ("refuses what is signed", "LIVEKIT_API_SECRET"),
+            "webhook": ("refuses webhooks signed", "LIVEKIT_API_SECRET"),
             "inference": ("refuses the key", "LIVEKIT_INFERENCE_API_KEY"),
         },
     ),

@@ -14,7 +14,7 @@ _TEMPLATE = "migrated"
 
 
 class DatabaseFactory:
-    """Migrates once for each kind of database, and hands out copies."""
+    """Migrates once for each kind of database, and gives out copies."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,7 +44,7 @@ def _sqlite_url(file: Path) -> str:
 
 @pytest.fixture(scope="session")
 def database_factory(tmp_path_factory: pytest.TempPathFactory) -> DatabaseFactory:
-    """Makes databases; for tests that need more than one, or a certain kind."""
+    """Creates databases, for tests that need several or a certain kind."""
     return DatabaseFactory(tmp_path_factory.mktemp("databases"))
 
 

@@ -1,4 +1,4 @@
-"""A web server for the pages of tests/js, as an app's own would be: of another origin than the API."""
+"""A web server for the pages of tests/js. Like an app's own, it has another origin than the API."""
 
 import functools
 import threading

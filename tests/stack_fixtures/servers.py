@@ -1,4 +1,4 @@
-"""Redis, LiveKit and PostgreSQL, each once for a run of the tests, on ports of their own."""
+"""Redis, LiveKit and PostgreSQL, each started once for a test run, on free ports."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -17,7 +17,7 @@ def _ports() -> free_ports.Ports:
 
 
 def _ignore(*_: str) -> None:
-    """Notices of the supervisor; a test that wants them makes its own process."""
+    """Ignore the supervisor's notices; a test that needs them makes its own process."""
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +46,17 @@ async def livekit_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 @pytest.fixture(scope="session")
 async def rabbitmq() -> AsyncIterator[RabbitServer]:
-    """A running RabbitMQ; `.url`. It takes 150 MB and seconds to start, so who breaks it puts it right."""
+    """A running RabbitMQ; `.url`.
+
+    It takes 150 MB and seconds to start, so a test that breaks it repairs it.
+    """
     async with running_rabbitmq() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A running PostgreSQL with no database of ours in it yet."""
+    """A running PostgreSQL without any of our databases."""
     with running_postgres() as server:
         yield server
 

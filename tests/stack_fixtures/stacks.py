@@ -18,8 +18,8 @@ LOG_LINES_ON_FAILURE = 40
 
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory, page_origin: str) -> AsyncIterator[Stack]:
-    """Everything, running; shared by all tests that break nothing."""
-    # Who receives webhooks in a test is on this machine.
+    """A running stack with all services, shared by all tests that break nothing."""
+    # Receivers of webhooks in tests are on this machine.
     env = clean_environment(
         {
             "WEBHOOK_ALLOW_PRIVATE": "true",
@@ -33,9 +33,9 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, page_origin: str) -> A
 
 @pytest.fixture
 async def start_stack(tmp_path: Path) -> AsyncIterator[StartStack]:
-    """Starts a stack of the test's own: `await start_stack(services={"api"}, restart=False, …)`.
+    """Starts a stack for one test: `await start_stack(services={"api"}, restart=False, …)`.
 
-    Takes the fields of `StackOptions`; `env` is added to an environment without the developer's set-up.
+    Takes the fields of `StackOptions`; `env` is added to an environment without the developer's settings.
     """
     numbers = itertools.count(1)
     async with AsyncExitStack() as stacks:
@@ -49,7 +49,7 @@ async def start_stack(tmp_path: Path) -> AsyncIterator[StartStack]:
 
 
 def ends_of_logs(stack: Stack) -> str:
-    """The last lines of every process's log, for the report of a failed test."""
+    """Return the last lines of every process's log, for the report of a failed test."""
     ends = []
     for process in stack.processes():
         lines = process.log().splitlines()[-LOG_LINES_ON_FAILURE:]

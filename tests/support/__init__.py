@@ -1,1 +1,1 @@
-"""What the tests of whole stacks share."""
+"""Helpers for tests of whole stacks."""

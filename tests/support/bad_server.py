@@ -79,7 +79,7 @@ class BadServer:
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, for ever if the client doesn't end it."""
+        """Serve one connection, forever if the client doesn't end it."""
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
@@ -119,7 +119,7 @@ async def _drip(writer: asyncio.StreamWriter, sent: bytes) -> None:
 
 @asynccontextmanager
 async def bad_server(behaviour: str) -> AsyncIterator[BadServer]:
-    """A server that behaves so until its `behaviour` is changed."""
+    """Yield a server with this behaviour, until `behaviour` is changed."""
     server = BadServer(behaviour)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]

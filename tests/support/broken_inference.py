@@ -9,7 +9,7 @@ from devstack.ports import free_port
 
 
 class BrokenInference:
-    """Answers `status`, which may be changed; `close()` makes it refuse connections."""
+    """Answers with `status`, which may be changed; `close()` makes it refuse connections."""
 
     def __init__(self) -> None:
         self.port = free_port()

@@ -9,13 +9,13 @@ from playwright.async_api import Browser, async_playwright
 
 from cli.call.voice import SAMPLE_RATE, synthesise, write_wav
 
-# Before and after the sentence: to open the line, and for the answer.
+# The silence before and after the sentence: for connecting, and for the answer.
 _PAUSE_S = 3.0
 
 
 @asynccontextmanager
 async def chromium_saying(sentence: str, *, folder: Path) -> AsyncIterator[Browser]:
-    """The machine's Chromium; once a page opens the microphone, it hears the sentence, with pauses."""
+    """Yield the machine's Chromium. When a page opens the microphone, it hears the sentence, with pauses."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     assert program is not None, "Chromium is missing: requirements/tests.sh installs it"
     recorded = folder / "sentence.wav"
@@ -29,7 +29,7 @@ async def chromium_saying(sentence: str, *, folder: Path) -> AsyncIterator[Brows
                 "--use-fake-device-for-media-stream",
                 f"--use-file-for-fake-audio-capture={recorded}",
                 "--autoplay-policy=no-user-gesture-required",
-                "--no-sandbox",  # CI is root, and its pages are ours
+                "--no-sandbox",  # CI runs as root, and the pages are ours
             ],
         )
         try:

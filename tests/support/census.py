@@ -1,4 +1,4 @@
-"""Count, at the end of a run, what must not be: a second agent, none, a session in between, a false cause."""
+"""Count, at the end of a run: second agents, missing agents, stuck sessions and false causes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ async def take_census(
 ) -> list[dict[str, Any]]:
     """Wait until the sessions have settled, count them on the board, and end them. All counts must be 0.
 
-    Each must have exactly one agent in its room, or have failed with a cause. healthy: none may have been
-    given a cause at any time. Returns the sessions.
+    Each session must have exactly one agent in its room, or have failed with a cause. If `healthy`, no
+    session may ever have had a cause. Returns the sessions.
     """
 
     async def settled() -> bool:

@@ -1,4 +1,4 @@
-"""An authority of the tests' own, and a certificate for 127.0.0.1 and localhost that it has signed."""
+"""An authority for the tests, and a certificate for 127.0.0.1 and localhost that it has signed."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A login of a test's own to a PostgreSQL database: a test takes away what it may do, and gives it back."""
+"""A login to a PostgreSQL database for one test, which can take its rights away and give them back."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ _GROUP = "clerks"
 
 
 class Clerk:
-    """`url` is what its processes connect with; `admin` is a connection that may do anything."""
+    """Processes under test connect with `url`; `admin` is a connection that may do anything."""
 
     def __init__(self, admin: asyncpg.Connection, name: str, url: str) -> None:
         self.admin = admin
@@ -24,7 +24,7 @@ class Clerk:
         await self.admin.execute(statements.format(clerk=self.name))
 
     async def cut_off(self) -> None:
-        """End its connections: those that are there would live on, whatever becomes of the login."""
+        """End the login's connections, which would otherwise outlive changes of the login."""
         await self.admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", self.name
         )
@@ -32,7 +32,7 @@ class Clerk:
 
 @asynccontextmanager
 async def a_clerk(server: PostgresServer, database: str) -> AsyncIterator[Clerk]:
-    """A login with a password, and with every right that Rollcall needs."""
+    """Yield a login with a password, and with every right that Rollcall needs."""
     admin = await asyncpg.connect(host=str(server.folder), user="postgres", database=database)
     name, password = f"clerk_{secrets.token_hex(4)}", secrets.token_hex(8)
     clerk = Clerk(admin, name, f"postgresql://{name}:{password}@/{database}?host={server.folder}")

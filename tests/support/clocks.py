@@ -7,16 +7,16 @@ _FOLDERS = (Path("/usr/lib"), Path("/usr/lib64"), Path("/usr/local/lib"))
 
 
 def clock_off_by(hours: int) -> dict[str, str]:
-    """The variables that set a process's clock off by so many hours; its monotonic clock stays right.
+    """Return variables that set a process's clock off by so many hours; its monotonic clock stays right.
 
     Raises `FileNotFoundError` where libfaketime is not installed (`requirements/tests.sh` does it).
     """
     return {
         "LD_PRELOAD": str(_library()),
         "FAKETIME": f"{hours:+d}h",
-        # Faked as well, it keeps Python's timed waits from ever ending.
+        # If the monotonic clock is faked too, Python's timed waits never end.
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        # Its mending of timed waits makes each hand-over between two threads ten times as slow.
+        # Its correction of timed waits makes each switch between two threads ten times slower.
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
 

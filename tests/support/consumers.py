@@ -25,7 +25,7 @@ RESENT_AFTER_S = 10.0
 
 
 class Consumers:
-    """One Celery worker behind a wire to its broker, and a sender that is not behind it."""
+    """One Celery worker that reaches its broker through a wire, and a sender that does not use the wire."""
 
     def __init__(self, folder: Path, *, name: str, wire: Wire, url: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ class Consumers:
         self.process = Process(spec, notify=lambda *_: None)
 
     async def send(self, kind: str, *, task: str = DISPATCH_TASK) -> str:
-        """Enqueue one task, as soon as the broker takes it; returns its id."""
+        """Enqueue one task as soon as the broker accepts it; return its id."""
         self._numbers += 1
         name = f"{kind}-{self._numbers}"
 
@@ -67,15 +67,15 @@ class Consumers:
         return name
 
     async def burst(self) -> None:
-        """Return once tasks of both sorts are running, and others wait."""
+        """Return once tasks of both kinds are running and others wait."""
         names = [await self.send("slow", task=task) for task in (DISPATCH_TASK, VERIFY_TASK) * 5]
         await self.has(f"begun {names[3]}")
 
     async def consumes(self) -> None:
-        """Return once a new task is run to its end, by the process that was there from the start.
+        """Return once a new task has finished in the process that was there from the start.
 
-        A message that is sent to a queue which is about to be gone is lost; so, as the sweep does, others
-        are sent until one comes through.
+        A message to a queue that is about to disappear is lost. So this sends more, like the sweep, until one
+        arrives.
         """
 
         async def done() -> bool:
@@ -141,7 +141,7 @@ def through(wire: Wire, url: str) -> str:
 
 
 def sender_of(name: str, url: str) -> TaskSender:
-    """What enqueues tasks on `redis`, or on `classic` or `quorum` queues."""
+    """Return a sender of tasks on `redis`, or on `classic` or `quorum` queues."""
     return TaskSender(make_celery("tests", url, queue_type=_queue_type(name)))
 
 

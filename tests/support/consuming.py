@@ -21,7 +21,7 @@ SLOW_S = 2.0
 
 
 class ConsumingSettings(BrokerSettings, ProcessSettings):
-    """What this process reads from the environment."""
+    """The settings of this process."""
 
 
 class Notebook:
@@ -31,7 +31,7 @@ class Notebook:
         self._file = file
 
     async def note(self, task: str) -> None:
-        """Take as long as the task's name says."""
+        """Run as long as the task's id says."""
         self._write(f"begun {task}")
         if task.startswith("slow"):
             await asyncio.sleep(SLOW_S)
@@ -57,13 +57,13 @@ process: CeleryProcess[Notebook] = CeleryProcess(
 
 @app.task(name=DISPATCH_TASK)
 def dispatch(task: str) -> None:
-    """As the dispatcher's: comes to its end."""
+    """Like the dispatcher's task: it runs to its end."""
     process.run(lambda notebook: notebook.note(task))
 
 
 @app.task(name=VERIFY_TASK)
 def verify(task: str) -> None:
-    """As the verifier's: ends when the process is told to."""
+    """Like the verifier's task: it ends when the process is told to stop."""
     process.run(lambda notebook: notebook.note(task), interruptible=True)
 
 

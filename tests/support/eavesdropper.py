@@ -1,4 +1,4 @@
-"""Somebody in a LiveKit room who writes down everything that the room sends."""
+"""A participant in a LiveKit room who records everything that the room sends."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -9,8 +9,10 @@ from livekit import rtc
 
 @dataclass
 class Heard:
-    """What was received: each room event as LiveKit's SDK got it; the topics on which there was a text, bytes
-    or a packet; and what was in those that nobody else in this process takes.
+    """What was received: each room event as LiveKit's SDK got it.
+
+    The topics on which there was a text, bytes or a packet; and what was in those that nobody else in this
+    process takes.
     """
 
     events: list[bytes] = field(default_factory=list)
@@ -18,12 +20,12 @@ class Heard:
     contents: list[bytes] = field(default_factory=list)
 
     def everything(self) -> bytes:
-        """All of it, to be searched."""
+        """Return everything as one text for searching."""
         return b"\n".join([*self.events, *map(str.encode, self.topics), b"".join(self.contents)])
 
 
 def eavesdrop(room: rtc.Room) -> Heard:
-    """Write down what this room sends from now on; call it before the room is joined."""
+    """Record what this room sends from now on; call it before joining the room."""
     heard = Heard()
     reading: set[asyncio.Task[None]] = set()
     on_event = room._on_room_event

@@ -16,7 +16,7 @@ from tests.stack_fixtures.waiting import eventually
 
 @dataclass(frozen=True)
 class Received:
-    """One event of a stream; `id` is None where it has none."""
+    """One event of a stream; `id` is None if it has none."""
 
     id: str | None
     type: str
@@ -31,7 +31,7 @@ class Received:
 
 @dataclass
 class Stream:
-    """What came so far. `over` is set once the server has ended it."""
+    """The stream's events so far. `over` is set once the server has ended the stream."""
 
     received: list[Received] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,7 +65,7 @@ async def following(
     *,
     key: dict[str, str] | None = None,
 ) -> AsyncIterator[Stream]:
-    """Follow a session beside the block."""
+    """Follow a session while the block runs."""
     stream = Stream()
     headers = {"accept": "text/event-stream", **(key or {})}
     if last_event_id is not None:
@@ -85,7 +85,7 @@ async def following(
 
 
 async def read_to_end(client: httpx.AsyncClient, session_id: str, last_event_id: str | None = None) -> Stream:
-    """Everything that comes until the server ends the stream; nothing if it says that there is no more."""
+    """Return all events until the server ends the stream; none if the server has no more."""
     headers = {"accept": "text/event-stream"}
     if last_event_id is not None:
         headers["last-event-id"] = last_event_id

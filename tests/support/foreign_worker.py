@@ -1,4 +1,4 @@
-"""A livekit-agents worker that knows nothing of Rollcall; it stays in the room until the room closes.
+"""A livekit-agents worker without any knowledge of Rollcall; it stays in the room until the room closes.
 
 With TOLD, the path of a file, it writes down what each job's metadata is, a line of JSON for each.
 """
@@ -12,8 +12,7 @@ from livekit.agents import AgentServer, JobContext, JobExecutorType, cli
 
 from tests.support.shared_media import outlive_panics
 
-# By default a worker reports the host's CPU load, and LiveKit passes it over while the tests keep the
-# host busy.
+# By default a worker reports the host's CPU load, and LiveKit skips it while the tests keep the host busy.
 server = AgentServer(
     job_executor_type=JobExecutorType.THREAD,
     num_idle_processes=1,
@@ -24,7 +23,7 @@ server = AgentServer(
 
 
 def tell(ctx: JobContext) -> None:
-    """Write the job down, where that is asked for."""
+    """Record the job, if the environment asks for it."""
     if told := os.environ.get("TOLD"):
         with Path(told).open("a") as file:
             file.write(json.dumps([ctx.job.room.name, ctx.job.metadata]) + "\n")

@@ -1,4 +1,4 @@
-"""A door between our services and LiveKit's API: it counts the calls, and spoils the answers to some."""
+"""A proxy between our services and LiveKit's API. It counts calls, and breaks the answers to some."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -21,7 +21,7 @@ _HOP = {"transfer-encoding", "content-length", "connection", "content-encoding",
 
 @dataclass
 class Held:
-    """One method's calls or answers that are held: set `free` to let them go; `count` have arrived."""
+    """Held calls or answers of one method: set `free` to release them; `count` is how many have arrived."""
 
     count: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,7 +45,7 @@ class Gate:
         return f"http://127.0.0.1:{self.port}"
 
     def spoil(self, method: str, *faults: Fault) -> None:
-        """The next calls of this method (`CreateRoom`) meet these faults, one each; then all is well."""
+        """The next calls of this method (`CreateRoom`) get these faults, one each; later calls succeed."""
         self._faults[method].extend(faults)
 
     def held(self, method: str) -> Held:
@@ -53,7 +53,7 @@ class Gate:
         return self._held[method]
 
     def heal(self) -> None:
-        """No faults any more, and nothing is held."""
+        """Remove all faults, and release everything held."""
         self._faults.clear()
         for held in self._held.values():
             held.free.set()
@@ -102,7 +102,7 @@ class Gate:
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
 
     async def close(self) -> None:
-        """Let everything go, and listen no more."""
+        """Release everything, and stop listening."""
         self.heal()
         await self._runner.cleanup()
         if self._session is not None:
@@ -111,7 +111,7 @@ class Gate:
 
 @asynccontextmanager
 async def open_gate() -> AsyncIterator[Gate]:
-    """A gate that listens; its `upstream` is still to be set."""
+    """Yield a listening gate, whose `upstream` must still be set."""
     gate = Gate()
     await gate.open()
     try:

@@ -1,4 +1,4 @@
-"""People in a room who say nothing: a session's caller, and others."""
+"""Silent people in a room: a session's caller, and others."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ async def guest(started: Mapping[str, Any], room: rtc.Room | None = None) -> Asy
 
 
 def stranger(stack: Stack, room_name: str, identity: str, *, kind: str = "standard") -> dict[str, Any]:
-    """What somebody needs to be a `guest` whom no session is for."""
+    """Return what a person needs to be a `guest` without a session."""
     token = api.AccessToken(stack.livekit_api_key, stack.livekit_api_secret).with_identity(identity)
     token = token.with_grants(api.VideoGrants(room_join=True, room=room_name))
     token.claims.kind = kind  # the SDK doesn't know all that the server does

@@ -1,4 +1,4 @@
-"""Callers who begin a request and never end it, each in its own way."""
+"""Callers who begin a request and never finish it, in different ways."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ _TRICKLE_EVERY_S: Final = 0.05
 
 @contextmanager
 def begun(port: int, beginning: bytes, number: int) -> Iterator[list[socket.socket]]:
-    """So many connections that send `beginning`; those that find no room are refused by closing them."""
+    """Open so many connections that send `beginning`; the server closes those for which it has no room."""
     opened: list[socket.socket] = []
     try:
         for _ in range(number):
@@ -51,7 +51,7 @@ def begun(port: int, beginning: bytes, number: int) -> Iterator[list[socket.sock
 
 
 async def answer_to(port: int, beginning: bytes, trickle: bytes = b"") -> bytes:
-    """All that comes until the server closes the connection, while a byte is sent now and then."""
+    """Return everything until the server closes the connection, while sending a byte now and then."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
     async def send_on() -> None:
@@ -75,7 +75,7 @@ async def answer_to(port: int, beginning: bytes, trickle: bytes = b"") -> bytes:
 
 @asynccontextmanager
 async def again_and_again(port: int, beginning: bytes, at_once: int) -> AsyncIterator[Callable[[], int]]:
-    """So many that come back as soon as they are closed; yields how many came so far."""
+    """Keep so many connections open by reconnecting each at once; yield how many there were so far."""
     came = 0
 
     async def come() -> None:

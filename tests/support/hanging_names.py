@@ -1,4 +1,4 @@
-"""Names whose server never answers."""
+"""Host names whose name server never answers."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ HANGING: Final = "hangs.example"
 
 @contextmanager
 def hanging_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every name below `HANGING` hangs for as long as the block lasts; yields those that were asked for."""
+    """While the block runs, every name below `HANGING` hangs; yield the names that were looked up."""
     real = socket.getaddrinfo
     over = threading.Event()
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""API keys for tests, and what the routes of the API ask of them."""
+"""API keys for tests, and the scopes that the API's routes need."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ ORIGIN = "https://shop.example.com"
 async def put_key(
     database: Database, *scopes: Scope, now: datetime | None = None, revoked: bool = False, **wish: Any
 ) -> dict[str, str]:
-    """Make a key; returns the headers of a request with it."""
+    """Make a key; return the headers of a request with it."""
     kind = wish.setdefault("kind", Kind.SECRET)
     if kind is Kind.PUBLISHABLE:
         wish.setdefault("origins", (ORIGIN,))
@@ -37,14 +37,14 @@ def id_in(headers: dict[str, str]) -> str:
 
 
 async def expired_key(database: Database, *scopes: Scope) -> dict[str, str]:
-    """The headers with a key whose time is over."""
+    """Return the headers with an expired key."""
     long_ago = utc_now() - timedelta(days=2)
     return await put_key(database, *scopes, now=long_ago, expires_in=timedelta(days=1))
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the API, with the scope that it takes; None if it takes none."""
+    """A route of the API, with the scope that it needs; None if it needs none."""
 
     method: str
     path: str
@@ -56,7 +56,7 @@ class Route:
 
 
 def routes_of(app: FastAPI) -> Iterator[Route]:
-    """Every route that FastAPI serves, those that the OpenAPI hides included."""
+    """Yield every route that FastAPI serves, including those hidden from OpenAPI."""
     for context in iter_route_contexts(app.routes):
         dependant = getattr(context, "dependant", None)
         if dependant is None:  # the documentation's pages

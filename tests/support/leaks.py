@@ -1,11 +1,11 @@
-"""Look for secrets in everything that the processes of a stack have logged."""
+"""Look for secrets in all logs of a stack's processes."""
 
 import re
 from collections.abc import Iterable
 
 from devstack.stack import Stack
 
-# Any JWT: whatever it opens, it has no business in a log. And our keys.
+# Any JWT, which must never be in a log, and our keys.
 _PATTERNS = (
     re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"),
     re.compile(r"rollcall_[sp]k_[A-Za-z0-9]{12}_[A-Za-z0-9]{43}"),
@@ -13,11 +13,11 @@ _PATTERNS = (
 
 
 def leaks_in(stack: Stack, secrets: Iterable[str]) -> list[str]:
-    """Each process that has logged a secret, with the beginning of what it logged; nothing if none has."""
+    """Return each process that logged a secret, with the beginning of the secret; empty if none did."""
     found = []
     for process in stack.processes():
         text = process.log()
-        # LiveKit's server quotes a token that it refuses, which opens nothing.
+        # LiveKit's server logs a token that it refuses, which is harmless.
         patterns = () if process.spec.name == "livekit" else _PATTERNS
         hits = {hit for pattern in patterns for hit in pattern.findall(text)}
         hits |= {secret for secret in secrets if secret in text}

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager beside a stack, with our rules at a pace that a test can wait for."""
+"""Prometheus and Alertmanager beside a stack, with our rules sped up for tests."""
 
 import re
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ _DURATION = re.compile(r"(\d+)([smhd])")
 
 @dataclass
 class Observatory:
-    """What looks at the stack, and `told`: what Alertmanager has sent to the receiver."""
+    """The servers that observe the stack; `told` is what Alertmanager has sent to the receiver."""
 
     prometheus: Prometheus
     url: str
@@ -31,7 +31,7 @@ class Observatory:
     told: list[dict[str, Any]] = field(default_factory=list)
 
     def alert_told(self, name: str, status: str, **labels: str) -> bool:
-        """Whether the receiver has been told of this alert."""
+        """Return whether the receiver got this alert."""
         return any(
             alert["status"] == status and {"alertname": name, **labels}.items() <= alert["labels"].items()
             for alert in self.told
@@ -58,7 +58,7 @@ async def observing(
 
 
 def hurried(text: str, faster: int) -> str:
-    """The rules with every window and every `for` shortened."""
+    """Return the rules with every window and every `for` shortened."""
 
     def shorten(match: re.Match[str]) -> str:
         return f"{int(match[1]) * _MILLISECONDS[match[2]] // faster}ms"

@@ -21,7 +21,7 @@ from shared.platform.logs.logs import configure_logs
 
 
 def fault_in(metadata: str) -> str | None:
-    """What the session asked to go wrong."""
+    """Return the fault that the session asks for."""
     try:
         loaded = json.loads(metadata)
     except ValueError:
@@ -55,7 +55,7 @@ _INJECTED = {
 
 
 async def run_odd_job(ctx: JobContext) -> None:
-    """The service's entry point, with one function of it broken."""
+    """The service's entry point, with one of its functions broken."""
     injected = _INJECTED.get(fault_in(ctx.job.metadata) or "")
     if injected is None:
         await run_job(ctx)

@@ -1,4 +1,4 @@
-"""A livekit-agents worker that knows nothing of Rollcall, and does what the job's metadata says.
+"""A livekit-agents worker without any knowledge of Rollcall, which does what the job's metadata says.
 
 `{"behaviour": "rejects"}` and so on; without one it joins and stays. ODD_EXECUTOR=process gives each job a
 process of its own, without which a job that exits would take the worker with it.
@@ -28,7 +28,7 @@ _tried: set[str] = set()  # rooms in which "fails at first" has failed
 
 
 def behaviour(metadata: str) -> str:
-    """What the session asked this worker to do."""
+    """Return what the session asks this worker to do."""
     try:
         return str(json.loads(metadata).get("behaviour", "stays"))
     except ValueError:
@@ -52,7 +52,7 @@ async def on_request(request: JobRequest) -> None:
 
 @server.rtc_session(on_request=on_request)
 async def entrypoint(ctx: JobContext) -> None:
-    """Join, or fail in the way that is asked for."""
+    """Join, or fail in the requested way."""
     how = behaviour(ctx.job.metadata)
     if how == "never connects":
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""A receiver of OTLP over HTTP, as OpenTelemetry's protocol has it, and what it was sent."""
+"""A receiver of OTLP over HTTP, by OpenTelemetry's protocol, and the spans that it received."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -58,7 +58,7 @@ class ReceivedSpan:
 
 @dataclass
 class Traces:
-    """What a receiver has been sent so far."""
+    """The spans that a receiver has got so far."""
 
     url: str = ""
     status: int = 200
@@ -70,7 +70,7 @@ class Traces:
         return [span for span in self.spans if span.trace_id == trace_id]
 
     def of_session(self, session_id: str) -> list[ReceivedSpan]:
-        """The spans of all traces in which the session is named."""
+        """Return the spans of all traces that name the session."""
         traces = {s.trace_id for s in self.spans if s.attributes.get("rollcall.session.id") == session_id}
         return [span for span in self.spans if span.trace_id in traces]
 
@@ -83,7 +83,7 @@ class Traces:
 
 
 def ancestry(span: ReceivedSpan, spans: list[ReceivedSpan]) -> list[str]:
-    """The names of the span and of all above it, itself last."""
+    """Return the names of the span's ancestors and its own name, itself last."""
     by_id = {each.id: each for each in spans}
     names: list[str] = []
     at: ReceivedSpan | None = span
@@ -94,7 +94,7 @@ def ancestry(span: ReceivedSpan, spans: list[ReceivedSpan]) -> list[str]:
 
 
 def tree(spans: list[ReceivedSpan]) -> str:
-    """The trace as text, for whoever reads a failed test."""
+    """Return the trace as text, for the report of a failed test."""
     children: dict[str, list[ReceivedSpan]] = defaultdict(list)
     ids = {span.id for span in spans}
     for span in sorted(spans, key=lambda span: span.span.start_time_unix_nano):

@@ -1,4 +1,4 @@
-"""pgbouncer before the tests' PostgreSQL, as operators set it up; and a wire to it that can be cut."""
+"""pgbouncer in front of the tests' PostgreSQL, configured as operators do, and a wire that can be cut."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ client_tls_cert_file = {chain}
 async def pgbouncer(
     server: PostgresServer, *, mode: str = "transaction", certificate: Certificate | None = None
 ) -> AsyncIterator[int]:
-    """The port on which pgbouncer takes connections to every database of the server."""
+    """Yield the port on which pgbouncer accepts connections to every database of the server."""
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="rollcall-pgbouncer-"))
     written = _CONFIGURATION.format(folder=server.folder, port=port, mode=mode)

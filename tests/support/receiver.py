@@ -1,4 +1,4 @@
-"""A webhook receiver as somebody else would write it: a real server, and Standard Webhooks' own library."""
+"""A webhook receiver as a customer would write it: a real server with Standard Webhooks' own library."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 @dataclass(frozen=True)
 class Received:
-    """One request, as it came."""
+    """One received request."""
 
     headers: dict[str, str]
     body: str
@@ -35,7 +35,7 @@ class Received:
 
 @dataclass
 class Answer:
-    """What to answer; one with a `gate` is held back until it is set."""
+    """An answer to a request. If it has a `gate`, it is held back until the gate is set."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)

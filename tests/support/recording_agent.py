@@ -1,4 +1,4 @@
-"""Our own worker, whose jobs write down what the SDK says was spoken, and at the end its whole history.
+"""Our own worker, whose jobs record what the SDK reports as spoken, and at the end its whole history.
 
 Each line is written at once, so that the record outlives a job that is killed. Beside that, nothing of the
 agent service is changed but its agent, which looks things up and hands over when it is told to. In a
@@ -57,7 +57,7 @@ class Recording:
 
 
 def as_turn(item: ChatItem) -> tuple[str, str] | None:
-    """Id and text of what is a turn; None for what nobody said or did."""
+    """Return id and text of an item that is a turn; None for an item that nobody said or did."""
     if isinstance(item, ChatMessage) and item.role in ("user", "assistant"):
         text = (item.text_content or "").strip()
         return (item.id, text) if text else None
@@ -71,7 +71,7 @@ def as_turn(item: ChatItem) -> tuple[str, str] | None:
 
 
 class Clerk(Agent):
-    """An agent that uses a tool at exactly these words, whatever else the model understands."""
+    """An agent that uses a tool at exactly these words."""
 
     async def llm_node(self, chat_ctx: Any, tools: Any, model_settings: Any) -> AsyncIterator[Any]:
         last = chat_ctx.items[-1]
@@ -103,7 +103,7 @@ _listen, _start = Conversation._listen, AgentSession.start
 
 
 async def run_recorded_job(ctx: JobContext) -> None:
-    """The service's entry point, with an ear to the session."""
+    """The service's entry point, recording the session."""
     recording = _recordings[ctx.job.id] = Recording(ctx.job.id)
     recording.write(pid=os.getpid(), room=ctx.job.room.name, began=time.time())
     is_text = json.loads(ctx.job.metadata or "{}").get("text", False)
@@ -135,7 +135,7 @@ async def run_recorded_job(ctx: JobContext) -> None:
 
 
 async def end_recorded_job(ctx: JobContext) -> None:
-    """What the SDK has in its history, before the service's last words."""
+    """Record the SDK's history, before the service's last reports."""
     session = ctx._primary_agent_session
     if session is not None:
         _recordings[ctx.job.id].write(history=[as_turn(item) for item in session.history.items])

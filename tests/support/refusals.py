@@ -1,4 +1,4 @@
-"""A row that the database refuses for its data, on either database."""
+"""Rows that the database refuses because of their data, on either database."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from shared.platform.database.database import Database
 
 @asynccontextmanager
 async def refused(database: Database, table: str, operation: str, condition: str) -> AsyncIterator[None]:
-    """For the block, refuse `operation` (INSERT, UPDATE) on the rows of `condition`, which is about `NEW`."""
+    """In the block, refuse `operation` (INSERT, UPDATE) on rows that match `condition`, which uses `NEW`."""
     function = "BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '23514'; END"
     on_postgres = (
         f"CREATE FUNCTION refuse_row() RETURNS trigger LANGUAGE plpgsql AS $${function}$$",

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that a test may kill and start again on the data that it left."""
+"""A PostgreSQL server that a test may kill and start again on the same data."""
 
 import asyncio
 import subprocess
@@ -13,7 +13,7 @@ from tests.support.sessions import until
 
 
 class RestartablePostgres:
-    """A server of its own; `url` is of a database in it."""
+    """A separate server; `url` is that of a database in it."""
 
     def __init__(self, server: PostgresServer, url: str) -> None:
         self._server = server
@@ -30,7 +30,7 @@ class RestartablePostgres:
         await asyncio.to_thread(self._main.wait)
 
     async def start(self) -> None:
-        """On the same data; returns when it answers."""
+        """Start again on the same data; return when the server answers."""
         with (self._server.folder / "again.log").open("ab") as log:
             self._main = await asyncio.to_thread(
                 subprocess.Popen,
@@ -57,7 +57,7 @@ class RestartablePostgres:
         return await asyncpg.connect(host=str(self._server.folder), user="postgres", database=name)
 
     async def stop(self) -> None:
-        """End what this has started; the first server is ended by who started it."""
+        """End the server that this started; the first one's owner ends it."""
         if isinstance(self._main, subprocess.Popen):
             await self.kill()
 

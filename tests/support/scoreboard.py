@@ -1,4 +1,4 @@
-"""What the fault tests found, for the table at the end: causes, times, and four counts that must be 0."""
+"""The results of the fault tests, for the table at the end: causes, times, and four counts that must be 0."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Finding:
-    """One scenario: the causes that are true of it, the one that was named, and how long that took."""
+    """One scenario: its true causes, the cause that was named, and how long that took."""
 
     scenario: str
     expected: tuple[str, ...]
@@ -20,7 +20,7 @@ class Finding:
 
     @property
     def right(self) -> bool:
-        """Whether the cause that was named is true."""
+        """Whether the named cause is true."""
         return self.named in self.expected
 
 
@@ -35,10 +35,10 @@ class Scoreboard:
     missing_agents: int = 0
     stuck_sessions: int = 0
     false_causes: int = 0
-    unheard: int = 0  # processes that ended without telling what they counted
+    unheard: int = 0  # processes that ended without reporting their counts
 
     def add(self, finding: Finding) -> None:
-        """Write a scenario down; fails the test if its cause is a false one."""
+        """Record a scenario; fail the test if its cause is false."""
         self.findings.append(finding)
         self.sessions += 1
         self.false_causes += not finding.right
@@ -65,7 +65,7 @@ class Scoreboard:
 
     @property
     def broken_promises(self) -> int:
-        """What no test fails for; for a false cause, its own test does."""
+        """Return the counts above 0 that fail no test of their own; a false cause fails its test."""
         return self.double_agents + self.missing_agents + self.stuck_sessions + self.unheard
 
     def print(self, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Start sessions over HTTP and wait for what becomes of them."""
+"""Start sessions over HTTP, and wait for their outcomes."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from devstack.stack import Stack
 from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 
-# Far above what anything takes on a loaded machine; no test is about speed.
+# Far above the time of anything on a loaded machine; no test measures speed.
 PATIENCE_S = 60.0
 TERMINAL = {"ended", "failed", "cancelled", "expired"}
 
@@ -32,7 +32,7 @@ async def until(check: Callable[[], Awaitable[Any]], *, what: str, timeout_s: fl
 
 
 class Rollcall:
-    """The API of a stack, and its LiveKit server, as a test sees them."""
+    """The API of a stack and its LiveKit server, for tests."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -58,7 +58,7 @@ class Rollcall:
         return _body(response)
 
     async def health(self, path: str) -> dict[str, Any]:
-        """What a health page says, whatever its status is."""
+        """Return the body of a health page, whatever its status."""
         return _body(await self._http.get(path))
 
     async def session(self, session_id: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Rollcall:
         return _body(response)
 
     async def until_status(self, session_id: str, *wanted: str) -> dict[str, Any]:
-        """Wait for a status; fails at once when the session ends in another one."""
+        """Wait for a status; fail at once if the session ends with another one."""
 
         async def check() -> dict[str, Any] | None:
             session = await self.session(session_id)
@@ -100,9 +100,9 @@ class Rollcall:
         return found
 
     async def freeze(self, *services: str) -> None:
-        """Stop services of the stack in their tracks, none of them within a transaction that writes.
+        """Freeze services of the stack, none of them within a write transaction.
 
-        SQLite has one such transaction at a time: frozen in it, a service would lock out all others.
+        SQLite has one write transaction at a time: a service frozen in it would block all others.
         """
         database = Database(self.stack.database_url)
         try:
@@ -119,7 +119,7 @@ class Rollcall:
         )
 
     def token_for(self, started: dict[str, Any], identity: str) -> dict[str, str]:
-        """What somebody else needs to join a session's room."""
+        """Return a token for somebody else to join a session's room."""
         token = api.AccessToken(self.stack.livekit_api_key, self.stack.livekit_api_secret)
         grants = api.VideoGrants(room_join=True, room=started["room_name"])
         return {"participant_token": token.with_identity(identity).with_grants(grants).to_jwt()}
@@ -149,7 +149,7 @@ class Rollcall:
         await until(gone, what=f"room {room_name} is closed", timeout_s=timeout_s)
 
     async def until_cleared(self, session_id: str) -> None:
-        """Wait until the session is over, and the last look at what it left in LiveKit is done."""
+        """Wait until the session is over and its last clearing in LiveKit is done."""
         database = Database(self.stack.database_url)
 
         async def cleared() -> bool:

@@ -1,4 +1,4 @@
-"""For a worker whose jobs are threads of one process: they share LiveKit's media library."""
+"""Helpers for a worker whose jobs are threads of one process and share LiveKit's media library."""
 
 import os
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ from livekit.rtc import _ffi_client
 def outlive_panics() -> None:
     """Keep the worker alive when the media library panics.
 
-    livekit-rtc 1.1 sends its own process a SIGTERM then. One room whose connecting was given up is enough
-    for a panic on a busy machine, and the jobs of all other rooms would end with it.
+    livekit-rtc 1.1 then sends its own process a SIGTERM. On a busy machine, one room whose connection was
+    given up is enough for a panic, and the jobs of all other rooms would end too.
     """
     setattr(_ffi_client, "os", SimpleNamespace(**{**vars(os), "kill": _ignore}))  # noqa: B010
 

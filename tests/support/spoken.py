@@ -1,4 +1,4 @@
-"""What was spoken against what is stored: the recordings of the jobs, and the rows of the database."""
+"""Compare what was spoken with what is stored: the jobs' recordings and the database's rows."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Turn = tuple[str, str]
 
 @dataclass
 class Job:
-    """What one job has put on record; `history` is the SDK's own at the end, which a killed job lacks."""
+    """The recording of one job; `history` is the SDK's own at the end, which a killed job lacks."""
 
     pid: int
     room: str
@@ -42,7 +42,7 @@ def read_recordings(folder: Path, room: str) -> list[Job]:
 
 
 def spoken_in(jobs: list[Job]) -> list[Turn]:
-    """The turns of all jobs, in order. Fails if a job's record is not what its SDK has in its history."""
+    """Return the turns of all jobs, in order; fail if a job's recording differs from its SDK's history."""
     turns: list[Turn] = []
     for job in jobs:
         if job.history is not None:
@@ -54,8 +54,9 @@ def spoken_in(jobs: list[Job]) -> list[Turn]:
 
 @dataclass(frozen=True)
 class Reckoning:
-    """One scenario; every difference must be 0. `missing`: turns that the transcript names as missing, where
-    nothing could have saved them.
+    """One scenario; every difference must be 0.
+
+    `missing`: turns that the transcript names as missing, where nothing could have saved them.
     """
 
     scenario: str
@@ -97,7 +98,7 @@ class Reckoning:
 
     @property
     def differs(self) -> bool:
-        """Whether anything is not as it was spoken."""
+        """Whether anything differs from what was spoken."""
         unsaid = (self.spoken - self.stored - self.missing, self.lost - self.missing)
         differences = (*unsaid, self.twice, self.out_of_order)
         return any(differences) or self.complete is not self.expected
@@ -110,7 +111,7 @@ class TranscriptBoard:
     rows: list[Reckoning] = field(default_factory=list)
 
     def add(self, row: Reckoning) -> None:
-        """Write a scenario down; fails the test if anything differs."""
+        """Record a scenario; fail the test if anything differs."""
         self.rows.append(row)
         assert not row.differs, row
 

@@ -1,4 +1,4 @@
-"""What a stream of Redis holds, with the types of a client that decodes its answers."""
+"""The entries of a Redis stream, with the types of a decoding client."""
 
 from typing import Any
 

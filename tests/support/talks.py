@@ -1,4 +1,4 @@
-"""Talks in writing with a recording agent, over a line that can be broken anywhere."""
+"""Written conversations with a recording agent, over connections that a test can break anywhere."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -25,7 +25,7 @@ PROGRAM = "from tests.support.recording_agent import main; main()"
 
 
 class Line:
-    """Everything between a caller and the database, and the means to break it."""
+    """All parts between a caller and the database, and methods that break them."""
 
     def __init__(self, stack: Stack, postgres: RestartablePostgres, wire: Wire, folder: Path) -> None:
         self.stack = stack
@@ -62,7 +62,7 @@ class Line:
         await self.rollcall.close()
 
     async def rows(self, session_id: str) -> list[tuple[str, str, int]]:
-        """What is stored: item id, text and number, in order."""
+        """Return the stored turns: item id, text and number, in order."""
         connection = await self.postgres.connect()
         try:
             found = await connection.fetch(
@@ -75,7 +75,7 @@ class Line:
         return [(row["item_id"], row["text"], row["seq"]) for row in found]
 
     async def in_redis(self) -> int:
-        """How many turns the stream has."""
+        """Return how many turns the stream has."""
         redis = connect_redis(self.stack.redis_url)
         try:
             return int(await redis.xlen(TURNS_STREAM))
@@ -83,7 +83,7 @@ class Line:
             await redis.aclose()
 
     async def pending(self) -> int:
-        """How many turns consumers have in hand."""
+        """Return how many turns consumers hold unacknowledged."""
         redis = connect_redis(self.stack.redis_url)
         try:
             [group] = await redis.xinfo_groups(TURNS_STREAM)
@@ -92,7 +92,7 @@ class Line:
             await redis.aclose()
 
     async def until_beating(self, session_id: str, attempt: int) -> None:
-        """Wait until this attempt's job tells in Redis, once more, that it lives."""
+        """Wait for another beat of this attempt's job in Redis."""
         redis = connect_redis(self.stack.redis_url)
         field = job_beat_field(session_id, attempt)
         before = (await read_job_beats(redis)).get(field)
@@ -112,16 +112,16 @@ class Line:
         await asyncio.gather(*(self.stack.process(name).start() for name in names))
 
     async def restore_wire(self) -> None:
-        """Mend it, in such a way that what was in it does not arrive after all."""
+        """Restore the wire, and drop the data that it held."""
         await self.wire.drop()
         self.wire.mend()
 
     def on_disk(self, turn: Turn) -> bool:
-        """Whether a turn is in the worker's spool."""
+        """Return whether a turn is in the worker's spool."""
         return any(turn[0] in file.read_text() for file in self.spool.glob("*.jsonl"))
 
     def log(self) -> str:
-        """What the workers have logged."""
+        """Return the workers' logs."""
         return "".join(file.read_text() for file in self.folder.glob("worker-*.log"))
 
     async def metric(self, name: str) -> float:
@@ -131,7 +131,7 @@ class Line:
 
 
 class Talk:
-    """One session, its caller in the room, and what has been said in it."""
+    """One session with its caller in the room, and its conversation so far."""
 
     def __init__(self, line: Line, started: dict[str, Any], room: rtc.Room | None) -> None:
         self.line = line
@@ -144,7 +144,7 @@ class Talk:
         return read_recordings(self.line.recordings, self._room_name)
 
     async def said(self, text: str, *, times: int = 1) -> None:
-        """Wait until this is on record."""
+        """Wait until this text is recorded."""
 
         async def check() -> bool:
             return [turn[1] for job in self.jobs for turn in job.spoken].count(text) >= times
@@ -167,7 +167,7 @@ class Talk:
         await until(answered, what=f"an answer to {question!r}")
 
     async def until_stored(self) -> list[Turn]:
-        """Wait until the database has as many turns as were spoken; returns those."""
+        """Wait until the database has as many turns as were spoken; return them."""
 
         async def there() -> bool:
             return len(await self.line.rows(self.session_id)) >= len(spoken_in(self.jobs))
@@ -176,7 +176,7 @@ class Talk:
         return spoken_in(self.jobs)
 
     async def reckon(self, board: TranscriptBoard, scenario: str) -> None:
-        """Compare while the talk goes on."""
+        """Compare during the conversation."""
         spoken = await self.until_stored()
         transcript = await self.line.rollcall.transcript(self.session_id)
         assert transcript["missing"] == []
@@ -185,7 +185,7 @@ class Talk:
         board.add(Reckoning.of(scenario, spoken, rows, complete=complete, expected=None))
 
     async def reckon_at_the_end(self, board: TranscriptBoard, scenario: str) -> dict[str, Any]:
-        """Compare when the talk is over, and its transcript says that it is complete."""
+        """Compare after the conversation, when its transcript is complete."""
         await self.line.rollcall.until_status(self.session_id, "ended")
 
         async def counted() -> bool:
@@ -199,11 +199,11 @@ class Talk:
         return transcript
 
     async def attempt(self) -> int:
-        """The number of the current attempt."""
+        """Return the number of the current attempt."""
         return int((await self.line.rollcall.session(self.session_id))["attempt"])
 
     async def until_another_agent(self, *, after: int) -> None:
-        """Wait until the agent of an attempt after this one listens."""
+        """Wait until the agent of a later attempt listens."""
 
         async def listens() -> bool:
             session = await self.line.rollcall.session(self.session_id)

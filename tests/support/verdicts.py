@@ -1,4 +1,4 @@
-"""What became of a session, as the fault tests write it down."""
+"""The outcome of a session, as the fault tests record it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,19 +14,19 @@ _ENDS = {f"session.{status}.v1" for status in TERMINAL}
 
 @dataclass(frozen=True)
 class Verdict:
-    """A session that is over, with its history."""
+    """An ended session, with its history."""
 
     session: dict[str, Any]
     events: list[dict[str, Any]]
 
     @property
     def end(self) -> dict[str, Any]:
-        """The event with which it was over; what its agent had reported before may come after it."""
+        """The event that ended the session; earlier reports of its agent may follow it."""
         return next(event for event in reversed(self.events) if event["type"] in _ENDS)
 
     @property
     def cause(self) -> str | None:
-        """The cause of its end; what a cancelled session knows of why, too."""
+        """The cause of its end, or why a cancelled session had no agent."""
         cause: str | None = self.end["data"].get("cause")
         return cause
 
@@ -37,7 +37,10 @@ class Verdict:
         return evidence
 
     def seconds_to(self, event_type: str, *, since: str = "session.requested.v1") -> float | None:
-        """Seconds from the first event of one type to the first of another; None if it never came."""
+        """Return the seconds from the first event of one type to the first of another.
+
+        None if there is none.
+        """
         began, came = self._time_of(since), self._time_of(event_type)
         return None if began is None or came is None else (came - began).total_seconds()
 
@@ -59,7 +62,7 @@ class Verdict:
 
 
 async def until_over(rollcall: Rollcall, session_id: str, *, timeout_s: float = 60.0) -> Verdict:
-    """Wait until a session has ended, in whatever way."""
+    """Wait until a session has ended, in any way."""
 
     async def over() -> dict[str, Any] | None:
         session = await rollcall.session(session_id)
@@ -70,7 +73,7 @@ async def until_over(rollcall: Rollcall, session_id: str, *, timeout_s: float = 
 
 
 def judge(board: Scoreboard, verdict: Verdict, scenario: str, *expected: str, note: str = "") -> None:
-    """Write a failed session down; its cause must be true and its critical event in time."""
+    """Record a failed session. Its cause must be true, and its critical event in time."""
     seconds = verdict.seconds_to("session.failed.v1")
     board.add(Finding(scenario, expected, verdict.cause, critical_s=seconds, note=note))
     assert (verdict.end["type"], verdict.end["severity"]) == ("session.failed.v1", "critical"), verdict.end

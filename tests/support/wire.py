@@ -1,4 +1,4 @@
-"""A TCP connection that can be cut without a word: nothing arrives, and nobody is told."""
+"""A TCP connection that can be cut silently: nothing arrives, and neither side is notified."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,15 +26,15 @@ class Wire:
         return port
 
     def cut(self) -> None:
-        """From now on nothing gets through, in either direction."""
+        """Let nothing through from now on, in either direction."""
         self._whole.clear()
 
     def mend(self) -> None:
-        """What waited arrives, if both ends are still there."""
+        """Deliver the waiting bytes, if both ends are still connected."""
         self._whole.set()
 
     async def drop(self) -> None:
-        """Break every connection off; what waited is lost with it."""
+        """Close every connection; waiting bytes are lost."""
         dropped = list(self._pumps)
         for pump in dropped:
             pump.cancel()

@@ -1,4 +1,4 @@
-"""Run agent workers: ones that know nothing of us, and ours with a set-up of its own."""
+"""Run agent workers: foreign ones, and our own with special settings."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ async def foreign_worker(
     program: Path = FOREIGN_WORKER,
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A plain livekit-agents worker under this name, registered with the stack's LiveKit server."""
+    """Yield a plain livekit-agents worker of this name, registered with the stack's LiveKit server."""
     variables = {**stack.env, "LIVEKIT_AGENT_NAME": agent_name, **(env or {})}
     async with _running([str(program), "start"], env=variables, log=log) as process:
         if wait:
@@ -69,11 +69,11 @@ class OurWorker:
             return []
 
     def job_processes(self) -> list[psutil.Process]:
-        """The processes that run a job: unlike those kept warm for one, they talk to Redis."""
+        """Return the processes that run a job: unlike warm ones, they have a connection to Redis."""
         return [child for child in self.children() if _talks_to(child, self.redis_port)]
 
     def send_to_jobs(self, number: signal.Signals) -> int:
-        """Send a signal to every process that runs a job; returns how many there are."""
+        """Send a signal to every process that runs a job; return how many there are."""
         processes = self.job_processes()
         for process in processes:
             with suppress(psutil.NoSuchProcess):
@@ -90,7 +90,7 @@ async def our_worker(
     env: Mapping[str, str] | None = None,
     program: str = ODD_AGENT,
 ) -> AsyncIterator[OurWorker]:
-    """A worker of ours under this name, registered; faults are injected where a session asks for them."""
+    """Yield a registered worker of ours with this name. Sessions can ask it for faults."""
     variables = {
         **rollcall.stack.env,
         "LIVEKIT_AGENT_NAME": agent_name,

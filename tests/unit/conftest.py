@@ -1,4 +1,4 @@
-"""Unit tests run as on a machine without a network: names lead nowhere, and no other machine is reached."""
+"""Unit tests run as on a machine without a network: no name resolves, and no other machine is reachable."""
 
 import errno
 import socket

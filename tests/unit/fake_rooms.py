@@ -29,11 +29,11 @@ def not_found() -> NotFound:
 
 
 class FakeRooms:
-    """Behaves as livekit-server 1.13.5 was measured to; `calls` is what was asked of it, in order.
+    """Behaves as livekit-server 1.13.5 was measured to; `calls` are the calls so far, in order.
 
     A failure in `fails_next` is raised once by the method of that name; `after_effect` names the methods
     whose failure comes only after the call has done its work, as with an answer that got lost. `down` fails
-    every call; `known_down` says that this was noticed before.
+    every call; `known_down` says that an earlier call noticed this.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows, participants and heartbeats with everything filled in that a test doesn't care about."""
+"""Rows, participants and heartbeats, with defaults for everything that a test doesn't care about."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What is counted of figures that come from elsewhere."""
+"""How metrics treat numbers from other processes."""
 
 import math
 

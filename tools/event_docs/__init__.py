@@ -1,1 +1,1 @@
-"""docs/events.md and asyncapi.yaml, made from the models of the events."""
+"""Make docs/events.md and asyncapi.yaml from the models of the events."""

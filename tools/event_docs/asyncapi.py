@@ -28,10 +28,10 @@ _WEBHOOK_HEADERS: Final[dict[str, Any]] = {
     "required": ["webhook-id", "webhook-timestamp", "webhook-signature"],
     "properties": {
         "webhook-id": {"type": "string", "description": "the event's id: the same at every attempt"},
-        "webhook-timestamp": {"type": "string", "description": "of this attempt: seconds since 1970"},
+        "webhook-timestamp": {"type": "string", "description": "time of this attempt, in seconds since 1970"},
         "webhook-signature": {
             "type": "string",
-            "description": "one or more signatures, separated by blanks",
+            "description": "one or more signatures, separated by spaces",
             "examples": ["v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="],
         },
     },
@@ -61,12 +61,12 @@ def asyncapi() -> str:
 
 def _channels() -> dict[str, Any]:
     return {
-        "events": _stream(EVENTS_STREAM, SESSION_EVENTS, "What becomes of sessions."),
-        "reports": _stream(REPORTS_STREAM, [AgentReported], "What agent workers say of their jobs."),
+        "events": _stream(EVENTS_STREAM, SESSION_EVENTS, "What happens to sessions."),
+        "reports": _stream(REPORTS_STREAM, [AgentReported], "What agent workers report about their jobs."),
         "turns": _stream(TURNS_STREAM, [TurnFinished], "What was said, on its way to the database."),
         "live": {
             "address": "/v1/sessions/{session_id}/events",
-            "description": "Server-sent events of the HTTP API, of one session; `Last-Event-ID` resumes.",
+            "description": "Server-sent events of one session from the HTTP API; `Last-Event-ID` resumes.",
             "parameters": {"session_id": {"description": "the session"}},
             "messages": _references([*SESSION_EVENTS, TurnFinished, CaptionChanged]),
         },
@@ -83,10 +83,10 @@ def _channels() -> dict[str, Any]:
 
 def _operations() -> dict[str, Any]:
     actions = {
-        "publishEvents": ("send", "events", "The outbox relay publishes what is committed."),
+        "publishEvents": ("send", "events", "The outbox relay publishes committed events."),
         "takeReports": ("receive", "reports", "The verifier reads reports; they are hints."),
         "takeTurns": ("receive", "turns", "The transcript consumer stores each turn once."),
-        "followSession": ("send", "live", "The API tells a session's events as they come."),
+        "followSession": ("send", "live", "The API sends a session's events as they happen."),
         "sendWebhooks": ("send", "webhooks", "At least once, to each endpoint that wants the event."),
     }
     return {

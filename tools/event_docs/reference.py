@@ -24,7 +24,7 @@ _INTRODUCTION: Final = f"""\
 # Events
 
 Everything that happens to a session is an event: a [CloudEvents 1.0](https://cloudevents.io) envelope in \
-structured JSON, the same wherever it is read. `asyncapi.yaml` says the same to machines.
+structured JSON, the same in every place. `asyncapi.yaml` describes the events for machines.
 
 | where | what | how |
 |---|---|---|
@@ -38,13 +38,13 @@ said | live: [transcripts.md](transcripts.md#live) |
 
 - A type ends in its version. A new shape gets a new type; a later minor version may add keys, so ignore \
 those that you don't know.
-- `id` is unique, and the same whenever the event is sent again. `sequence` counts the events of a session \
-from 1: it tells the order, and what was seen already. What an agent tells late is an event after its \
-session's end.
-- `severity` is `info`, `warning` or `critical`. Only a session that is given up is critical.
+- `id` is unique, and the same whenever the event is sent again. `sequence` numbers the events of a session \
+from 1: use it for the order, and to drop events that you have seen. A late report of an agent becomes an \
+event after its session's end.
+- `severity` is `info`, `warning` or `critical`. Only the failure of a session is critical.
 - `subject` is `session/` and the session's id.
 - `traceparent` is the event's place in its session's trace, where that is traced ([tracing.md](tracing.md)).
-- Session events hold no word of what was said: only turns and captions do, and none of them goes to a \
+- Session events contain nothing that was said: only turns and captions do, and none of them goes to a \
 webhook.
 """
 

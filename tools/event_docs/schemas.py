@@ -11,12 +11,12 @@ REF: Final = "#/components/schemas/"
 
 
 def said_of(model: type[Event]) -> str:
-    """What its docstring says, on one line."""
+    """Return a model's docstring on one line."""
     return " ".join((inspect.getdoc(model) or "").split())
 
 
 def data_schemas() -> dict[str, Any]:
-    """The schema of each event's data, by the name of its class, and of what they refer to."""
+    """Return the schemas of the events' data and of the models they refer to, by class name."""
     wanted: list[Any] = [(model, "serialization") for model in EVENT_TYPES.values()]
     _, found = models_json_schema(wanted, ref_template=REF + "{model}")
     schemas: dict[str, Any] = {name: without_titles(schema) for name, schema in found["$defs"].items()}
@@ -26,7 +26,7 @@ def data_schemas() -> dict[str, Any]:
 
 
 def envelope_schema() -> dict[str, Any]:
-    """The schema of the envelope; what is null is left out of it."""
+    """Return the schema of the envelope. Null fields are left out of an envelope."""
     schema = without_titles(Envelope.model_json_schema(mode="serialization", ref_template=REF + "{model}"))
     schema.pop("$defs", None)
     properties = schema["properties"]
@@ -40,7 +40,7 @@ def envelope_schema() -> dict[str, Any]:
 
 
 def without_titles(schema: Any) -> Any:
-    """The same without the titles that pydantic makes of names."""
+    """Return the schema without the titles that pydantic makes from names."""
     if isinstance(schema, list):
         return [without_titles(part) for part in schema]
     if not isinstance(schema, dict):

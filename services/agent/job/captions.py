@@ -1,7 +1,7 @@
-"""Say live what is being said: the caller's words as they are recognised, the agent's as they are heard.
+"""Publish captions: the caller's words as they are recognised, the agent's as they are spoken.
 
-Captions are for the moment. They are published to whoever listens, kept nowhere, and given up where Redis is
-slow or away: only the latest words of each segment wait to be sent, and a call waits for none of them.
+Captions go to current listeners and are stored nowhere. If Redis is slow or down, captions are dropped: only
+the latest words of each segment wait to be sent, and the call never waits for them.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from shared.platform.redis.streams import UNREACHABLE
 
 log = get_logger(__name__)
 
-# An agent's words come one by one; nobody reads faster than this.
+# An agent's words come one by one; nobody can read updates faster than this.
 INTERVAL_S: Final = 0.1
 RETRY_DELAY_S: Final = 1.0
-# Segments that wait to be sent; the oldest is given up.
+# The most segments that wait to be sent; beyond that, the oldest is dropped.
 SEGMENTS: Final = 4
 
 
 class Captions:
-    """Publishes what is being said in one session."""
+    """Publishes the captions of one session."""
 
     def __init__(self, *, order: DispatchOrder, redis: Redis, clock: Clock = utc_now) -> None:
         self._order = order
@@ -44,26 +44,26 @@ class Captions:
         self.spoken = _Spoken(self)
 
     def start(self) -> None:
-        """Begin to publish, in the running loop."""
+        """Start publishing in the running loop."""
         self._sender = asyncio.create_task(self._send_for_ever(), name="captions")
 
     async def aclose(self) -> None:
-        """Stop; what waits is given up."""
+        """Stop, and drop captions that wait."""
         if self._sender is not None:
             await stop_all([self._sender])
 
     def heard(self, event: UserInputTranscribedEvent, *, caller: str | None) -> None:
-        """The caller has been understood so far, or to the end of a piece."""
+        """Publish the caller's words so far, or a finished piece of them."""
         language = str(event.language) if event.language else None
         self.say(
             Role.USER, event.transcript, final=event.is_final, language=language, participant_identity=caller
         )
 
     def say(self, role: Role, text: str, *, final: bool, **more: str | None) -> None:
-        """These are the words of a role's segment so far; `final` closes it."""
+        """Publish the words so far of a role's segment; `final` closes it."""
         try:
             self._wait(role, text, final=final, more=more)
-        except Exception:  # in the midst of the SDK's speech, which must go on
+        except Exception:  # this runs within the SDK's speech, which must go on
             log.exception("captions_not_published", captions=1)
 
     def _wait(self, role: Role, text: str, *, final: bool, more: dict[str, str | None]) -> None:
@@ -94,7 +94,7 @@ class Captions:
             except UNREACHABLE as error:
                 log.debug("captions_lost", error=repr(error))
                 await asyncio.sleep(RETRY_DELAY_S)
-            except Exception:  # these are given up, and the next ones come through
+            except Exception:  # these are dropped; the next ones may succeed
                 log.exception("captions_not_published", captions=len(waiting))
             await asyncio.sleep(INTERVAL_S)
 
@@ -108,7 +108,7 @@ class Captions:
 
 
 class _Spoken(TextOutput):
-    """The end of the SDK's chain of text: it gets the agent's words in time with its voice."""
+    """The end of the SDK's chain of text outputs: it gets the agent's words in time with the voice."""
 
     def __init__(self, captions: Captions) -> None:
         super().__init__(label="captions", next_in_chain=None)
@@ -116,13 +116,13 @@ class _Spoken(TextOutput):
         self._text = ""
 
     async def capture_text(self, text: str) -> None:
-        """Some more was said."""
+        """Add words that the agent has said."""
         self._text += text
         if self._text.strip():
             self._captions.say(Role.ASSISTANT, self._text.strip(), final=False)
 
     def flush(self) -> None:
-        """All was said, or the agent was interrupted."""
+        """Close the segment: the agent has said all of it, or was interrupted."""
         if self._text.strip():
             self._captions.say(Role.ASSISTANT, self._text.strip(), final=True)
         self._text = ""

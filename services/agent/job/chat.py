@@ -1,7 +1,7 @@
-"""Take what callers write, from the moment the agent joins.
+"""Receive the texts that callers write, from the moment the agent joins.
 
-The SDK's own handler drops what is written before the session has started, and by somebody whom the agent
-doesn't see yet. The latter is common: LiveKit passes a text on at once, but tells of a participant who
+The SDK's own handler drops texts that arrive before the session has started, and texts of a sender that the
+agent doesn't see yet. The latter is common: LiveKit delivers a text at once, but announces a participant who
 publishes no track only every 3 s (`subscriberUpdateInterval` in pkg/rtc/room.go of livekit-server 1.13.5).
 """
 
@@ -22,13 +22,13 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# Three of LiveKit's updates: somebody of whom none tells has left.
+# Three of LiveKit's updates: a sender that none of them announces has left.
 UNSEEN_S: Final = 10.0
 _answer_as_the_sdk_does = TextInputOptions().text_input_cb
 
 
 class Chat:
-    """The texts that are sent to one agent. Each is answered once there is a session and a sender."""
+    """The texts to one agent. Each is answered once the session has started and its sender is visible."""
 
     def __init__(self, room: rtc.Room) -> None:
         self._room = room
@@ -39,20 +39,20 @@ class Chat:
         self._in_turn = asyncio.Lock()
 
     def open(self) -> None:
-        """Keep what is written from now on."""
+        """Start keeping texts."""
         self._room.register_text_stream_handler(TOPIC_CHAT, self._on_text)
 
     def start(self, session: AgentSession[None], *, is_partner: Callable[[str], bool]) -> None:
-        """Answer, in this session, what has been written and what will be.
+        """Answer the texts so far, and all later ones, in this session.
 
-        is_partner: asked of somebody in the room, by identity: whether the agent talks with them.
+        `is_partner` returns whether the agent talks with the participant of this identity.
         """
         self._session = session
         self._is_partner = is_partner
         self._started.set()
 
     async def aclose(self) -> None:
-        """Take no more; what is not answered yet is given up."""
+        """Stop receiving, and drop texts that are not answered yet."""
         self._room.unregister_text_stream_handler(TOPIC_CHAT)
         await stop_all(self._texts)
 
@@ -75,8 +75,8 @@ class Chat:
         if sender is None or not self._is_partner(identity):
             log.warning("text_ignored", participant_identity=identity, is_seen=sender is not None)
             return
-        async with self._in_turn:  # or the answer to the second of two may overtake the first
-            # The SDK hands on what is in the event as it is, and takes a message as well as a text.
+        async with self._in_turn:  # so that the answer to a second text can't overtake the first
+            # The SDK passes on the event's content unchanged, and accepts a message as well as a text.
             event = TextInputEvent(text, info, sender)  # type: ignore[arg-type]
             answering = _answer_as_the_sdk_does(self._session, event)
             if answering is not None:
@@ -85,5 +85,5 @@ class Chat:
     async def _seen(self, identity: str) -> rtc.RemoteParticipant | None:
         try:
             return await asyncio.wait_for(wait_for_participant(self._room, identity=identity), UNSEEN_S)
-        except (TimeoutError, RuntimeError):  # the latter: the agent itself has left
+        except (TimeoutError, RuntimeError):  # RuntimeError: the agent itself has left
             return None

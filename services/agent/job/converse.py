@@ -45,7 +45,7 @@ P = ParamSpec("P")
 
 
 def _guarded(handler: Callable[P, None]) -> Callable[P, None]:
-    # A TypeError of a handler would reach the SDK's own tasks, and end the call.
+    # An exception of a handler would reach the SDK's own tasks, and end the call.
     @functools.wraps(handler)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -87,22 +87,22 @@ class Conversation:
 
     @property
     def end(self) -> str:
-        """Why the conversation ended: the first reason that was seen."""
+        """Why the conversation ended: the first reason that was noted."""
         return self._end or (WORKER_STOPPED if self._stopping.announced else "shutdown")
 
     def ended(self, reason: str) -> None:
-        """Remember why the conversation ends; what follows from it does not count."""
+        """Note why the conversation ends. Only the first reason counts, since others follow from it."""
         self._end = self._end or reason
 
     def open(self) -> None:
-        """Keep what is written to the agent from now on; it is answered after `start`."""
+        """Start keeping texts to the agent; `start` answers them."""
         self._chat.open()
         self._ctx.add_shutdown_callback(self._chat.aclose)
 
     async def start(self) -> None:
-        """Start to listen, and greet or go on. Returns while the conversation goes on.
+        """Start listening, and greet or continue the conversation. Returns while the conversation goes on.
 
-        Raises `ModelRefused`, and what the SDK raises if a session can't start.
+        Raises `ModelRefused`, and the SDK's exceptions if a session can't start.
         """
         models = choose(self._order.models if self._order else Models(), self._settings.default_models)
         session = build_session(models, mode=self._mode, settings=self._settings)
@@ -114,7 +114,7 @@ class Conversation:
         past = await self._past_turns()
         agent = Agent(instructions=instructions, chat_ctx=as_context(past))
         # The SDK's session host, on by default, shows the instructions, the tools and their results to
-        # whoever is in the room, and lets them speak to the agent in the caller's place.
+        # everyone in the room, and lets them speak to the agent instead of the caller.
         await session.start(agent, room=self._ctx.room, room_options=self._room_options(), session_host=False)
         self._note_instructions()
         log.info("session_started", mode=self._mode.value, **models.model_dump(exclude_none=True))
@@ -129,9 +129,9 @@ class Conversation:
             self._ctx.add_shutdown_callback(self._captions.aclose)
             spoken = TextOutputOptions(next_in_chain=self._captions.spoken)
         return RoomOptions(
-            text_input=False,  # see chat
+            text_input=False,  # `chat.py` receives texts instead
             text_output=spoken,
-            participant_identity=self._partner.expected,  # and who else, see partner
+            participant_identity=self._partner.expected,  # `linked_participant.py` chooses anyone else
             participant_kinds=KINDS,
             close_on_disconnect=False,
         )
@@ -145,7 +145,7 @@ class Conversation:
         return past
 
     def _begin(self, session: AgentSession[None], past: list[PastTurn]) -> None:
-        """Say the first word, where it is the agent's."""
+        """Speak first, if it is the agent's turn."""
         if self._order is not None and self._order.canary:
             return  # nobody listens
         if self._order is not None and self._order.takes_over:
@@ -208,30 +208,30 @@ class Conversation:
         )
         self._reporter.error(error)
         if getattr(event.error, "type", None) == "realtime_model_error" and not error.recoverable:
-            # The SDK closes the session now, but may fail at that, and then never says so.
+            # The SDK closes the session now. If that fails, it never reports the end.
             self.ended("error")
             asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._ctx.shutdown, "error")
 
     @_guarded
     def _on_close(self, event: CloseEvent) -> None:
-        # Nothing of ours closes the session: the SDK says "user" when its job is ended from outside.
+        # Our code never closes the session: the SDK reports "user" when its job is ended from outside.
         by_the_job = event.reason in (CloseReason.USER_INITIATED, CloseReason.JOB_SHUTDOWN)
         stopped = by_the_job and self._stopping.announced
         self.ended(WORKER_STOPPED if stopped else event.reason.value)
-        # The job would stay in the room until LiveKit closes it, 20 s after its caller.
+        # Otherwise the job would stay in the room until LiveKit closes it, 20 s after the caller left.
         self._ctx.shutdown(self.end)
 
     @_guarded
     def _on_last_left(self) -> None:
         self.ended(CloseReason.PARTICIPANT_DISCONNECTED.value)
-        self._session.shutdown(drain=False)  # which ends the job, see `_on_close`
+        self._session.shutdown(drain=False)  # this ends the job; see `_on_close`
 
     @_guarded
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         self.ended(rtc.DisconnectReason.Name(reason).lower())
 
     def _note_instructions(self) -> None:
-        # The SDK tells of no change of them: it only writes it into the history.
+        # The SDK sends no event for a change of instructions or tools: it only writes it into the history.
         if not self._settings.transcript_instructions or (self._order is not None and self._order.canary):
             return
         for item in self._session.history.items:

@@ -26,7 +26,7 @@ class ModelRefused(ValueError):
 
 
 def diagnose(error: BaseException, *, descriptor: str | None = None, recoverable: bool = False) -> AgentError:
-    """Describe an exception; `descriptor` is the model that was in use, if one was."""
+    """Describe an exception; `descriptor` is the model in use, if any."""
     cause = _cause_of(error)
     if isinstance(error, ModelRefused):
         descriptor = error.descriptor
@@ -56,7 +56,7 @@ def diagnose_event(event: ErrorEvent) -> AgentError:
 def _said_by(error: BaseException) -> str:
     try:
         return clean(str(error) or repr(error))
-    except Exception:  # of a tool or a plugin, whose own words fail
+    except Exception:  # an error of a tool or plugin whose own text raises
         return type(error).__name__
 
 
@@ -76,7 +76,7 @@ def _cause_of(error: BaseException) -> Cause:
 
 
 def _status_of(error: APIError) -> int | None:
-    """The HTTP status behind an error: its own, that of an `error` frame, or that of what caused it."""
+    """Return the HTTP status of an error: its own, an `error` frame's, or that of its cause."""
     code = error.body.get("code") if isinstance(error.body, dict) else None
     if isinstance(code, int):
         return code

@@ -1,4 +1,4 @@
-"""Tell an agent that is not to join: its session has moved on or is over, or another job has its attempt."""
+"""Decide whether an agent must not join: its session has moved on, or another job has its attempt."""
 
 import asyncio
 
@@ -10,14 +10,14 @@ from shared.contracts.keys import FENCE_CLOSED, fence_key
 from shared.core.workers.fence import Strings, take_attempt
 from shared.platform.logs.logs import get_logger
 
-# A caller waits for the answer: better an agent that may be superfluous than none.
+# A caller waits for the answer, and an extra agent is better than none.
 READ_TIMEOUT_S = 0.3
 
 log = get_logger(__name__)
 
 
 def is_behind(fence: str | bytes | None, attempt: int) -> bool:
-    """Whether a fence with this value keeps that attempt out. What can't be read keeps nobody out."""
+    """Return whether a fence of this value keeps the attempt out. An unreadable value keeps nobody out."""
     if fence is None:
         return False
     if fence == FENCE_CLOSED:
@@ -26,7 +26,10 @@ def is_behind(fence: str | bytes | None, attempt: int) -> bool:
 
 
 async def is_late(order: DispatchOrder, *, redis: Strings) -> bool:
-    """Read the session's fence, for at most `READ_TIMEOUT_S`; an unreadable one keeps nobody out."""
+    """Return whether the session's fence keeps the attempt out.
+
+    If it can't be read within `READ_TIMEOUT_S`, it keeps nobody out.
+    """
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             fence = await redis.get(fence_key(order.session_id))
@@ -37,7 +40,10 @@ async def is_late(order: DispatchOrder, *, redis: Strings) -> bool:
 
 
 async def is_second(order: DispatchOrder, job_id: str, *, redis: Strings) -> bool:
-    """Take the attempt for this job; True if another job has it, which beats. Bounded as `is_late` is."""
+    """Take the attempt for this job; return True if another job that still beats has it.
+
+    Bounded like `is_late`.
+    """
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             return not await take_attempt(redis, order.session_id, order.attempt, job_id)

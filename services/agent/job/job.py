@@ -1,6 +1,6 @@
-"""What runs in a job's own process: set up, then one conversation, then the last words.
+"""The functions of a job's own process: set-up, one conversation, and the end.
 
-The SDK pickles these functions by name, so they get what they need from the process's environment.
+The SDK pickles these functions by name, so they read what they need from the process's environment.
 """
 
 import asyncio
@@ -36,10 +36,11 @@ from shared.platform.redis.client import connect_redis
 
 # The last turns and the final report get this long to reach Redis.
 FLUSH_S = 5.0
-# What comes next may hang or die; without this news nobody could tell that the job was started. Redis
-# takes it at once, but the connection is new, and a busy machine may need a while for that.
+# The next steps may hang or die, and only this report shows that the job has started. Redis accepts it at
+# once, but the connection is new, and a busy machine may take a while to open it.
 STARTED_FLUSH_S = 1.0
-# Somebody waits for the news that the agent is there; what comes next keeps the loop busy for 0.1 s.
+# The verifier waits for the report that the agent is in the room, and the next steps keep the loop busy for
+# 0.1 s.
 NEWS_FLUSH_S = 0.05
 
 _SETTINGS, _CALL, _STOPPING, _FAILURES = "settings", "call", "stopping", "spool_failures"
@@ -48,8 +49,8 @@ log = get_logger(__name__)
 
 
 def set_up(process: JobProcess, *, stopping: WorkerStop, spool_failures: SharedCounter) -> None:
-    """Prepare a process before it is given a job; what else it is given is shared with the worker."""
-    # A SIGTERM to the whole group is for the worker, which then lets its calls finish (see preload).
+    """Prepare a process before it gets a job. The other arguments are shared with the worker."""
+    # A SIGTERM to the whole group is meant for the worker, which then lets its calls finish (see preload.py).
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_through_parent()
     settings = load_settings(AgentSettings)
@@ -60,7 +61,7 @@ def set_up(process: JobProcess, *, stopping: WorkerStop, spool_failures: SharedC
 
 
 def _log_through_parent() -> None:
-    # The SDK carries records of the standard library to the worker, which puts them into our format.
+    # The SDK sends records of the standard library to the worker, which writes them in our format.
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -88,7 +89,7 @@ class _Call:
 
 
 async def run_job(ctx: JobContext) -> None:
-    """Join the room and talk. The entry point that LiveKit's SDK calls."""
+    """Join the room and talk. LiveKit's SDK calls this as the job's entry point."""
     call = _wire(ctx)
     ctx.proc.userdata[_CALL] = call
     log.info(
@@ -137,7 +138,7 @@ async def _join(ctx: JobContext, call: _Call) -> None:
 
 
 async def end_job(ctx: JobContext) -> None:
-    """Report the end and send what is still queued. The SDK waits for this, unlike for its callbacks."""
+    """Report the end, and send queued events. The SDK waits for this function, unlike for its callbacks."""
     call: _Call | None = ctx.proc.userdata.get(_CALL)
     if call is None:
         return
@@ -177,6 +178,6 @@ def _wire(ctx: JobContext) -> _Call:
 
 
 def _clients_metadata(job: Job) -> str | None:
-    # A dispatcher of an older version puts the order there, with the agent's instructions.
+    # A dispatcher of an older version puts the order into the metadata, with the agent's instructions.
     is_theirs = ORDER_ATTRIBUTE in job.attributes or SESSION_ATTRIBUTE not in job.attributes
     return job.metadata if is_theirs else None

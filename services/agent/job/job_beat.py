@@ -1,6 +1,6 @@
-"""Tell twice a second that the event loop of this job turns, which keeps the job's attempt for it.
+"""Write twice a second that this job's event loop is running, which also keeps the attempt for the job.
 
-A task of that loop on purpose, not a thread: a job that hangs must fall silent.
+This is a task of that loop, not a thread, because the beats of a job that hangs must stop.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 class JobBeat:
-    """Beats from `start` to `aclose`. The job of no order is nobody's to watch, and doesn't beat."""
+    """Beats from `start` to `aclose`. A job without an order is not watched, and doesn't beat."""
 
     def __init__(self, *, redis: Redis, order: DispatchOrder | None, job_id: str = "") -> None:
         self._redis = redis
@@ -31,12 +31,12 @@ class JobBeat:
         self._quiet_until = float("-inf")
 
     def start(self) -> None:
-        """Begin to beat, in the running loop."""
+        """Start beating in the running loop."""
         if self._order is not None:
             self._beating = asyncio.create_task(self._beat_for_ever(self._order), name="job-beat")
 
     async def aclose(self) -> None:
-        """Stop, and take the job off the list of those that beat."""
+        """Stop, and remove the job from the list of beating jobs."""
         if self._order is None or self._beating is None:
             return
         await stop_all([self._beating])
@@ -50,7 +50,7 @@ class JobBeat:
             try:
                 await write_job_beat(self._redis, order.session_id, order.attempt, number)
                 await take_attempt(self._redis, order.session_id, order.attempt, self._job_id)
-            except Exception as error:  # whatever it is: a job that falls silent is taken for dead
+            except Exception as error:  # any error: a job whose beats stop counts as dead
                 self._warn(error)
             await asyncio.sleep(JOB_BEAT_INTERVAL_S)
 

@@ -1,7 +1,7 @@
-"""Choose whom in the room the agent talks with, and follow them as people come and go.
+"""Choose the participant with whom the agent talks, as people join and leave.
 
-The SDK takes the first participant that it sees, for good: a silent observer who is there before the caller,
-and it closes as that one leaves, whoever else is there.
+The SDK links the first participant that it sees and never changes it. That may be a silent observer who was
+there before the caller. When that participant leaves, the SDK closes the session, even if others are there.
 """
 
 import time
@@ -18,18 +18,19 @@ from shared.contracts.keys import LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE
 from shared.contracts.participants import stands_for_person
 from shared.platform.logs.logs import get_logger
 
-# For the SDK, which knows a list of kinds; it must have those that LiveKit adds later too.
+# The SDK takes a list of kinds, which must include kinds that LiveKit adds later.
 KINDS: Final = [cast(rtc.ParticipantKind.ValueType, n) for n in range(64) if stands_for_person(n)]
-_GOODBYES: Final = frozenset(DEFAULT_CLOSE_ON_DISCONNECT_REASONS)  # those who mean to leave
+# reasons of participants who left on purpose
+_GOODBYES: Final = frozenset(DEFAULT_CLOSE_ON_DISCONNECT_REASONS)
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody in the room. `by_token`: joined as any client does, and not over a gateway as a telephone.
+    """A person in the room. `by_token`: joined with a token, not over a gateway as a telephone does.
 
-    `speaks`: has a microphone, open or muted, or has written to the agent.
+    `speaks` means that they have a microphone, open or muted, or have written to the agent.
     """
 
     identity: str
@@ -39,10 +40,10 @@ class Person:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Whom the session is for. `caller`: the identity of its token, if it is known.
+    """Who the session is for. `caller` is the identity in its token, if known.
 
-    `only`: nobody else with a token is the caller, until the caller `came`. Over a gateway somebody joins
-    under an identity of its own, so that may be the caller at any time.
+    If `only`, no other participant with a token counts as the caller until the caller `came`. A gateway gives
+    participants identities of its own, so one who joins over a gateway may always be the caller.
     """
 
     caller: str | None = None
@@ -51,17 +52,17 @@ class Wanted:
 
     @classmethod
     def by(cls, order: DispatchOrder | None) -> "Wanted":
-        """Whom this order is for; an agent that takes over comes after the caller."""
+        """Return who this order is for. If the agent takes over, the caller has already come."""
         if order is None:
             return cls()
         return cls(order.caller_identity, order.caller_only, order.takes_over)
 
 
 def choose(people: Iterable[Person], wanted: Wanted, *, now_with: str | None = None) -> str | None:
-    """Return the identity of the partner; None if there is nobody whom the agent may serve.
+    """Return the identity of the partner; None if there is no participant whom the agent may serve.
 
-    The caller is first; then those who speak; then whoever is there, in the order of `people`. Nobody is
-    left for one who is no better.
+    The caller comes first, then people who speak, then anyone else, in the order of `people`. The agent
+    changes its partner only for a better one.
     """
     may_be = [p for p in people if p.identity == wanted.caller or not (p.by_token and _must_wait(wanted))]
     best = min(
@@ -77,9 +78,10 @@ def _must_wait(wanted: Wanted) -> bool:
 
 
 class LinkedParticipant:
-    """Whom the agent of one session talks with, from `follow` on.
+    """The participant with whom one session's agent talks, from `follow` on.
 
-    on_last_left: is called when the partner has said goodbye and nobody is there whom the agent may serve.
+    It calls `on_last_left` when the partner has said goodbye and nobody else is there whom the agent may
+    serve.
     """
 
     def __init__(
@@ -90,15 +92,15 @@ class LinkedParticipant:
         self._on_last_left = on_last_left
         self._session: AgentSession[None] | None = None
         self._writers: set[str] = set()
-        self._partners: list[tuple[float, str]] = []  # since when, and who
+        self._partners: list[tuple[float, str]] = []  # since when, and the identity
 
     @property
     def expected(self) -> str:
-        """Whom the SDK may take by itself; empty for nobody."""
+        """The identity that the SDK may link by itself; empty for none."""
         return self._wanted.caller or ""
 
     def follow(self, session: AgentSession[None]) -> None:
-        """Link the session to the partner, now and whenever that changes."""
+        """Link the session to the partner, now and whenever the partner changes."""
         self._session = session
         self._room.on("participant_connected", self._on_change)
         self._room.on("track_published", self._on_change)
@@ -106,13 +108,13 @@ class LinkedParticipant:
         self._link()
 
     def writes(self, identity: str) -> bool:
-        """Somebody in the room has written to the agent; returns whether that is its partner."""
+        """Note that a participant has written to the agent; return whether they are its partner."""
         self._writers.add(identity)
         self._link()
         return identity == self._now_with
 
     def at(self, moment: float) -> str | None:
-        """With whom the agent talked at this time (Unix seconds): the speaker of what was said then."""
+        """Return the agent's partner at this time (Unix seconds), who is the speaker of that time."""
         before = [identity for since, identity in self._partners if since <= moment]
         return before[-1] if before else next((identity for _, identity in self._partners), None)
 
@@ -137,7 +139,7 @@ class LinkedParticipant:
         if chosen != self._now_with:
             self._partners.append((time.time(), chosen))
             log.info("partner_linked", participant_identity=chosen, is_caller=chosen == self._wanted.caller)
-        # Also if it is the same: the SDK has let go of one who was gone for a moment.
+        # Even if it is the same: the SDK unlinks a participant who was gone for a moment.
         linked = self._session.room_io.linked_participant
         if linked is None or linked.identity != chosen:
             self._session.room_io.set_participant(chosen)
@@ -145,7 +147,8 @@ class LinkedParticipant:
 
     def _people(self) -> Iterable[Person]:
         for participant in self._room.remote_participants.values():
-            # The SDK isn't told who is a recorder; one that publishes nothing is the last to be chosen.
+            # LiveKit does not tell the SDK who is a recorder, so a participant who publishes nothing is
+            # chosen last.
             if not stands_for_person(participant.kind, hidden=participant.permissions.hidden):
                 continue
             if LIVEKIT_PUBLISH_ON_BEHALF_ATTRIBUTE in participant.attributes:

@@ -15,7 +15,7 @@ M = TypeVar("M")
 
 
 def choose(asked: Models, defaults: Models) -> Models:
-    """The models of one session: what its order asks for, and the worker's defaults for the rest."""
+    """Return the models of one session: those in its order, and the worker's defaults for the rest."""
     return defaults.model_copy(update=asked.model_dump(exclude_none=True))
 
 
@@ -26,7 +26,7 @@ _NEEDED: Final[Mapping[Mode, Mapping[str, str]]] = {
 
 
 def check_complete(models: Models, mode: Mode) -> None:
-    """Raise `ModelRefused`, with the kind for a descriptor, if the mode needs a model that is not named."""
+    """Raise `ModelRefused`, with the kind as its descriptor, if the mode needs a model that is not set."""
     for kind, variable in _NEEDED[mode].items():
         if getattr(models, kind) is None:
             raise ModelRefused(
@@ -35,9 +35,9 @@ def check_complete(models: Models, mode: Mode) -> None:
 
 
 def build_session(models: Models, *, mode: Mode, settings: AgentSettings) -> AgentSession[None]:
-    """Return an agent session that is not started; nothing is called yet, but for the LLM's prewarm.
+    """Return an agent session that is not started. It calls no model yet, except for the LLM's prewarm.
 
-    Raises `ModelRefused` if a model is missing, or the SDK can't make one of its descriptor.
+    Raises `ModelRefused` if a model is missing, or if the SDK can't build one from its descriptor.
     """
     check_complete(models, mode)
     if mode is Mode.REALTIME:
@@ -49,7 +49,7 @@ def _pipeline_session(models: Models, settings: AgentSettings) -> AgentSession[N
     reach = _how_to_reach(settings)
     stt, llm, tts = models.stt or "", models.llm or "", models.tts or ""
     language = models.language or NOT_GIVEN
-    # Both named here: the SDK's defaults may pick detectors that run in LiveKit's cloud.
+    # Both are set here, because the SDK's defaults may choose detectors that run in LiveKit's cloud.
     turn_handling: TurnHandlingOptions = {
         "turn_detection": (
             inference.TurnDetector(version="v1-mini") if settings.agent_turn_detection == "v1-mini" else "vad"
@@ -82,7 +82,7 @@ def _realtime_session(models: Models, settings: AgentSettings) -> AgentSession[N
 
 
 def inference_credentials(settings: AgentSettings) -> tuple[str, str]:
-    """The key and the secret with which tokens for the inference endpoint are signed."""
+    """Return the key and secret that sign tokens for the inference endpoint."""
     secret = settings.livekit_inference_api_secret or settings.livekit_api_secret
     return settings.livekit_inference_api_key or settings.livekit_api_key, secret.get_secret_value()
 

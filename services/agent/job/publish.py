@@ -1,4 +1,4 @@
-"""Send events to Redis in order, without ever making a call wait for Redis."""
+"""Send events to Redis in order. The call never waits for Redis."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ from shared.platform.background import stop_all
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE, publish
 
-# Hours of talk: a call has a few turns a minute.
+# Enough for hours: a call has a few turns a minute.
 QUEUE_LIMIT = 10_000
 BATCH_LIMIT = 100
 RETRY_MAX_S = 2.0
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 
 class Publisher:
-    """A bounded queue and one task that empties it; what Redis refuses is sent again until it is in."""
+    """A bounded queue, and one task that empties it. It sends events again until Redis accepts them."""
 
     def __init__(self, redis: Redis, *, limit: int = QUEUE_LIMIT) -> None:
         self._redis = redis
@@ -36,11 +36,11 @@ class Publisher:
         self._sender: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to send, in the running loop."""
+        """Start sending in the running loop."""
         self._sender = asyncio.create_task(self._send_for_ever(), name="publisher")
 
     def offer(self, stream: str, envelope: Envelope) -> bool:
-        """Queue an event. A full queue drops the newest, so that what is sent has no hole before it."""
+        """Queue an event. A full queue drops the newest event, so that the sent ones have no gap."""
         if len(self._queue) >= self._limit:
             _drop(stream, envelope)
             return False
@@ -50,7 +50,7 @@ class Publisher:
         return True
 
     async def flush(self, *, within_s: float) -> bool:
-        """Wait until all is sent, for `within_s` seconds at most; whether it is."""
+        """Wait at most `within_s` seconds until everything is sent; return whether it is."""
         try:
             async with asyncio.timeout(within_s):
                 await self._empty.wait()
@@ -59,7 +59,10 @@ class Publisher:
         return True
 
     async def aclose(self, *, flush_s: float) -> None:
-        """Flush for at most `flush_s` seconds, then stop. What is left is logged; turns are in the spool."""
+        """Flush for at most `flush_s` seconds, then stop.
+
+        Unsent events are logged; turns stay in the spool.
+        """
         if not await self.flush(within_s=flush_s):
             log.error("events_not_sent", count=len(self._queue))
         if self._sender is not None:
@@ -82,7 +85,7 @@ class Publisher:
         return stream, [envelope for _, envelope in run]
 
     async def _send(self, stream: str, batch: list[Envelope]) -> None:
-        # A pipeline that broke may be in already; readers know an event by its id.
+        # A pipeline that broke may have been executed; readers recognise an event by its id.
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(UNREACHABLE),
             wait=wait_exponential(multiplier=0.05, max=RETRY_MAX_S),
@@ -94,7 +97,8 @@ class Publisher:
             if len(batch) == 1:
                 _drop(stream, batch[0], error)
                 return
-            # One of them can't be sent: find it, and send the others. Readers know what they have had.
+            # One of them can't be sent: find it, and send the others. Readers recognise events that come
+            # again.
             for envelope in batch:
                 await self._send(stream, [envelope])
 

@@ -1,4 +1,4 @@
-"""Bring back the conversation that an agent takes over from one that is gone."""
+"""Restore the conversation for an agent that takes over."""
 
 import time
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 
 async def read_past_turns(order: DispatchOrder, *, redis: Redis) -> list[PastTurn]:
-    """The turns so far, in the order of speech; none if they can't be had, since a caller waits."""
+    """Return the turns so far, in the order of speech; none if they can't be read, since a caller waits."""
     try:
         turns = await read_history(redis, order.session_id)
     except (*UNREACHABLE, ValidationError) as failure:
@@ -35,24 +35,24 @@ async def read_past_turns(order: DispatchOrder, *, redis: Redis) -> list[PastTur
 
 
 def as_context(turns: Sequence[PastTurn]) -> ChatContext:
-    """The turns as the SDK keeps them, under their own ids; handoffs are of agents that are gone."""
+    """Return the turns as the SDK's context, under their own ids, without handoffs between earlier agents."""
     items: list[ChatItem] = []
     for turn in turns:
         if (item := _as_item(turn)) is not None:
-            # The SDK keeps its items sorted by this time; ours are in the order of speech already.
+            # The SDK sorts its items by this time; ours are already in the order of speech.
             item.created_at = max(item.created_at, items[-1].created_at if items else 0.0)
             items.append(item)
     return ChatContext(items)
 
 
 def awaits_reply(turns: Sequence[PastTurn]) -> bool:
-    """Whether the user spoke last."""
+    """Return whether the user spoke last."""
     messages = [turn for turn in turns if turn.kind == "message"]
     return bool(messages) and messages[-1].role is Role.USER
 
 
 def _as_item(turn: PastTurn) -> ChatItem | None:
-    # The SDK puts a new item where its time belongs, and the clock of another host may have been ahead.
+    # The SDK inserts a new item by its time, and the clock of the earlier agent's host may have been ahead.
     created_at = min(turn.created_at.timestamp(), time.time())
     extra = spelled_out(turn.kind, turn.text, turn.extra, cut_from_bytes=turn.cut_from_bytes)
     try:

@@ -1,7 +1,7 @@
 """Join the spans of livekit-agents to the session's trace.
 
-The SDK begins a job's root span before any code of ours runs in the job, and knows no parent for it. So its
-spans without a parent are given one here: the dispatch that the job's order comes from.
+The SDK begins a job's root span before any of our code runs in the job, and without a parent. So this module
+gives spans without a parent the context of the job's order, which is the dispatch's.
 """
 
 from multiprocessing.util import Finalize
@@ -21,24 +21,24 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.platform.tracing import span_names as names
 from shared.platform.tracing.tracing import configure_tracing, stop_tracing
 
-# A job's process ends after its last spans; a collector that is away must not hold its slot.
+# A job's process ends after its last spans; a collector that is down must not keep the job's slot.
 _FLUSH_S: Final = 1.0
 
 
 def trace_jobs(settings: AgentSettings) -> None:
-    """Trace what this process does, if tracing is on; called once, before it has a job."""
+    """Start tracing this process, if tracing is on; called once, before it gets a job."""
     content = settings.content_may_be_traced
     recorder = configure_tracing(settings, service="agent", content=content, make_provider=JoinedProvider)
     if recorder is None:
         return
     gen_ai.set_capture_content(content)
     telemetry.set_tracer_provider(recorder.provider, allow_pii=content)
-    # Processes of `multiprocessing` don't run what is registered with atexit.
+    # Processes of `multiprocessing` don't run functions that are registered with atexit.
     Finalize(None, stop_tracing, kwargs={"within_s": _FLUSH_S}, exitpriority=1)
 
 
 class JoinedProvider(TracerProvider):
-    """OpenTelemetry's own, but that spans without a parent are joined to the session's trace."""
+    """OpenTelemetry's provider, except that spans without a parent join the session's trace."""
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
         """Return a tracer; see OpenTelemetry's."""
@@ -63,13 +63,13 @@ class _JoinedTracer(Tracer):
 
 
 def _joined(context: Context | None) -> tuple[Context | None, dict[str, str | int]]:
-    """The context for a new span, and what it tells of the order, if that is what gives it a parent."""
+    """Return the context for a new span, with attributes from the order if the order is its parent."""
     if trace.get_current_span(context).get_span_context().is_valid:
         return context, {}
     order = _order()
     if order is None or order.traceparent is None:
         return context, {}
-    # Imported late, as all that needs the SDK is: without an endpoint, this is never reached.
+    # Imported late, like everything that needs the SDK: without an endpoint, this code is never reached.
     from shared.platform.tracing.sdk import remote
 
     return remote(order.traceparent), {names.SESSION_ID: order.session_id, names.ATTEMPT: order.attempt}

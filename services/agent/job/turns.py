@@ -1,4 +1,4 @@
-"""Make turns out of what the SDK adds to the conversation, and publish each at once."""
+"""Make turns from the items that the SDK adds to the conversation, and publish each at once."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from shared.platform.tracing.tracing import Kind, record
 
 log = get_logger(__name__)
 
-# In the `extra` of a message that was typed and cut: how long it was.
+# A key in the `extra` of a typed message that was cut: its original length.
 TYPED_BYTES: Final = "rollcall_typed_bytes"
 _Item = ChatMessage | FunctionCall | FunctionCallOutput | AgentHandoff | AgentConfigUpdate
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
@@ -37,7 +37,7 @@ _NO_LATENCIES = ("started_speaking_at", "stopped_speaking_at", "llm_node_tps")
 
 
 def message_fields(item: ChatMessage) -> dict[str, Any] | None:
-    """The turn in a message; None for what nobody said, and for instructions."""
+    """Return the turn of a message; None for a message that nobody said, and for instructions."""
     text = clean(item.text_content or "").strip()
     typed_bytes = item.extra.get(TYPED_BYTES)
     if item.role not in _ROLES or not text:
@@ -57,7 +57,7 @@ def message_fields(item: ChatMessage) -> dict[str, Any] | None:
 
 
 def call_fields(item: FunctionCall) -> dict[str, Any]:
-    """The turn in the call of a tool."""
+    """Return the turn of a tool's call."""
     return {
         "item_id": item.id,
         "kind": "function_call",
@@ -69,7 +69,7 @@ def call_fields(item: FunctionCall) -> dict[str, Any]:
 
 
 def output_fields(item: FunctionCallOutput) -> dict[str, Any]:
-    """The turn in a tool's answer."""
+    """Return the turn of a tool's answer."""
     return {
         "item_id": item.id,
         "kind": "function_call_output",
@@ -81,7 +81,7 @@ def output_fields(item: FunctionCallOutput) -> dict[str, Any]:
 
 
 def handoff_fields(item: AgentHandoff) -> dict[str, Any] | None:
-    """The turn in which one agent hands over to another; None for the first agent's start."""
+    """Return the turn of a handoff between agents; None for the first agent's start."""
     if item.old_agent_id is None:
         return None
     return {
@@ -95,7 +95,7 @@ def handoff_fields(item: AgentHandoff) -> dict[str, Any] | None:
 
 
 def instructions_fields(item: AgentConfigUpdate) -> dict[str, Any] | None:
-    """The turn in what the agent is told to be; None for a change of its tools alone."""
+    """Return the turn of an agent's instructions; None if only its tools changed."""
     if not item.instructions:
         return None
     return {
@@ -108,12 +108,12 @@ def instructions_fields(item: AgentConfigUpdate) -> dict[str, Any] | None:
 
 
 def _ids(**ids: str) -> dict[str, Any]:
-    """Ids and names within `extra`, of the same length as everywhere."""
+    """Return `extra` with its ids and names bounded."""
     return {name: bounded_id(clean(value)) for name, value in ids.items()}
 
 
 def _time(seconds: float | None) -> datetime | None:
-    """The moment; None if there is none, or none that a calendar has."""
+    """Return the time; None if there is none, or if it is out of range."""
     try:
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
@@ -129,7 +129,7 @@ def _latencies(metrics: Mapping[str, object]) -> dict[str, float]:
 
 
 class TurnLog:
-    """Numbers the turns of one job and publishes them. Without an order, there is nowhere to."""
+    """Numbers the turns of one job and publishes them. Without an order, it publishes nothing."""
 
     def __init__(
         self, *, order: DispatchOrder | None, facts: JobFacts, outbox: Outbox, clock: Clock = utc_now
@@ -143,15 +143,15 @@ class TurnLog:
 
     @property
     def count(self) -> int:
-        """How many turns this job has published."""
+        """The number of turns that this job has published."""
         return len(self._seen)
 
     def take_over(self, item_ids: Iterable[str]) -> None:
-        """These items are of the agent before, and stored; they are not published again."""
+        """Note that these items come from an earlier agent and are stored; they are not published again."""
         self._stored = frozenset(item_ids)
 
     def message(self, item: ChatMessage, *, caller: str | None, language: str | None) -> None:
-        """Publish what was said; caller and language are of the user's turns."""
+        """Publish a message; caller and language belong to the user's turns."""
         speaker = {"participant_identity": caller, "language": language} if item.role == "user" else {}
         self._tell(item, message_fields, **speaker)
 
@@ -166,13 +166,13 @@ class TurnLog:
         self._tell(item, handoff_fields)
 
     def instructions(self, item: AgentConfigUpdate) -> None:
-        """Publish what the agent is told to be, from here on."""
+        """Publish the agent's instructions from here on."""
         self._tell(item, instructions_fields)
 
     def _tell(
         self, item: _Item, fields_of: Callable[[Any], dict[str, Any] | None], **more: str | None
     ) -> None:
-        """Publish the turn in an item, if there is one. One that can't be told holds up none after it."""
+        """Publish the turn of an item, if it has one. A turn that fails does not hold up later ones."""
         if self._order is None:
             return
         try:
@@ -187,7 +187,7 @@ class TurnLog:
         if item_id in self._seen or item_id in self._stored:
             return
         seq = order.first_seq + len(self._seen)
-        # Counted even if it can't be told, or there is no room for it: the hole in the sequence then shows.
+        # Counted even if it can't be published or the queue is full: the gap in the sequence then shows.
         self._seen.add(item_id)
         now = self._clock()
         turn = TurnFinished(
@@ -203,7 +203,7 @@ class TurnLog:
 
 
 def _recorded(turn: TurnFinished, of: str | None, now: datetime) -> str | None:
-    """Record the turn's span, from its beginning until it is published; returns its context."""
+    """Record the turn's span, from its beginning until it is published; return its context."""
     return record(
         names.TURN,
         of=of,

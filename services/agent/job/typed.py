@@ -1,4 +1,4 @@
-"""Read what a caller types, and hold no more of it than is answered."""
+"""Read texts that a caller types, and keep no more of them than is answered."""
 
 from collections.abc import AsyncIterable
 
@@ -9,11 +9,11 @@ from shared.contracts.text import CUT_MARK, MAX_TYPED_BYTES, clean, cut, size_of
 
 
 async def read_typed(pieces: AsyncIterable[str]) -> str | ChatMessage:
-    """Return the text once it has all come, cleaned.
+    """Return the cleaned text once all of it has arrived.
 
-    Of one that is longer than `MAX_TYPED_BYTES` the beginning, as a message with a mark at its end that
-    tells the model, and how long it was for the transcript. The rest is read too, since the SDK would keep
-    it until somebody does.
+    For a text longer than `MAX_TYPED_BYTES`, return a message with its beginning. A mark at the end tells the
+    model that it was cut, and the original length goes into the transcript. The rest is read too, since the
+    SDK would otherwise keep it in memory.
     """
     kept, size = [], 0
     async for piece in pieces:

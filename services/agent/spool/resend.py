@@ -1,10 +1,10 @@
-"""Send from this host's disk what the database does not have, and forget what it has.
+"""Send the turns on this host's disk that the database does not have, and remove those that it has.
 
-A loop of the worker's main process. Several workers of a host may share the folder: one of them, by a lock
-in it, looks after the files of all, and when it dies another does. A job that lives publishes its turns
-itself; from here they are sent again if they are not stored some time after (Redis may have lost its data).
-What a dead job has left is sent at once, and how many turns it had, until both are known to be in the
-database; then its file is removed.
+This is a loop in the worker's main process. Several workers of a host may share the folder. One of them,
+which holds a lock in it, looks after the files of all; when it dies, another takes over. A living job
+publishes its turns itself. This loop sends them again if they are not stored after some time, because Redis
+may have lost its data. The turns of a dead job, and their count, are sent at once and then repeatedly, until
+the database has both; then the file is removed.
 """
 
 import asyncio
@@ -34,18 +34,18 @@ from shared.platform.threads import in_thread
 
 ROUND_S: Final = 0.5
 LOCK: Final = "resender.lock"
-# A living job's turn is stored within milliseconds, unless something is wrong.
+# Unless something is wrong, a living job's turn is stored within milliseconds.
 RESEND_S: Final = 3.0
-# What a job published last, before it closed, is given this long to arrive.
+# The time for a job's last turns to be stored after it closed.
 DEAD_S: Final = 1.0
-# A consumer or a database that is away must not find its stream full of copies.
+# While the consumer or the database is down, the stream must not fill up with copies.
 BACKOFF_MAX_S: Final = 60.0
 LOOK_MAX_S: Final = 5.0
 TURNS_AT_ONCE: Final = 200
 TURNS_A_ROUND: Final = 1000
-# A file without a lock that is younger may be about to be locked.
+# A younger file without a lock may be about to be locked.
 NASCENT_S: Final = 60.0
-# At a round every half second, a warning for the first failure and then one a minute.
+# With a round every half second: a warning for the first failure, and then one a minute.
 LOG_EVERY_FAILURES: Final = 120
 
 log = get_logger(__name__)
@@ -53,7 +53,7 @@ log = get_logger(__name__)
 
 @dataclass
 class Care:
-    """One file, and when it is its turn; times are of the monotonic clock, in seconds."""
+    """One file, and when to handle it next; times are of the monotonic clock, in seconds."""
 
     file: SpoolFile
     due_at: float | None = None
@@ -62,7 +62,10 @@ class Care:
     knew_dead: bool = False
 
     def is_due(self, now: float, *, moved: bool) -> bool:
-        """Whether to send what is left; `moved`: some of it was found stored, so the rest may follow."""
+        """Return whether to send the rest now.
+
+        `moved` means that some turns were just found stored, so the rest may follow.
+        """
         patience = DEAD_S if self.file.is_dead else RESEND_S
         if self.due_at is None or moved:
             self.due_at, self.backoff = now + patience, RESEND_S
@@ -72,17 +75,17 @@ class Care:
         return now >= self.due_at
 
     def sent(self, now: float) -> None:
-        """Wait longer and longer before it is all sent again."""
+        """Wait longer after each time before sending again."""
         self.due_at = now + self.backoff
         self.backoff = min(2 * self.backoff, BACKOFF_MAX_S)
 
     def looked(self, now: float) -> None:
-        """The longer nothing moves, the more seldom it is looked at."""
+        """Look at the file less often the longer nothing changes."""
         self.look_at = now + min(ROUND_S * self.backoff / RESEND_S, LOOK_MAX_S)
 
 
 class Resender:
-    """Looks after the spools of a folder from `run` to `finish`; without a folder there are none."""
+    """Looks after the spools of a folder, from `run` to `finish`. Without a folder, it does nothing."""
 
     def __init__(
         self,
@@ -113,7 +116,7 @@ class Resender:
             await asyncio.sleep(ROUND_S)
 
     async def finish(self, *, within_s: float) -> None:
-        """See off what the last jobs have left, for `within_s` at most; the rest is for the next worker."""
+        """Handle the files of the last jobs, for at most `within_s`; the next worker handles the rest."""
         until = self._monotonic() + within_s
         while self._holds_lock() and self._monotonic() < until:
             if not await self.round(hurry=True) or not any(c.file.is_dead for c in self._cares.values()):
@@ -127,7 +130,7 @@ class Resender:
             self._lock = None
 
     async def round(self, *, hurry: bool = False) -> bool:
-        """Look once at every file whose turn it is; whether Redis could be reached."""
+        """Look once at every file that is due; return whether Redis could be reached."""
         await in_thread(self._scan)
         self._measure()
         budget = TURNS_A_ROUND
@@ -144,15 +147,15 @@ class Resender:
             self._unreachable = 0
             for care in self._cares.values():
                 if not care.file.is_dead:
-                    care.due_at = None  # the job sends them itself now
+                    care.due_at = None  # the job itself sends them now
         return True
 
     async def _tend_safely(self, care: Care) -> int:
-        """Tend a file. What is wrong with one is told once, and holds up none of the others."""
+        """Handle a file. A fault of one file is logged once, and does not hold up the others."""
         try:
             return await self._tend(care)
         except UNREACHABLE as error:
-            if isinstance(error, OSError) and error.filename is not None:  # not Redis: the disk
+            if isinstance(error, OSError) and error.filename is not None:  # the disk failed, not Redis
                 self._tell_once(care.file.path.name, error)
                 return 0
             raise
@@ -161,9 +164,9 @@ class Resender:
             return 0
 
     async def _tend(self, care: Care) -> int:
-        """Forget what is stored of a file, and send the rest if it is time; returns how many turns."""
+        """Drop a file's stored turns, and send the rest if it is due; return how many turns were sent."""
         file, now = care.file, self._monotonic()
-        if file.session_id is None:  # nothing in it can be read
+        if file.session_id is None:  # the file has no readable line
             if file.is_dead:
                 await self._remove(file)
             return 0
@@ -209,7 +212,7 @@ class Resender:
         self._cares.pop(file.path.name, None)
 
     def _scan(self) -> None:
-        """Take in what is new on disk. Runs in a thread: a slow disk holds up no heartbeat."""
+        """Read new lines from disk. It runs in a thread, so that a slow disk delays no heartbeat."""
         try:
             paths = sorted(self._folder.iterdir()) if self._folder is not None else []
         except OSError as error:
@@ -228,7 +231,7 @@ class Resender:
         name = path.name
         care = self._cares.get(name) or Care(SpoolFile(path))
         if care.file.is_dead and name in self._cares:
-            return  # nothing comes after the last word
+            return  # nothing follows the closing report
         try:
             care.file.read()
         except FileNotFoundError:
@@ -237,7 +240,7 @@ class Resender:
             self._tell_once(name, error)
             return
         if self._fresh and care.file.is_dead:
-            # Its job died with a worker before this one.
+            # Its job died with an earlier worker.
             care.due_at, care.knew_dead = self._monotonic(), True
         self._cares[name] = care
 
@@ -260,7 +263,7 @@ class Resender:
             return False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another worker of this host has it
+        except OSError:  # another worker of this host holds the lock
             os.close(file)
             return False
         self._lock = file
@@ -273,7 +276,7 @@ class Resender:
 
 
 def _remove_stillborn(path: Path) -> None:
-    # Its job died, or ran out of disk, in the moment of making it.
+    # Its job died, or the disk was full, just as the file was created.
     with suppress(OSError):
         if time.time() - path.stat().st_mtime > NASCENT_S:
             path.unlink()

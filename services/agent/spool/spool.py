@@ -1,11 +1,10 @@
 """Keep a job's turns on this host's disk until the database has them.
 
-A file for each job, and a line for each event: first the report that the job started, then its turns, at
-the end the report that says how many there were. Before them all stands a number: how many turns there had
-been when one could last not be written. A line is with the operating system before Redis is offered the
-turn, so it outlives this process, however that dies. What a crash of the whole host may cost is kept small by
-a sync that no call waits for. The job holds a lock on its file for as long as it lives; who reads these files
-is in `resend`.
+Each job has a file, with a line for each event: first the report that the job started, then its turns, and at
+the end the report with their count. Before the first line there is a number: how many turns there were when
+one could last not be written. The operating system has a line before Redis is offered the turn, so the line
+outlives this process. A sync, for which no call waits, limits the loss if the whole host crashes. The job
+holds a lock on its file as long as it lives. `resend.py` reads these files.
 """
 
 import asyncio
@@ -26,22 +25,22 @@ from shared.platform.logs.logs import get_logger
 from shared.platform.threads import in_thread
 
 SUFFIX: Final = ".jsonl"
-# Not locked yet, so not to be mistaken for that of a dead job.
+# The suffix of a file that is not locked yet, so that it does not look like a dead job's.
 NASCENT: Final = ".new"
-# Of one width, so that it can be written over: for that, a full disk has room.
+# Of fixed width, so that it can be overwritten, which works even on a full disk.
 MARK_BYTES: Final = 11
-_sync_data = getattr(os, "fdatasync", os.fsync)  # which not every system has
+_sync_data = getattr(os, "fdatasync", os.fsync)  # not every system has fdatasync
 _KEPT_STEPS: Final = (Step.ENTRYPOINT_STARTED, Step.CLOSED)
 ADVICE: Final = (
-    "make room, or make the folder that AGENT_SPOOL_DIR names writable; until then, turns that Redis has "
-    "not taken are lost with their job's process"
+    "make room, or make the folder in AGENT_SPOOL_DIR writable; until then, turns that Redis has not "
+    "accepted are lost if their job's process dies"
 )
 
 log = get_logger(__name__)
 
 
 class SpoolUnusable(RuntimeError):
-    """The folder that AGENT_SPOOL_DIR names can't be written to."""
+    """The folder in AGENT_SPOOL_DIR can't be written to."""
 
     def __init__(self, folder: Path, why: OSError) -> None:
         super().__init__(
@@ -51,9 +50,12 @@ class SpoolUnusable(RuntimeError):
 
 
 def check_spool(folder: Path | None) -> None:
-    """Find out before the first call; raises `SpoolUnusable`. A full disk may have room again: it warns."""
+    """Check the folder before the first call; raises `SpoolUnusable`.
+
+    A full disk only causes a warning, since it may have room again later.
+    """
     if folder is None:
-        log.warning("no_spool", advice="turns that Redis has not taken when a job dies are lost")
+        log.warning("no_spool", advice="if a job dies, turns that Redis has not accepted are lost")
         return
     trial = folder / f"trial-{os.getpid()}-{secrets.token_hex(4)}{NASCENT}"
     try:
@@ -69,7 +71,7 @@ def check_spool(folder: Path | None) -> None:
 
 
 class JobSpool:
-    """The file of this job. It is made when the job's first event comes; without that, there is none."""
+    """The file of this job. It is created with the job's first event."""
 
     def __init__(self, folder: Path, *, failures: SharedCounter) -> None:
         self._folder = folder
@@ -84,7 +86,10 @@ class JobSpool:
         self._syncing: asyncio.Task[None] | None = None
 
     def append(self, envelope: Envelope) -> bool:
-        """Write an event; whether it is on disk. A failure is told and counted, and the call goes on."""
+        """Write an event; return whether it was written.
+
+        A failure is logged and counted, and the call goes on.
+        """
         if self._closed:
             return False
         self._turns += envelope.type == TurnFinished.type
@@ -105,7 +110,7 @@ class JobSpool:
         return True
 
     async def aclose(self) -> None:
-        """Sync what is written, and give the file to whoever reads it."""
+        """Sync the file, and release its lock for the reader."""
         self._closed = True
         if self._syncing is not None:
             await self._syncing
@@ -114,7 +119,7 @@ class JobSpool:
             self._file = None
 
     def _line(self, envelope: Envelope) -> bytes:
-        """What is to be written now; raises `ValueError` for an event that nobody could read or take."""
+        """Return the line to write; raises `ValueError` for an event that no reader would accept."""
         line = envelope.model_dump_json(exclude_none=True).encode() + b"\n"
         if len(line) > MAX_EVENT_BYTES:
             raise ValueError(f"{len(line)} bytes, at most {MAX_EVENT_BYTES}")
@@ -160,9 +165,9 @@ class JobSpool:
         log.error("spool_refused", type=envelope.type, subject=envelope.subject, error=repr(error))
 
     def _mark_lost(self) -> None:
-        """Leave word of how many turns there are, lest the last ones be missed by nobody."""
+        """Record the number of turns, so that the loss of the last ones does not go unnoticed."""
         if self._file is not None:
-            with suppress(OSError):  # which is told already
+            with suppress(OSError):  # already logged
                 os.pwrite(self._file, _mark(self._turns), 0)
 
     def _sync_soon(self) -> None:
@@ -180,21 +185,21 @@ class JobSpool:
 
 
 class SpooledOutbox:
-    """Puts on disk what must not be lost, and hands everything on."""
+    """Writes events to disk that must not be lost, and passes all events on."""
 
     def __init__(self, outbox: Outbox, spool: JobSpool) -> None:
         self._outbox = outbox
         self._spool = spool
 
     def offer(self, stream: str, envelope: Envelope) -> bool:
-        """Take an event; see `ports.Outbox`."""
+        """Queue an event; see `ports.Outbox`."""
         if envelope.type == TurnFinished.type or _is_kept_report(envelope):
             self._spool.append(envelope)
         return self._outbox.offer(stream, envelope)
 
 
 def read_mark(beginning: bytes) -> int | None:
-    """How many turns there had been when one could last not be written; None where nothing says so."""
+    """Return how many turns there were when one could last not be written; None if there is no such mark."""
     number = beginning[: MARK_BYTES - 1]
     return int(number) if len(beginning) == MARK_BYTES and number.isdigit() else None
 
@@ -204,7 +209,7 @@ def _mark(turns: int) -> bytes:
 
 
 def _append(file: int, line: bytes, size: int) -> int:
-    """Write a line at the end of a file of this size, whole or not at all; returns the new size."""
+    """Append a line to a file of this size, as a whole or not at all; return the new size."""
     written = os.pwrite(file, line, size)
     if written < len(line):
         os.ftruncate(file, size)
@@ -217,7 +222,7 @@ def _is_kept_report(envelope: Envelope) -> bool:
 
 
 def _name(envelope: Envelope) -> str:
-    """Whose file it is; the last part tells two processes apart that were given the same job."""
+    """Return the file's name; its last part distinguishes two processes with the same job."""
     data = envelope.data
     parts = (data["session_id"], str(data["attempt"]), data["job_id"], secrets.token_hex(3))
     return ".".join(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in parts) + SUFFIX

@@ -1,4 +1,4 @@
-"""Read the spool of one job, living or dead: what is not stored yet, and how many turns there were."""
+"""Read the spool of one job, living or dead: the turns that are not stored yet, and the number of turns."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Line:
-    """A turn, and the event that brings it."""
+    """A turn, and its event."""
 
     envelope: Envelope
     turn: TurnFinished
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass
 class SpoolFile:
-    """What is known of a file. `waiting` are the turns, by number, that are not known to be stored."""
+    """What is known about a file. `waiting` are the turns, by number, that are not known to be stored."""
 
     path: Path
     is_dead: bool = False
@@ -48,26 +48,26 @@ class SpoolFile:
 
     @property
     def session_id(self) -> str | None:
-        """Whose session it is; None if nothing in it can be read."""
+        """The session of the file; None if no line can be read."""
         known = self.head or self._newest
         return known.session_id if known else None
 
     @property
     def writer(self) -> tuple[str | None, int]:
-        """The job and its attempt, as the watermark wants them."""
+        """The job and its attempt, as the watermark needs them."""
         known = self.head or self._newest
         return (known.job_id, known.attempt) if known else (None, 0)
 
     @property
     def turns(self) -> int:
-        """How many turns the job has finished, as far as the file tells."""
+        """How many turns the job has finished, according to the file."""
         written = 0 if self.first_seq is None else self.last_seq - self.first_seq + 1
         return max(written, self.turns_marked)
 
     def read(self) -> None:
-        """Take in what is new. Raises `OSError`, `FileNotFoundError` among them."""
+        """Read new lines. Raises `OSError`, including `FileNotFoundError`."""
         with self.path.open("rb") as file:
-            # Before it is read: what a job wrote before it died is all there.
+            # Checked before reading, so that everything a dead job wrote is read.
             self.is_dead = self.is_dead or _has_no_owner(file.fileno())
             status = os.fstat(file.fileno())
             self.size, self.changed_at = status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
@@ -83,16 +83,16 @@ class SpoolFile:
                 self._read_to += len(line)
 
     def forget(self, stored: StoredTurns) -> bool:
-        """Forget the turns that are stored; whether there were any."""
+        """Drop the stored turns; return whether there were any."""
         known = [seq for seq in self.waiting if stored.has(seq)]
         for seq in known:
             del self.waiting[seq]
         return bool(known)
 
     def blank(self) -> None:
-        """Take what was said out of the file, in place, beside a job that may be writing to it.
+        """Blank the text in the file in place, while a job may be writing to it.
 
-        The turns themselves stay, and are sent, so that their transcript is not held to be incomplete.
+        The turns themselves stay, and are sent, so that their transcript does not become incomplete.
         """
         if self._blank_to == self._read_to:
             return
@@ -110,7 +110,10 @@ class SpoolFile:
         }
 
     def count_report(self, *, now: Clock) -> Envelope | None:
-        """What says how many turns there were: the job's own last word, or ours; None if we can't tell."""
+        """Return the report with the number of turns: the job's own closing report, or ours.
+
+        None if it is unknown.
+        """
         if self.closing is not None or self.head is None:
             return self.closing
         report = self.head.model_copy(update={"step": Step.SETTLED, "turns": self.turns})
@@ -120,7 +123,7 @@ class SpoolFile:
         turns = read_mark(beginning)
         if turns is not None:
             self.turns_marked = turns
-            # Never written over from here: the job that lives may be doing so.
+            # This process never overwrites it, because the living job may be doing so.
             self._read_to = max(self._read_to, MARK_BYTES)
             self._blank_to = max(self._blank_to, MARK_BYTES)
 
@@ -142,7 +145,8 @@ class SpoolFile:
 
     def _take_torn(self, line: bytes) -> None:
         self._tell_torn("cut off")
-        # The turn was finished, and is lost: its number is missed. A closing report is made anew.
+        # The turn was finished and is lost, so its number will be missing. A lost closing report is made
+        # again.
         if TurnFinished.type.encode() in line and self.first_seq is not None:
             self._count(self.last_seq + 1)
 
@@ -156,7 +160,10 @@ class SpoolFile:
 
 
 def _has_no_owner(file: int) -> bool:
-    """Whether the job that wrote a file is gone; its lock went with it. Ours goes when the file is closed."""
+    """Return whether the job that wrote the file is gone, and its lock with it.
+
+    Our lock ends when the file is closed.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -165,14 +172,14 @@ def _has_no_owner(file: int) -> bool:
 
 
 def _blanked(line: bytes) -> bytes:
-    """The line without what was said, and exactly as long."""
+    """Return the line without its text, exactly as long as before."""
     end = b"\n" if line.endswith(b"\n") else b""
     room = len(line) - len(end)
     try:
         envelope = Envelope.parse(line)
         turn = envelope.event()
     except (ValueError, ValidationError):
-        return b" " * room + end  # torn, perhaps in the middle of what was said
+        return b" " * room + end  # cut off, perhaps in the middle of the text
     if not isinstance(turn, TurnFinished):
         return line
     wordless = _wordless(envelope, turn).model_dump_json(exclude_none=True).encode()

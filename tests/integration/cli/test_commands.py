@@ -132,7 +132,7 @@ async def test_a_session_without_an_agent_says_why_and_what_to_do(rollcall: Run,
 
 
 async def test_the_workers_are_shown_with_what_is_wrong_with_them(rollcall: Run, redis: Redis) -> None:
-    assert "no agent worker lives" in (await rollcall("workers")).stdout
+    assert "no agent worker is running" in (await rollcall("workers")).stdout
     fault = WorkerFault(cause=Cause.INFERENCE_QUOTA, detail="answers 429", since=T0)
     await beat_for_ever(redis, make_heartbeat("w-free", active_jobs=3))
     await beat_for_ever(redis, make_heartbeat("w-full", active_jobs=10, agent_name="front desk"))

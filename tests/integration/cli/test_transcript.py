@@ -47,7 +47,7 @@ async def test_a_conversation_is_shown_exported_and_found(
         assert "assistant  Hello" in shown(screen)
         assert "[2JMy order [red]4711[/red]" in shown(screen)
         assert "\x1b" not in shown(screen)
-        assert "the call goes on" in shown(screen)
+        assert "the call is still running" in shown(screen)
         assert "e2e_latency: p50 500 ms, p95 500 ms (1 turns)" in shown(screen)
 
         file = tmp_path / "call.vtt"

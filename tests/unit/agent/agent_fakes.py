@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for what the agent service is given."""
+"""Hand-written fakes of the agent service's dependencies."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -80,7 +80,7 @@ def a_running_job(job_id: str) -> RunningJobInfo:
 
 
 class FakeStrings:
-    """Redis with these keys; or one that is away, or frozen."""
+    """A Redis with these keys, or one that is down or frozen."""
 
     def __init__(
         self, values: Mapping[str, str] | None = None, *, away: bool = False, frozen: bool = False

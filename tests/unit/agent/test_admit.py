@@ -187,7 +187,7 @@ async def test_a_burst_never_gets_more_jobs_than_the_maximum() -> None:
     started.set()
     await asyncio.gather(*answers)
     assert [offer.accepted is not None for offer in offers] == [True, True, False, False]
-    assert admit.active_jobs == 0  # they run now, or not: that is the worker's to say
+    assert admit.active_jobs == 0  # only the worker knows whether they run now
 
 
 async def test_a_job_that_is_starting_is_counted_once() -> None:

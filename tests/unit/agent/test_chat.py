@@ -1,4 +1,4 @@
-"""What callers write: kept until somebody can answer, and given up with a word."""
+"""Texts of callers are kept until the agent can answer, and a dropped text is logged."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +26,7 @@ class FakeParticipant:
 
 
 class FakeRoom(rtc.EventEmitter[str]):
-    """A room, and who is seen in it."""
+    """A room, and the participants who are visible in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class FakeText:
 
 @dataclass
 class FakeSession:
-    """A session, and whom it has answered."""
+    """A session, and the texts that it has answered."""
 
     answered: list[str] = field(default_factory=list)
     is_quiet: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,7 +80,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
         assert cast(Any, event.participant) == FakeParticipant(CALLER)
         if event.text == "fail":
             raise RuntimeError("AgentSession isn't running")
-        if event.text == "one":  # as it is: the first text interrupts the greeting, the second nothing
+        if event.text == "one":  # the first text interrupts the greeting, the second one interrupts nothing
             await session.is_quiet.wait()
         session.answered.append(event.text)
 
@@ -104,7 +104,7 @@ async def waiting() -> None:
 
 
 async def settled(opened: Chat) -> None:
-    """Wait until each text that has arrived is dealt with."""
+    """Wait until each text that has arrived is handled."""
     await asyncio.gather(*opened._texts)
 
 

@@ -1,4 +1,4 @@
-"""A job beats on whatever happens to Redis, and makes no noise about it."""
+"""A job keeps beating whatever happens to Redis, and does not flood the log."""
 
 import asyncio
 from typing import Any, cast

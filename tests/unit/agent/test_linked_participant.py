@@ -1,4 +1,4 @@
-"""Whom the agent talks with: the session's caller, wherever it can be known who that is."""
+"""The agent talks with the session's caller, whenever it can know who that is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,7 +106,7 @@ class FakeRoom(rtc.EventEmitter[str]):
 
 @dataclass
 class FakeSession:
-    """A session, and whom it was linked to in turn; the SDK lets go of who leaves."""
+    """A session, and the participants to whom it was linked; the SDK unlinks one who leaves."""
 
     room: FakeRoom
     links: list[str] = field(default_factory=list)
@@ -124,7 +124,7 @@ class FakeSession:
 
 
 class Following:
-    """A partner that is followed in a room; `closed` counts how often nobody was left."""
+    """A partner in a room; `closed` counts how often nobody was left."""
 
     def __init__(self, **order: Any) -> None:
         self.closed = 0

@@ -1,4 +1,4 @@
-"""Records that come from a job's process are fit to print, and hold no word of the caller."""
+"""Records from a job's process can be logged, and contain nothing that the caller said."""
 
 import logging
 from typing import Any

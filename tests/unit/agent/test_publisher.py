@@ -1,4 +1,4 @@
-"""Events reach Redis in order, whatever Redis does, and nobody waits for them."""
+"""Events reach Redis in order, whatever Redis does, and the call never waits for it."""
 
 import asyncio
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Whose report it is can be told from each of them."""
+"""Each report names its job, attempt and worker."""
 
 import pytest
 

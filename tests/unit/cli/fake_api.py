@@ -1,4 +1,4 @@
-"""The API as the command line sees it, with answers made by hand."""
+"""A fake API for the command line, with hand-written answers."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ _ID = SessionId("s1")
 
 
 class Api:
-    """An API with one session; `routes` answers by method and path. `asked` is what was asked for."""
+    """An API with one session. `routes` answers by method and path; `asked` are the requests so far."""
 
     def __init__(self) -> None:
         self.routes: dict[tuple[str, str], httpx.Response] = {}

@@ -37,7 +37,7 @@ async def test_the_caller_hears_the_agent_out(livekit_server: LiveKitServer) -> 
         await agent.say(speech)
         waited = await caller.wait_until_agent_quiet()
         assert waited < 30
-        # All of it, and then the quiet that shows that it was all.
+        # All of the audio, and then the silence that shows its end.
         assert caller.heard_seconds > len(speech) / BYTES_PER_SECOND
         assert caller.connected
     assert not caller.connected

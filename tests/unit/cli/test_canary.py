@@ -1,4 +1,4 @@
-"""What `rollcall canary` makes of a session."""
+"""The verdict of `rollcall canary` on a session."""
 
 import json
 from typing import Any
@@ -79,7 +79,7 @@ def test_an_agent_that_was_there_is_not_said_never_to_have_come(
     ("session", "cause"),
     [
         (a_session("requested", waiting_for="workers_at_capacity"), "workers_at_capacity"),
-        # In the room is not yet what a canary is after.
+        # A canary needs more than an agent in the room.
         (a_session("dispatched", reached=3), None),
         (a_session("cancelled"), None),
     ],

@@ -77,9 +77,12 @@ async def test_the_timeline_shows_each_step_and_turn_once() -> None:
         (SessionWaiting(cause=Cause.LIVEKIT_UNREACHABLE), "waits: livekit_unreachable"),
         (
             AgentLost(attempt=1, cause=Cause.WORKER_DIED, revival=2),
-            "the agent is gone: worker_died; replacement 2 is called",
+            "the agent is gone: worker_died; replacement 2 is dispatched",
         ),
-        (AgentLost(attempt=1, cause=Cause.WORKER_DIED), "the agent is gone: worker_died; another is called"),
+        (
+            AgentLost(attempt=1, cause=Cause.WORKER_DIED),
+            "the agent is gone: worker_died; another is dispatched",
+        ),
         (
             SessionCancelled(reason="caller left", cause=Cause.CALLER_LEFT),
             "session cancelled: caller left (caller_left)",

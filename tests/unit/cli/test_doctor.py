@@ -1,4 +1,4 @@
-"""What the doctor makes of what it is told, how long it waits, and what it never shows."""
+"""The doctor's findings, its time limits, and the secrets that it never shows."""
 
 import asyncio
 import json
@@ -223,7 +223,7 @@ async def test_somebody_elses_server_is_not_taken_for_livekit(tmp_path: Path, be
         found = (await check_livekit(here))[0]
     assert found.status.value == "fail"
     assert "is not LiveKit's API" in found.evidence
-    assert found.fix == "take the path /api out of LIVEKIT_URL"
+    assert found.fix == "remove the path /api from LIVEKIT_URL"
 
 
 async def test_a_url_that_no_client_takes_is_told_with_the_reason(tmp_path: Path) -> None:

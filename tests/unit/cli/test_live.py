@@ -1,4 +1,4 @@
-"""A session's news over a line that breaks, and over one that stays."""
+"""A session's news over a connection that breaks, and over one that stays."""
 
 import json
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ async def test_a_broken_line_goes_on_where_it_broke_off() -> None:
         stream(frame("session.ended.v1", _ENDED.model_dump_json(), "1")),
         httpx.ConnectError("away"),
         httpx.Response(503, json={"code": "too_many_followers"}),
-        # A caption has no id, and is no place to go on from.
+        # A caption has no id, so nobody can continue from it.
         stream(frame("transcript.caption_changed.v1", enveloped("c", {"role": "user", "text": "Hel"}))),
         stream(frame("transcript.turn_finished.v1", enveloped("t", _TURN), "1.2")),
         httpx.Response(204),
@@ -106,5 +106,5 @@ async def test_a_refusal_is_told_and_not_tried_again(status: int) -> None:
 
 
 async def test_an_answer_that_is_no_stream_is_said_to_be_none() -> None:
-    with pytest.raises(ApiError, match="no stream of events"):
+    with pytest.raises(ApiError, match="not a stream of events"):
         await Line(httpx.Response(200, text="<html>")).news()

@@ -23,7 +23,7 @@ ODD = ["", " ", ".", "..", "a/b", "../v1/workers", "x?y", "é", "\x1b[2J", "\udc
 
 @pytest.mark.parametrize("odd", ODD)
 def test_what_can_not_be_a_sessions_id_is_refused_before_it_becomes_another_path(odd: str) -> None:
-    with pytest.raises(ApiError, match="is no session's id") as refused:
+    with pytest.raises(ApiError, match="is not a session's id") as refused:
         session_path(odd)
     assert str(refused.value).isascii()
 
@@ -38,7 +38,7 @@ def test_every_command_that_takes_an_id_refuses_an_odd_one_in_a_sentence(
         )
         assert done.exit_code == 1
         assert isinstance(done.exception, SystemExit)
-        assert "is no session's id" in done.output
+        assert "is not a session's id" in done.output
 
 
 async def test_an_answer_that_the_api_would_not_give_is_named() -> None:
@@ -52,7 +52,7 @@ async def test_an_answer_that_the_api_would_not_give_is_named() -> None:
 
 
 async def test_bytes_that_are_no_text_are_told_of() -> None:
-    with pytest.raises(ApiError, match="no text in UTF-8"):
+    with pytest.raises(ApiError, match="not UTF-8 text"):
         await Api().client().start_session(room_name="\udcff")
 
 

@@ -46,7 +46,7 @@ UNFIT = [HALF, "\ude00", "\x00", f"a{HALF}b\x00c", f"{HALF}{HALF}"]
         (f"a{HALF}b", "a\ufffdb"),
         (f"{HALF}\ude00", "😀"),  # two pieces of a stream, put together
         (f"{HALF}\x00\ude00", "😀"),
-        ("\x1b[31m\t\n", "\x1b[31m\t\n"),  # how to show these is the business of who shows them
+        ("\x1b[31m\t\n", "\x1b[31m\t\n"),  # the program that shows these has to make them harmless
     ],
 )
 def test_what_no_database_or_encoding_takes_is_replaced_and_nothing_else(text: str, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""A traceparent is read as W3C Trace Context says, and one that can't be read is nobody's problem."""
+"""A traceparent is read as W3C Trace Context says, and an unreadable one is ignored."""
 
 import pytest
 

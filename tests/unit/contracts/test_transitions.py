@@ -17,7 +17,7 @@ from shared.contracts.sessions import (
 
 S = SessionStatus
 
-# Written out once more on purpose: a change of the table has to be meant.
+# Repeated here on purpose, so that nobody changes the table by accident.
 ALLOWED = {
     (S.RESERVED, S.REQUESTED),
     (S.RESERVED, S.CANCELLED),

@@ -1,4 +1,4 @@
-"""URLs of servers as people have them: all clients take them, or the start is refused with the reason."""
+"""Usual URLs of servers: all clients accept them, or the process refuses to start with the reason."""
 
 import pytest
 from pydantic import ValidationError

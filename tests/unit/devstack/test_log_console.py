@@ -1,4 +1,4 @@
-"""What of the processes' logs reaches the user's screen."""
+"""Which log lines of the processes reach the user's screen."""
 
 import io
 from pathlib import Path

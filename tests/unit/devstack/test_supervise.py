@@ -16,7 +16,7 @@ from devstack.process import Process, ProcessSpec, StartFailed
 from devstack.supervise import Supervisor
 from tests.stack_fixtures.waiting import eventually
 
-# Says that it runs, then does as it is told by the rest of the program.
+# Reports that it runs, then runs the rest of the program.
 _HELLO = "import os, signal, sys, time, pathlib; print('hello', os.getpid(), flush=True); "
 _FOREVER = _HELLO + "time.sleep(600)"
 
@@ -245,5 +245,5 @@ asyncio.run(main())
 
 
 def _is_gone(pid: int) -> bool:
-    # A dead process that nobody has waited for yet is gone too.
+    # A dead process that has not been reaped yet counts as gone too.
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""Every call of LiveKit's API ends in time, whatever answers at LIVEKIT_URL, and is told for what it is."""
+"""Every call of LiveKit's API ends in time, whatever answers at LIVEKIT_URL, with the right error."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +14,7 @@ from tests.support import bad_server as bad
 from tests.support.bad_server import BadServer, bad_server
 from tests.unit.platform.test_livekit_calls import connect
 
-# Far above the limit of a call, and far below for ever.
+# Far above the limit of a call.
 HANGS_S = 60
 
 CALLS: dict[str, Callable[[LiveKit], Awaitable[Any]]] = {

@@ -1,4 +1,4 @@
-"""Calls keep to their rate, a server that is away is left in peace, and a refused key tells of the clocks."""
+"""Calls keep to their rate, a server that is down is spared, and a refused key reports the clock skew."""
 
 import asyncio
 import time

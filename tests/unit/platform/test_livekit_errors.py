@@ -1,4 +1,4 @@
-"""Every failure of a LiveKit call is classed: worth another try, possibly done, and whose fault."""
+"""Every failure of a LiveKit call is classed: retryable or not, possibly effective or not, and its cause."""
 
 import aiohttp
 import pytest

@@ -1,4 +1,4 @@
-"""A line that is repeated is written a few times and then counted; no session's line is lost by that."""
+"""A repeated line is written a few times and then counted; no session's line gets lost."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""A terminal without the letters of a text shows escapes; it ends nobody."""
+"""A terminal that can't show a text's letters shows escapes; no process ends because of it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Nothing of somebody else's text is obeyed by a terminal, whoever shows it."""
+"""A terminal obeys no command in text of others, whichever command shows the text."""
 
 import io
 import json

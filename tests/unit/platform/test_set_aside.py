@@ -1,4 +1,4 @@
-"""Rows that are written together: one that the database refuses for its data is left out alone."""
+"""Of rows that are written together, only those whose data the database refuses are left out."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The names that we spell out are those of the semantic conventions that we say they are of."""
+"""The span names that we spell out match the semantic conventions."""
 
 from opentelemetry.semconv._incubating.attributes import messaging_attributes, rpc_attributes
 from opentelemetry.semconv.attributes import (

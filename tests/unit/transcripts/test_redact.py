@@ -1,4 +1,4 @@
-"""What of a turn is stored: everything, what a redactor leaves, or who spoke and when."""
+"""How much of a turn is stored: everything, what a redactor leaves, or only who spoke and when."""
 
 import json
 import re

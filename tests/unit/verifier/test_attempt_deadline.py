@@ -1,4 +1,4 @@
-"""How long an attempt is waited for: as long as something can come of it, and no longer."""
+"""How long the verifier waits for an attempt: as long as an agent may come, and no longer."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ ERROR = {"type": "ValueError", "message": "no"}
 
 
 class Beats(Liveness):
-    """What the job beats tell, without a Redis."""
+    """Fake job beats, without a Redis."""
 
     def __init__(self, *, silent: bool = False, steady: bool = True) -> None:
         self._silent, self._steady = silent, steady
@@ -77,7 +77,7 @@ SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T
         ({**SHOWN, "sighting": Sighting(connecting=make_agent())}, 15.0),
         ({**SHOWN, "agent_gone_at": T0}, 1.0),
         ({"agent_gone_at": T0, "last": True}, 1.0),
-        # No look has met it: LiveKit's webhooks tell that it came and left.
+        # No look saw the agent: LiveKit's webhooks report that it came and left.
         (
             {
                 "job": JobSighting(identity="agent-AJ_1"),
@@ -93,7 +93,7 @@ SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T
         # The worker came after the dispatch, which can't reach it.
         ({"fleet": FREE, "had_worker": False}, 0.0),
         ({"fleet": FREE, "had_worker": False, "last": True}, 15.0),
-        # Nothing can come of it any more.
+        # No agent can come any more.
         ({"livekit_error": refused_key()}, 0.0),
         ({"job": JobSighting(refused=True)}, 0.0),
         ({"attempt": {"closed_at": T0}}, 0.0),
@@ -105,7 +105,7 @@ SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T
         ({"attempt": TAKEN, "fleet": SERVING, "beats": Beats(silent=True)}, 0.0),
         ({"attempt": TAKEN, "fleet": FREE}, 1.0),
         ({"attempt": TAKEN, "fleet": EMPTY}, 1.0),
-        # A registry that was away, or a worker that registered anew, is no death.
+        # An outage of the registry, or a worker that registered again, does not mean a dead job.
         ({"attempt": TAKEN, "fleet": EMPTY, "beats": Beats(steady=False)}, 7.0),
         ({"attempt": TAKEN, "fleet": None}, 7.0),
     ],

@@ -1,4 +1,4 @@
-"""An agent's end that was meant is told from a loss, as far as anybody says."""
+"""An agent that left on purpose is distinguished from a lost one, as far as anything shows it."""
 
 from datetime import timedelta
 from typing import Any
@@ -33,7 +33,7 @@ def judged(given: dict[str, Any], *, after: timedelta = timedelta()) -> Departur
 @pytest.mark.parametrize(
     ("given", "departure"),
     [
-        # A worker that doesn't report to us: LiveKit says how its agent left.
+        # For a worker that doesn't report to us, LiveKit says how its agent left.
         ({**GOODBYE, **before(timedelta(minutes=1))}, Departure.MEANT),
         ({**GOODBYE, **before(AT_ONCE)}, Departure.MEANT),
         ({**GOODBYE, **before(AT_ONCE / 2)}, Departure.LOSS),
@@ -45,10 +45,10 @@ def judged(given: dict[str, Any], *, after: timedelta = timedelta()) -> Departur
             ({"left_at": T0, "left_reason": reason, **before(timedelta(minutes=1))}, Departure.LOSS)
             for reason in ("participant_removed", "agent_error", "server_shutdown", "unknown_reason")
         ),
-        # No webhook ever comes: gone is lost.
+        # If no webhook ever comes, a missing agent counts as lost.
         ({}, Departure.LOSS),
         ({"left_at": T0}, Departure.LOSS),
-        # A worker that reports to us has the last word.
+        # For a worker that reports to us, its last report decides.
         *(({**REPORTS, "closed_at": T0, "close_reason": end}, Departure.MEANT) for end in NORMAL_ENDS),
         *(
             ({**REPORTS, **GOODBYE, "closed_at": T0, "close_reason": end}, Departure.LOSS)

@@ -1,4 +1,4 @@
-"""Whose address it is: visitors are counted by network, however their address is written."""
+"""Visitors are counted by network, however their address is written."""
 
 import pytest
 

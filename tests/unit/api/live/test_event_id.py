@@ -1,4 +1,4 @@
-"""How much of a stream was seen, as an event's id says it."""
+"""An event's id says how much of a stream a follower has seen."""
 
 import random
 
