@@ -63,7 +63,7 @@ def test_a_canary_that_failed_says_why_and_what_to_do() -> None:
     ("status", "reached", "outcome"),
     [
         ("failed", 1, "No agent came: worker_died."),
-        ("failed", 3, "The agent was lost, and none took its place: worker_died."),
+        ("failed", 3, "The agent was lost, and no other replaced it: worker_died."),
         ("dispatched", 3, "No agent is proven: dispatched."),
     ],
 )

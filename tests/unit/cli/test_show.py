@@ -125,7 +125,7 @@ async def test_the_key_goes_with_every_request() -> None:
     ("url", "key"), [("api:8080", None), ("http://api:port", None), ("http://api", "schlüssel\n")]
 )
 async def test_an_address_or_a_key_that_is_none_is_said_to_be(url: str, key: str | None) -> None:
-    with pytest.raises(ApiError, match=r"no address of an API|no API key") as refused:
+    with pytest.raises(ApiError, match=r"not an address of an API|not an API key") as refused:
         async with open_client(url, key=key) as client:
             await client.workers()
     assert "schl" not in str(refused.value)
