@@ -160,7 +160,7 @@ def _on_database(state: Path, command: str, *arguments: str) -> Any:
 
 
 def _run_program(state: Path, command: str, *arguments: str) -> Any:
-    from devstack.services import REPOSITORY  # which brings what help and completion don't need
+    from devstack.services import REPOSITORY  # imported here, since help and completion don't need it
 
     env = user_environment()
     env.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{state.resolve() / 'rollcall.db'}")

@@ -1,4 +1,4 @@
-"""A client of Rollcall's API: small, asynchronous, with typed answers. The command line is built on it.
+"""A small asynchronous client of Rollcall's API with typed answers. The command line uses it.
 
 async with open_client("http://127.0.0.1:8080", key="…") as rollcall:
     started = await rollcall.start_session(metadata={"customer": "42"}, wait_s=10)
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 TIMEOUT_S: Final = 10.0
-# The API takes this long over an answer that was asked to wait, and then some.
+# An answer that waits for the agent may take this long, and a little more.
 WAIT_SLACK_S: Final = 10.0
 _PAGE: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -54,18 +54,21 @@ class _Workers(BaseModel):
 
 
 class Client:
-    """Calls the API. Every method raises `ApiError`: `Unreachable`, or what the API refused."""
+    """Calls the API.
+
+    Every method raises `ApiError` if the API refuses, and `Unreachable` if it does not answer.
+    """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def start_session(self, *, wait_s: int | None = None, **wish: Any) -> StartedSession:
-        """Ask for a session, and wait up to `wait_s` (at most 30) for its agent.
+        """Start a session, and wait up to `wait_s` (at most 30) for its agent.
 
         `wish` may name agent_name, room_name, participant_identity, participant_name, mode, models,
-        instructions, metadata, require, canary; what is None is left to the API. A session that gets
-        no agent in that time raises `ApiError` with its cause; one of which it is not known yet is
-        returned as it is.
+        instructions, metadata, require, canary; for a value that is None, the API uses its default. Raises
+        `ApiError` with the cause if the session fails in that time. If its outcome is still open, returns the
+        session as it is.
         """
         headers = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
         timeout = TIMEOUT_S if wait_s is None else wait_s + WAIT_SLACK_S
@@ -78,9 +81,10 @@ class Client:
         return read_as(Session, await self.read(session_path(session_id)))
 
     async def sessions(self, *, limit: int | None = None, **filters: Any) -> list[Session]:
-        """Read sessions, the newest first, over as many pages as `limit` takes (None: all).
+        """Read up to `limit` sessions (None: all), newest first, from as many pages as that takes.
 
-        `filters` are those of the API: status, canary, agent_name, cause and others; a list is several.
+        `filters` are those of the API: status, canary, agent_name, cause and others; a list gives several
+        values.
         """
         found: list[Session] = []
         cursor: str | None = None
@@ -95,7 +99,7 @@ class Client:
         return found
 
     async def end_session(self, session_id: str) -> Session:
-        """End a session and return how it stands; ending an ended one is no error."""
+        """End a session, and return it. Ending an ended session is not an error."""
         return read_as(Session, await self.call("DELETE", session_path(session_id)))
 
     async def events(self, session_id: str) -> list[Envelope]:
@@ -104,10 +108,10 @@ class Client:
         return read_as(_History, answer).events
 
     def live(self, session_id: str, *, after: str | None = None) -> AsyncIterator[News]:
-        """Yield what happened to a session, what happens, and what is said, until the session is over.
+        """Yield a session's past events, then its new events and turns, until the session is over.
 
-        Connects again after a break, where it left off; `after` is the `id` of the last news that is
-        known already. Raises `ApiError` if the API refuses, but not while it is away.
+        After a break, it reconnects and continues where it stopped. `after` is the `id` of the last news that
+        the caller has. Raises `ApiError` if the API refuses, but not while the API is down.
         """
         return follow(self._http, f"{session_path(session_id)}/events", after=after)
 
@@ -117,7 +121,7 @@ class Client:
         return read_as(Transcript, await self.read(path, after_seq=after_seq or None))
 
     async def workers(self) -> list[WorkerHeartbeat]:
-        """Read which agent workers live now."""
+        """Read the live agent workers."""
         answer = await self.read("/v1/workers")
         return read_as(_Workers, answer).workers
 
@@ -143,7 +147,7 @@ class Client:
     ) -> Any:
         """Call a route and return its JSON, None for no content; for routes without a method here."""
         try:
-            # httpx limits each step, and a server may answer in ever so many.
+            # httpx limits only each step, and a server may answer in many steps.
             async with asyncio.timeout(timeout):
                 response = await self._http.request(
                     method, path, json=json, params=params or None, headers=headers, timeout=timeout
@@ -151,26 +155,26 @@ class Client:
         except (httpx.HTTPError, TimeoutError) as error:
             raise unreachable(self._http, error) from None
         except UnicodeEncodeError:
-            raise ApiError("an argument has bytes that are no text in UTF-8") from None
+            raise ApiError("an argument has bytes that are not UTF-8 text") from None
         if response.is_error:
             raise error_of(method, path, response)
         try:
             return response.json() if response.content else None
         except ValueError:
-            raise ApiError(f"{method} {path}: the answer is no JSON; is this Rollcall's API?") from None
+            raise ApiError(f"{method} {path}: the answer is not JSON; is this Rollcall's API?") from None
 
 
 def session_path(session_id: str) -> str:
-    """Where a session is found; raises `ApiError` for what can't be an id, and would be another path."""
+    """Return the path of a session; raises `ApiError` for a text that can't be an id."""
     if not _ID.fullmatch(session_id):
         shown = "".join(each if each.isascii() and each.isprintable() else "?" for each in session_id[:64])
-        what = f"there is no session {shown or '(an empty id)'}: that is no session's id"
+        what = f"there is no session {shown or '(an empty id)'}: this is not a session's id"
         raise ApiError(f"{what}\nrollcall sessions lists them", code="session_not_found")
     return f"/v1/sessions/{session_id}"
 
 
 def read_as(model: type[A], answer: Any) -> A:
-    """Read an answer; raises `ApiError` for one that the API would not give."""
+    """Parse an answer; raises `ApiError` if it does not have the form of the API's answers."""
     try:
         return model.model_validate(answer)
     except ValidationError as invalid:
@@ -182,19 +186,19 @@ def read_as(model: type[A], answer: Any) -> A:
 
 @asynccontextmanager
 async def open_client(api_url: str, *, key: str | None = None) -> AsyncIterator[Client]:
-    """Yield a client of the API at `api_url`, with an API key where it wants one."""
+    """Yield a client of the API at `api_url`, with an API key if the API needs one."""
     async with open_http(api_url, key=key) as http:
         yield Client(http)
 
 
 def open_http(api_url: str, *, key: str | None = None) -> httpx.AsyncClient:
-    """The HTTP client underneath; raises `ApiError` for an address that is none."""
+    """Return the underlying HTTP client; raises `ApiError` for an invalid address."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     if not api_url.startswith(("http://", "https://")):
-        raise ApiError(f"{api_url!r} is no address of an API: it begins with http:// or https://")
+        raise ApiError(f"{api_url!r} is not an address of an API: it must begin with http:// or https://")
     try:
         return httpx.AsyncClient(base_url=api_url, headers=headers, timeout=TIMEOUT_S)
     except httpx.InvalidURL as error:
         raise ApiError(f"{api_url!r} is no address of an API: {error}") from None
     except UnicodeEncodeError:
-        raise ApiError("this is no API key: it has characters that no key has") from None
+        raise ApiError("this is not an API key: it has characters that no key has") from None

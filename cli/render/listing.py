@@ -32,7 +32,7 @@ _WIDE: Final = 130
 async def run_sessions(
     target: Target, filters: dict[str, Any], *, live: bool, limit: int | None, as_json: bool
 ) -> int:
-    """List sessions; the exit code. Raises `ApiError`."""
+    """List sessions; return the exit code. Raises `ApiError`."""
     async with target.open() as client:
         found = await find_sessions(client, filters, live=live, limit=limit)
     if as_json:
@@ -51,7 +51,7 @@ async def run_sessions(
 async def find_sessions(
     client: Client, filters: dict[str, Any], *, live: bool, limit: int | None
 ) -> list[Session]:
-    """The sessions that match, the newest first; raises `ApiError`."""
+    """Return the sessions that match, newest first; raises `ApiError`."""
     if not live:
         return await client.sessions(limit=limit, **filters)
     return await client.sessions(limit=limit, **{**filters, "status": [status.value for status in LIVE]})
@@ -84,7 +84,7 @@ def _more_of(session: Session) -> list[Text]:
 
 
 async def run_session(target: Target, session_id: str, *, as_json: bool) -> int:
-    """Show one session; the exit code. Raises `ApiError`."""
+    """Show one session; return the exit code. Raises `ApiError`."""
     async with target.open() as client:
         session = await client.session(session_id)
     if as_json:
@@ -95,7 +95,7 @@ async def run_session(target: Target, session_id: str, *, as_json: bool) -> int:
 
 
 def show_session(session: Session, console: Console) -> None:
-    """Print everything that a person would ask."""
+    """Print everything that people want to know about a session."""
     status = status_text(session.status)
     status.append(f": {one_line(reason_text(session.end_reason))}" if session.end_reason else "")
     models = {kind: name for kind, name in session.models.model_dump().items() if name}

@@ -1,4 +1,4 @@
-"""Wire the worker: the only place that knows LiveKit's server object, Redis and the signals together."""
+"""Build and run the worker: connect LiveKit's server object, Redis and the signals."""
 
 import asyncio
 import functools
@@ -31,9 +31,9 @@ from shared.platform.logs.logs import get_logger
 from shared.platform.redis.client import connect_redis
 
 FLUSH_S = 3.0
-# A job's last words are bounded by their own flush; this is the SDK's bound around them.
+# A job's last reports have their own time limit; this is the SDK's limit around it.
 SESSION_END_TIMEOUT_S = 15.0
-# What the last calls have said is mostly stored by then, and its files can go.
+# By then the turns of the last calls are mostly stored, and their files can be removed.
 SPOOL_FINISH_S = 1.5
 
 log = get_logger(__name__)
@@ -42,8 +42,8 @@ log = get_logger(__name__)
 async def run_worker(settings: AgentSettings) -> None:
     """Serve jobs until told to stop.
 
-    Raises `CredentialsRefused`, `SpoolUnusable`, `RuntimeError` once LiveKit was tried in vain for the last
-    time, or `OSError` if a port is taken.
+    Raises `CredentialsRefused`, `SpoolUnusable`, `RuntimeError` after the last failed try to reach LiveKit,
+    or `OSError` if a port is taken.
     """
     check_spool(settings.spool_folder)
     log.info("livekit_connecting", message="connecting to LiveKit", url=settings.public_livekit_url)
@@ -129,11 +129,11 @@ async def run_worker(settings: AgentSettings) -> None:
 
 
 def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: SharedCounter) -> AgentServer:
-    """Return the SDK's worker with our limits; it connects when it is run."""
-    # The SDK's only switch for these weights, read by its fork server (see AgentSettings).
+    """Return the SDK's worker with our limits. It connects when it runs."""
+    # The SDK's only switch for these weights; its fork server reads it (see AgentSettings).
     weights = "1" if settings.agent_turn_detection == "v1-mini" else "0"
     os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", weights)  # noqa: TID251
-    # The SDK's own clients block the loop for 0.1 to 0.2 s when they are made, before any audio flows.
+    # Creating the SDK's own clients blocks the loop for 0.1 to 0.2 s, before any audio flows.
     os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "400")  # noqa: TID251
     return AgentServer(
         setup_fnc=functools.partial(set_up, stopping=stopping, spool_failures=spool_failures),
@@ -152,12 +152,18 @@ def build_server(settings: AgentSettings, stopping: WorkerStop, spool_failures: 
 
 
 def _page_host(settings: AgentSettings) -> str:
-    """Where LiveKit's own health page listens. It sets callers no time limit: nobody is let in unasked."""
+    """Return the address of LiveKit's own health page.
+
+    The page sets callers no time limit, so by default only this machine can reach it.
+    """
     if settings.agent_http_port == 0:
         return "127.0.0.1"
     return "" if settings.probe_host == ALL_ADDRESSES else settings.probe_host
 
 
 def is_connected(server: AgentServer) -> bool:
-    """Whether the worker is registered now. The SDK has an event for it, but none for the opposite."""
+    """Return whether the worker is registered now.
+
+    The SDK has an event for registering, but none for losing it.
+    """
     return server.id != "unregistered" and not server._connecting

@@ -1,4 +1,4 @@
-"""Wiring of the dispatcher: the only place that builds things."""
+"""Build the dispatcher from its parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ from shared.platform.redis.client import connect_redis
 
 @asynccontextmanager
 async def open_dispatcher(settings: DispatcherSettings) -> AsyncIterator[Dispatcher]:
-    """Build the dispatcher in the running loop, and take it down again."""
+    """Build the dispatcher in the running loop, and close it at the end of the block."""
     agent_name_proven(settings.livekit_agent_name)
     agent_name_seen(settings.livekit_agent_name)
     database = Database(settings.database_url)

@@ -28,8 +28,8 @@ from shared.platform.logs.logs import bound, get_logger
 from shared.platform.tracing import span_names as names
 from shared.platform.tracing.tracing import failed, note
 
-# A dispatcher that has lost its claim waits this long for the one that took the attempt over, and for a
-# LiveKit that has just not answered it.
+# How long a dispatcher that lost its claim waits for the one that took the attempt over, and for a LiveKit
+# that did not answer.
 TAKEN_OVER_S = 10.0
 LOOK_AGAIN_S = 0.25
 
@@ -39,7 +39,7 @@ Obstacle = tuple[Cause, dict[str, Any]]
 
 
 class Dispatcher:
-    """Dispatches sessions; one per process."""
+    """Dispatches sessions; a process has one."""
 
     def __init__(
         self,
@@ -57,11 +57,14 @@ class Dispatcher:
         self._settings = settings
 
     async def unready(self) -> str | None:
-        """Say what keeps the database from being of use; None if nothing does."""
+        """Return why the database can't be used; None if it can."""
         return await self._repository.unready()
 
     async def dispatch_session(self, session_id: str) -> None:
-        """Claim the session, call LiveKit, and store what came of it; a second delivery does nothing."""
+        """Claim the session, call LiveKit, and store the result.
+
+        A second delivery of the task does nothing.
+        """
         wanted = await self._repository.find(session_id)
         if wanted is None:
             return
@@ -81,10 +84,10 @@ class Dispatcher:
                 self._relay.nudge(session_id)
 
     async def _obstacle(self, wanted: Wanted) -> Obstacle | None:
-        """Return why a dispatch would be no use now; None if one may succeed, with its slot promised.
+        """Return why a dispatch would not succeed now; None if it may succeed, with its slot promised.
 
-        A registry that can't be read, or knows no worker of the name, proves nothing: the worker may be
-        one that doesn't report to us.
+        A registry that can't be read, or has no worker of the name, proves nothing: the worker may be one
+        that doesn't report to us.
         """
         if not await self._rooms.answers():
             return Cause.LIVEKIT_UNREACHABLE, self._rooms.why_away
@@ -100,7 +103,7 @@ class Dispatcher:
     async def _no_slot(self, row: SessionRow, fleet: Fleet) -> Obstacle | None:
         name = row.agent_name
         served = fleet.sessions(name)
-        # The slot that an earlier attempt's job still holds is ours.
+        # The slot that an earlier attempt's job still holds belongs to this session.
         ours = row.id in served
         obstacle = None if ours else fleet.why_none(name)
         if obstacle is not None:
@@ -112,7 +115,7 @@ class Dispatcher:
         return Cause.WORKERS_AT_CAPACITY, {"free_slots": free, "promised": "all to others"}
 
     async def _hold_back(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
-        """Have the session wait, or fail it if it isn't to wait for workers."""
+        """Make the session wait, or fail it if sessions must not wait for workers."""
         if cause is not Cause.LIVEKIT_UNREACHABLE and not self._settings.wait_for_workers:
             if await self._repository.give_up(row, cause, evidence):
                 self._given_up(row, cause, evidence)
@@ -153,7 +156,7 @@ class Dispatcher:
             await self._clear_up(claim, placed.dispatch_id)
 
     async def _place(self, claim: Claim) -> Placed:
-        # The agents of earlier attempts are late from here on.
+        # From now on, agents of earlier attempts are late.
         await set_fence(self._redis, claim.row.id, claim.order.attempt)
         if claim.order.takes_over:
             await self._hand_over(claim.row.id)
@@ -165,11 +168,11 @@ class Dispatcher:
         )
 
     async def _clear_up(self, claim: Claim, made: str | None = None) -> None:
-        """Take back what was made, or may have been made, for an attempt that another dispatcher has."""
+        """Withdraw dispatches that exist, or may exist, for an attempt of another dispatcher."""
         give_up_at = time.monotonic() + TAKEN_OVER_S
         while not await self._is_cleared(claim, made):
             if time.monotonic() >= give_up_at:
-                # The fence keeps its agent out, and the verifier takes out one that knows of none.
+                # The fence keeps their agents out, and the verifier removes agents that know no fence.
                 log.warning("outdated_dispatch_not_withdrawn", dispatch_id=made)
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
@@ -220,7 +223,7 @@ class Dispatcher:
         )
 
     async def _hand_over(self, session_id: str) -> None:
-        """Leave the conversation so far for the agent; without it, the agent begins anew."""
+        """Write the conversation so far for the agent; without it, the agent starts from the beginning."""
         turns = await self._repository.history(session_id)
         try:
             await write_history(self._redis, session_id, turns)

@@ -1,8 +1,8 @@
-"""Put one dispatch into LiveKit, and take the earlier ones of the session out.
+"""Put one dispatch into LiveKit, and remove the session's earlier ones.
 
-LiveKit doesn't know our attempts and makes an agent for each dispatch, so: an earlier attempt's dispatch
-is deleted and its agent gone before a new one is made, and a call that may have taken effect is looked
-for before it is made again.
+LiveKit doesn't know our attempts, and starts an agent for each dispatch. So an earlier attempt's dispatch is
+deleted, and its agent is gone, before a new dispatch is made. Before repeating a call that may have taken
+effect, the dispatcher looks for its result.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# LiveKit takes an agent out about 0.1 s after its dispatch is deleted; one that is still there after
-# these pauses is dead, and would stay as a ghost.
+# LiveKit removes an agent about 0.1 s after its dispatch is deleted. An agent that is still listed after
+# these pauses is dead, and LiveKit would keep listing it.
 _DEPARTURE_CHECKS_S = (0.05, 0.1, 0.15)
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A dispatch, and the sid of the very room that it is in: its name may come to be another room's.
+    """A dispatch, and the sid of its room: another room may get the same name later.
 
-    foreign: identities of agents that nobody dispatched, and which were sent out of the room.
+    `foreign` are the identities of agents that nobody dispatched and that were removed from the room.
     """
 
     dispatch_id: str
@@ -41,14 +41,14 @@ class Placed:
 async def place_dispatch(
     claim: Claim, *, rooms: Rooms, empty_timeout_s: int, departure_timeout_s: int
 ) -> Placed:
-    """Return this attempt's dispatch, made now or found. Raises `LiveKitError`."""
+    """Return this attempt's dispatch, either new or found. Raises `LiveKitError`."""
     name = claim.row.room_name
     order = claim.order
     metadata = client_metadata(claim.row.client_metadata)
     room = None if claim.fresh_room else await rooms.room(name)
     if room is None:
         log.info("room_absent", message=f"room {name} is not there yet: the dispatch makes it")
-        # Creating the room with its agent is one call, and keeps unnamed workers out of it.
+        # One call creates the room with its agent, and keeps unnamed workers out of it.
         ours = RoomAgentDispatch(
             agent_name=claim.row.agent_name,
             metadata=metadata,
@@ -65,11 +65,11 @@ async def place_dispatch(
     await _withdraw_earlier(claim, dispatches, rooms)
     found = [dispatch for dispatch in dispatches if order.is_of(dispatch.attributes)]
     if found:
-        # More than one, if two dispatchers were at this attempt: the one that a worker has taken stays.
+        # There are several if two dispatchers worked on this attempt: the one that a worker has taken stays.
         found.sort(key=lambda dispatch: (not dispatch.state.jobs, dispatch.state.created_at))
         await _withdraw(name, [dispatch.id for dispatch in found[1:]], rooms)
         return Placed(found[0].id, room.sid)
-    # The room was there already (the caller was quicker), or LiveKit lost the agents of the request.
+    # The room already existed (the caller was faster), or LiveKit lost the agents of the request.
     created, foreign = await asyncio.gather(
         rooms.create_dispatch(
             name,
@@ -84,7 +84,7 @@ async def place_dispatch(
 
 
 async def withdraw_others(claim: Claim, *, kept: str | None, rooms: Rooms) -> None:
-    """Withdraw every dispatch of this attempt but the one that is kept. Raises `LiveKitError`."""
+    """Withdraw every dispatch of this attempt except `kept`. Raises `LiveKitError`."""
     name = claim.row.room_name
     if not await rooms.room_exists(name):
         return
@@ -94,9 +94,10 @@ async def withdraw_others(claim: Claim, *, kept: str | None, rooms: Rooms) -> No
 
 
 async def _withdraw_automatic(claim: Claim, dispatches: list[AgentDispatch], rooms: Rooms) -> list[str]:
-    """Keep workers without a name out of a room of ours, as `CreateRoom` would have done; return who was in.
+    """Remove agents of workers without a name from a room of ours, which `CreateRoom` would have kept out.
 
-    LiveKit waits for a job that is just being given out, and takes its agent away then.
+    Returns their identities. If such a job is just being assigned, LiveKit waits for it, and then removes its
+    agent.
     """
     automatic = [dispatch for dispatch in dispatches if is_automatic(dispatch)]
     if not claim.row.room_is_ours or not automatic:
@@ -107,7 +108,7 @@ async def _withdraw_automatic(claim: Claim, dispatches: list[AgentDispatch], roo
         for dispatch in automatic:
             await rooms.delete_dispatch(name, dispatch.id)
     except LiveKitError as error:
-        # The session's own agent is what matters; the verifier sees who is there beside it.
+        # Only the session's own agent matters here; the verifier sees the other agents.
         log.warning("automatic_dispatch_not_withdrawn", error=str(error))
         return []
     jobs = {job.state.participant_identity for one in automatic for job in one.state.jobs}
@@ -151,7 +152,7 @@ async def _present(claim: Claim, identities: set[str], rooms: Rooms) -> set[str]
 
 
 def _is_earlier(attributes: dict[str, str], claim: Claim) -> bool:
-    """Not merely another attempt's: a dispatcher that was held up must not touch what came after its own."""
+    """Return whether it is an earlier attempt's dispatch: a delayed dispatcher must not touch later ones."""
     if attributes.get(SESSION_ATTRIBUTE) != claim.order.session_id:
         return False
     attempt = attributes.get(ATTEMPT_ATTRIBUTE, "")

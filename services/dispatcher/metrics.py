@@ -1,4 +1,4 @@
-"""What the dispatcher counts."""
+"""The metrics of the dispatcher."""
 
 from prometheus_client import Counter
 
@@ -13,20 +13,20 @@ for _cause in Cause:
 
 
 def attempt_accepted() -> None:
-    """LiveKit took the dispatch."""
+    """Count a dispatch that LiveKit took."""
     _ATTEMPTS.labels("accepted").inc()
 
 
 def attempt_failed() -> None:
-    """LiveKit did not take it; another attempt follows."""
+    """Count a dispatch that LiveKit did not take; another attempt follows."""
     _ATTEMPTS.labels("retried").inc()
 
 
 def session_given_up() -> None:
-    """No further attempt follows."""
+    """Count a session that is given up."""
     _ATTEMPTS.labels("given_up").inc()
 
 
 def session_waits(cause: Cause) -> None:
-    """The session can't be dispatched now."""
+    """Count a session that has to wait."""
     _WAITS.labels(cause).inc()

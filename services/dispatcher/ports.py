@@ -1,4 +1,4 @@
-"""What the dispatcher needs of others."""
+"""What the dispatcher needs from other parts."""
 
 from typing import Any, Protocol
 
@@ -11,10 +11,10 @@ class Rooms(Protocol):
 
     @property
     def why_away(self) -> dict[str, Any]:
-        """The evidence of the last call that found the server away; empty if it is not away."""
+        """The evidence of the last call that found the server down; empty if it is not down."""
 
     async def answers(self) -> bool:
-        """Return False while the server is known to be away."""
+        """Return False while the server is known to be down."""
 
     async def create_room(
         self,
@@ -24,9 +24,9 @@ class Rooms(Protocol):
         empty_timeout_s: int,
         departure_timeout_s: int,
     ) -> Room:
-        """Make a room with a dispatch for each of `agents`, or return the room that exists.
+        """Create a room with a dispatch for each of `agents`, or return the existing room.
 
-        A room that exists gets no dispatch. Both times are in seconds.
+        An existing room gets no dispatch. Both times are in seconds.
         """
 
     async def room(self, name: str) -> Room | None:

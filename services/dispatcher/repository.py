@@ -1,4 +1,4 @@
-"""The dispatcher's side of the database: claim a session, and write down how the attempt went."""
+"""The dispatcher's database access: claim sessions, and record the results of attempts."""
 
 import asyncio
 import random
@@ -34,13 +34,13 @@ from shared.platform.livekit.client import LiveKitError
 from shared.platform.logs.logs import get_logger
 from shared.platform.tracing.tracing import here
 
-# If the Celery worker dies, the sweep brings the session back after this. Several calls to LiveKit, each of
-# which may take its whole time limit, take longer: a claim is renewed for as long as somebody is at it.
+# If the Celery worker dies, the sweep enqueues the session again after this time. Several calls to LiveKit
+# may together take longer, so the dispatcher renews its claim while it works.
 CLAIM_LEASE = timedelta(seconds=5)
 RENEWAL_S = 1.5
-# How soon a dispatched session must have found its verifier.
+# How soon a verifier must have claimed a dispatched session.
 VERIFY_WITHIN = timedelta(seconds=1)
-# An agent that takes over is told the newest turns; a longer talk would not fit into its model anyway.
+# An agent that takes over gets the newest turns; a longer conversation would not fit into its model anyway.
 HISTORY_TURNS = 200
 
 log = get_logger(__name__)
@@ -50,8 +50,8 @@ log = get_logger(__name__)
 class Wanted:
     """A session whose agent is wanted.
 
-    under_way: a dispatcher has died in the middle of an attempt, and an agent may be there already.
-    behind: what an older session waits for that must go first.
+    `under_way`: a dispatcher died in the middle of an attempt, and an agent may already be there. `behind`:
+    what an older session waits for, which must go first.
     """
 
     row: SessionRow
@@ -61,7 +61,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Claim:
-    """A session that is ours to dispatch now. `unsure`: an earlier call may have taken effect."""
+    """A session that this dispatcher has claimed. `unsure`: an earlier call may have taken effect."""
 
     row: SessionRow
     order: DispatchOrder
@@ -69,13 +69,16 @@ class Claim:
 
     @property
     def fresh_room(self) -> bool:
-        """True if nobody but the caller can have made the room yet."""
+        """Whether nobody but the caller can have created the room yet."""
         return self.row.room_is_ours and self.order.attempt == 1 and not self.unsure
 
 
 @dataclass(frozen=True)
 class RefusedAttempt:
-    """What follows a refused dispatch. Not `won`: the session has moved on, and nothing follows."""
+    """The result of recording a refused dispatch.
+
+    If not `won`, the session has moved on, and nothing follows.
+    """
 
     won: bool
     retry_in_s: float | None
@@ -83,7 +86,7 @@ class RefusedAttempt:
 
 @dataclass(frozen=True)
 class Decision:
-    """The dispatch that an attempt has come to have; None: it has none."""
+    """The dispatch that an attempt finally has; None if it has none."""
 
     dispatch_id: str | None
 
@@ -91,7 +94,8 @@ class Decision:
 class Repository:
     """Claims sessions and records outcomes.
 
-    Whoever changes both writes the session before its attempt: two orders would be a deadlock.
+    Every transaction that changes both writes the session before its attempt, because two orders could
+    deadlock.
     """
 
     def __init__(self, database: Database, *, retry_delay_s: float, now: Clock) -> None:
@@ -100,11 +104,11 @@ class Repository:
         self._now = now
 
     async def unready(self) -> str | None:
-        """Say what keeps the database from being of use; None if nothing does."""
+        """Return why the database can't be used; None if it can."""
         return await unready(self._database)
 
     async def find(self, session_id: str) -> Wanted | None:
-        """Return the session if a dispatch is wanted and nobody is at it."""
+        """Return the session if it needs a dispatch and no dispatcher has claimed it."""
         now = self._now()
         async with self._database.read() as db:
             row = await db.get(SessionRow, session_id)
@@ -118,17 +122,17 @@ class Repository:
             return Wanted(row, under_way=False, behind=await waits_behind(db, row, now))
 
     async def park(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
-        """Leave the session in the line, and say what for; True if that is news."""
+        """Make the session wait, and record what for; return True if it did not wait before."""
         async with self._database.write() as db:
             return await wait_in_line(db, row, cause, evidence, self._now())
 
     async def give_up(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
-        """Fail the session without an attempt. False if it has moved on."""
+        """Fail the session without an attempt. Return False if it has moved on."""
         async with self._database.write() as db:
             return await fail(db, row, cause=cause, evidence=evidence, now=self._now())
 
     async def claim(self, row: SessionRow) -> Claim | None:
-        """Take the session for one attempt; None if another dispatcher was first."""
+        """Claim the session for one attempt; return None if another dispatcher was first."""
         now = self._now()
         lease: dict[str, Any] = {
             "claimed_until": now + CLAIM_LEASE,
@@ -138,13 +142,13 @@ class Repository:
         async with self._database.write() as db:
             current = await db.get(AttemptRow, (row.id, row.attempt)) if row.attempt else None
             if current is not None and current.outcome is None:
-                # A Celery worker died in the middle of this attempt: go on with it.
+                # A Celery worker died in the middle of this attempt: continue it.
                 won = await claim(db, row, **lease)
                 goes_on = await takes_over(db, row.id)
                 order = _order(row, current.first_seq, takes_over=goes_on)
                 return Claim(row, order, unsure=True) if won else None
             number = row.attempt + 1
-            # A worker that was full after all is no try: a session may wait as long as its budget lasts.
+            # An attempt at a full worker does not count: a session may wait as long as its budget lasts.
             untried = current is not None and current.cause in FULL
             most = row.max_attempts + 1 if untried else row.max_attempts
             lease["max_attempts"] = most
@@ -166,14 +170,14 @@ class Repository:
 
     @asynccontextmanager
     async def held(self, claimed: Claim) -> AsyncIterator[None]:
-        """Keep the claim for as long as the block takes, up to the session's deadline."""
+        """Keep the claim while the block runs, up to the session's deadline."""
         over = asyncio.Event()
         renewing = asyncio.create_task(self._renew(claimed.row, over), name="claim-renewal")
         try:
             yield
         finally:
             over.set()
-            # Not cancelled: the row must have the version that the database has.
+            # Not cancelled: the row must get the same version as the database.
             await asyncio.wait([renewing])
 
     async def _renew(self, row: SessionRow, over: asyncio.Event) -> None:
@@ -192,13 +196,13 @@ class Repository:
                 log.warning("claim_not_renewed", error=repr(error))
                 continue
             if not kept:
-                return  # ended by request, or another dispatcher has it: the result will tell
+                return  # ended by request, or another dispatcher has it: storing the result will show that
 
     async def accepted(self, claimed: Claim, dispatch_id: str, *, room_sid: str) -> bool:
         """Record that LiveKit took the dispatch, in the room of this sid.
 
-        Return False if the session has moved on meanwhile, or another dispatcher has taken it over: then
-        `decided` says whose dispatch is the attempt's.
+        Return False if the session has moved on, or if another dispatcher has taken it over; `decided` then
+        returns the attempt's dispatch.
         """
         now = self._now()
         row = claimed.row
@@ -226,16 +230,19 @@ class Repository:
             return won
 
     async def _close_once_more(self, db: AsyncSession, row: SessionRow, *, room_sid: str) -> bool:
-        """Have what was made for a session that was ended meanwhile cleared away again.
+        """Have the room of a session that ended meanwhile cleared once more.
 
-        Return False if the session goes on, or has another dispatch for this attempt.
+        Return False if the session is not over, or has another dispatch for this attempt.
         """
         attempt = await _attempt(db, row)
         closes = await close_again(db, row.id, now=self._now(), room_sid=room_sid)
         return closes and attempt.dispatch_id is None
 
     async def decided(self, claimed: Claim) -> Decision | None:
-        """What became of an attempt that another dispatcher has taken over; None while it is still at it."""
+        """Return the result of an attempt that another dispatcher took over.
+
+        None while that one still works on it.
+        """
         async with self._database.read() as db:
             attempt = await _attempt(db, claimed.row)
             session = await db.get_one(SessionRow, claimed.row.id)
@@ -243,11 +250,11 @@ class Repository:
         return None if under_way and attempt.outcome is None else Decision(attempt.dispatch_id)
 
     async def foreign_agent_seen(self, row: SessionRow, identity: str) -> None:
-        """Tell of an agent that nobody dispatched, and which was sent out of the room."""
+        """Record an agent that nobody dispatched and that was removed from the room."""
         await foreign_agent_seen(self._database, row, identity, removed=True, now=self._now())
 
     async def refused(self, claimed: Claim, error: LiveKitError) -> "RefusedAttempt":
-        """LiveKit did not take it: another attempt later, or the end."""
+        """Record that LiveKit did not take the dispatch: schedule another attempt, or fail the session."""
         now = self._now()
         row = claimed.row
         evidence = error.evidence
@@ -276,13 +283,13 @@ class Repository:
         return RefusedAttempt(won=won, retry_in_s=None if last else delay)
 
     async def history(self, session_id: str) -> list[PastTurn]:
-        """The newest turns that are stored, in the order of speech."""
+        """Return the newest stored turns, in the order of speech."""
         async with self._database.snapshot() as db:
             newest = (await read_order(db, session_id))[-HISTORY_TURNS:]
             return [_past_turn(item) for _, item in await read_turns(db, session_id, newest)]
 
     def _delay(self, attempt: int) -> float:
-        # Jitter keeps a crowd that failed together from coming back together.
+        # Jitter spreads sessions that failed together.
         return float(self._retry_delay_s * 3 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311
 
 

@@ -1,4 +1,4 @@
-"""What the dispatcher reads from the environment."""
+"""The settings of the dispatcher."""
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ class DispatcherSettings(
     wait_for_workers: bool = Field(
         True,
         description="false: a session fails at once if no registered worker of its agent name is free; "
-        "only where every worker reports to Rollcall",
+        "use it only if every worker reports to Rollcall",
     )
     room_empty_timeout_s: int = Field(
         120, ge=20, description="how long LiveKit keeps a room that no caller has joined"

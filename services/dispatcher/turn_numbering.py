@@ -1,4 +1,4 @@
-"""Where the turns of a new attempt begin to count, and whether there has been talk before it."""
+"""Decide the first turn number of a new attempt, and whether its agent takes over a conversation."""
 
 from typing import Final
 
@@ -10,15 +10,15 @@ from shared.core.sessions.attempts import agent_came
 from shared.core.sessions.tables import AttemptRow
 from shared.core.transcripts.tables import TranscriptItemRow
 
-# More turns than an agent can have left unsent in its spool: a call has a few a minute.
+# More turns than an agent can have unsent in its spool: a call has a few a minute.
 SPOOL_GAP: Final = 1000
 
 
 async def next_seq(db: AsyncSession, session_id: str) -> int:
-    """The first sequence number that no agent before can have used.
+    """Return the first sequence number that no earlier agent can have used.
 
-    One that died without a word about its turns may have some that are not stored yet; room is left for
-    them, so that they find their place when they come.
+    An agent that died without reporting its count may have turns that are not stored yet. Numbers are left
+    free for them.
     """
     last = await db.scalar(
         select(func.max(TranscriptItemRow.seq)).where(col(TranscriptItemRow.session_id) == session_id)
@@ -32,6 +32,6 @@ async def next_seq(db: AsyncSession, session_id: str) -> int:
 
 
 async def takes_over(db: AsyncSession, session_id: str) -> bool:
-    """Whether anything was said that a new agent should know of, and go on from without a greeting."""
+    """Return whether anything was said, so that a new agent continues the conversation without a greeting."""
     said = select(col(TranscriptItemRow.seq)).where(col(TranscriptItemRow.session_id) == session_id).limit(1)
     return await db.scalar(said) is not None

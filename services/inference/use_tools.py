@@ -36,7 +36,7 @@ def use_tools(messages: Sequence[Message], tools: Tools) -> ToolCall | str | Non
 
 
 def choose_tool(heard: str, known: Sequence[Tool]) -> Tool | None:
-    """The tool of whose name most is heard, half of it at least; the first of equals."""
+    """Return the tool with the most of its name heard, at least half; of equals the first."""
     stems = {_stem(word) for word in words_in(heard)}
     best = max(known, key=lambda tool: _share(tool, stems), default=None)
     return best if best is not None and _share(best, stems) >= 0.5 else None
@@ -53,7 +53,7 @@ def _asked_for(heard: str, known: Sequence[Tool]) -> ToolCall | str | None:
 
 
 def _after_question(said: str, heard: Sequence[str], known: Sequence[Tool]) -> ToolCall | None:
-    """The call that waited for the answer to our question, if that is what we said last."""
+    """Return the call that waits for the answer to our question, if we asked one last."""
     question = _QUESTION.fullmatch(said.strip())
     tool = choose_tool(heard[-2], known) if question is not None and len(heard) > 1 else None
     if question is None or tool is None:

@@ -26,5 +26,5 @@ def verify_session(session_id: str) -> None:
 
 @app.task(name=CLOSE_TASK)
 def close_session(session_id: str) -> None:
-    """Clear up after a session that is over."""
+    """Clear what an ended session left in LiveKit."""
     process.run(lambda services: services.close_session(session_id), interruptible=True)

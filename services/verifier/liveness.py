@@ -1,8 +1,8 @@
-"""See an agent's job die by its beats, within three seconds.
+"""Notice within three seconds that an agent's job is dead, by its beats.
 
-LiveKit lists the agent of a dead job as ACTIVE for about 20 s more. Its job's beats stand still at once;
-what has to be told apart is a Redis that was away, or a pause of this process: then every job looks dead.
-So only silence that was watched without a gap counts, by this process's own clock.
+LiveKit lists the agent of a dead job as ACTIVE for about 20 s more, but the job's beats stop at once. After
+an outage of Redis, or a pause of this process, every job looks dead. So silence counts only if this process
+has read the beats without a gap, by its own clock.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from shared.platform.redis.streams import UNREACHABLE
 log = get_logger(__name__)
 
 PULSE_S = 0.25
-# A longer pause between two readings proves nothing about what happened in between.
+# If two readings are further apart, they prove nothing about the time between them.
 LONGEST_GAP_S = 1.0
-# The event loop of a starting job was seen to stand still for 2.5 s on a busy host.
+# On a busy host, the event loop of a starting job has been blocked for 2.5 s.
 STARTING_SILENCE_S = 6.0
-# By then whoever has to know of a dead job does.
+# By then every reader that needs to know has noticed the dead job.
 FORGOTTEN_AFTER_S = 60.0
 _AT_ONCE = 20
 
@@ -41,7 +41,7 @@ class _Beat:
 
 
 class Liveness:
-    """What this process knows of the jobs that beat; one per process."""
+    """What this process knows about beating jobs; a process has one."""
 
     def __init__(
         self, redis: Redis, *, silence_s: float, clock: Callable[[], float] = time.monotonic
@@ -52,26 +52,29 @@ class Liveness:
         self._beats: dict[str, _Beat] = {}
         self._read_at: float | None = None
         self._steady_since: float | None = None
-        # Gone after a restart of Redis, as the beats are.
+        # A restarted Redis has lost this key, like the beats.
         self._sentinel = f"{JOB_BEATS}:{uuid4()}"
 
     def is_silent(self, session_id: str, attempt: int, *, is_ready: bool) -> bool:
-        """True if the attempt's job has beaten before and does so no more. False proves nothing.
+        """Return whether the attempt's job beat before and no longer does. False proves nothing.
 
-        A job that is not ready yet may be silent for longer: what it loads keeps its event loop.
+        A job that is not ready yet may be silent for longer, because loading models blocks its event loop.
         """
         beat = self._beats.get(job_beat_field(session_id, attempt))
         allowed = self._silence_s if is_ready else max(self._silence_s, STARTING_SILENCE_S)
         return beat is not None and self._silent_for(beat) > allowed
 
     def steady_for(self, seconds: float) -> bool:
-        """True if Redis has been read without a gap for so long: what is missing there is missing."""
+        """Return whether Redis was read without a gap for so long.
+
+        Then a missing beat means a missing job.
+        """
         now = self._clock()
         fresh = self._read_at is not None and now - self._read_at <= LONGEST_GAP_S
         return fresh and self._steady_since is not None and now - self._steady_since >= seconds
 
     async def run(self, tell: Tell) -> None:
-        """Read the beats for ever; `tell` is called once for each silence."""
+        """Read the beats forever; call `tell` once for each silence."""
         while True:
             await self.read()
             silent = self._fallen_silent()
@@ -80,7 +83,7 @@ class Liveness:
             await asyncio.sleep(PULSE_S)
 
     async def read(self) -> None:
-        """Take one reading."""
+        """Read the beats once."""
         try:
             unbroken = await self._redis.set(self._sentinel, 1, ex=60, get=True)
             counts = await read_job_beats(self._redis)
@@ -124,7 +127,7 @@ class Liveness:
         try:
             await tell(session_id)
         except Exception:
-            # The watch looks at the session at its next turn anyway.
+            # The watch looks at the session in its next round anyway.
             log.exception("silence_not_told", session_id=session_id)
 
     async def _forget(self, fields: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the verifier counts."""
+"""The metrics of the verifier."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,16 +14,16 @@ _MISSED = Counter("session_redispatch_total", "Attempts without an agent, tried 
 _LOST = Counter("session_agents_lost_total", "Agents lost from active sessions.", ["outcome"])
 _EXTRA = Counter("session_duplicate_agents_total", "Extra agents removed from rooms.")
 _COLLECTED = Counter("session_rooms_collected_total", "Rooms found after their session had ended.")
-_IN_FLIGHT = Gauge("session_verifications_in_flight", "Sessions whose agent is being waited for.")
-_OLDEST = Gauge(
-    "session_verification_oldest_seconds", "For how long the one that has waited longest has been waited for."
-)
+_IN_FLIGHT = Gauge("session_verifications_in_flight", "Sessions that wait for their agent.")
+_OLDEST = Gauge("session_verification_oldest_seconds", "How long the longest of these has waited.")
 _REPORTS = Counter("agent_reports_total", "Reports of agent workers.", ["step"])
 _DEAD_LETTERS = Counter("agent_reports_dead_lettered_total", "Reports set aside.", ["reason"])
-_WAITING = Gauge("sessions_waiting", "Sessions that wait in line, by what they wait for.", ["cause"])
-_ADMITTED = Counter("sessions_admitted_total", "Sessions let go on from the line.", ["cause"])
+_WAITING = Gauge("sessions_waiting", "Waiting sessions, by what they wait for.", ["cause"])
+_ADMITTED = Counter("sessions_admitted_total", "Sessions that stopped waiting and went on.", ["cause"])
 _RESERVATIONS = Counter(
-    "session_reservations_total", "Reservations that were looked at, by what became of them.", ["outcome"]
+    "session_reservations_total",
+    "Reservations that the verifier ended or requested, by outcome.",
+    ["outcome"],
 )
 _SWEPT = Counter("sweep_enqueued_total", "Sessions that the sweep put back on a queue.", ["task"])
 
@@ -46,72 +46,72 @@ _begin_at_zero()
 
 
 def session_abandoned() -> None:
-    """The caller left before the agent came."""
+    """Count a session whose caller left before the agent came."""
     _ABANDONED.inc()
 
 
 def caller_never_came() -> None:
-    """The agent waited, and nobody came."""
+    """Count a session whose caller never came."""
     _NEVER_CAME.inc()
 
 
 def agent_missing(cause: Cause) -> None:
-    """The attempt brought no agent; another follows."""
+    """Count an attempt without an agent; another follows."""
     _MISSED.labels(cause).inc()
 
 
 def agent_lost(outcome: str) -> None:
-    """An active session lost its agent: `revived` or `given_up`."""
+    """Count an agent lost from an active session: `revived` or `given_up`."""
     _LOST.labels(outcome).inc()
 
 
 def extra_agent_removed() -> None:
-    """An agent that should not be there was removed."""
+    """Count an extra agent that was removed."""
     _EXTRA.inc()
 
 
 def rooms_collected(number: int) -> None:
-    """Rooms were there whose session is over."""
+    """Count rooms that outlived their session."""
     _COLLECTED.inc(number)
 
 
 def reservation_over(outcome: str) -> None:
-    """A reservation `expired`, or was `used` or `refused` and no webhook had said so."""
+    """Count a reservation that `expired`, or that was `used` or `refused` without a webhook."""
     _RESERVATIONS.labels(outcome).inc()
 
 
 def verifications_in_flight(number: int) -> None:
-    """So many sessions are waited for in this process."""
+    """Set how many sessions wait for their agent in this process."""
     _IN_FLIGHT.set(number)
 
 
 def oldest_verification_told_by(oldest_s: Callable[[], float]) -> None:
-    """Ask `oldest_s` at each scrape for how long the longest wait lasts."""
+    """Call `oldest_s` at each scrape for the duration of the longest wait."""
     _OLDEST.set_function(oldest_s)
 
 
 def report_received(step: str) -> None:
-    """An agent worker reported a step."""
+    """Count a step that an agent worker reported."""
     _REPORTS.labels(step).inc()
 
 
 def report_dead_lettered(reason: str) -> None:
-    """A report could not be used."""
+    """Count a report that could not be used."""
     _DEAD_LETTERS.labels(reason).inc()
 
 
 def session_swept(task: str, number: int) -> None:
-    """The sweep enqueued tasks that should have been there already."""
+    """Count sessions that the sweep enqueued."""
     _SWEPT.labels(task).inc(number)
 
 
 def sessions_waiting(numbers: Mapping[Cause, int]) -> None:
-    """So many sessions wait in line; told by the process that moves it on."""
+    """Set how many sessions wait; only the process that lets them go on shows it."""
     _WAITING.clear()
     for cause, number in numbers.items():
         _WAITING.labels(cause).set(number)
 
 
 def sessions_admitted(cause: Cause, number: int) -> None:
-    """What they waited for is there."""
+    """Count sessions that stopped waiting and went on."""
     _ADMITTED.labels(cause).inc(number)

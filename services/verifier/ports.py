@@ -1,4 +1,4 @@
-"""What the verifier needs of others."""
+"""What the verifier needs from other parts."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What the verifier reads from the environment."""
+"""The settings of the verifier."""
 
 from pydantic import Field
 
@@ -28,11 +28,11 @@ class VerifierSettings(
     attempt_window_s: float = Field(
         5.5,
         gt=0,
-        description="how long an attempt without any sign of life is waited for; LiveKit shows the job "
+        description="how long to wait for an attempt without any sign of life; LiveKit shows the job "
         "of a worker that doesn't report to us up to 5.2 s late",
     )
     own_worker_window_s: float = Field(
-        3.0, gt=0, description="how long a worker of ours with free slots may take to take the job"
+        3.0, gt=0, description="how long a worker of ours with free slots may take to accept the job"
     )
     agent_start_window_s: float = Field(
         7.0,
@@ -44,7 +44,7 @@ class VerifierSettings(
         2.5, ge=1, description="how long an agent's job, which beats twice a second, may be silent"
     )
     watch_interval_s: float = Field(
-        10.0, gt=0, description="how often an active session is looked at without any hint"
+        10.0, gt=0, description="how often the verifier looks at an active session without a hint"
     )
     caller_join_timeout_s: float = Field(
         60.0,
@@ -53,5 +53,5 @@ class VerifierSettings(
         "caller_never_came, and the agent's slot is free. 0: until LiveKit closes the room",
     )
     max_revivals: int = Field(
-        2, ge=0, description="how often an agent that is lost from an active session is replaced"
+        2, ge=0, description="how many times a lost agent of an active session is replaced"
     )

@@ -1,4 +1,4 @@
-"""Wakes what waits for a session in this process when a hint names it."""
+"""Wake the task that waits for a session in this process, when a hint names the session."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from shared.platform.redis.hints import hints
 
 
 class Waker:
-    """Sessions being waited for, and the events that end their waiting."""
+    """The sessions for which tasks wait, and the events that wake them."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Event] = {}
@@ -21,12 +21,12 @@ class Waker:
         metrics.oldest_verification_told_by(self._oldest_s)
 
     async def listen(self, redis: Redis) -> None:
-        """Wake on every hint, for ever."""
+        """Wake on every hint, forever."""
         async for session_id in hints(redis):
             self.wake(session_id)
 
     def wake(self, session_id: str) -> bool:
-        """Make the wait for this session end now; False if nobody here waits for it."""
+        """End the wait for this session now; return False if no task here waits for it."""
         event = self._waiting.get(session_id)
         if event is not None:
             event.set()
@@ -34,7 +34,7 @@ class Waker:
 
     @contextmanager
     def waiting_for(self, session_id: str) -> Iterator[asyncio.Event]:
-        """Register a wait; the event is set by each hint, and cleared by who waits."""
+        """Register a wait. Each hint sets the event, and the waiting task clears it."""
         event = self._waiting.setdefault(session_id, asyncio.Event())
         self._since.setdefault(session_id, time.monotonic())
         metrics.verifications_in_flight(len(self._waiting))
@@ -50,7 +50,7 @@ class Waker:
 
 
 async def woken_within(woken: asyncio.Event, pause_s: float) -> bool:
-    """Wait for a hint, for about `pause_s`; whether one came."""
+    """Wait for a hint, for about `pause_s`; return whether one came."""
     try:
         async with asyncio.timeout(pause_s * random.uniform(0.9, 1.1)):  # noqa: S311
             await woken.wait()

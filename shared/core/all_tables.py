@@ -1,4 +1,4 @@
-"""Every table of the database, for migrations and for whoever compares a database with the code."""
+"""Every table of the database, for migrations and for comparing a database with the code."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Is the database such that this process can work? For `/readyz`."""
+"""Check whether this process can work with the database, for `/readyz`."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _MISSING_SQLITE: Final = text(
 
 
 async def unready(database: Database) -> str | None:
-    """Say what has to be mended before this process can work; None if nothing is known of."""
+    """Return what has to be fixed before this process can work; None if no fault is known."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             missing = await missing_columns(database)
@@ -40,9 +40,9 @@ async def unready(database: Database) -> str | None:
 
 
 async def missing_columns(database: Database) -> list[str]:
-    """The columns that this code uses and the database has not, each as `table.column`.
+    """Return the columns that this code uses and the database lacks, each as `table.column`.
 
-    A schema that has more is none of its business: a newer release may have migrated already.
+    More columns are fine: a newer release may already have migrated the database.
     """
     query = _MISSING_SQLITE if database.is_sqlite else _MISSING_POSTGRES
     tables = METADATA.sorted_tables

@@ -24,13 +24,13 @@ _MIGRATION_LOCK = 0x526F6C6C63616C6C
 
 
 class MigrationSettings(DatabaseSettings, LogSettings):
-    """What the migration reads."""
+    """The settings of the migration."""
 
 
 def _config() -> Config:
     config = Config()
     folder = str(Path(__file__).parent / "migrations")
-    config.set_main_option("script_location", folder.replace("%", "%%"))  # a % begins a variable there
+    config.set_main_option("script_location", folder.replace("%", "%%"))  # a % would begin a variable there
     return config
 
 
@@ -66,7 +66,7 @@ async def pending_migration(database: Database) -> str | None:
 
 @cache
 def _head() -> str | None:
-    """The newest revision; to find it, every migration is imported."""
+    """Return the newest revision; this imports every migration."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 

@@ -1,1 +1,1 @@
-"""Old addresses of commands, for deployments that still call them. Nothing imports this package."""
+"""Old module paths of commands, for deployments that still use them. Nothing imports this package."""

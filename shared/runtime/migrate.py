@@ -1,4 +1,4 @@
-"""`python -m shared.runtime.migrate`, as deployments before 0.3 call it: see `shared.core.migrate`."""
+"""`python -m shared.runtime.migrate`, the path before 0.3; see `shared.core.migrate`."""
 
 from shared.core.migrate import main
 

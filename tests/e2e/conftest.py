@@ -13,7 +13,7 @@ from tests.support.sessions import Rollcall
 
 @pytest_asyncio.fixture
 async def rollcall(stack: Stack) -> AsyncIterator[Rollcall]:
-    """The whole stack, shared with the other tests of this run."""
+    """The whole stack, shared by all tests of this run."""
     client = Rollcall(stack)
     yield client
     await client.close()
@@ -21,7 +21,7 @@ async def rollcall(stack: Stack) -> AsyncIterator[Rollcall]:
 
 @pytest_asyncio.fixture(scope="session")
 async def agentless_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Servers, API, dispatcher and verifier, and no worker of ours."""
+    """Servers, API, dispatcher and verifier, without a worker of ours."""
     state = tmp_path_factory.mktemp("agentless")
     async with Stack(state, env=clean_environment(), services=["api", "dispatcher", "verifier"]) as stack:
         yield stack

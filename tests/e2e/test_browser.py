@@ -1,4 +1,4 @@
-"""LiveKit's own client in a real browser: from a page's load to the transcript of what was said in it."""
+"""LiveKit's own client in a real browser, from a page's load to the transcript of its call."""
 
 from pathlib import Path
 from typing import Any
@@ -68,14 +68,14 @@ async def test_a_page_that_knows_only_our_url_talks_to_the_agent(
         await page.evaluate("leave()")
         await rollcall.until_status(session_id, "ended")
         await rollcall.until_gone(room_of(used))
-        # The token is still good, and the call is over: who comes back is told so, not left waiting.
+        # The token is still valid and the call is over: a caller who returns learns that, and does not wait.
         outcome = await page.evaluate("(token) => rejoin(token)", used)
         assert outcome in {"ROOM_DELETED", "ConnectionError"}, "put out, or not even let in"
 
     types = await rollcall.event_types(session_id)
     assert types[:3] == ["session.reserved.v1", "session.requested.v1", "dispatch.started.v1"]
     assert types.count("agent.joined.v1") == 1
-    # The page that only loaded has called nobody, in all that time.
+    # The page that was only loaded has started no agent in all that time.
     idle = sessions[room_of(unused)]["session_id"]
     assert await rollcall.event_types(idle) == ["session.reserved.v1"]
     assert not await rollcall.room_exists(room_of(unused))

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.e2e
 
 SENTENCES = [
     "Hello, my name is Alice.",
-    # Long enough to be understood in part before it ends, on a slow machine too.
+    # Long enough for an interim transcript before its end, even on a slow machine.
     "Could you please tell me what your opening hours are from Monday to Friday?",
     "Thank you very much, goodbye.",
 ]
@@ -47,7 +47,7 @@ def _ear() -> WhisperModel:
 
 
 def _understand(pcm: bytes) -> str:
-    """What a second pair of ears makes of the agent's voice."""
+    """Transcribe the agent's voice with a second recogniser."""
     samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768
     at_16_khz = np.interp(
         np.arange(0, len(samples), SAMPLE_RATE / 16_000), np.arange(len(samples)), samples
@@ -100,7 +100,7 @@ async def test_a_spoken_conversation_is_in_the_database_word_for_word_in_order_o
     assert items[0]["role"] == "assistant", "the agent greets first"
     assert [item["role"] for item in items].count("assistant") >= len(SENTENCES)
     assert _word_error(" ".join(SENTENCES), _said(transcript, "user")) <= 0.2
-    # What the agent is said to have spoken is what came out of the caller's loudspeaker.
+    # The stored words of the agent are those that the caller heard.
     assert _word_error(_said(transcript, "assistant"), _understand(heard)) <= 0.35
 
     types = await rollcall.event_types(session_id)
@@ -116,7 +116,7 @@ async def test_a_spoken_conversation_is_in_the_database_word_for_word_in_order_o
 
 @asynccontextmanager
 async def _published(redis_url: str, session_id: str) -> AsyncIterator[dict[str, float]]:
-    """When the agent published each turn, by item id."""
+    """Return when the agent published each turn, by item id."""
     redis = Redis.from_url(redis_url, decode_responses=True)
     at: dict[str, float] = {}
 

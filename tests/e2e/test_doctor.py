@@ -1,4 +1,4 @@
-"""`rollcall doctor` beside a whole stack: all is well; and each thing that can be wrong, once, for real."""
+"""`rollcall doctor` with a whole stack: all is well; and each possible fault once, for real."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ async def test_beside_a_healthy_stack_nothing_is_found(stack: Stack, tmp_path: P
     file = env_file(stack, tmp_path, {})
 
     async def healthy() -> bool:
-        # A test before this one may have left the worker busy, or a session without its agent.
+        # An earlier test may have left the worker busy, or a session without its agent.
         code, found = await asyncio.to_thread(run_doctor, file)
         if code == 0:
             assert {one["status"] for one in found["checks"]} <= {"pass", "skip", "warn"}
@@ -124,13 +124,13 @@ CASES: dict[str, tuple[dict[str, str], dict[str, tuple[str, str]]]] = {
         },
     ),
 }
-# What is broken in a case and follows from it; everything else stays as it is.
+# What each case breaks, and the findings that follow; all other findings stay the same.
 FOLLOWS = {"next session", "webhook: sent", "inference", "webhook", "workers"}
 
 
 @pytest.fixture(scope="module")
 async def findings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
-    """What is found in each case; several are examined at once."""
+    """The findings of each case; several cases run at once."""
     at_once = asyncio.Semaphore(2)
 
     async def examined(changes: dict[str, str]) -> list[Finding]:
@@ -156,5 +156,5 @@ async def test_what_is_broken_is_found_with_its_fix(findings: dict[str, list[Fin
     for check, (evidence, fix) in wanted.items():
         found = [failure for failure in failures if failure.check == check]
         assert any(evidence in one.evidence and fix in (one.fix or "") for one in found), findings[case]
-    # What is well is not blamed.
+    # Checks of healthy parts pass.
     assert {failure.check for failure in failures} - FOLLOWS <= set(wanted), findings[case]

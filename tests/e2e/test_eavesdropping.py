@@ -1,4 +1,4 @@
-"""What somebody in the room gets of an agent: the words that are spoken, and nothing of how it works."""
+"""Others in the room hear an agent's words, and learn nothing about how it works."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -88,7 +88,7 @@ async def _look_up(rollcall: Rollcall, session_id: str, room: rtc.Room) -> None:
 
 
 async def _ask(room: rtc.Room, agent: str) -> list[Any]:
-    """What the SDK's own way to look into an agent returns; None where nothing came."""
+    """Ask the agent through the SDK's own session host; return its answer, None if there is none."""
     remote = RemoteSession.from_room(room, agent)
     await remote.start()
     try:

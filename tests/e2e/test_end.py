@@ -18,7 +18,7 @@ async def test_delete_while_requested_means_that_nothing_is_ever_dispatched(roll
         assert ended["status"] == "cancelled"
     finally:
         dispatcher.thaw()
-    # The dispatcher is alive again: a later session passes it, and the cancelled one must not have.
+    # The dispatcher works again: a later session gets through it, and the cancelled one must not have.
     later = await rollcall.start()
     await rollcall.until_status(later["session_id"], "active")
     assert (await rollcall.session(started["session_id"]))["attempts"] == []
@@ -40,7 +40,7 @@ async def test_delete_while_dispatching_withdraws_what_the_dispatcher_was_making
         livekit.thaw()
     await rollcall.until_gone(started["room_name"])
     assert "agent.joined.v1" not in await rollcall.event_types(started["session_id"])
-    # The dispatcher has seen LiveKit answer again: the next test begins with nobody waiting for it.
+    # The dispatcher has seen LiveKit answer again, so that no session waits when the next test begins.
     later = await rollcall.start()
     await rollcall.until_status(later["session_id"], "active")
     await rollcall.end(later["session_id"])
@@ -79,7 +79,7 @@ async def test_delete_after_the_end_changes_nothing(rollcall: Rollcall) -> None:
     first = await rollcall.end(started["session_id"])
     assert first["status"] in TERMINAL
     again = await rollcall.end(started["session_id"])
-    # An agent that was on its way may tell of itself still.
+    # An agent that was about to join may still report.
     assert {**again, "timings": {}} == {**first, "timings": {}}
     assert again["timings"]["ended_at"] == first["timings"]["ended_at"]
     events = await rollcall.event_types(started["session_id"])

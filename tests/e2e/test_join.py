@@ -1,4 +1,4 @@
-"""The join is proven on a real LiveKit server, or its absence explained."""
+"""The join is proven on a real LiveKit server, or its absence is explained."""
 
 import asyncio
 import json
@@ -66,8 +66,8 @@ async def test_a_worker_that_knows_nothing_of_us_is_verified_too(
 async def test_a_worker_that_comes_up_late_still_gets_the_session(
     agentless: Rollcall, worker_log: Path
 ) -> None:
-    # Let the worker's start, which takes seconds, fall inside the join budget: it is started first, and
-    # the session is asked for before it has registered.
+    # The worker's start, which takes seconds, must fall inside the join budget: it starts first, and the
+    # session is requested before it has registered.
     async with foreign_worker(agentless.stack, agent_name="latecomer", log=worker_log, wait=False):
         started = await agentless.start(agent_name="latecomer")
         assert "registered worker" not in worker_log.read_text()

@@ -1,4 +1,4 @@
-"""What a user's own agent gets as its job's metadata: what the client gave, and nothing of ours."""
+"""A user's own agent gets exactly the client's metadata, and nothing of ours."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ GIVEN: list[tuple[dict[str, Any], str]] = [
     ({"metadata": '["a list"]'}, '["a list"]'),
     ({"metadata": {"customer": "c-1"}}, '{"customer": "c-1"}'),
     ({"metadata": {"rollcall": {"attempt": 99}}}, '{"rollcall": {"attempt": 99}}'),
-    # The longest there may be, of characters that compress badly.
+    # The longest allowed instructions, with characters that compress badly.
     ({"metadata": {"a": 1}, "instructions": "".join(map(chr, range(0x20000, 0x24000)))}, '{"a": 1}'),
 ]
 

@@ -1,4 +1,4 @@
-"""Whom the agent listens to in a room with several people, and how long it stays."""
+"""The agent's partner in a room with several people, and how long the agent stays."""
 
 import pytest
 from livekit.agents.types import TOPIC_CHAT

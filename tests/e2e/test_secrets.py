@@ -1,4 +1,4 @@
-"""No secret and no token is in any log: of the whole stack, and of an API that asks for keys."""
+"""No log of the whole stack, or of an API with keys, contains a secret or a token."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ async def test_no_process_of_a_stack_logs_a_secret_or_a_token(rollcall: Rollcall
         await rollcall.until_status(started["session_id"], "active")
         await caller.wait_until_agent_quiet(60)
     await rollcall.until_status(started["session_id"], "ended")
-    # And what goes wrong: a model that is not there, and requests with tokens where they don't belong.
+    # Also with faults: an unknown model, and requests with tokens in wrong places.
     token = started["participant_token"]
     wrong = await rollcall.start(models={"tts": "cartesia/no-such-voice-model"})
     async with httpx.AsyncClient(base_url=rollcall.stack.api_url) as http:

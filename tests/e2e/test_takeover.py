@@ -20,7 +20,7 @@ GREETING = "Hello! How can I help you today?"
 
 
 def job_process(rollcall: Rollcall, session_id: str, attempt: int) -> int:
-    """The process in which the agent of this attempt runs."""
+    """Return the process of this attempt's agent."""
     for line in rollcall.stack.process("agent").log().splitlines():
         record = json.loads(line) if line.startswith("{") else {}
         if record.get("event") == "job_started" and (
@@ -95,7 +95,7 @@ async def test_a_question_that_the_killed_agent_left_open_is_answered_by_the_nex
     session_id = started["session_id"]
     async with guest(started) as room:
         await stored(rollcall, session_id, "assistant", 1)
-        # In writing, since the answer depends on every word of it.
+        # In writing, since the answer depends on every word.
         await room.local_participant.send_text("What are your opening hours?", topic=TOPIC_CHAT)
         asked = await stored(rollcall, session_id, "user", 1)
         os.kill(job_process(rollcall, session_id, 1), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""An app is told by a signed webhook that the agent is in the room."""
+"""A signed webhook tells an app that the agent is in the room."""
 
 import httpx
 import pytest

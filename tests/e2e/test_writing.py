@@ -1,4 +1,4 @@
-"""A conversation in writing: what a caller types is taken from the first moment."""
+"""A written conversation: the agent receives what a caller types from the first moment."""
 
 from typing import Any
 

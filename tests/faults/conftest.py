@@ -1,4 +1,4 @@
-"""The run's scoreboard, printed at its end; a run in which a count is not 0 has failed."""
+"""The run's scoreboard, printed at its end. A run with a count other than 0 has failed."""
 
 import os
 import pickle
@@ -18,7 +18,7 @@ from tests.support.spoken import TranscriptBoard
 
 BOARD = pytest.StashKey[Scoreboard]()
 TRANSCRIPTS = pytest.StashKey[TranscriptBoard]()
-# Not the code of failed tests: `tests.stages` runs those again, and what was counted would be lost.
+# Not the exit code of failed tests: `tests.stages` repeats those, and the counts would be lost.
 PROMISE_BROKEN = 10
 _BOARDS = "rollcall_boards"
 CONTROL_PLANE = ("api", "dispatcher", "verifier")
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add what a worker of xdist found, when it ends, to what the whole run did."""
+    """Add the results of an xdist worker to the run's, when the worker ends."""
     if _BOARDS not in getattr(node, "workeroutput", {}):
         node.config.stash[BOARD].unheard += 1
         return
@@ -64,25 +64,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def board(request: pytest.FixtureRequest) -> Scoreboard:
-    """What this run found."""
+    """The results of this run."""
     return request.config.stash[BOARD]
 
 
 @pytest.fixture(scope="session")
 def transcript_board(request: pytest.FixtureRequest) -> TranscriptBoard:
-    """What this run found of transcripts."""
+    """The results of this run about transcripts."""
     return request.config.stash[TRANSCRIPTS]
 
 
 @pytest.fixture(scope="session")
 def full() -> bool:
-    """Whether everything is to be run at its full length, as `make test-faults FULL=1` does."""
+    """Whether to run everything at full length, as `make test-faults FULL=1` does."""
     return bool(os.environ.get("FULL"))
 
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest, board: Scoreboard) -> random.Random:
-    """Chance, with a seed that is printed; SEED in the environment repeats a run."""
+    """A random generator whose seed is printed; SEED in the environment repeats a run."""
     seed = int(os.environ.get("SEED") or random.randrange(2**32))
     board.seeds.append((request.node.name, seed))
     return random.Random(seed)
@@ -90,7 +90,7 @@ def dice(request: pytest.FixtureRequest, board: Scoreboard) -> random.Random:
 
 @pytest_asyncio.fixture(scope="session")
 async def control_plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Servers, API, dispatcher and verifier; shared by tests that put right what they broke."""
+    """Servers, API, dispatcher and verifier, shared by tests that repair what they break."""
     state = tmp_path_factory.mktemp("control-plane")
     async with Stack(state, env=clean_environment(), services=CONTROL_PLANE) as stack:
         yield stack

@@ -1,4 +1,4 @@
-"""A broker that goes away and comes back, in every way: its Celery workers consume again, or end as failed.
+"""A broker fails and returns in every way: its Celery workers consume again, or end as failed.
 
 One Celery worker on Redis and two on RabbitMQ (classic and quorum queues) go through everything; none may be
 another process at the end. `make test-faults FULL=1` stops Celery workers in each of these states, too.
@@ -68,12 +68,12 @@ class Brokers:
         self._own = itertools.count(1)
 
     async def each(self, do: Callable[[Consumers], Awaitable[object]]) -> None:
-        """Do it with all Celery workers at the same time."""
+        """Run the work for all Celery workers at the same time."""
         await asyncio.gather(*(do(worker) for worker in self.workers))
 
     @asynccontextmanager
     async def one_more(self, name: str) -> AsyncIterator[Consumers]:
-        """A Celery worker of the test's own, with queues of its own."""
+        """A Celery worker for one test, with queues of its own."""
         number = next(self._own)
         if name == "redis":
             url = f"{self.urls[name].rpartition('/')[0]}/{number}"
@@ -196,7 +196,7 @@ async def test_consumes_again_after_packets_got_lost_for_good(brokers: Brokers) 
     await brokers.each(Consumers.burst)
     for worker in brokers.workers:
         worker.wire.cut()
-    # Nobody tells it: it has to find out that nothing comes any more.
+    # Nothing notifies it: it has to notice the silence itself.
     await brokers.each(lambda worker: worker.answers("readyz", 503))
     for worker in brokers.workers:
         await worker.wire.drop()
@@ -258,14 +258,14 @@ async def test_a_sender_finds_the_broker_that_came_back(brokers: Brokers, name: 
     async with open_wire(worker.wire.upstream) as wire:
         sender = sender_of(name, through(wire, brokers.urls[name]))
         await sender.send(DISPATCH_TASK, ["before"])
-        # Its pooled connection died with the last broker; the next task is not to be lost to that.
+        # Its pooled connection died with the previous broker; the next task must not be lost.
         await wire.drop()
         await sender.send(DISPATCH_TASK, ["after"])
         await worker.has("done after")
         wire.cut()
         with pytest.raises((KombuError, RedisError, OSError)):
             await sender.send(DISPATCH_TASK, ["into the void"])
-        # The connection on which nobody answers is not used again.
+        # The silent connection is not used again.
         await wire.drop()
         wire.mend()
         await sender.send(DISPATCH_TASK, ["afterwards"])

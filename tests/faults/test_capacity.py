@@ -1,4 +1,4 @@
-"""Capacity is waited for: a burst beyond the free slots gets its agents, in the order in which it came."""
+"""Sessions wait for capacity: a burst beyond the free slots gets its agents, in the order of the requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.support.workers import our_worker
 pytestmark = pytest.mark.faults
 
 SLOTS = 3
-# The order is that of the line: those that are admitted together may overtake each other.
+# Sessions that are admitted together may overtake each other.
 TOGETHER = 2 * SLOTS
 
 
@@ -75,7 +75,7 @@ def _dispatched_at(verdict: Verdict) -> str:
 
 
 async def _places_seen(rollcall: Rollcall, ids: list[str]) -> list[int]:
-    """Every place in line that is told while the sessions come and go."""
+    """Collect every place in line that the API shows meanwhile."""
     places: list[int] = []
     while True:
         sessions: list[dict[str, Any]] = await asyncio.gather(*(rollcall.session(i) for i in ids))

@@ -1,4 +1,4 @@
-"""Our own worker tells us what goes wrong in it, and its silence is noticed: the cause is exact."""
+"""Our own worker reports its faults, and its silence is noticed: the cause is exact."""
 
 import asyncio
 import signal
@@ -24,7 +24,7 @@ NO_SUCH_TTS = "nobody/no-such-voice"
 
 @dataclass(frozen=True)
 class Scenario:
-    """What goes wrong, and the cause; `or_else`: one that is coarser, and true."""
+    """A fault and its cause; `or_else` is a coarser cause that is also true."""
 
     name: str
     cause: str
@@ -106,7 +106,7 @@ class Play:
             await self._rollcall.end(busy)
 
     async def _occupy(self, name: str, *, tries: int = 4) -> str:
-        """Start a session that takes the worker's slot; the first job of a new worker may start too late."""
+        """Start a session that occupies the worker's slot; a new worker's first job may start too late."""
         for left in reversed(range(tries)):
             session_id: str = (await self._rollcall.start(agent_name=name))["session_id"]
             session = await self._rollcall.until_status(session_id, "active", "failed")

@@ -1,4 +1,4 @@
-"""What is known at once is said at once: LiveKit refuses us, or nobody is there and waiting is off."""
+"""Causes that are known at once fail the session at once: LiveKit refuses us, or waiting is off."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""The cause named for a worker that tells us nothing is coarser, and still true; without a worker, exact."""
+"""The cause for a worker that doesn't report is coarser and still true; without a worker it is exact."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ SCENARIOS = [
     Scenario("raises before connecting", "never_connected", note="never listed: the advice names the log"),
     Scenario("exits", "never_connected", agent_name="mortal", note="exit code 7, unseen by LiveKit"),
 ]
-# An end that was meant is no fault, whoever is still there.
+# An agent that leaves on purpose is no fault, whoever is still in the room.
 MEANT = ["leaves", "leaves the room"]
 RAISES = "raises after connecting"
 

@@ -1,4 +1,4 @@
-"""An inference endpoint out of order is the cause, and the worker says so before the caller hears silence."""
+"""A broken inference endpoint is the cause, and the worker reports it before the caller hears silence."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Celery as it is meant to be used: what operators look at, and what its broker does to its tasks."""
+"""Celery in normal use: what operators see, and what its broker does to tasks."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""What a crash leaves behind is collected: rooms that nobody would close, dispatches that nobody knows."""
+"""Rollcall collects what a crash leaves behind: rooms that nothing would close, and unknown dispatches."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -63,7 +63,7 @@ async def test_a_room_that_a_late_agent_makes_anew_is_closed(
     await rollcall.until_status(started["session_id"], "active")
     await rollcall.end(started["session_id"])
     await rollcall.until_gone(started["room_name"])
-    if full:  # the closer looks twice; what comes after that is the collector's, once a minute
+    if full:  # the closer looks twice; after that, the collector looks once a minute
         await rollcall.until_cleared(started["session_id"])
     anew = api.CreateRoomRequest(
         name=started["room_name"], agents=[api.RoomAgentDispatch(agent_name="joiner")]

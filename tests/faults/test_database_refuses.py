@@ -1,4 +1,4 @@
-"""A database whose schema is not the one that is needed, under load: all say so, and nothing is lost."""
+"""A database with a wrong schema, under load: all services report it, and nothing is lost."""
 
 import asyncio
 import uuid
@@ -53,7 +53,7 @@ class Load:
             await asyncio.sleep(PAUSE_S)
 
     async def told_to_be_stored(self) -> int:
-        """Of how many turns their worker may forget its copy."""
+        """Return how many turns their workers may delete."""
         last = len(self.published) // SESSIONS + 1
         known = [await read_stored(self.redis, one, job_id=JOB, attempt=1) for one in self.session_ids]
         return sum(stored.has(seq) for stored in known for seq in range(1, last + 1))
@@ -61,7 +61,7 @@ class Load:
 
 @asynccontextmanager
 async def renamed(connection: asyncpg.Connection, column: str) -> AsyncIterator[None]:
-    """The column is not there, for as long as the block takes."""
+    """Rename the column while the block runs."""
     await connection.execute(f"ALTER TABLE transcript_item RENAME COLUMN {column} TO gone")
     try:
         yield

@@ -1,4 +1,4 @@
-"""A LiveKit node dies under a conversation: another makes the room anew, with a second job of its dispatch.
+"""A LiveKit node dies during a conversation: another node creates the room again, with a second job.
 
 LiveKit stores its rooms in Redis, with the agents that they were made with. Caller and agent connect again to
 a node that lives, and whoever is first has it make the room, and launch its agents once more.
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.faults
 
 
 class Nodes:
-    """Two LiveKit nodes with one Redis; everybody talks to the one that stays, at `url`."""
+    """Two LiveKit nodes with one Redis; all clients use the one that stays, at `url`."""
 
     def __init__(self, stack: Stack, url: str) -> None:
         self.stack = stack
@@ -46,7 +46,7 @@ class Nodes:
             await self.rollcall.end(started["session_id"])
 
     async def seen(self, room: str) -> tuple[list[str], list[str]]:
-        """The agents in a room that was made anew, and the jobs of its dispatches; nothing before that."""
+        """Return the agents and jobs in a room that was created again; nothing before that."""
         async with api.LiveKitAPI(
             self.url, self.stack.livekit_api_key, self.stack.livekit_api_secret
         ) as asked:

@@ -1,4 +1,4 @@
-"""Exactly one agent, whatever becomes of calls, tasks and processes: two of each, and chaos."""
+"""Exactly one agent, whatever happens to calls, tasks and processes: two of each process, and chaos."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The queue is a hint and the database the truth: what happens to the first costs no session."""
+"""The queue is a hint and the database the truth: a fault of the queue costs no session."""
 
 import asyncio
 import random

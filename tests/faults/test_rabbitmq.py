@@ -1,4 +1,4 @@
-"""A whole control plane on RabbitMQ's quorum queues: sessions get their agent, whatever becomes of it."""
+"""A whole control plane on RabbitMQ's quorum queues: sessions get their agent in spite of its faults."""
 
 import asyncio
 from collections.abc import AsyncIterator

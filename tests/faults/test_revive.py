@@ -1,4 +1,4 @@
-"""An agent that dies under a conversation is replaced within seconds; one that is done is not."""
+"""An agent that dies during a conversation is replaced within seconds; one that is done is not."""
 
 import asyncio
 import signal
@@ -113,7 +113,7 @@ async def test_a_normal_end_is_not_revived(how: str, rollcall: Rollcall, workers
 async def test_the_whole_worker_is_killed_and_another_takes_over(
     rollcall: Rollcall, workers: list[OurWorker], board: Scoreboard
 ) -> None:
-    # The last test of this file: it leaves one worker only.
+    # The last test of this file, since it leaves only one worker.
     pids = {worker.process.pid: worker for worker in workers}
 
     async def kill_its_worker(session: dict[str, Any]) -> None:

@@ -42,13 +42,13 @@ LONG_QUESTION = ("Are you still there? " * 300).strip()
 
 @pytest.fixture(scope="module")
 def away_s(full: bool) -> float:
-    """How long whatever is away stays away."""
+    """How long a server that is down stays down."""
     return 60.0 if full else 2.0
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the worker writes; its spool is on a small disk of its own, where one may be mounted."""
+    """The worker's folder; its spool is on a small disk of its own, if one can be mounted."""
     made = tmp_path_factory.mktemp("survive")
     for name in ("recordings", "spool"):
         (made / name).mkdir()
@@ -65,8 +65,8 @@ async def line(folder: Path) -> AsyncIterator[Line]:
         postgres = await running.enter_async_context(restartable_postgres())
         stack = Stack(
             folder / "stack",
-            # A worker that a test kills is replaced by one that has to start first.
-            # And one that is cut off from Redis for a moment is not to be taken for dead.
+            # A worker that a test kills is replaced by one that has to start first. A worker that is cut off
+            # from Redis for a moment must not count as dead.
             env=clean_environment(
                 {
                     "DATABASE_URL": postgres.url,
@@ -251,7 +251,7 @@ async def test_redis_does_not_answer_and_does_not_refuse(
     try:
         await talk.exchange(QUESTIONS[2])
         if full:
-            # An agent of which nothing is heard for so long is replaced; now two have unsent turns.
+            # An agent that is silent for so long is replaced; now two agents have unsent turns.
             await talk.until_another_agent(after=attempt)
             await talk.exchange(QUESTIONS[0])
         await asyncio.sleep(away_s)
@@ -398,7 +398,7 @@ async def test_turns_that_neither_the_disk_nor_redis_took_are_named(
 
 
 async def lose_turns(talk: Talk, *, is_killed: bool) -> list[int]:
-    """Let the last turns of the job be where nothing can survive it; returns their numbers."""
+    """Leave the job's last turns only in its memory, so that they die with it; return their numbers."""
     line, job = talk.line, talk.jobs[-1]
     failures, errors = await line.metric("agent_spool_failures_total"), line.log().count("spool_failed")
     line.wire.cut()

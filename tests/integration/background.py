@@ -1,4 +1,4 @@
-"""Run something in the background of a test, and end it for certain."""
+"""Run something in the background of a test, and make sure that it ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -15,7 +15,7 @@ async def stop(task: "asyncio.Task[Any]") -> None:
 
 @asynccontextmanager
 async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator["asyncio.Task[None]"]:
-    """Run `work` beside the block, and end it with the block."""
+    """Run `work` while the block runs, and end it with the block."""
     task = asyncio.create_task(work)
     try:
         yield task

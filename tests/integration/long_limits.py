@@ -1,6 +1,6 @@
 """Time limits of the product that a stalled machine can reach although nothing is wrong.
 
-A test of what succeeds gets long ones. A test that waits for such a limit is marked `product_limits`.
+A test of a success gets long limits. A test that waits for such a limit is marked `product_limits`.
 """
 
 import sys
@@ -28,7 +28,7 @@ LIMITS: Final = (
 
 
 def lengthen_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody gives up on a database, Redis, LiveKit or a model that answers late."""
+    """Make the code wait longer for a database, Redis, LiveKit or a model that answers late."""
     for module, name in LIMITS:
         if (loaded := sys.modules.get(module)) is not None:
             monkeypatch.setattr(loaded, name, LONG_S)

@@ -1,4 +1,4 @@
-"""The longest name that we take is the longest that a real LiveKit takes; what it refuses, we refuse."""
+"""The longest name that we accept is the longest that a real LiveKit accepts; we refuse what it refuses."""
 
 import httpx
 import jwt

@@ -1,4 +1,4 @@
-"""What is answered about a transcript is of one moment, while its turns are being stored."""
+"""Every answer about a transcript shows one moment, even while its turns are being stored."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator

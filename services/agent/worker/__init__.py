@@ -1,1 +1,1 @@
-"""The worker: it takes jobs, tells the registry that it lives, and stops in order."""
+"""The worker: takes jobs, sends heartbeats to the registry, and stops in order."""

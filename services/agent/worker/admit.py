@@ -23,8 +23,8 @@ from shared.core.workers.fence import Strings
 from shared.platform.logs.logs import bound, get_logger
 from shared.platform.tracing.tracing import trace_fields
 
-# LiveKit drops a job, without a word to anybody, while all workers report its `target_load` of 0.7 or
-# more; and a load is reported only every 2.5 s. So a full worker too stays below, and says no itself.
+# While all workers report its `target_load` of 0.7 or more, LiveKit silently drops a job, and workers report
+# their load only every 2.5 s. So even a full worker reports less, and rejects jobs itself.
 BELOW_TARGET_LOAD = 0.69
 # Another job has the attempt; see shared/core/workers/fence.py.
 SECOND: Final = "second_job"
@@ -33,13 +33,13 @@ log = get_logger(__name__)
 
 
 class MalformedOrder(ValueError):
-    """The order of a job can't be read."""
+    """A job's order can't be read."""
 
 
 def read_order(job: Job) -> DispatchOrder | None:
-    """Return the order of a job; None if it isn't Rollcall's.
+    """Return the order of a job; None if Rollcall did not dispatch it.
 
-    Raises `MalformedOrder` if there is one that can't be read.
+    Raises `MalformedOrder` for an order that can't be read.
     """
     try:
         return DispatchOrder.of_job(attributes=job.attributes, metadata=job.metadata)
@@ -48,19 +48,19 @@ def read_order(job: Job) -> DispatchOrder | None:
 
 
 def log_fields(order: DispatchOrder | None) -> dict[str, Any]:
-    """What is bound to each line logged for a job: nothing if it isn't Rollcall's."""
+    """Return the fields for each log line of a job; none if Rollcall did not dispatch it."""
     if order is None:
         return {}
     return {"session_id": order.session_id, "attempt": order.attempt, **trace_fields(order.traceparent)}
 
 
 def reported_load(active: int, maximum: int) -> float:
-    """The load to report to LiveKit, which prefers workers of a lower one."""
+    """Return the load to report to LiveKit, which prefers workers with a lower load."""
     return BELOW_TARGET_LOAD * min(1.0, active / maximum)
 
 
 class Admission:
-    """Answers LiveKit's offers, and counts the jobs that are accepted but don't run yet."""
+    """Answers LiveKit's offers, and counts jobs that are accepted but not running yet."""
 
     def __init__(
         self,
@@ -79,16 +79,16 @@ class Admission:
         self._qualification = qualification
         self._cordoned = cordoned
         self._pending: set[str] = set()
-        self._sessions: dict[str, SessionId] = {}  # by job, of those that were accepted
+        self._sessions: dict[str, SessionId] = {}  # the sessions of accepted jobs, by job
 
     @property
     def active_jobs(self) -> int:
-        """How many slots are taken."""
+        """The number of taken slots."""
         return len(self._jobs())
 
     @property
     def sessions(self) -> tuple[SessionId, ...]:
-        """The sessions whose job was accepted and has not ended."""
+        """The sessions whose job is accepted and has not ended."""
         jobs = self._jobs()
         return tuple(session_id for job_id, session_id in self._sessions.items() if job_id in jobs)
 
@@ -111,7 +111,7 @@ class Admission:
                 self._pending.discard(facts.job_id)
 
     def _jobs(self) -> set[str]:
-        # A job is in both while its process is being started.
+        # A job is in both sets while its process starts.
         return self._pending | {info.job.id for info in self._worker.active_jobs}
 
     def _refusal(self) -> Refusal | None:
@@ -133,7 +133,7 @@ class Admission:
         try:
             order = read_order(request.job)
         except MalformedOrder as malformed:
-            await request.reject(terminate=False)  # a worker of another version may understand it
+            await request.reject(terminate=False)  # a worker of another version may be able to read the order
             metrics.job_offered("malformed")
             log.warning("job_rejected", reason="malformed_order", error=str(malformed))
             return
@@ -151,7 +151,7 @@ class Admission:
         if order is not None and await is_second(order, request.id, redis=self._redis):
             await request.reject(terminate=True)
             metrics.job_offered(SECOND)
-            # Not reported: the attempt has an agent, and this is none of its steps.
+            # Not reported: the attempt has its agent, and this job is not that agent's.
             log.warning("job_rejected", reason=SECOND)
             return
         objection = await self._qualification.objection(order)
@@ -173,17 +173,17 @@ class Admission:
 
     async def _accept(self, request: JobRequest, order: DispatchOrder | None, reporter: Reporter) -> None:
         self._remember(request.id, order)
-        # Reported before LiveKit has confirmed: accept() returns only when the job's process has the job.
+        # Reported before LiveKit confirms, because accept() returns only when the job's process has the job.
         reporter.step(Step.ACCEPTED)
         try:
             await request.accept(attributes=order.attributes() if order else None)
         except Exception as failure:
             metrics.job_offered("not_assigned")
-            # Either LiveKit has not confirmed the answer, or no process of ours could be started for the job.
+            # Either LiveKit has not confirmed the answer, or no process could be started for the job.
             unconfirmed = isinstance(failure, AssignmentTimeoutError)
             cause = Cause.ASSIGNMENT_TIMEOUT if unconfirmed else Cause.JOB_NOT_STARTED
             reporter.error(diagnose(failure).model_copy(update={"cause": cause}))
-            log.warning("job_not_started", exc_info=True)  # another attempt is made
+            log.warning("job_not_started", exc_info=True)  # another attempt follows
             return
         metrics.job_offered("accepted")
         log.info("job_accepted")
@@ -198,4 +198,4 @@ class Admission:
         return Reporter(order=order, facts=facts, outbox=self._outbox)
 
 
-NO_THRESHOLD = math.inf  # the worker's own threshold would drop bursts; `answer` is the limit
+NO_THRESHOLD = math.inf  # the worker's own threshold would drop jobs of a burst; `answer` keeps the limit

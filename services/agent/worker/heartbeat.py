@@ -1,4 +1,4 @@
-"""Tell the registry every second that this worker lives, and at once when its jobs change.
+"""Send a heartbeat to the registry every second, and at once when the worker's jobs change.
 
 Each beat brings back what an operator has ordered.
 """
@@ -21,9 +21,9 @@ from shared.platform.clock import Clock, utc_now
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE
 
-# At a beat a second, a warning for the first failure and then one a minute.
+# With a heartbeat a second: a warning for the first failure, and then one a minute.
 LOG_EVERY_FAILURES = 60
-# The SDK has no event for a job that has ended, and a session in line waits for its slot.
+# The SDK has no event for the end of a job, and waiting sessions need its slot.
 LOOK_INTERVAL_S = 0.1
 
 log = get_logger(__name__)
@@ -31,7 +31,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Standing:
-    """How the worker stands at one moment."""
+    """The worker's state at one moment."""
 
     active_jobs: int
     registered: bool
@@ -42,7 +42,10 @@ class Standing:
 
 
 class Heart:
-    """Beats from the first registration on. LiveKit gives a new id at each; the old one is removed."""
+    """Sends heartbeats from the first registration on.
+
+    Each registration brings a new id from LiveKit; the old one is removed.
+    """
 
     def __init__(
         self,
@@ -68,18 +71,18 @@ class Heart:
         self._now = asyncio.Event()
 
     def registered(self, worker_id: str) -> None:
-        """LiveKit registered this worker under an id."""
+        """Note that LiveKit registered this worker under an id."""
         if self._worker_id not in (None, worker_id):
             self._former_ids.add(str(self._worker_id))
         self._worker_id = worker_id
         self._now.set()
 
     def beat_now(self) -> None:
-        """Something changed that nobody should learn a second late."""
+        """Send a heartbeat now, because of a change that others need at once."""
         self._now.set()
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Send heartbeats until cancelled."""
         while True:
             self._now.clear()
             if self._worker_id is not None:
@@ -87,7 +90,7 @@ class Heart:
             await self._until_due()
 
     async def stop(self) -> None:
-        """Take this worker out of the registry; after a failure its key expires by itself."""
+        """Remove this worker from the registry. If that fails, its key expires by itself."""
         try:
             for worker_id in {*self._former_ids, *filter(None, [self._worker_id])}:
                 await remove_worker(self._redis, worker_id)

@@ -1,7 +1,7 @@
-"""Know whether the inference endpoint would serve a call, before a caller waits for it in vain.
+"""Check whether the inference endpoint would serve a call, before a caller waits for it.
 
-A session made with livekit-agents asks for the list of models too, and ignores what it is told: the
-first words of the agent are then what fails, many seconds later.
+A session of livekit-agents also asks for the list of models, but ignores the answer: then the agent's first
+words fail, many seconds later.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from shared.platform.logs.logs import get_logger
 
 INTERVAL_S = 10.0
 TIMEOUT_S = 2.0
-# A call is offered: knowledge that the interval should have renewed is renewed now, and waited for no
-# longer than that. A younger one costs the caller no time.
+# If the last check is older than this when a call is offered, it is repeated now, and the call waits at most
+# this long for it. With a younger check, the caller does not wait.
 FRESH_S = 12.0
 PATIENCE_S = 1.0
 
@@ -45,7 +45,7 @@ log = get_logger(__name__)
 
 
 class InferenceCheck:
-    """Asks the endpoint for its language models, with the SDK's own kind of token."""
+    """Asks the endpoint for its language models, with the same kind of token as the SDK."""
 
     def __init__(self, settings: AgentSettings, *, clock: Clock = utc_now) -> None:
         self._settings = settings
@@ -59,19 +59,20 @@ class InferenceCheck:
 
     @property
     def fault(self) -> WorkerFault | None:
-        """What was wrong when the endpoint was last asked."""
+        """The fault at the last check; None if there was none."""
         return self._fault
 
     async def run(self) -> None:
-        """Ask again and again until cancelled."""
+        """Check repeatedly until cancelled."""
         while True:
             await asyncio.shield(self._ask())
             await asyncio.sleep(INTERVAL_S)
 
     async def look(self) -> WorkerFault | None:
-        """What is wrong now. Asks, unless all was well a moment ago.
+        """Return what is wrong now. It asks the endpoint, unless all was well a moment ago.
 
-        An endpoint that takes too long to answer this once is not at fault yet: only `TIMEOUT_S` says so.
+        An endpoint that does not answer in this short time is not at fault yet; only `TIMEOUT_S` decides
+        that.
         """
         age = asyncio.get_running_loop().time() - self._asked_at
         if self._fault is not None or age > FRESH_S:
@@ -79,20 +80,23 @@ class InferenceCheck:
         return self._fault
 
     def lacks(self, llm: str) -> bool:
-        """Whether the endpoint surely has no such model: its list is trusted if it has our own."""
+        """Return whether the endpoint certainly has no such model.
+
+        Its list is trusted if it contains our own model.
+        """
         return (
             self._models is not None and self._settings.agent_llm in self._models and llm not in self._models
         )
 
     async def aclose(self) -> None:
-        """Stop asking and close the connections; not while `run` goes on."""
+        """Stop asking and close the connections. Don't call it while `run` is running."""
         if self._asking is not None:
             await stop_all([self._asking])
         if self._http is not None:
             await self._http.close()
 
     def _ask(self) -> asyncio.Task[None]:
-        """The request that is under way, or a new one: a burst of offers asks once."""
+        """Return the running request, or a new one: a burst of offers asks once."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask_once(), name="inference-check")
         return self._asking
@@ -136,14 +140,15 @@ class InferenceCheck:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
-            # The trust and the proxies of the SDK's own clients: no other verdict than a call would get.
+            # The same trusted certificates and proxies as the SDK's own clients, so that a call gets the same
+            # result.
             connector = aiohttp.TCPConnector(ssl=http_context._create_ssl_context(), keepalive_timeout=30)
             self._http = aiohttp.ClientSession(connector=connector, trust_env=True)
         return self._http
 
 
 def _models_url(base: str) -> URL:
-    url = URL(base.rstrip("/") + "/models").with_user(None)  # the token is what lets us in
+    url = URL(base.rstrip("/") + "/models").with_user(None)  # the token authenticates us
     return url.with_scheme({"ws": "http", "wss": "https"}.get(url.scheme, url.scheme))
 
 
@@ -154,7 +159,7 @@ def _cause_of(status: int) -> Cause | None:
 
 
 def _ids_in(body: bytes) -> frozenset[str] | None:
-    """The models' names in an answer of OpenAI's kind; None if it is of another."""
+    """Return the models' names in an answer in OpenAI's format; None for any other answer."""
     try:
         loaded = json.loads(body)
     except ValueError:

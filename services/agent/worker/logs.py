@@ -1,18 +1,18 @@
-"""Make the records that come from the jobs' processes fit for our log."""
+"""Prepare the log records of jobs' processes for our log."""
 
 import logging
 
-# The SDK marks what callers said with this prefix.
+# The SDK marks callers' words with this prefix.
 _PERSONAL = "lk.pii."
-# The media library says so at the end of every call.
+# The media library logs this at the end of every call.
 _MEANINGLESS = "Attempted to drop unknown FFI handle"
 
 
 class JobRecords(logging.Filter):
-    """Drops what people said, and what the SDK's transport leaves on a record that it has carried."""
+    """Removes what people said, and fields that the SDK's transport leaves on a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through, changed, but for what means nothing at all."""
+        """Pass every record on, changed, except meaningless ones."""
         if _MEANINGLESS in str(record.msg):
             return False
         for name in [name for name in vars(record) if name.startswith(_PERSONAL)]:
@@ -24,7 +24,7 @@ class JobRecords(logging.Filter):
 
 
 def _split_traceback(record: logging.LogRecord) -> None:
-    # The job's process has formatted the record: its traceback is at the end of the message.
+    # The job's process has formatted the record, so its traceback is at the end of the message.
     if record.exc_text and isinstance(record.msg, str):
         record.msg = record.msg.removesuffix(record.exc_text).rstrip()
         record.exception = record.exc_text

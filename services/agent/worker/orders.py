@@ -11,7 +11,7 @@ log = get_logger(__name__)
 class Orders:
     """Holds whether this worker is cordoned, for as long as its process lives.
 
-    drain: has the process end when its calls have ended, as SIGTERM does.
+    `drain` makes the process end when its calls have ended, as SIGTERM does.
     """
 
     def __init__(self, *, drain: Callable[[], None]) -> None:
@@ -25,7 +25,7 @@ class Orders:
         return self._cordoned
 
     def obey(self, order: WorkerOrder) -> None:
-        """Do as ordered. The same order comes with each heartbeat, and only the first time means anything."""
+        """Obey an order. The same order comes with each heartbeat, and only the first time has an effect."""
         if self._drains:
             return
         if order is WorkerOrder.DRAIN:

@@ -1,4 +1,4 @@
-"""Find out before anything starts whether LiveKit refuses our key."""
+"""Check before anything starts whether LiveKit refuses our key."""
 
 import asyncio
 
@@ -20,10 +20,10 @@ class CredentialsRefused(RuntimeError):
 
 
 async def check_credentials(settings: AgentSettings) -> None:
-    """Ask LiveKit for a room that is not there. Raises `CredentialsRefused` if it refuses to answer.
+    """Ask LiveKit for a room that does not exist. Raises `CredentialsRefused` if it refuses to answer.
 
-    The SDK would take a refusal for an outage and go on for two minutes. A server that is away is left
-    to the SDK, which waits for it.
+    The SDK would treat a refusal like an outage and try for two minutes. If the server is down, the SDK waits
+    for it.
     """
     livekit = LiveKit(settings)
     try:

@@ -1,4 +1,4 @@
-"""Find out in advance what would keep an agent of this worker from holding a conversation."""
+"""Find out in advance what would prevent an agent of this worker from holding a conversation."""
 
 from dataclasses import dataclass
 
@@ -14,26 +14,26 @@ from shared.contracts.workers import Refusal
 
 @dataclass(frozen=True)
 class Objection:
-    """Why the job of a session is turned down; `for_all` if no other worker would do better."""
+    """Why a session's job is turned down; `for_all` if no other worker would do better."""
 
     error: AgentError
     reason: Refusal
 
     @property
     def for_all(self) -> bool:
-        """Whether no other worker need be asked."""
+        """Whether LiveKit need not ask another worker."""
         return not self.reason.is_of_this_worker
 
 
 class Qualification:
-    """Whether this worker can serve a session, by its models and by the state of the endpoint."""
+    """Decides whether this worker can serve a session, by its models and the state of the endpoint."""
 
     def __init__(self, *, defaults: Models, endpoint: Endpoint) -> None:
         self._defaults = defaults
         self._endpoint = endpoint
 
     async def objection(self, order: DispatchOrder | None) -> Objection | None:
-        """What speaks against the session; None if nothing does, or nobody knows."""
+        """Return the objection to the session; None if there is none, or if it is unknown."""
         mode = order.mode if order else Mode.PIPELINE
         models = choose(order.models if order else Models(), self._defaults)
         try:

@@ -1,8 +1,8 @@
-"""Imported once by the fork server, before any job's process is forked from it; not imported elsewhere.
+"""The fork server imports this module once, before it forks a job's process; nothing else imports it.
 
-A SIGTERM that a terminal or a supervisor sends to the whole process group is meant for the worker. The
-SDK's job processes ignore it only under `spawn`; under `forkserver` the fork server would die of it, and
-the worker would take all its calls for dead. What is ignored here is inherited by every fork.
+A SIGTERM that a terminal or a supervisor sends to the whole process group is meant for the worker. The SDK's
+job processes ignore it only under `spawn`. Under `forkserver` it would kill the fork server, and the worker
+would consider all its calls dead. Every fork inherits the signals that are ignored here.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from livekit.agents.utils import http_context
 
 import services.agent.job.job  # noqa: F401  (imported once here, shared by all jobs)
 
-# What the SDK imports at its first use in a call, 0.1 s to 2 s of a blocked event loop each.
+# Modules that the SDK otherwise imports during a call; each would block the event loop for 0.1 s to 2 s.
 _IMPORTED_LATE: Final = (
     "anyio._backends._asyncio",
     "openai.resources.models",
@@ -26,7 +26,7 @@ _IMPORTED_LATE: Final = (
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 livekit.local_inference.init_vad()
-# The SDK keeps one for each process and reads the whole CA bundle for it: better here than in a call.
+# The SDK keeps one for each process, and reads the whole CA bundle for it: here that delays no call.
 http_context._create_ssl_context()
 for module in _IMPORTED_LATE:
     with suppress(ImportError):

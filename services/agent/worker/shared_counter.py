@@ -1,14 +1,14 @@
-"""A number that the jobs' processes add to and the worker reads: their own metrics nobody sees."""
+"""A number that jobs' processes increase and the worker reads, because Prometheus does not scrape jobs."""
 
 import ctypes
 import multiprocessing
 
 
 class SharedCounter:
-    """Handed to each process at its start.
+    """Each job's process gets it at its start.
 
-    A plain number without a lock, which a killed process could not give back: two jobs that add in the same
-    instant may count as one.
+    A plain number without a lock, because a killed process could not release a lock. Two jobs that add at the
+    same instant may count as one.
     """
 
     def __init__(self) -> None:
@@ -16,11 +16,11 @@ class SharedCounter:
         self._taken = 0
 
     def add(self) -> None:
-        """Count one more."""
+        """Increase the number by one."""
         self._number.value += 1
 
     def take(self) -> int:
-        """How many were added since the last time."""
+        """Return how many were added since the last call."""
         total = int(self._number.value)
         new, self._taken = total - self._taken, total
         return new

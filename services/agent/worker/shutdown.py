@@ -1,4 +1,4 @@
-"""Stop the worker: let its calls finish, or end them, as the signals ask."""
+"""Stop the worker: depending on the signals, let its calls finish, or end them."""
 
 import asyncio
 import ctypes
@@ -13,27 +13,28 @@ log = get_logger(__name__)
 
 
 class WorkerStop:
-    """Tells the jobs' processes that it is their worker that ends them.
+    """Tells jobs' processes that their worker is stopping.
 
-    The SDK ends a job in the same words when its worker stops and when LiveKit withdraws it. Handed to
-    each process at its start; a plain byte without a lock, which a killed process could not give back.
+    The SDK gives the same reason when the worker stops and when LiveKit withdraws a job. Each process gets
+    this object at its start. It is a plain byte without a lock, because a killed process could not release a
+    lock.
     """
 
     def __init__(self) -> None:
         self._flag = multiprocessing.get_context("forkserver").RawValue(ctypes.c_bool, False)
 
     def announce(self) -> None:
-        """What ends from now on, ends since the worker stops."""
+        """Announce that jobs that end from now on end because the worker stops."""
         self._flag.value = True
 
     @property
     def announced(self) -> bool:
-        """Whether the worker stops."""
+        """Whether the worker is stopping."""
         return bool(self._flag.value)
 
 
 class Signals:
-    """SIGTERM asks to drain. SIGINT, or a second signal, asks to stop now. A third one kills.
+    """SIGTERM means drain. SIGINT, or a second signal, means stop now. A third one kills.
 
     An operator's order to drain is no signal: the SIGTERM with which a drained container is stopped goes on
     with the drain.
@@ -51,11 +52,11 @@ class Signals:
             loop.add_signal_handler(number, self.received, number)
 
     def received(self, number: signal.Signals) -> None:
-        """A signal came."""
+        """Handle a signal."""
         log.info("signal_received", signal=signal.Signals(number).name)
         if self.stop.is_set():
             log.warning("killed")
-            os._exit(1)  # the jobs' processes end when their pipe to this one breaks
+            os._exit(1)  # the jobs' processes end when their pipe to this process breaks
         if number == signal.SIGINT or self._signalled:
             self.stop.set()
         self._signalled = True
@@ -71,7 +72,7 @@ async def serve(
 ) -> None:
     """Run until a signal, drain unless told to stop now, then close.
 
-    Raises what `run` raises if it ends by itself; `close` has been awaited then too.
+    If `run` ends by itself, its exception is raised, after `close`.
     """
     running = asyncio.ensure_future(run())
     try:
@@ -105,5 +106,5 @@ async def _first_of(*waits: Awaitable[object]) -> None:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task, wait in zip(tasks, waits, strict=True):
-            if task is not wait:  # made here, so ended here
+            if task is not wait:  # created here, so cancelled here
                 task.cancel()

@@ -1,7 +1,7 @@
 """Make, list and revoke API keys on the database: `python -m services.api.keys create --name shop`.
 
-It makes the first key, which no key can ask for: whoever can write to the database may do everything anyway.
-`rollcall keys` runs this program.
+It makes the first key, for which no other key is needed: anyone who can write to the database can do
+everything anyway. `rollcall keys` runs this program.
 """
 
 import argparse

@@ -31,7 +31,7 @@ MAX_KEYS: Final = 500
 
 
 class Refused(Exception):
-    """The key can't be made, or there is none; the message says why. `field` is what is wrong."""
+    """The key can't be made, or does not exist; the message says why. `field` is the bad field."""
 
     def __init__(self, why: str, *, field: str = "body") -> None:
         super().__init__(why)
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 class TooManyKeys(Refused):
-    """The project has as many keys as it may have."""
+    """The project has reached its limit of keys."""
 
 
 class NoSuchKey(Refused):

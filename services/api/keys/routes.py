@@ -1,4 +1,4 @@
-"""The routes of API keys: each reads the request, calls one function, and shapes the answer."""
+"""The routes of API keys. Each reads the request, calls one function, and builds the answer."""
 
 from datetime import timedelta
 
@@ -31,7 +31,7 @@ async def list_(services: Deps, asking: Admin) -> ApiKeys:
 
 @router.post("", status_code=201, summary="Make an API key")
 async def create(services: Deps, response: Response, asking: Admin, wanted: CreateKey) -> CreatedKey:
-    """Make a key for the project. The key is shown in this answer and never again."""
+    """Make a key for the project. Only this answer shows the key."""
     days = wanted.expires_in_days
     new = NewKey(
         name=wanted.name,
@@ -54,7 +54,10 @@ async def create(services: Deps, response: Response, asking: Admin, wanted: Crea
 
 @router.delete("/{key_id}", summary="Revoke an API key")
 async def revoke(services: Deps, asking: Admin, key_id: str) -> ApiKey:
-    """Revoke a key. Within two seconds it is refused everywhere, and its streams end. Twice is no error."""
+    """Revoke a key. Within two seconds every replica refuses it, and its streams end.
+
+    Repeating it is no error.
+    """
     try:
         row = await revoke_key(services.database, key_id, project=asking.project, now=utc_now)
     except NoSuchKey:

@@ -30,7 +30,7 @@ class CreateKey(BaseModel):
 
 
 class ApiKey(BaseModel):
-    """A key, without its secret. `last_used_at` is right to about a minute."""
+    """A key, without its secret. `last_used_at` is accurate to about a minute."""
 
     id: str
     name: str
@@ -45,17 +45,17 @@ class ApiKey(BaseModel):
 
     @classmethod
     def of(cls, row: ApiKeyRow) -> "ApiKey":
-        """From the database's row."""
+        """Return the key of a database row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class CreatedKey(ApiKey):
-    """A key with its secret, which is told this once."""
+    """A key with its secret, which is shown only once."""
 
     key: str = Field(repr=False)
 
 
 class ApiKeys(BaseModel):
-    """Every key of the project, the oldest first; the revoked too."""
+    """Every key of the project, oldest first, including revoked ones."""
 
     keys: list[ApiKey]

@@ -1,4 +1,4 @@
-"""The canary: a session that nobody joins, started now and then to see whether an agent would come."""
+"""Canaries: sessions that nobody joins, started regularly to test whether an agent would come."""
 
 import asyncio
 from datetime import timedelta
@@ -20,12 +20,12 @@ from shared.platform.tracing.tracing import span
 log = get_logger(__name__)
 
 LEASE = "canary"
-# How often a replica asks whether it is time, at most.
+# The most often that a replica checks whether a canary is due.
 _LOOK_S = 5.0
 
 
 class Canaries:
-    """Starts one canary in each interval, whichever of the API's replicas it is that does."""
+    """Starts one canary in each interval, in any one of the API's replicas."""
 
     def __init__(
         self, *, settings: ApiSettings, database: Database, relay: Relay, holder: str, now: Clock
@@ -38,10 +38,10 @@ class Canaries:
         self._now = now
 
     async def run(self) -> None:
-        """Start canaries for ever."""
+        """Start canaries forever."""
         pause_s = min(self._settings.canary_interval_s / 4, _LOOK_S)
         while True:
-            # First a pause: beside an API that starts, the workers start as well.
+            # First a pause: when an API starts, the workers often start at the same time.
             await asyncio.sleep(pause_s)
             try:
                 await self.start_if_due()
@@ -49,7 +49,7 @@ class Canaries:
                 log.warning("canary_not_started", error=repr(error))
 
     async def start_if_due(self) -> str | None:
-        """Start one if none was started for an interval; returns its session's id."""
+        """Start a canary if none was started for an interval; return its session's id."""
         if not await self._lease.take_once():
             return None
         with span(CANARY, begins=True):

@@ -1,4 +1,4 @@
-"""End a session by request, whatever state it is in."""
+"""End a session by request, in any state."""
 
 from services.api.errors.problems import Problem
 from services.api.sessions.read import session_of
@@ -21,9 +21,9 @@ _RACES = 20
 async def end_session(
     session_id: str, *, project: str, database: Database, relay: Relay, now: Clock
 ) -> SessionRow:
-    """Move the session to its end; agent and room are sent away by the task that this event starts.
+    """End the session; the task that follows the event removes the agent and closes the room.
 
-    Ending a session that is over changes nothing. Raises `Problem` if there is none.
+    Ending a session that is over changes nothing. Raises `Problem` if there is no such session.
     """
     for _ in range(_RACES):
         async with database.write() as db:

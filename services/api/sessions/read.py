@@ -19,10 +19,10 @@ from shared.core.transcripts.tables import TranscriptItemRow
 
 @dataclass(frozen=True)
 class SessionFilters:
-    """Which sessions are listed; what is None, or empty, doesn't matter.
+    """Which sessions are listed. A filter that is None or empty matches all.
 
-    `causes` are those of a failure, or of an agent that was still missing when the session was cancelled.
-    Times are those of the request: from `since` on, and before `until`.
+    `causes` are those of failures, and those why an agent was still missing when a session was cancelled. The
+    times are those of the request: from `since` on, and before `until`.
     """
 
     agent_name: str | None = None
@@ -33,7 +33,7 @@ class SessionFilters:
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The same as conditions of a query."""
+        """Return the filters as conditions of a query."""
         conditions = [
             col(column) == wanted
             for column, wanted in (
@@ -53,8 +53,8 @@ class SessionFilters:
 
 
 async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
-    """Return a session, whosever it is; raises `Problem` if there is none."""
-    # PostgreSQL refuses to even look for a text with NUL in it.
+    """Return a session of any project; raises `Problem` if there is none."""
+    # PostgreSQL refuses even to search for a text with NUL in it.
     row = await db.get(SessionRow, session_id) if session_id.isprintable() else None
     if row is None:
         raise unknown_session(session_id)
@@ -62,7 +62,7 @@ async def get_session(db: AsyncSession, session_id: str) -> SessionRow:
 
 
 async def session_of(db: AsyncSession, session_id: str, project: str) -> SessionRow:
-    """Return a session of a project; raises `Problem` if it has none of this id, whoever else may."""
+    """Return a session of a project; raises `Problem` if the project has none of this id."""
     row = await get_session(db, session_id)
     if row.project != project:
         raise unknown_session(session_id)
@@ -87,8 +87,8 @@ async def list_sessions(
 ) -> tuple[Sequence[SessionRow], str | None]:
     """Return up to `limit` sessions of a project older than the cursor, and the next cursor.
 
-    The newest come first. The cursor is a session id: ids are UUIDv7, so their order is that of their
-    making. No filter changes it, so a cursor of one list is good for any other.
+    The newest sessions come first. The cursor is a session id: ids are UUIDv7, so they sort by the time when
+    they were made. No filter changes this order, so a cursor of one list is valid for any other.
     """
     of_project = select(SessionRow).where(col(SessionRow.project) == project)
     query = of_project.order_by(col(SessionRow.id).desc()).limit(one_more(limit))

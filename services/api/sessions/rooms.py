@@ -1,8 +1,8 @@
-"""The names of rooms. LiveKit has one name space for all projects, so each project has a part of it.
+"""The names of rooms. LiveKit has one name space for all projects, so each project gets a part of it.
 
-A caller's token opens its room by name, for as long as it is good, whether or not a session of ours still
-lives there. That two live sessions never share a room is therefore not enough: a name must never be
-another project's, before or after.
+A caller's token opens its room by name as long as the token is valid, even if the session is over. So it is
+not enough that two live sessions never share a room: two projects must never use the same name, not even one
+after the other.
 """
 
 from typing import Final
@@ -15,9 +15,10 @@ _MARK: Final = "@"
 
 
 def room_of(project: str, name: str) -> str:
-    """The name in LiveKit of what a project calls `name`; raises `Problem` if it could be another's.
+    """Return LiveKit's name of a project's room `name`.
 
-    The default project's rooms are called what they are called; others' begin with `@project/`.
+    Raises `Problem` if it could belong to another project. The default project's names are unchanged; those
+    of others begin with `@project/`.
     """
     if project == DEFAULT_PROJECT:
         if name.startswith(_MARK):

@@ -1,4 +1,4 @@
-"""Routes of sessions: each reads the request, calls one function, and shapes the answer."""
+"""The routes of sessions. Each reads the request, calls one function, and builds the answer."""
 
 from typing import Annotated
 
@@ -49,17 +49,17 @@ async def start(
     ] = None,
     idempotency_key: Annotated[
         list[str] | None,
-        Header(description="one of your own making for each start: the same key starts nothing twice"),
+        Header(description="your own key for each start: starts with the same key have one effect"),
     ] = None,
 ) -> Started:
     """Start a session. The caller can join at once; the agent follows.
 
-    With `Prefer: wait=N` the answer is 200 once the agent has joined, 503 if none does, and 202 if it is
-    not known after N seconds.
+    With `Prefer: wait=N` the answer is 200 once the agent has joined, 503 if no agent joins, and 202 if it is
+    still unknown after N seconds.
 
-    A request that is sent again with the same `Idempotency-Key` starts nothing and gets the same answer,
-    with `Idempotency-Replayed: true`: 422 if its body is another, 409 while the first is being answered.
-    A key is remembered for a day, unless IDEMPOTENCY_KEY_TTL_S says otherwise.
+    A repeated request with the same `Idempotency-Key` starts nothing, and gets the same answer with
+    `Idempotency-Replayed: true`. The answer is 422 if the body differs, and 409 while the first request is
+    being answered. A key is remembered for a day, unless IDEMPOTENCY_KEY_TTL_S sets another time.
     """
     wanted = wanted or StartSession()
     key = read_key(idempotency_key or [], wanted, project=asking.project, route="POST /v1/sessions")
@@ -86,11 +86,13 @@ async def list_(
     agent_name: Sought | None = None,
     room_name: Sought | None = None,
     participant_identity: Sought | None = None,
-    cause: Annotated[list[Cause], Query(description="why no agent came; one or several"), Several] = [],  # noqa: B006
-    since: Annotated[Time | None, Query(description="requested then or later")] = None,
+    cause: Annotated[
+        list[Cause], Query(description="why no agent came; one or several causes"), Several
+    ] = [],  # noqa: B006
+    since: Annotated[Time | None, Query(description="requested at this time or later")] = None,
     until: Annotated[Time | None, Query(description="requested before")] = None,
 ) -> SessionPage:
-    """List sessions, the newest first. Of several filters, all have to fit."""
+    """List sessions, newest first. A session has to match all filters."""
     filters = SessionFilters(agent_name, room_name, participant_identity, cause, since, until)
     reading = services.reading
 
@@ -127,8 +129,8 @@ async def read(services: Deps, asking: SessionsReader, session_id: str) -> Sessi
 async def end(services: Deps, asking: SessionsWriter, session_id: str) -> Session:
     """End a session: its agent leaves and its room is closed.
 
-    Other people are not put out. While anybody but the session's caller is in the room, only the agent
-    leaves. The same is true if another session has the room's name by then.
+    Other people stay in the room. While anybody but the session's caller is in it, only the agent leaves. The
+    same is true if another session has the room's name by then.
     """
     row = await end_session(
         session_id, project=asking.project, database=services.database, relay=services.relay, now=utc_now

@@ -16,12 +16,12 @@ from shared.core.sessions.tables import AttemptRow, SessionRow
 
 def _metadata(value: object) -> object:
     if not isinstance(value, dict | str):
-        raise ValueError("must be an object or a text")  # noqa: TRY004 - what pydantic takes for a refusal
+        raise ValueError("must be an object or a string")  # noqa: TRY004 - what pydantic takes for a refusal
     return value
 
 
 class StartSession(BaseModel):
-    """What a client may say about the session that it wants; all of it optional."""
+    """The session that a client wants; all fields are optional."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,24 +29,22 @@ class StartSession(BaseModel):
     room_name: Name | None = Field(None, description="default: a new room")
     participant_identity: Name | None = None
     participant_name: Name | None = None
-    mode: Mode = Field(Mode.PIPELINE, description="`hybrid`, its older name, is taken for `pipeline`")
+    mode: Mode = Field(Mode.PIPELINE, description="`hybrid` is the older name of `pipeline`")
     models: Models = Models()
     instructions: Annotated[Text, Field(max_length=16_384)] | None = None
     metadata: Annotated[dict[str, Any] | str, BeforeValidator(_metadata)] = Field(
         default_factory=dict,
-        description="the job's metadata, as the agent gets it: an object as JSON, a text to the letter, "
-        "and nothing where it is empty; at most 32 KiB",
+        description="the metadata of the agent's job: an object as JSON, a string unchanged, "
+        "and nothing if it is empty; at most 32 KiB",
     )
     require: Literal[Level.ACTIVE, Level.READY] = Field(
-        Level.ACTIVE, description="what has to be proven of the agent: that it is in the room, or listens"
+        Level.ACTIVE, description="what the agent has to prove: that it is in the room, or that it listens"
     )
-    canary: bool = Field(
-        False, description="only to see whether it works: requires `ready`, and ends when that is proven"
-    )
+    canary: bool = Field(False, description="only a test: requires `ready`, and ends when that is proven")
 
 
 class Timings(BaseModel):
-    """When each step was reached; null where it was not (yet)."""
+    """When each step was reached; null for a step that was not reached (yet)."""
 
     requested_at: datetime
     caller_joined_at: datetime | None
@@ -59,9 +57,9 @@ class Timings(BaseModel):
 
 
 class Started(BaseModel):
-    """The answer to a request for a session: everything needed to join at once.
+    """The answer to a start: everything that a caller needs to join at once.
 
-    `agent_identity` is known where the answer has waited for the agent.
+    `agent_identity` is set if the answer has waited for the agent.
     """
 
     session_id: str
@@ -108,21 +106,21 @@ class Attempt(BaseModel):
     error: dict[str, Any] | None = Field(description="what the agent's code raised: its `type` and `message`")
     left_at: datetime | None
     left_reason: str | None = Field(
-        description="how LiveKit says that the agent left: client_initiated is a goodbye"
+        description="LiveKit's reason why the agent left; client_initiated means that it left on purpose"
     )
 
     @classmethod
     def of(cls, row: AttemptRow) -> "Attempt":
-        """From the database's row."""
+        """Return the attempt of a database row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class Session(BaseModel):
-    """A session. `waiting_for` is why it waits, where it does; `failure` why it failed.
+    """A session. `waiting_for` is why it waits, if it does; `failure` is why it failed.
 
-    Whoever reads this session alone is told its `attempts`, and its `place_in_line` while it waits for a
+    `attempts` is set if a single session is read, and so is `place_in_line` while the session waits for a
     worker's free slot. `deadline_at` is when Rollcall gives up looking for an agent; `revivals` counts the
-    agents that took over from a lost one. `turns` are those that are stored by now.
+    agents that took over from a lost one. `turns` is the number of stored turns.
     """
 
     session_id: str
@@ -161,7 +159,7 @@ class Session(BaseModel):
         place_in_line: int | None = None,
         turns: int | None = None,
     ) -> "Session":
-        """From the database's rows."""
+        """Return the session of its database rows."""
         failure = None
         if row.cause is not None:
             cause = Cause(row.cause)
@@ -197,7 +195,7 @@ class Session(BaseModel):
 
 
 class SessionPage(BaseModel):
-    """Sessions, the newest first; `next_cursor` is null on the last page."""
+    """Sessions, newest first; `next_cursor` is null on the last page."""
 
     sessions: list[Session]
     next_cursor: str | None

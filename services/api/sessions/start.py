@@ -1,4 +1,4 @@
-"""Start a session: one transaction writes it with its first event, and the rest follows from there."""
+"""Start a session: one transaction writes it with its first event, and everything else follows from that."""
 
 import json
 import re
@@ -36,10 +36,10 @@ from shared.platform.tracing.tracing import begun_here, note
 
 log = get_logger(__name__)
 
-# An agent's process gets it whole. LiveKit takes 512 KiB with a dispatch (`max_metadata_size` of 1.13.5).
+# An agent's process gets all of it. LiveKit accepts 512 KiB with a dispatch (`max_metadata_size` of 1.13.5).
 MAX_METADATA_BYTES = 32 * 1024
 MAX_METADATA_DEPTH = 32
-# A NUL as JSON writes it, and not a backslash that somebody wrote before "u0000".
+# A NUL as JSON writes it, but not an escaped backslash before "u0000".
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -56,9 +56,9 @@ async def start_session(
     now: Clock,
     first: First | None = None,
 ) -> SessionRow:
-    """Write the session that a client asks for, and return it; raises `Problem`, and what `first` does.
+    """Write the requested session and return it; raises `Problem`, and the exceptions of `first`.
 
-    first: is called within the session's transaction before anything is written; to raise stops it.
+    `first` is called in the session's transaction before anything is written; an exception stops the start.
     """
     check_allowed(wanted, settings)
     row = new_row(wanted, asking, settings, now)
@@ -90,9 +90,9 @@ async def write_session(
     database: Database,
     first: First | None = None,
 ) -> None:
-    """Write a session with its first event; raises `Problem` if there may be no more of them.
+    """Write a session with its first event; raises `Problem` if a limit of sessions is reached.
 
-    first: as in `start_session`.
+    For `first`, see `start_session`.
     """
     if first is None and not database.is_sqlite:
         async with database.autocommit() as db:
@@ -107,7 +107,7 @@ async def write_session(
 
 
 def new_row(wanted: StartSession, asking: Principal, settings: ApiSettings, now: Clock) -> SessionRow:
-    """The row of a session that is requested now."""
+    """Return the row of a session that is requested now."""
     session_id = SessionId(new_id())
     requested_at = now()
     return SessionRow(
@@ -135,10 +135,10 @@ def new_row(wanted: StartSession, asking: Principal, settings: ApiSettings, now:
 
 
 def check_allowed(wanted: StartSession, settings: ApiSettings) -> None:
-    """Raise `Problem` where the client wants something that clients may not have."""
+    """Raise `Problem` if the client asks for something that clients may not have."""
     check_metadata(wanted.metadata)
     if wanted.canary and wanted.room_name is not None:
-        raise invalid_field("room_name", "a canary has a room of its own")
+        raise invalid_field("room_name", "a canary always gets a new room")
     check_agent_name(wanted.agent_name, settings)
     _check_models(wanted.models, settings)
 
@@ -153,7 +153,7 @@ def check_agent_name(name: str | None, settings: ApiSettings, *, field: str = "a
 def check_metadata(
     metadata: dict[str, Any] | str, *, field: str = "metadata", most: int = MAX_METADATA_BYTES
 ) -> None:
-    """Raise `Problem` if the metadata can't be stored, or handed to the agent. most: in bytes."""
+    """Raise `Problem` if the metadata can't be stored or passed to the agent. `most` is in bytes."""
     if _is_deeper(metadata, MAX_METADATA_DEPTH):
         raise invalid_field(field, f"must be nested at most {MAX_METADATA_DEPTH} deep")
     try:
@@ -168,7 +168,7 @@ def check_metadata(
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    """Level by level: what writes JSON goes down by recursion, and fails far below what a body can hold."""
+    """Check level by level: JSON writers recurse, and fail at a depth far below what a body can hold."""
     level = [value]
     for _ in range(depth):
         level = [

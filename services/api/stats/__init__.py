@@ -1,1 +1,1 @@
-"""How a project's sessions fared: their outcomes, how long their agents took, and why some got none."""
+"""Statistics of a project's sessions: outcomes, times to each level, and causes of missing agents."""

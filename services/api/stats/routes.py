@@ -1,4 +1,4 @@
-"""The routes of statistics: each reads the request, calls one function, and shapes the answer."""
+"""The routes of statistics. Each reads the request, calls one function, and builds the answer."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Final

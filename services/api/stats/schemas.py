@@ -23,7 +23,7 @@ class CauseGroup(BaseModel):
 
 
 class Causes(BaseModel):
-    """Why sessions got no agent, or lost it for good: the most frequent first."""
+    """Why sessions got no agent, or lost it without a replacement: the most frequent causes first."""
 
     since: datetime
     until: datetime
@@ -49,7 +49,7 @@ class Bucket(BaseModel):
 
 
 class Stats(BaseModel):
-    """How the sessions fared that were requested from `since` on and before `until`.
+    """Statistics of the sessions that were requested from `since` on and before `until`.
 
     `join_ratio` is the share of those with an agent among those that have got one or have failed; null
     where there are none. Canaries and reservations that nobody used do not count.

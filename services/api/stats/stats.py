@@ -1,4 +1,4 @@
-"""Count how a project's sessions fared, and how long they took to each level."""
+"""Count the outcomes of a project's sessions, and how long they took to each level."""
 
 import math
 from collections import Counter

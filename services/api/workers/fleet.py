@@ -8,7 +8,7 @@ from shared.platform.redis.streams import UNREACHABLE
 
 
 async def fleet_of(redis: Redis) -> Fleet:
-    """Return the workers that live now; raises `Problem` if that is not known."""
+    """Return the live workers; raises `Problem` if the registry can't be read."""
     try:
         return await read_fleet(redis)
     except UNREACHABLE as error:
@@ -16,6 +16,6 @@ async def fleet_of(redis: Redis) -> Fleet:
 
 
 def registry_unreachable(error: Exception) -> Problem:
-    """Nobody knows which workers live."""
+    """Return the problem of a registry that can't be read."""
     detail = f"the worker registry can't be read, so it is not known which workers live: {error}"
     return Problem(503, "registry_unreachable", detail, headers={"Retry-After": "2"})

@@ -19,7 +19,7 @@ _DRAINS: Final = "a drain can't be taken back: the worker ends when its calls ha
 
 
 async def order_worker(redis: Redis, worker_id: str, order: WorkerOrder, *, asking: Principal) -> Ordered:
-    """Leave the order for the worker, which reads it with its next heartbeat; raises `Problem`."""
+    """Store the order; the worker reads it with its next heartbeat. Raises `Problem`."""
     worker = await _worker(redis, worker_id)
     if order is WorkerOrder.UNCORDON and worker.draining:
         raise Problem(409, "worker_drains", _DRAINS)

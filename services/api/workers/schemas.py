@@ -12,7 +12,7 @@ class Workers(BaseModel):
 
 
 class Ordered(BaseModel):
-    """An order to a worker, and how the worker stood at its last heartbeat."""
+    """An order to a worker, and the worker's state at its last heartbeat."""
 
     worker_id: str
     order: WorkerOrder = Field(

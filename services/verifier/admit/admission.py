@@ -1,8 +1,8 @@
-"""The line: let sessions that wait go on, the oldest first, once something can come of it.
+"""Let waiting sessions go on, the oldest first, once a worker or LiveKit can serve them.
 
-Run by the sweep's holder at every tick. A session that waits for a worker goes on when there is a slot
-for it, which is promised to it here already; one that waits for LiveKit when LiveKit answers. Where
-nobody can tell whether the workers are full, they are not taken to be so for long.
+The process that holds the sweep's lease runs this in every round. A session that waits for a worker goes on
+when there is a slot for it, which is promised to it here. A session that waits for LiveKit goes on when
+LiveKit answers. If the registry can't be read for some time, the workers no longer count as full.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# A crowd that waited for the same thing is let go on over many ticks.
+# Sessions that waited for the same thing go on over many rounds.
 MOST_AT_ONCE = 50
-# A task that is lost is enqueued again after this.
+# A lost task is enqueued again after this time.
 REQUEUE_AFTER = timedelta(seconds=2)
-# A registry that can't be read for longer than this says nothing about free slots.
+# If the registry can't be read for longer than this, nothing is known about free slots.
 UNKNOWN_AFTER = timedelta(seconds=2)
 PROBE_INTERVAL = timedelta(seconds=1)
 PROBE_TIMEOUT_S = 1.0
@@ -47,7 +47,7 @@ PROBE_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True)
 class Waiting:
-    """A session in a line."""
+    """A waiting session."""
 
     session_id: str
     requested_at: datetime
@@ -56,12 +56,12 @@ class Waiting:
 
     @property
     def place(self) -> tuple[datetime, str]:
-        """Who is older goes first."""
+        """The order: older sessions go first."""
         return self.requested_at, self.session_id
 
 
 class Admission:
-    """Admits waiting sessions; `advance` is one look at all of them."""
+    """Admits waiting sessions; `advance` looks at all of them once."""
 
     def __init__(
         self, *, database: Database, redis: Redis, tasks: TaskSender, rooms: Rooms, now: Clock
@@ -76,7 +76,10 @@ class Admission:
         self._livekit_answers = False
 
     async def advance(self) -> int:
-        """Let go on whoever can; return how many. A broker that is away is left to the sweep."""
+        """Let sessions go on that can be served; return how many.
+
+        If the broker is down, the sweep enqueues them later.
+        """
         now = self._now()
         causes = await self._count(now)
         metrics.sessions_waiting(causes)
@@ -102,7 +105,7 @@ class Admission:
         return {Cause(cause): number for cause, number in counted if cause is not None}
 
     async def _first_in_lines(self, now: datetime) -> Sequence[Waiting]:
-        """The first of each agent name's line, all in the order of their requests."""
+        """Return the first sessions of each agent name's queue, all in the order of their requests."""
         place = func.row_number().over(partition_by=col(SessionRow.agent_name), order_by=IN_LINE)
         lines = (
             select(
@@ -126,23 +129,23 @@ class Admission:
     async def _choose(self, waiting: Sequence[Waiting], fleet: Fleet | None, now: datetime) -> list[Waiting]:
         chosen: list[Waiting] = []
         for name, line in _by_agent_name(waiting).items():
-            # Nobody overtakes who waits for LiveKit.
+            # No session overtakes one that waits for LiveKit.
             moving = line if self._livekit_answers else list(takewhile(_waits_for_slot, line))
             slots = await self._slots(name, moving, fleet, now)
             chosen += moving[:slots]
-            # Without a slot it goes on as well: to wait for one, and to say so.
+            # It goes on even without a slot: the dispatcher then makes it wait for one, and records that.
             chosen += [one for one in moving[slots:] if not _waits_for_slot(one)]
         return sorted(chosen, key=lambda one: one.place)[:MOST_AT_ONCE]
 
     async def _slots(
         self, agent_name: str, line: Sequence[Waiting], fleet: Fleet | None, now: datetime
     ) -> int:
-        """How many of the line have a slot now, from its first on."""
+        """Return how many sessions of the queue, from its first on, have a slot now."""
         if fleet is None:
             unknown = self._unreadable_since is not None and now - self._unreadable_since >= UNKNOWN_AFTER
             return len(line) if unknown else 0
         if not fleet.named(agent_name):
-            return len(line)  # the workers are gone, so they wait for nothing; the verifier finds the cause
+            return len(line)  # the workers are gone, so waiting makes no sense; the verifier finds the cause
         free, served = fleet.free_slots(agent_name), fleet.sessions(agent_name)
         if not line or not free:
             return 0
@@ -157,7 +160,7 @@ class Admission:
             return []
         these = col(SessionRow.id).in_([one.session_id for one in admitted])
         async with self._database.write() as db:
-            # Whoever was cancelled meanwhile is not among them.
+            # Sessions that were cancelled meanwhile are not among them.
             let_go_ids = await let_go_on(db, these, is_waiting(now), until=now + REQUEUE_AFTER)
         going = [one for one in admitted if one.session_id in let_go_ids]
         for cause, number in Counter(one.waiting_for for one in going).items():
@@ -183,7 +186,7 @@ class Admission:
         except TimeoutError:
             self._livekit_answers = False
         except LiveKitError as error:
-            # Any other answer is one: the dispatcher finds the fault, and fails the session with it.
+            # Any other answer counts: the dispatcher finds the fault, and fails the session with it.
             self._livekit_answers = error.cause is not Cause.LIVEKIT_UNREACHABLE
         else:
             self._livekit_answers = True

@@ -1,7 +1,8 @@
-"""Close a session that is over: its dispatches withdrawn, its agents gone, its room closed if it may be.
+"""Close an ended session: withdraw its dispatches, remove its agents, and close its room if allowed.
 
-Done twice, a few seconds apart: an agent that had taken the job but not yet connected when the room was
-deleted would make the room anew. A caller whose session has a cause is told it before he is put out.
+This is done twice, a few seconds apart: an agent that had taken the job, but had not connected when the room
+was deleted, would create the room again. If the session has a cause, its caller gets it before the room is
+closed.
 """
 
 import json
@@ -40,12 +41,12 @@ class Closer:
         self._now = now
 
     async def close(self, row: SessionRow | None) -> None:
-        """Do what is left to do for this session; nothing if it lives, or is closed."""
+        """Do what is left to do for this session; nothing if it is live or already closed."""
         if row is None or row.status not in TERMINAL or row.next_check_at is None:
             return
         with bound_to(row, attempt=row.attempt), task_span(CLOSE_TASK, row):
             await set_fence(self._redis, row.id, FENCE_CLOSED)
-            # In a room of its own there may be a caller, with a token and without an agent.
+            # In a room of ours there may be a caller, with a token and without an agent.
             if row.attempt == 0 and not row.room_is_ours:
                 await self._repository.look_again(row, at=None)
                 return
@@ -62,14 +63,14 @@ class Closer:
         if room is None:
             return
         if row.room_is_ours and row.cause is not None:
-            # It stands in the room's state, so that it reaches who comes in at this moment, too.
+            # It is part of the room's state, so that a caller who joins right now gets it too.
             await _if_there(self._rooms.set_room_metadata(room.name, why_over(row)))
         dispatches = await self._rooms.dispatches(room.name)
         mine = [one for one in dispatches if one.attributes.get(SESSION_ATTRIBUTE) == row.id]
         for dispatch in mine:
             await _if_there(self._rooms.delete_dispatch(room.name, dispatch.id))
         left = await self._look(row, room, identities_of_jobs(dispatches, row.id))
-        # Nothing comes in between: somebody else may be on his way in.
+        # No other step in between, since somebody else may be about to join.
         if left.may_close:
             await _if_there(self._rooms.delete_room(room.name))
             log.info("room_closed")
@@ -91,7 +92,7 @@ class Closer:
 
 
 def why_over(row: SessionRow) -> str:
-    """What the caller's app can read in the metadata of a room that is about to be closed: JSON."""
+    """Return the JSON for a room's metadata, which the caller's app can read before the room is closed."""
     return json.dumps({"rollcall": {"session_id": row.id, "status": row.status, "cause": row.cause}})
 
 

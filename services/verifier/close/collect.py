@@ -1,7 +1,8 @@
-"""Collect rooms that should not be there any more.
+"""Collect rooms that should no longer exist.
 
-A crash between two calls, or a late agent whose token makes its room anew, leaves a room with an agent
-and nobody to close it. LiveKit's list of rooms against our sessions shows them all, whatever the reason.
+After a crash between two calls, or when a late agent creates its room again, a room with an agent remains
+that nothing closes. Comparing LiveKit's list of rooms with our sessions finds all such rooms, whatever the
+reason.
 """
 
 from collections.abc import Mapping
@@ -25,13 +26,13 @@ from shared.platform.logs.logs import get_logger
 log = get_logger(__name__)
 
 INTERVAL = timedelta(seconds=60)
-# The closer is at it until then.
+# Until then, the closer still works on the room.
 SETTLED = timedelta(seconds=15)
 _BATCH = 500
 
 
 class Collector:
-    """Finds rooms of ours whose session is over, and has them closed once more."""
+    """Finds rooms of ended sessions, and has them closed once more."""
 
     def __init__(self, *, database: Database, rooms: Rooms, now: Clock) -> None:
         self._database = database
@@ -39,7 +40,7 @@ class Collector:
         self._now = now
 
     async def collect(self) -> int:
-        """Compare LiveKit's rooms with our sessions; return how many are to be closed."""
+        """Compare LiveKit's rooms with our sessions; return how many must be closed."""
         found = 0
         try:
             rooms = await self._rooms.rooms()
@@ -71,7 +72,7 @@ class Collector:
         return len(ids)
 
     async def _is_left_over(self, row: SessionRow, room: Room) -> bool:
-        """Is there anything for the closer to do? People may meet in the room for long after a session."""
+        """Return whether the closer has anything to do. People may meet in the room long after a session."""
         present = await self._rooms.participants(room.name)
         left = remains_of(row, room, present, jobs=(), superseded=False, now=self._now())
         return left.may_close or bool(left.agents)

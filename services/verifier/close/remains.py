@@ -1,8 +1,8 @@
-"""What is left in LiveKit of a session that is over, and whether its room may be closed.
+"""Decide what remains of an ended session in LiveKit, and whether its room may be closed.
 
-LiveKit closes a room by name, whoever is in it, and a name lives longer than a session: it is used again
-within a second, and people meet under it without us. So a room is closed only if it is the session's own
-and nobody but the session's caller and agents would leave with it (ADR 24).
+LiveKit closes a room by name, whoever is in it, and a name outlives a session: a client may use it again
+within a second, and people may meet in the room without us. So a room is closed only if it is the session's
+own, and if nobody but the session's caller and agents would be disconnected (ADR 24).
 """
 
 from collections.abc import Collection, Iterable
@@ -20,20 +20,20 @@ from shared.contracts.sessions import ENDED_BY_REQUEST, LIVE
 from shared.core.sessions.tables import SessionRow
 from shared.platform.livekit.client import is_agent, is_caller
 
-# Whoever is in a client's room so long after the end has stayed, or come back, without the session.
+# People who are in a client's room this long after the end have stayed or come back without the session.
 STILL_THE_CALLER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
 class Remains:
-    """What to do: `agents` are to leave; the room is to be closed if `may_close`."""
+    """What to do: remove `agents`, and close the room if `may_close`."""
 
     agents: list[ParticipantInfo] = field(default_factory=list)
     may_close: bool = False
 
 
 def is_superseded() -> ColumnElement[bool]:
-    """Sessions whose room's name has gone over to another one, which lives or was requested later."""
+    """Return the condition for sessions whose room name a live or later session has."""
     other = aliased(SessionRow)
     same_name = select(col(other.id)).where(
         col(other.room_name) == col(SessionRow.room_name),
@@ -44,7 +44,7 @@ def is_superseded() -> ColumnElement[bool]:
 
 
 def identities_of_jobs(dispatches: Iterable[AgentDispatch], session_id: str) -> set[str]:
-    """Who joined for this session's dispatches only; a worker may give all its agents one identity."""
+    """Return the identities of this session's jobs only: a worker may give all its agents the same one."""
     ours: set[str] = set()
     others: set[str] = set()
     for dispatch in dispatches:
@@ -62,9 +62,9 @@ def remains_of(
     superseded: bool,
     now: datetime,
 ) -> Remains:
-    """Judge a room by its name, its sid and who is in it.
+    """Judge a room by its name, its sid and its participants.
 
-    jobs: identities of the session's jobs. superseded: see `is_superseded`.
+    `jobs` are the identities of the session's jobs. For `superseded`, see `is_superseded`.
     """
     agents = [one for one in present if _is_ours(one, row, jobs)]
     people = [one for one in present if is_caller(one)]
@@ -73,7 +73,7 @@ def remains_of(
     is_same = _is_same(row, room, agents)
     if not row.room_is_ours:
         return Remains(agents, may_close=is_same and (not people or _goes_with_session(row, now)))
-    # Nobody else has this name: whoever makes the room anew is a late agent, or a caller with a used token.
+    # No other session has this name: only a late agent or a caller with a used token creates the room again.
     agents += [one for one in present if one not in agents and _is_of_no_session(one, row)]
     return Remains(agents, may_close=is_same or bool(people or agents))
 
@@ -88,24 +88,30 @@ def _is_ours(participant: ParticipantInfo, row: SessionRow, jobs: Collection[str
 
 
 def _is_same(row: SessionRow, room: Room, agents: Collection[ParticipantInfo]) -> bool:
-    """Is it the very room that the session had, and not another one of the same name?
+    """Return whether this is the session's own room, and not another room of the same name.
 
-    A LiveKit that was started anew gives the room of a running session another sid; its agent, which was
-    there before the end, tells.
+    After a restart, LiveKit gives the room of a running session another sid; the agent, which was in it
+    before the end, identifies it.
     """
     if row.room_sid is None:
-        return row.room_is_ours  # nobody has seen the session's room; only its caller can have made this one
+        return row.room_is_ours  # nobody saw the session's room; only its caller can have created this one
     ended_at = row.ended_at or row.requested_at
     return room.sid == row.room_sid or any(_joined_at(agent) <= ended_at for agent in agents)
 
 
 def _is_of_no_session(participant: ParticipantInfo, row: SessionRow) -> bool:
-    """An agent of the session's name whose worker doesn't report to us, and which tells of no session."""
+    """Return whether this is an agent of the session's name that names no session.
+
+    Its worker does not report to us.
+    """
     return is_agent(participant, row.agent_name) and SESSION_ATTRIBUTE not in participant.attributes
 
 
 def _goes_with_session(row: SessionRow, now: datetime) -> bool:
-    """The caller of a client's room leaves it only where the client ends the session himself."""
+    """Return whether the caller may be disconnected.
+
+    In a client's room, that is only if the client ended the session.
+    """
     asked_for = row.end_reason == ENDED_BY_REQUEST
     return asked_for and row.ended_at is not None and now - row.ended_at < STILL_THE_CALLER
 

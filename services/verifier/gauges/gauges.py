@@ -1,4 +1,4 @@
-"""The gauges of what belongs to no single process, shown by the verifier that holds their lease."""
+"""The gauges of what belongs to no single process. Only the verifier that holds their lease shows them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,11 +8,9 @@ from shared.contracts.sessions import LIVE
 from shared.contracts.workers import WorkerHeartbeat
 from shared.platform.agent_names import agent_label
 
-_SESSIONS = Gauge(
-    "sessions_open", "Sessions that are not over, by where they stand.", ["status", "agent_name"]
-)
+_SESSIONS = Gauge("sessions_open", "Sessions that are not over, by status.", ["status", "agent_name"])
 _OUTBOX = Gauge("outbox_unpublished_events", "Session events that are not yet published.")
-_OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the oldest of them.")
+_OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the oldest unpublished session event.")
 _WORKERS = Gauge(
     "fleet_workers",
     "Agent workers in the registry: serving, cordoned, draining, or not registered at LiveKit.",
@@ -20,25 +18,25 @@ _WORKERS = Gauge(
 )
 _SLOTS = Gauge(
     "fleet_slots",
-    "Jobs that the workers of a name run (busy), or would take more (free).",
+    "Slots of the workers of a name: taken by running jobs (busy), or free.",
     ["agent_name", "state"],
 )
-_LOAD = Gauge("fleet_load_ratio", "Running jobs over the most that are allowed.", ["agent_name"])
-_FAULTY = Gauge("fleet_workers_faulty", "Workers that have found a fault of their own.", ["agent_name"])
+_LOAD = Gauge("fleet_load_ratio", "Running jobs as a share of the most allowed.", ["agent_name"])
+_FAULTY = Gauge("fleet_workers_faulty", "Workers that report a fault of their own.", ["agent_name"])
 _QUEUE = Gauge("celery_queue_tasks", "Celery tasks that wait in a queue.", ["queue"])
-_QUEUE_AGE = Gauge("celery_queue_oldest_seconds", "Age of the oldest of them.", ["queue"])
+_QUEUE_AGE = Gauge("celery_queue_oldest_seconds", "Age of the oldest waiting Celery task.", ["queue"])
 _DEAD_LETTERS = Gauge("stream_dead_letters", "Entries of all streams that are set aside.")
 
 _NAN = float("nan")
 WORKER_STATES = ("serving", "cordoned", "draining", "unregistered")
 
-# The names that were seen: one whose last worker is gone has 0 workers, which is not the same as none known.
+# The names seen so far: a name whose last worker is gone has 0 workers, which is not the same as unknown.
 _fleet_names: set[str] = set()
 _session_names: set[str] = set()
 
 
 def sessions_open(found: Iterable[tuple[str, str, int]]) -> None:
-    """So many sessions of a status and an agent name are not over."""
+    """Set how many open sessions each status and agent name has."""
     _SESSIONS.clear()
     counted = [(status, agent_label(agent_name), number) for status, agent_name, number in found]
     _session_names.update(name for _, name, _ in counted)
@@ -50,13 +48,13 @@ def sessions_open(found: Iterable[tuple[str, str, int]]) -> None:
 
 
 def outbox(events: float, oldest_s: float) -> None:
-    """So many events are not published yet."""
+    """Set how many events are not published yet, and the age of the oldest."""
     _OUTBOX.set(events)
     _OUTBOX_AGE.set(oldest_s)
 
 
 def fleet(workers: Sequence[WorkerHeartbeat]) -> None:
-    """These workers are in the registry."""
+    """Set the gauges of the workers in the registry."""
     by_name: dict[str, list[WorkerHeartbeat]] = {name: [] for name in _fleet_names}
     for worker in workers:
         by_name.setdefault(agent_label(worker.agent_name), []).append(worker)
@@ -73,31 +71,31 @@ def fleet(workers: Sequence[WorkerHeartbeat]) -> None:
 
 
 def celery_queue(queue: str, tasks: int, oldest_s: float) -> None:
-    """So many tasks wait in a queue."""
+    """Set how many tasks wait in a queue, and the age of the oldest."""
     _QUEUE.labels(queue).set(tasks)
     _QUEUE_AGE.labels(queue).set(oldest_s)
 
 
 def dead_letters(entries: int) -> None:
-    """So many entries are set aside."""
+    """Set how many entries are set aside."""
     _DEAD_LETTERS.set(entries)
 
 
 def forget_fleet() -> None:
-    """It is not known which workers live."""
+    """Show nothing about workers, because they are unknown."""
     for gauge in (_WORKERS, _SLOTS, _LOAD, _FAULTY):
         gauge.clear()
 
 
 def forget_queues() -> None:
-    """It is not known what waits in the queues."""
+    """Show nothing about queues, because they are unknown."""
     _QUEUE.clear()
     _QUEUE_AGE.clear()
     _DEAD_LETTERS.set(_NAN)
 
 
 def forget_all() -> None:
-    """Nothing is known here; or another process shows it."""
+    """Show nothing, because all is unknown here, or because another process shows it."""
     _SESSIONS.clear()
     outbox(_NAN, _NAN)
     forget_fleet()

@@ -1,7 +1,7 @@
 """Gauge what belongs to no single process: open sessions, the outbox, the fleet, Celery's queues.
 
-Every verifier runs this, and one of them works at a time, by a lease; the others show none of it, so that
-nothing is added up twice. What can't be read is not shown: unknown is not 0.
+Every verifier runs this, but only the one that holds the lease works. The others show none of these gauges,
+so that no sum counts twice. A value that can't be read is not shown: unknown is not 0.
 """
 
 from datetime import datetime, timedelta
@@ -42,7 +42,7 @@ class Gauger:
         self._now = now
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look forever."""
         await every(
             INTERVAL_S, self._look, lease=self._lease, note=self._note, otherwise=self._leave_to_the_holder
         )
@@ -68,7 +68,8 @@ class Gauger:
 
     async def look_at_database(self) -> None:
         """Count the open sessions and the events that are not yet published."""
-        # Every live session is due some time: the index of those keeps this query off all that are over.
+        # Every live session has a `next_check_at`, so that column's index spares this query all ended
+        # sessions.
         open_sessions = (
             select(col(SessionRow.status), col(SessionRow.agent_name), func.count())
             .where(col(SessionRow.next_check_at).is_not(None), col(SessionRow.status).in_(LIVE))

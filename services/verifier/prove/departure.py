@@ -1,11 +1,11 @@
-"""Tell an agent's end that was meant from a loss.
+"""Distinguish an agent that left on purpose from one that was lost.
 
-An end that was meant is never revived. What tells: the last words of a worker that reports to us; of any
-other, how LiveKit says that the agent left. An agent that says goodbye meant it, and so does one whose
-entrypoint raises, in the SDK's words: the two differ only in how far the agent had come. One that was never
-ready, and said goodbye within `AT_ONCE` of its arrival, has failed at its start.
+An agent that left on purpose is never replaced. For a worker that reports to us, its last report decides. For
+any other worker, LiveKit's reason decides. An agent that leaves on purpose says goodbye. One whose entrypoint
+raises does too, because the SDK sends the same reason. They differ only in how far the agent had come: an
+agent that was never ready, and said goodbye within `AT_ONCE` of its arrival, has failed at its start.
 
-LiveKit says how an agent left in a webhook alone. Where none comes, an agent that is gone is a loss.
+Only a webhook of LiveKit says how an agent left. If no webhooks come, an agent that is gone counts as lost.
 """
 
 from datetime import datetime, timedelta
@@ -16,8 +16,8 @@ from services.verifier.prove.disconnect_reason import GOODBYE
 from services.verifier.prove.find_cause import Finding, cause_of_leaving, fatal_error, reported_error
 from shared.core.sessions.tables import AttemptRow
 
-# Why an agent ends of its own accord: livekit-agents' CloseReason; a room that its own code has left; or the
-# end of a job that had no agent session.
+# Reasons of an agent that ends by itself: livekit-agents' CloseReason, a room that its own code has left, or
+# the end of a job without an agent session.
 NORMAL_ENDS: Final = frozenset(
     {
         "participant_disconnected",
@@ -28,29 +28,30 @@ NORMAL_ENDS: Final = frozenset(
         "shutdown",
     }
 )
-# Measured with livekit-agents 1.8.9: an entrypoint that raises after connect() is gone some 10 ms later.
+# Measured with livekit-agents 1.8.9: an agent whose entrypoint raises after connect() is gone about 10 ms
+# later.
 AT_ONCE: Final = timedelta(milliseconds=250)
-# The webhook that says how the agent left, or its own last words, may come this much later than it leaves.
+# The webhook with LiveKit's reason, and the agent's own last report, may come this much later than it leaves.
 LAST_WORDS: Final = timedelta(seconds=2)
 
 
 class Departure(Enum):
-    """What the end of an agent was."""
+    """The kind of an agent's end."""
 
     MEANT = auto()
     LOSS = auto()
-    UNTOLD = auto()  # a word about it may still come
+    UNTOLD = auto()  # a webhook or a report about it may still come
 
 
 def judge_departure(attempt: AttemptRow, now: datetime) -> Departure:
-    """Judge the end of an agent that is not in the room any more."""
+    """Judge the end of an agent that is no longer in the room."""
     if attempt.close_reason is not None or attempt.closed_at is not None:
         return Departure.MEANT if attempt.close_reason in NORMAL_ENDS else Departure.LOSS
     if fatal_error(attempt) is not None:
         return Departure.LOSS
     waits = attempt.left_at is None or now - attempt.left_at < LAST_WORDS
     if attempt.left_reason is None:
-        # Where LiveKit's webhook told that it came, another will tell how it left.
+        # If a webhook of LiveKit reported its arrival, another one will report how it left.
         return Departure.UNTOLD if attempt.arrived_at is not None and waits else Departure.LOSS
     if attempt.left_reason != GOODBYE:
         return Departure.LOSS
@@ -60,7 +61,7 @@ def judge_departure(attempt: AttemptRow, now: datetime) -> Departure:
 
 
 def has_begun(attempt: AttemptRow) -> bool:
-    """False of an agent that has left before it can have done anything."""
+    """Return False if the agent left before it can have done anything."""
     came = attempt.arrived_at or attempt.active_at
     if attempt.ready_at is not None or came is None or attempt.left_at is None:
         return True
@@ -68,12 +69,12 @@ def has_begun(attempt: AttemptRow) -> bool:
 
 
 def said_goodbye(attempt: AttemptRow) -> bool:
-    """True if the agent of a worker that doesn't report to us left as it meant to."""
+    """Return whether the agent of a worker that doesn't report to us left on purpose."""
     return attempt.reported_at is None and attempt.left_reason == GOODBYE and has_begun(attempt)
 
 
 def why_gone(attempt: AttemptRow) -> Finding:
-    """The cause of a loss, and the evidence: the worker's own words, or how LiveKit says that it left."""
+    """Return the cause of a loss, and its evidence: the worker's own report, or LiveKit's reason."""
     evidence: dict[str, Any] = {
         "participant_identity": attempt.participant_identity,
         "worker_id": attempt.worker_id,

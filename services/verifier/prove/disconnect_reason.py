@@ -1,13 +1,16 @@
-"""How a participant leaves a LiveKit room: `livekit.DisconnectReason` of its protocol, in small letters.
+"""How a participant leaves a LiveKit room: `livekit.DisconnectReason` of its protocol, in lower case.
 
-As livekit-server 1.13.5 tells it (pkg/rtc/types/interfaces.go), and as the SDK tells the agent itself.
+From livekit-server 1.13.5 (pkg/rtc/types/interfaces.go), and from the SDK in the agent itself.
 """
 
 from typing import Final
 
-GOODBYE: Final = "client_initiated"  # the participant itself has left; an agent that raised does so too
-AGENT_ERROR: Final = "agent_error"  # likewise, and it says that it failed
-CONNECTION_TIMEOUT: Final = "connection_timeout"  # killed, or its network is gone: told after some 20 s
+# the participant itself has left; an agent that raised leaves in the same way
+GOODBYE: Final = "client_initiated"
+AGENT_ERROR: Final = "agent_error"  # the same, and the agent says that it failed
+# killed, or its network is gone; LiveKit reports it after about 20 s
+CONNECTION_TIMEOUT: Final = "connection_timeout"
 SIGNAL_CLOSE: Final = "signal_close"
 JOIN_FAILURE: Final = "join_failure"
-ROOM_DELETED: Final = "room_deleted"  # by a call; a room that LiveKit closes by itself says `room_closed`
+# by an API call; a room that LiveKit closes by itself gives `room_closed`
+ROOM_DELETED: Final = "room_deleted"

@@ -1,4 +1,4 @@
-"""Look at a room once, and say what is to be seen of a session's agent."""
+"""Look at a room once, and return what it shows of a session's agent."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,12 +16,13 @@ from shared.platform.livekit.client import is_active, is_agent, is_caller
 
 @dataclass(frozen=True)
 class Sighting:
-    """What one look at the room has shown."""
+    """The result of one look at the room."""
 
     agent: ParticipantInfo | None = None  # the agent of this attempt, ACTIVE
     connecting: ParticipantInfo | None = None  # the agent of this attempt, not yet ACTIVE
     extra: list[ParticipantInfo] = field(default_factory=list)  # agents that should not be there
-    unbound: list[ParticipantInfo] = field(default_factory=list)  # agents of the name that say nothing
+    # agents of the name that can't be bound to an attempt
+    unbound: list[ParticipantInfo] = field(default_factory=list)
     foreign: list[ParticipantInfo] = field(default_factory=list)  # agents of workers without a name
     callers: int = 0
     participants: int = 0
@@ -29,10 +30,10 @@ class Sighting:
 
 @dataclass(frozen=True)
 class JobSighting:
-    """What LiveKit says of the attempt's job. Its state is as of the assignment, and never updated."""
+    """What LiveKit shows of the attempt's job. LiveKit never updates its state after the assignment."""
 
     identity: str | None = None
-    refused: bool = False  # the worker turned it down for good
+    refused: bool = False  # the worker turned the job down for good
     job_id: str | None = None
     worker_id: str | None = None
     room_sid: str | None = None
@@ -42,9 +43,9 @@ class JobSighting:
 async def look_at_room(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Sighting:
     """List the room's participants and bind its agents to this session's attempts.
 
-    Our own workers' agents carry session and attempt as attributes; any other worker's agent is bound by
-    the identity of the job that LiveKit made of our dispatch. Beside the session's agent, any other of
-    the same name is one too many, whoever has dispatched it.
+    Our own workers' agents have session and attempt as attributes. Any other worker's agent is bound by the
+    identity of the job that LiveKit made from our dispatch. Any other agent of the same name beside the
+    session's is an extra agent, whoever dispatched it.
     """
     participants = await rooms.participants(row.room_name)
     ours: list[ParticipantInfo] = []
@@ -59,7 +60,7 @@ async def look_at_room(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Si
             (ours if current else extra).append(agent)
         elif session_id is None:
             (ours if job.identity == agent.identity else unbound).append(agent)
-    # Of two agents of one attempt the one that is known stays, or else the one that was there before.
+    # Of two agents of one attempt, the known one stays, or else the one that joined first.
     active = sorted(
         filter(is_active, ours),
         key=lambda agent: (
@@ -79,21 +80,21 @@ async def look_at_room(row: SessionRow, *, rooms: Rooms, job: JobSighting) -> Si
 
 
 def is_ready(agent: ParticipantInfo) -> bool:
-    """True once the agent listens: its state is past initializing, or its audio is published."""
+    """Return whether the agent listens: its state is past initializing, or its audio is published."""
     state = agent.attributes.get(LIVEKIT_AGENT_STATE_ATTRIBUTE, "initializing")
     return state != "initializing" or any(track.type == TrackType.AUDIO for track in agent.tracks)
 
 
 def is_speaking(agent: ParticipantInfo) -> bool:
-    """True while the agent says that it speaks: only one with an agent session does."""
+    """Return whether the agent's state is speaking; only an agent with an agent session sets it."""
     return agent.attributes.get(LIVEKIT_AGENT_STATE_ATTRIBUTE) == "speaking"
 
 
 async def look_at_job(row: SessionRow, dispatch_id: str, *, rooms: Rooms) -> JobSighting:
-    """Ask LiveKit what became of the attempt's dispatch; the room must exist.
+    """Ask LiveKit for the job of the attempt's dispatch; the room must exist.
 
-    The job appears up to 5.2 s late: an empty answer before that proves nothing. A LiveKit that has made the
-    room anew from what it has stored has another dispatch of the same attempt instead.
+    The job appears up to 5.2 s late: an empty answer before that proves nothing. If LiveKit has created the
+    room again from its store, there is another dispatch of the same attempt instead.
     """
     dispatches = await rooms.dispatches(row.room_name)
     of_attempt = [one for one in dispatches if one.id == dispatch_id or _is_of_attempt(row, one)]

@@ -1,1 +1,1 @@
-"""Take what agent workers report, and wake whoever waits for the session."""
+"""Receive the reports of agent workers, and wake the task that waits for the session."""

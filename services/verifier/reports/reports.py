@@ -1,7 +1,7 @@
-"""Take what agent workers report: write it on the attempt, and wake who waits for the session.
+"""Receive the reports of agent workers: record them on the attempt, and wake the task that waits.
 
-A report decides nothing. It dates the levels of proof, carries the evidence for a cause, and makes the
-next poll come at once.
+A report decides nothing. It gives the times of the levels of proof and the evidence for a cause, and it makes
+the next poll come at once.
 """
 
 import asyncio
@@ -48,9 +48,9 @@ _DATED_BY = {
     Step.FIRST_SPEECH: "first_speech_at",
     Step.CLOSED: "closed_at",
 }
-# Steps after which it is worth looking at the room, or at the attempt, without delay.
+# Steps after which the verifier should look at the room or the attempt at once.
 _WAKING = {Step.CONNECTED, Step.READY, Step.REJECTED, Step.ERROR, Step.CLOSED}
-# Steps that say how many turns there are.
+# Steps that report how many turns there are.
 _COUNTING = {Step.CLOSED, Step.SETTLED}
 _LEVELS = {
     Step.ACCEPTED: Level.ASSIGNED,
@@ -73,7 +73,7 @@ class Reports:
         self._now = now
 
     async def run(self) -> None:
-        """Consume for ever."""
+        """Consume forever."""
         try:
             await self._consume()
         finally:
@@ -92,7 +92,7 @@ class Reports:
     async def _handle(self, batch: Sequence[Entry]) -> None:
         parsed = [(entry, *found) for entry in batch if (found := await self._parse(entry))]
         reports = [report for _, report, _ in parsed]
-        # An agent in the room is what a caller waits for: wake first, write then.
+        # A caller waits for an agent in the room, so wake first and then write.
         await self._wake([report for report in reports if report.step == Step.CONNECTED])
         for entry, report, at in parsed:
             with bound(session_id=report.session_id, attempt=report.attempt):
@@ -104,7 +104,7 @@ class Reports:
             self._relay.nudge(session_id)
 
     async def _store(self, entry: Entry, report: AgentReported, at: datetime) -> None:
-        # A transaction each: it holds one session's row, and so can't lock itself and others up.
+        # One transaction for each report: it locks one session's row, and so can't deadlock.
         try:
             async with self._database.write() as db:
                 await _apply(db, report, at=at, now=self._now())
@@ -112,15 +112,15 @@ class Reports:
             if isinstance(error, RedisError) or not is_of_the_data(error):
                 raise
             await self._set_aside(entry, "refused", repr(error))
-        except Exception as error:  # what this one says can't be written; the others can
+        except Exception as error:  # only this report can't be written
             await self._set_aside(entry, "refused", repr(error))
 
     async def _tell_counted(self, reports: Sequence[AgentReported]) -> None:
-        """Let agent workers forget the counts that are recorded now, or of no use to anybody."""
+        """Let agent workers delete counts that are recorded now, or that nothing needs."""
         try:
             await publish_counted(self._redis, [report for report in reports if report.step in _COUNTING])
         except REDIS_UNREACHABLE as error:
-            log.warning("counts_not_told", error=repr(error))  # and they are reported again
+            log.warning("counts_not_told", error=repr(error))  # the workers will report them again
 
     async def _parse(self, entry: Entry) -> tuple[AgentReported, datetime] | None:
         try:
@@ -153,7 +153,7 @@ async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: 
         log.warning("report_of_unknown_attempt")
         return
     if _is_of_another_agent(report, row) or _is_of_another_job(report, attempt):
-        # Two jobs of one attempt: what becomes of the one that is turned away is not our agent's end.
+        # Of two jobs of one attempt, the end of the one that is turned away is not our agent's end.
         log.info("report_of_extra_agent", step=str(report.step))
         return
     _count(attempt, report, at)
@@ -183,7 +183,7 @@ async def _reach_level(
 ) -> None:
     proof_is_pending = row.required_level == Level.READY and row.status != SessionStatus.ACTIVE
     if report.step == Step.READY and proof_is_pending:
-        return  # a hint, as all reports are: the verifier looks, and decides
+        return  # like all reports, it is only a hint: the verifier looks and decides
     column = _DATED_BY[report.step]
     first = getattr(row, column) is None
     await record(db, row.id, _level_event(report), now=now, **({column: at} if first else {}))
@@ -193,7 +193,7 @@ async def _reach_level(
 
 
 def _count(attempt: AttemptRow, report: AgentReported, at: datetime) -> None:
-    """Write down how many turns there are; the agent's own word counts for more than its worker's."""
+    """Record how many turns there are; the agent's own count overrides its worker's."""
     if report.step not in _COUNTING or report.turns is None:
         return
     if report.step == Step.CLOSED or attempt.expected_turns is None:
@@ -201,17 +201,17 @@ def _count(attempt: AttemptRow, report: AgentReported, at: datetime) -> None:
 
 
 def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
-    """Write the report on the attempt; False if this step was written before."""
+    """Record the report on the attempt; return False if this step was already recorded."""
     attempt.reported_at = attempt.reported_at or at
     attempt.worker_id = report.worker_id
     attempt.job_id = report.job_id
     attempt.participant_identity = report.participant_identity or attempt.participant_identity
     attempt.participant_sid = report.participant_sid or attempt.participant_sid
-    # The first fatal error is the cause; those that follow are mostly its echoes.
+    # The first fatal error is the cause; later errors mostly follow from it.
     if report.error is not None and fatal_error(attempt) is None:
         attempt.error = report.error.model_dump(mode="json")
     if report.step == Step.ACCEPTED:
-        attempt.close_reason = None  # another worker has passed it on before
+        attempt.close_reason = None  # an earlier worker had passed the job on
         if attempt.rejected_at is not None:
             attempt.error = None
     elif report.reason is not None:

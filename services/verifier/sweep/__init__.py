@@ -1,1 +1,1 @@
-"""Find what a crash, a lost message or a due time has left behind."""
+"""Find sessions that a crash or a lost message left behind, or that are due."""

@@ -1,13 +1,13 @@
-"""The sweep: find what a crash, a lost message or a due time has left behind, and put it on a queue.
+"""The sweep: find sessions that a crash or a lost message left behind, or that are due, and enqueue them.
 
-It runs in every verifier, and works in the one that holds the lease. Each round, four times a second:
+It runs in every verifier; only the one that holds the lease works. Each round, four times a second:
 
-1. Give up the sessions whose time is over. That comes first, since it needs nothing but the database: a dead
-   broker can't keep a caller waiting without a word.
+1. Fail the sessions whose time is over. This comes first, since it needs only the database: callers get an
+   answer even if the broker is down.
 2. Let waiting sessions go on that can be served now.
-3. Enqueue the task of every session that is due, and put its next look off. If that is lost too, it is found
-   again.
-4. Once a second: publish events that nobody published, and delete receipts and idempotency keys that are old.
+3. Enqueue the task of every session that is due, and set its next time. If that task is lost too, the session
+   becomes due again.
+4. Once a second: publish overdue events, and delete old receipts and idempotency keys.
 5. Once a minute: compare LiveKit's rooms with the sessions.
 """
 
@@ -51,9 +51,9 @@ log = get_logger(__name__)
 LEASE = "sweep"
 LEASE_TERM = timedelta(seconds=3)
 TICK_S = 0.25
-# A task that was enqueued again is given this long before it is enqueued once more.
+# How long after enqueueing a task again the sweep enqueues it once more.
 REQUEUE_AFTER = timedelta(seconds=2)
-# The verifier rules at the deadline; only if it doesn't, the sweep does.
+# The verifier decides at the deadline; the sweep decides only if it doesn't.
 GIVE_UP_AFTER = timedelta(seconds=2)
 RECEIPTS_KEPT = timedelta(days=1)
 _FORGOTTEN_AT_ONCE = 1000
@@ -61,7 +61,7 @@ _BATCH = 500
 
 
 class Sweep:
-    """Runs in every verifier; works in the one that holds the lease."""
+    """Runs in every verifier; only the one that holds the lease works."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Sweep:
         self._next_collection: datetime | None = None
 
     async def run(self) -> None:
-        """Sweep for ever; what fails now is found again at the next turn."""
+        """Sweep forever. What fails now is tried again in the next round."""
         await every(
             TICK_S,
             self._sweep_once,
@@ -183,7 +183,7 @@ class Sweep:
         return Cause.QUEUE_STALLED, {"status": row.status, **waited}
 
     async def _forget_what_is_old(self, now: datetime) -> None:
-        """A batch of each at a time, so that nobody waits for it."""
+        """Delete a batch of each at a time, so that no request waits for it."""
         receipts = select(col(WebhookReceiptRow.id)).where(
             col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT
         )
@@ -216,5 +216,5 @@ async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, A
 
 
 def _unclaimed(now: datetime) -> ColumnElement[bool]:
-    """`sessions.is_claimed` the other way round, for the database to answer."""
+    """Return the negation of `is_claimed` as a database condition."""
     return or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now)

@@ -1,8 +1,9 @@
-"""Reservations: sessions whose token is out, and whose caller has not joined yet.
+"""Reservations: sessions whose client has a token, and whose caller has not joined yet.
 
-Nothing is dispatched for one. Whoever sees its caller first, LiveKit's webhook or a look at the room, makes
-a request of it; all that is counted from the request counts from there, and so do the limits of its key and
-project. One too many is refused: it is cancelled with a cause, which its caller is told in the room (ADR 34).
+A reservation dispatches nothing. Whichever sees its caller first, LiveKit's webhook or a look at the room,
+turns it into a request. Budget and timings count from that moment, and so do the limits of its key and
+project. A reservation beyond the limits is cancelled with a cause, which its caller gets in the room (ADR
+34).
 """
 
 from datetime import datetime, timedelta
@@ -24,13 +25,16 @@ from shared.platform.logs.logs import get_logger
 
 log = get_logger(__name__)
 
-# By then the relay has enqueued the dispatch, or the sweep has to.
+# By then the relay has enqueued the dispatch; otherwise the sweep does.
 RELAY_GRACE: Final = timedelta(seconds=1)
 REFUSED: Final = "too many sessions"
 
 
 def is_reserved() -> ColumnElement[bool]:
-    """The reservations, in the words of their index: SQLite uses it for no others."""
+    """Return the condition for reservations, exactly as in their index.
+
+    Otherwise SQLite does not use the index.
+    """
     return col(SessionRow.status) == literal_column(f"'{SessionStatus.RESERVED}'")
 
 
@@ -43,12 +47,12 @@ async def request_reserved(
     now: datetime,
     joined: bool,
 ) -> SessionStatus | None:
-    """The caller of a reservation comes: an agent is wanted. Returns what has become of the session.
+    """Turn a reservation into a request, because its caller comes. Return the session's new status.
 
-    `requested`; or `cancelled`, since its key or project has as many sessions as it may have; or None:
-    another was first to say so, or the session is one too many and nobody is there yet who could be told.
+    The status is `requested`, or `cancelled` if its key or project has reached its limit. It is None if
+    another process was first, or if the session is beyond the limit and its caller is not in the room yet.
 
-    joined: he is in the room, not only on his way into it.
+    `joined` says that the caller is already in the room, not only about to join.
     """
     exceeded = await find_exceeded(db, project=row.project, key_id=row.api_key_id, limits=limits)
     if exceeded is None:
@@ -78,7 +82,7 @@ async def _request(
 async def _refuse(
     db: AsyncSession, row: SessionRow, exceeded: Exceeded, *, now: datetime
 ) -> SessionStatus | None:
-    """Cancelled, not failed: no agent has failed to come, and no visitor of a page may raise an alarm."""
+    """Cancel the session. It is not failed: no agent failed to come, and visitors must not cause alerts."""
     cause, evidence = Cause.TOO_MANY_SESSIONS, exceeded.evidence
     won = await end(
         db,

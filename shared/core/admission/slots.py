@@ -1,11 +1,11 @@
-"""Promises of worker slots, so that no two sessions are sent to the same one.
+"""Promises of worker slots, so that no two sessions are sent to the same slot.
 
-A heartbeat shows a slot as free until the worker has taken the job, and in that time others look at it
-too. So a session is promised a slot before its dispatch, and the promise counts against the free slots
-until a heartbeat lists the session among those served, or for five seconds. Redis keeps them: a sorted set
-for each agent name, of session ids by the time at which the promise ends.
+A heartbeat shows a slot as free until the worker has taken the job, and until then other dispatchers see it
+too. So the dispatcher has a slot promised to a session before it dispatches. The promise counts against the
+free slots until a heartbeat lists the session, or for five seconds. Redis keeps a sorted set for each agent
+name: session ids by the time at which their promise ends.
 
-Every function raises `redis.exceptions.RedisError` or `OSError`: whoever can't tell goes on.
+Every function raises `redis.exceptions.RedisError` or `OSError`; callers then dispatch without a promise.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,13 +14,13 @@ from redis.asyncio import Redis
 
 from shared.contracts.keys import slots_key
 
-# LiveKit finds a worker within 5 s, or not at all.
+# LiveKit finds a worker within 5 s or not at all.
 PROMISE_MS = 5_000
-# A fleet that was read before the heartbeat of the job is still believed for so long; until then the
-# promise stands against it.
+# For this long, dispatchers may still use a fleet that was read before the job's heartbeat, so the promise
+# still counts.
 STALE_MS = 1_000
 
-# ARGV: free slots, ms that a promise lasts, stale ms, how many sessions ask, these, and those served.
+# ARGV: free slots, ms that a promise lasts, stale ms, number of asking sessions, these, and those served.
 _RESERVE = """
 local key, free, lasts, stale, asking = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -48,10 +48,10 @@ return granted
 async def reserve(
     redis: Redis, agent_name: str, session_ids: Sequence[str], *, free: int, served: Collection[str]
 ) -> int:
-    """Promise each of the sessions, in this order, one of `free` slots; return how many got one.
+    """Promise each of the sessions, in this order, one of `free` slots; return how many got a promise.
 
-    A session that has a promise keeps it, or loses it if it is its turn no more. `free` and `served` are
-    what one reading of the registry says.
+    A session with a promise keeps it, unless there is no longer a slot for it in this order. `free` and
+    `served` must come from the same reading of the registry.
     """
     script = redis.register_script(_RESERVE)
     args: list[str | int] = [free, PROMISE_MS, STALE_MS, len(session_ids), *session_ids, *served]
@@ -59,5 +59,5 @@ async def reserve(
 
 
 async def release(redis: Redis, agent_name: str, session_id: str) -> None:
-    """Take the promise back: the session has no dispatch, and won't have one for now."""
+    """Withdraw the promise: the session has no dispatch, and will not get one for now."""
     await redis.zrem(slots_key(agent_name), session_id)

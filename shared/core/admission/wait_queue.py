@@ -1,8 +1,8 @@
-"""The line of sessions that can't be dispatched now: who waits, for what, and behind whom.
+"""The wait queue: sessions that can't be dispatched now, what they wait for, and their order.
 
-A session that waits has a `waiting_for` and is claimed until its deadline, so that nobody looks at it;
-services/verifier/admit/admission.py takes the claim away when it may go on. Each agent name has a queue
-of its own, in the order of the requests: for a reservation, that is when its caller joined.
+A waiting session has a `waiting_for` and is claimed until its deadline, so that no task takes it.
+services/verifier/admit/admission.py removes the claim when the session may go on. Each agent name has a queue
+of its own, in the order of the requests; a reservation's request is its caller's join.
 """
 
 from datetime import datetime
@@ -19,22 +19,22 @@ from shared.core.sessions.repository import claim, record
 from shared.core.sessions.tables import SessionRow
 from shared.platform.database.columns import UtcDateTime
 
-# What ends with the next free slot of a worker.
+# Causes that end with the next free slot of a worker.
 FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
 
 
-# The order of a line. Of two requests in one moment, the older id goes first.
+# The order of a queue. Of two requests at the same time, the older id goes first.
 IN_LINE: Final = (col(SessionRow.requested_at), col(SessionRow.id))
 
 
 def _is_before(row: SessionRow) -> ColumnElement[bool]:
-    """Those of the same agent name whose requests are older."""
+    """Return the condition for sessions of the same agent name with older requests."""
     place = tuple_(literal(row.requested_at, UtcDateTime), literal(row.id))
     return and_(col(SessionRow.agent_name) == row.agent_name, tuple_(*IN_LINE) < place)
 
 
 def is_waiting(now: datetime) -> ColumnElement[bool]:
-    """The sessions that stand in a line."""
+    """Return the condition for waiting sessions."""
     return and_(_has_waited(), col(SessionRow.claimed_until) > now)
 
 
@@ -46,9 +46,9 @@ def _has_waited() -> ColumnElement[bool]:
 
 
 async def waits_behind(db: AsyncSession, row: SessionRow, now: datetime) -> Cause | None:
-    """What the first of the line waits for, if somebody older stands in it; None if nobody does."""
+    """Return what the first session in the queue waits for, if an older session is in it; None if not."""
     if row.waiting_for in FULL:
-        return None  # it was its turn
+        return None  # the session itself was let go on
     first = (
         select(col(SessionRow.waiting_for))
         .where(is_waiting(now), _is_before(row))
@@ -62,7 +62,10 @@ async def waits_behind(db: AsyncSession, row: SessionRow, now: datetime) -> Caus
 async def wait_in_line(
     db: AsyncSession, row: SessionRow, cause: Cause, evidence: dict[str, Any], now: datetime
 ) -> bool:
-    """Have the session wait; True if that is news. Nothing happens if another was first to change it."""
+    """Make the session wait; return True if it did not wait before.
+
+    If another process changed it first, do nothing.
+    """
     is_news = row.waiting_for != cause
     deadline = row.deadline_at
     if not await claim(db, row, waiting_for=cause, claimed_until=deadline, next_check_at=deadline):
@@ -74,7 +77,7 @@ async def wait_in_line(
 
 
 async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
-    """Return how far the session is from a worker's free slot: 1 is the next; None if it waits for none."""
+    """Return the session's place in the queue: 1 is the next; None if it waits for no slot."""
     if row.waiting_for not in FULL or row.status not in UNDISPATCHED:
         return None
     ahead = select(func.count()).where(_has_waited(), _is_before(row))

@@ -9,7 +9,7 @@ from shared.platform.database.columns import UtcDateTime, json_type
 
 
 class ApiKeyRow(SQLModel, table=True):
-    """Who may ask what. The key itself is not here: only its public id, and a hash of all of it."""
+    """An API key and its rights. The table has only the key's public id, and a hash of the whole key."""
 
     __tablename__ = "api_key"
 

@@ -1,1 +1,1 @@
-"""What LiveKit told us: the webhooks that were received, so that each takes effect once."""
+"""Receipts of LiveKit's webhooks, so that each webhook takes effect once."""

@@ -8,7 +8,7 @@ from shared.platform.database.columns import UtcDateTime
 
 
 class WebhookReceiptRow(SQLModel, table=True):
-    """A LiveKit webhook that was received: LiveKit repeats an event under the same id."""
+    """A webhook that LiveKit sent. LiveKit repeats an event under the same id."""
 
     __tablename__ = "livekit_webhook_receipt"
 

@@ -1,4 +1,4 @@
-"""Alembic's environment: it runs on the connection that `shared.core.migrate` hands over."""
+"""Alembic's environment. It runs on the connection of `shared.core.migrate`."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from shared.core.all_tables import METADATA
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=METADATA,
-    # SQLite can't alter a column: Alembic then copies the table.
+    # SQLite can't alter a column, so Alembic copies the table.
     render_as_batch=True,
 )
 with context.begin_transaction():

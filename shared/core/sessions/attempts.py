@@ -1,4 +1,4 @@
-"""What the dispatcher and the API must judge alike about an attempt."""
+"""Rules about attempts that the dispatcher and the API share."""
 
 from sqlalchemy import ColumnElement, or_
 from sqlmodel import col
@@ -7,7 +7,7 @@ from shared.core.sessions.tables import AttemptRow
 
 
 def agent_came() -> ColumnElement[bool]:
-    """Of an attempt: its agent's job ran, or its agent was seen. One that never came said nothing."""
+    """Return whether the attempt's agent came: its job ran, or it was seen. Otherwise there are no turns."""
     return or_(
         col(AttemptRow.entrypoint_at).is_not(None),
         col(AttemptRow.connected_at).is_not(None),

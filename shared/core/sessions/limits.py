@@ -1,8 +1,8 @@
-"""How many sessions of a key, and of a project, may live at the same time.
+"""Limits on how many sessions of a key and of a project may be live at the same time.
 
-They are counted in the transaction that makes one more, whether a client starts it or the caller of a
-reservation comes: one after the other in each project, and so exactly. Far below a limit a start need not
-wait for that.
+Sessions are counted in the transaction that adds one, when a client starts a session or a reservation's
+caller comes. In each project these transactions run one after the other, so the count is exact. Far below a
+limit, a start need not wait for others.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from shared.contracts.settings import SessionLimitSettings
 from shared.core.sessions.tables import SessionRow
 
 _LOCK: Final = "rollcall:limit"
-# A reservation costs no agent, and most of those that pages make are never used.
+# A reservation needs no agent, and most reservations of web pages are never used.
 _WITH_AN_AGENT: Final = LIVE - {SessionStatus.RESERVED}
-# As many sessions as five replicas have connections to write them with.
+# As many sessions as five replicas have connections for writing them.
 MOST_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True)
 class Exceeded:
-    """Whose limit is reached (`key` or `project`), how many there may be, and how many there are."""
+    """The limit that is reached: whose it is (`key` or `project`), the limit, and the current number."""
 
     of: str
     most: int
@@ -33,16 +33,16 @@ class Exceeded:
 
     @property
     def evidence(self) -> dict[str, Any]:
-        """What a refused session's history tells."""
+        """Return the evidence for a refused session's history."""
         return {"limit": self.of, "most": self.most, "live": self.live}
 
 
 async def may_surely_start(
     db: AsyncSession, *, project: str, key_id: str | None, limits: SessionLimitSettings
 ) -> bool:
-    """True if there is room for one more session, and for all that are written at the same moment.
+    """Return whether there is room for one more session, and for all that are written at the same moment.
 
-    To be called on the connection that writes it then: there are few of those.
+    Call it on the connection that then writes the session, since there are few of those.
     """
     counted = await _count_live(db, project, key_id, limits)
     return all(found.most - found.live >= MOST_AT_ONCE for found in counted)
@@ -51,10 +51,10 @@ async def may_surely_start(
 async def find_exceeded(
     db: AsyncSession, *, project: str, key_id: str | None, limits: SessionLimitSettings
 ) -> Exceeded | None:
-    """The limit that has no room for one more session of this key, or None.
+    """Return the limit that has no room for one more session of this key; None if there is room.
 
-    To be called in the transaction that makes one more: until that ends, no other of the project is made
-    that needs a count.
+    Call it in the transaction that adds the session. Until that ends, no other transaction of the project can
+    count.
     """
     if not _limits_of(key_id, limits):
         return None

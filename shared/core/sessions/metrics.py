@@ -1,7 +1,7 @@
-"""What every process counts of sessions: how many want an agent, how many get one, how they end, and why.
+"""The metrics of sessions in every process: how many want an agent, how many get one, and how they end.
 
-Counted where the change is made, and only once it is committed. So each session counts once, whichever
-process makes the change.
+The process that makes a change counts it, after the commit. So each session counts once, whichever process
+makes the change.
 """
 
 from typing import Final
@@ -27,15 +27,15 @@ _JOINS = Counter(
     "Sessions by whether they got their first agent (joined, failed); those that were cancelled are neither.",
     ["result", "agent_name", "canary"],
 )
-_ENDS = Counter("session_ends_total", "Sessions that are over, by how.", ["status", "agent_name"])
+_ENDS = Counter("session_ends_total", "Sessions that are over, by how they ended.", ["status", "agent_name"])
 _FAILURES = Counter(
     "session_failures_total",
-    "Sessions given up, by why; also those that lost their agent and got no other.",
+    "Failed sessions, by cause; including those that lost their agent and got no other.",
     ["cause", "agent_name"],
 )
 _LEVEL_SECONDS = Histogram(
     "session_level_seconds",
-    "From the request until a level of proof is reached by the session's first agent.",
+    "Time from the request until the session's first agent reaches a level of proof.",
     ["level", "agent_name"],
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30),
 )
@@ -61,12 +61,12 @@ def agent_name_seen(agent_name: str) -> None:
 
 
 def session_requested(row: SessionRow) -> None:
-    """From now on an agent is wanted for this session."""
+    """Count a session that now wants an agent."""
     _REQUESTS.labels(agent_label(row.agent_name), _CANARY[row.canary]).inc()
 
 
 def session_moved(row: SessionRow, *, before: str) -> None:
-    """The session has another status than `before`."""
+    """Count a session whose status changed from `before`."""
     if row.active_at is not None:
         agent_name_proven(row.agent_name)
     name, canary = agent_label(row.agent_name), _CANARY[row.canary]
@@ -83,9 +83,9 @@ def session_moved(row: SessionRow, *, before: str) -> None:
 
 
 def level_reached(row: SessionRow, level: Level, seconds: float) -> None:
-    """The session's first agent has reached a level, `seconds` after the request.
+    """Observe that the session's first agent reached a level, `seconds` after the request.
 
-    The trace of one session for each bucket is its exemplar, where the scraper asks for such.
+    Each bucket has one session's trace as its exemplar, if the scraper accepts exemplars.
     """
     exemplar = trace_fields(row.traceparent) if is_sampled(row.traceparent) else None
     _LEVEL_SECONDS.labels(level, agent_label(row.agent_name)).observe(seconds, exemplar)

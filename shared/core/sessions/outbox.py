@@ -1,8 +1,8 @@
-"""The outbox relay: what is committed as an event is published, and the next task enqueued.
+"""The outbox relay: publish committed events, and enqueue the tasks that follow them.
 
-Whoever commits a transition nudges its own relay, which publishes that session's unsent events at once
-and in order. What a crash or a Redis outage leaves unsent, the sweep publishes (`publish_overdue`).
-Publishing is at least once: a reader drops what it has seen, by session and sequence.
+A process that commits a transition nudges its own relay, which publishes that session's unsent events at once
+and in order. After a crash or an outage of Redis, the sweep publishes the unsent events (`publish_overdue`).
+Events are published at least once; readers drop events that they have seen, by session and sequence.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ from shared.platform.redis.streams import publish
 
 log = get_logger(__name__)
 
-# The events after which the next task is wanted at once, each with the status it leads to. After all others,
-# whoever has moved the session is still at it, or the sweep comes in time.
+# The events after which the next task is enqueued at once, each with the status it leads to. After other
+# events, the task that moved the session is still working on it, or the sweep is soon enough.
 _HANDED_ON: Final = {
     SessionRequested.type: SessionStatus.REQUESTED,
     AgentMissing.type: SessionStatus.DISPATCHING,
@@ -56,15 +56,16 @@ FOLLOW_UP: Final = {
     event: task for event, status in _HANDED_ON.items() if (task := NEXT_TASK[status]) is not None
 }
 
-# Unsent for longer than this means that the process which should have sent it has not.
+# An event that is unsent for longer was not sent by the process that committed it.
 OVERDUE = timedelta(seconds=1)
 _BATCH = 500
 
 PUBLISHED = Counter("outbox_events_published_total", "Session events published.")
 UNPUBLISHABLE = Counter(
-    "outbox_events_unpublishable_total", "Session events that can't be put into words, and were left out."
+    "outbox_events_unpublishable_total",
+    "Session events that could not be written as an envelope, and were left out.",
 )
-FAILURES = Counter("outbox_publish_failures_total", "Batches of session events not published.")
+FAILURES = Counter("outbox_publish_failures_total", "Batches of session events that could not be published.")
 
 
 class Relay:
@@ -78,12 +79,12 @@ class Relay:
         self._wake = asyncio.Event()
 
     def nudge(self, session_id: str) -> None:
-        """Say that this session has something to publish."""
+        """Note that this session has events to publish."""
         self._nudged.add(session_id)
         self._wake.set()
 
     async def run(self) -> None:
-        """Publish what is nudged, for ever; what fails is left to the sweep."""
+        """Publish the events of nudged sessions, forever. The sweep publishes those that fail."""
         await self._tasks.warm_up()
         while True:
             await self._wake.wait()
@@ -94,7 +95,7 @@ class Relay:
                 await self._try_to_publish(ids[start : start + _BATCH])
 
     async def publish_overdue(self) -> int:
-        """Publish events that nobody has sent in time, and return how many; called by the sweep."""
+        """Publish events that no process has sent in time, and return how many; the sweep calls this."""
         overdue = (
             select(col(EventRow.session_id))
             .where(col(EventRow.published_at).is_(None), col(EventRow.occurred_at) < utc_now() - OVERDUE)
@@ -111,7 +112,7 @@ class Relay:
         except (RedisError, KombuError, *DATABASE_ERRORS) as error:
             FAILURES.inc()
             log.warning("events_not_published", sessions=len(session_ids), error=repr(error))
-        except Exception:  # left to the sweep too: the relay goes on with other sessions
+        except Exception:  # also left to the sweep: the relay goes on with other sessions
             FAILURES.inc()
             log.exception("events_not_published", sessions=len(session_ids))
 
@@ -125,7 +126,7 @@ class Relay:
             rows = (await db.scalars(unsent)).all()
         if not rows:
             return 0
-        # Tasks first: a caller waits for the agent, and nobody waits for the stream.
+        # Tasks first: a caller waits for the agent, while nobody waits for the stream.
         await self._enqueue_follow_ups(rows)
         await publish(self._redis, EVENTS_STREAM, list(_envelopes(rows)))
         told = dict.fromkeys(row.session_id for row in rows)
@@ -151,7 +152,10 @@ class Relay:
 
 
 def _envelopes(rows: Sequence[EventRow]) -> Iterator[Envelope]:
-    """The events as they go out. One that can't be put into words is left out, and counts as handled."""
+    """Return the events' envelopes.
+
+    An event that can't be written as one is left out, and counts as handled.
+    """
     for row in rows:
         try:
             yield row.envelope()

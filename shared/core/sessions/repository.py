@@ -1,6 +1,6 @@
-"""The one way to change a session: a transition, its event and the compare-and-set in one transaction.
+"""Transitions of a session: the change, its event and the compare-and-set in one transaction.
 
-A race that is lost is a normal return value (`False`); a forbidden edge raises `InvalidTransition`.
+A lost race is a normal result (`False`); a forbidden transition raises `InvalidTransition`.
 """
 
 from datetime import datetime
@@ -27,13 +27,13 @@ async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> Non
     """Insert a new session together with its first event."""
     first = _begin(row, event)
     db.add(row)
-    await db.flush()  # the event refers to it
+    await db.flush()  # the event refers to the session
     db.add(first)
     after_commit(db, partial(_session_added, row))
 
 
 async def insert_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
-    """The same as one statement, on PostgreSQL, for `Database.autocommit`: it costs half as much."""
+    """Like `add_session`, in one statement for `Database.autocommit` on PostgreSQL; it costs half as much."""
     first = _begin(row, event)
     await db.execute(_INSERT_BOTH, _values(row) | _values(first))
     _session_added(row)
@@ -48,14 +48,14 @@ async def advance(
     now: datetime,
     **changes: Any,
 ) -> bool:
-    """Move `row` to `status`, set `changes`, and record `event`; True if this writer won.
+    """Move `row` to `status`, set `changes`, and record `event`; return True if this writer won.
 
-    `row` is brought up to date when it won, and left as it was read when another writer was first.
-    Raises `InvalidTransition` if the table has no such edge.
+    If this writer won, `row` is updated; if another writer was first, `row` stays unchanged. Raises
+    `InvalidTransition` if the table of transitions does not allow it.
     """
     before = row.status
     check_transition(SessionStatus(before), status)
-    # Other writers may add events that move nothing: count from what the database has.
+    # Other writers may add events without a transition, so count from the database's number.
     sequence = await _compare_and_set(
         db, row, status=status, last_sequence=SessionRow.last_sequence + 1, **changes
     )
@@ -71,10 +71,10 @@ async def advance(
 async def end(
     db: AsyncSession, row: SessionRow, status: SessionStatus, *, event: Event, now: datetime, **changes: Any
 ) -> bool:
-    """Move `row` to a terminal `status`, and have its room cleared at once; True if this writer won.
+    """Move `row` to a terminal `status`, and make its room due for clearing; return True if this writer won.
 
-    A session that is over waits for nothing, and nobody has a claim on it. `changes` count for more: an
-    expired reservation without a room has nothing to clear.
+    This also clears the claim and `waiting_for`. `changes` override these values: an expired reservation
+    without a room, for example, has nothing to clear.
     """
     over: dict[str, Any] = {"ended_at": now, "waiting_for": None, "claimed_until": None, "next_check_at": now}
     return await advance(db, row, status, event=event, now=now, **(over | changes))
@@ -83,7 +83,7 @@ async def end(
 async def fail(
     db: AsyncSession, row: SessionRow, *, cause: Cause, evidence: dict[str, Any], now: datetime
 ) -> bool:
-    """Give the session up, with the cause and its evidence: the critical event. True if this won."""
+    """Fail the session with its cause and evidence, by the critical event; return True if this writer won."""
     event = SessionFailed(
         attempt=row.attempt,
         cause=cause,
@@ -96,17 +96,20 @@ async def fail(
 
 
 def is_claimed(row: SessionRow, now: datetime) -> bool:
-    """True while a task works on the session, or leaves it alone until a time of its choosing."""
+    """Return whether a task works on the session, or has left it alone until a later time."""
     return row.claimed_until is not None and row.claimed_until > now
 
 
 async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
-    """Change `row` without leaving its status; True if no one else has changed it since it was read."""
+    """Change `row` without changing its status.
+
+    Return True if no other writer changed it since it was read.
+    """
     return await _compare_and_set(db, row, **changes) is not None
 
 
 async def record(db: AsyncSession, session_id: str, event: Event, *, now: datetime, **changes: Any) -> None:
-    """Add an event that moves nothing, and set columns that no transition depends on."""
+    """Add an event without a transition, and set columns on which no transition depends."""
     found = (
         await db.execute(
             update(SessionRow)
@@ -132,7 +135,7 @@ def _session_added(row: SessionRow) -> None:
 
 
 async def _compare_and_set(db: AsyncSession, row: SessionRow, **changes: Any) -> int | None:
-    """Return the last event's sequence number if the row still had the version that was read."""
+    """Return the last event's sequence number, if the row still had the version that was read; else None."""
     changes["version"] = row.version + 1
     sequence: int | None = await db.scalar(
         update(SessionRow)
@@ -165,7 +168,7 @@ def _event_row(
 
 
 def _bound(table: Any) -> dict[str, Any]:
-    """What stands for each column in a statement that has rows of several tables."""
+    """Return the bind parameters of each column in a statement with rows of several tables."""
     return {column.name: bindparam(_name_of(column), type_=column.type) for column in table.columns}
 
 

@@ -14,13 +14,13 @@ from shared.contracts.identifiers import EventId
 from shared.contracts.sessions import LIVE, Level
 from shared.platform.database.columns import UtcDateTime, json_type
 
-# The `source` of session events: whichever process publishes one, it is ours.
+# The `source` of session events, whichever process publishes them.
 EVENT_SOURCE = "rollcall"
 
 _LIVE_STATUSES = text(f"status IN ({', '.join(repr(str(status)) for status in sorted(LIVE))})")
 _WAITING = text("waiting_for IS NOT NULL")
 _CAUSED = text("cause IS NOT NULL")
-# As SQLAlchemy writes `is_(True)`: SQLite uses the index only for the very same words.
+# Exactly as SQLAlchemy writes `is_(True)`; otherwise SQLite does not use the index.
 _CANARY, _CANARY_IN_SQLITE = text("canary IS true"), text("canary IS 1")
 _RESERVED = text("status = 'reserved'")
 _DUE = text("next_check_at IS NOT NULL")
@@ -33,16 +33,14 @@ _OF_FOREIGN_AGENT = text("type = 'agent.foreign_seen.v1'")
 
 
 class SessionRow(SQLModel, table=True):
-    """A session. Compare `version`, not `status`, before a change: the loop comes round again.
+    """A session. Compare `version`, not `status`, before a change: a session can return to a status.
 
-    `next_check_at` is when the sweep puts the session back on a queue if nobody has moved it on;
-    until `claimed_until` a task works on it, and others leave it alone. A session that waits in line has
-    a `waiting_for` and is claimed until its deadline; the line lets it go on sooner. From
-    `transcript_erased_at` on, no text of the session's turns is stored, and from `transcript_deleted_at` on
-    no turn of it. A reservation is due never: its
-    `deadline_at` is when it expires, and `requested_at` becomes the moment at which its caller joins.
-    `caller_left_at` is since when an active session's room has no caller any more.
-    `traceparent` is where its trace begins.
+    At `next_check_at`, the sweep enqueues the session again. Until `claimed_until`, a task works on the
+    session, and other tasks leave it alone. A waiting session has a `waiting_for`, and is claimed until its
+    deadline unless it may go on sooner. From `transcript_erased_at` on, no text of its turns is stored, and
+    from `transcript_deleted_at` on, no turn. Reservations have no `next_check_at`: a reservation expires at
+    `deadline_at`, and `requested_at` becomes the time when its caller joins. `caller_left_at` is since when
+    the room of an active session has no caller. `traceparent` is where the session's trace begins.
     """
 
     __tablename__ = "session"
@@ -156,13 +154,13 @@ class SessionRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One try at getting an agent: what LiveKit, the worker and the room said about it.
+    """One attempt to get an agent, and what LiveKit, the worker and the room showed of it.
 
-    Its agent's turns are numbered from `first_seq`. `expected_turns` is how many there are: its own last
-    word, or what its worker counted after its death; null as long as nobody has said. `reported_at` is null
-    while its worker has told us nothing: most likely one that knows nothing of us. `arrived_at` and
-    `left_reason` (livekit.DisconnectReason, in small letters) are what LiveKit's webhooks say of its agent;
-    `left_at` is when they said so, or else when it was first missing from the room.
+    The turns of its agent are numbered from `first_seq`. `expected_turns` is their number, from the agent's
+    closing report or its worker's count after the agent's death; it is null while unknown. `reported_at` is
+    null while its worker has sent no report; that is mostly a worker that doesn't report to us. `arrived_at`
+    and `left_reason` (livekit.DisconnectReason, in lower case) come from LiveKit's webhooks about its agent.
+    `left_at` is the time of that webhook, or else when the agent was first missing from the room.
     """
 
     __tablename__ = "dispatch_attempt"
@@ -199,7 +197,7 @@ class AttemptRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """An event of a session: its history, and until `published_at` is set its outbox."""
+    """An event of a session: part of its history and, until `published_at` is set, of the outbox."""
 
     __tablename__ = "session_event"
     __table_args__ = (
@@ -228,7 +226,7 @@ class EventRow(SQLModel, table=True):
     traceparent: str | None = None
 
     def envelope(self) -> Envelope:
-        """The event as it goes out."""
+        """Return the event's envelope."""
         return Envelope(
             id=EventId(self.id),
             source=EVENT_SOURCE,
@@ -243,11 +241,11 @@ class EventRow(SQLModel, table=True):
 
 
 class IdempotencyKeyRow(SQLModel, table=True):
-    """A key that a client has sent with a request, and what came of it.
+    """An Idempotency-Key of a client's request, and the answer.
 
-    Written in one transaction with the session that it made. Until `running_until` the first request
-    is being answered; `status` and `answer` are its answer, without the token. A `status` without an
-    `answer` is that of a session just made, which the session itself tells.
+    It is written in the same transaction as its session. Until `running_until`, the first request is being
+    answered. `status` and `answer` are its answer, without the token. A `status` without an `answer` belongs
+    to a plain start, whose answer is read from the session.
     """
 
     __tablename__ = "idempotency_key"

@@ -1,7 +1,7 @@
-"""What ties work to a session: the fields of its log lines, the spans of its tasks, and that of the whole.
+"""The log fields and spans of a session: of its tasks, and of the whole session.
 
-The whole is recorded where the session's last change is made, and only once that is committed: one span for
-each session, whoever ends it.
+The process that makes a session's last change records its span, after the commit. So each session has one
+span.
 """
 
 from contextlib import AbstractContextManager
@@ -17,12 +17,12 @@ from shared.platform.tracing.tracing import Attributes, Kind, record, span, trac
 
 
 def bound_to(row: SessionRow, **more: Any) -> AbstractContextManager[None]:
-    """Bind the session to each line that is logged inside."""
+    """Bind the session to each log line within the block."""
     return bound(session_id=row.id, room=row.room_name, **trace_fields(row.traceparent), **more)
 
 
 def session_over(row: SessionRow, *, at: datetime) -> None:
-    """The session has its last status; a failed one is an error, with its cause."""
+    """Record the span of a session that is over; if it failed, the span is an error with its cause."""
     record(
         names.SESSION,
         of=row.traceparent,
@@ -44,7 +44,7 @@ def session_over(row: SessionRow, *, at: datetime) -> None:
 
 
 def task_span(task: str, row: SessionRow) -> AbstractContextManager[None]:
-    """The span of a Celery task that works on a session."""
+    """Make the span of a Celery task that works on a session."""
     attributes: Attributes = {
         names.SESSION_ID: row.id,
         names.ROOM: row.room_name,

@@ -1,7 +1,7 @@
-"""Erased transcripts, without the database: how agent workers are told, and what remains of a turn.
+"""Erased transcripts without the database: markers for agent workers, and what remains of a turn.
 
-Agent workers have no access to the database (`shared.core.transcripts.erasure_rows`). Markers in Redis tell
-them: they look before they send what is in their spools.
+Agent workers have no access to the database (`shared.core.transcripts.erasure_rows`). They read markers in
+Redis before they send turns from their spools.
 """
 
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from redis.asyncio import Redis
 from shared.contracts.events import TurnFinished
 from shared.contracts.keys import erased_key
 
-# A worker's spool that has been away for longer is refused by the database's row.
+# For a spool that was offline for longer, the database's row still keeps the text out.
 MARKER_TTL: Final = timedelta(days=30)
 
-# What says that something was done, and nothing of what was said.
+# Fields that say that something was done, and contain nothing that was said.
 _WORDLESS_EXTRA: Final = ("call_id", "name", "is_error", "old_agent_id", "new_agent_id")
 
 
 async def mark_erased(redis: Redis, session_ids: Iterable[str]) -> None:
-    """Tell agent workers; raises `redis.exceptions.RedisError` or `OSError`."""
+    """Set the sessions' markers for agent workers; raises `redis.exceptions.RedisError` or `OSError`."""
     async with redis.pipeline(transaction=False) as pipe:
         for session_id in session_ids:
             pipe.set(erased_key(session_id), "1", ex=MARKER_TTL)
@@ -29,15 +29,15 @@ async def mark_erased(redis: Redis, session_ids: Iterable[str]) -> None:
 
 
 async def is_erased(redis: Redis, session_id: str) -> bool:
-    """Whether the session's text must be dropped unsent; raises as above."""
+    """Return whether the session's text must not be sent; raises like `mark_erased`."""
     return bool(await redis.exists(erased_key(session_id)))
 
 
 def without_text(turn: TurnFinished) -> TurnFinished:
-    """The turn with its times, latencies and roles, and without a word of what was said."""
+    """Return the turn with its times, latencies and roles, and without its text."""
     return turn.model_copy(update={"text": "", "cut_from_bytes": None, "extra": wordless(turn.extra)})
 
 
 def wordless(extra: dict[str, Any]) -> dict[str, Any]:
-    """The part of a turn's `extra` that names things, without arguments, answers, or what is unknown."""
+    """Return the names in a turn's `extra`, without arguments, answers and unknown fields."""
     return {name: extra[name] for name in _WORDLESS_EXTRA if name in extra}

@@ -1,13 +1,13 @@
-"""The order in which a conversation is read: that of speech.
+"""The order in which a conversation is read: the order of speech.
 
-`seq` is the order in which turns were published, and says which ones are missing. It is not always that in
-which they were said: a realtime model tells the caller's words after its own answer. This is the one rule,
-for whoever shows a conversation or hands it over:
+`seq` is the order in which turns were published, and shows which ones are missing. It is not always the order
+of speech: a realtime model reports the caller's words after its own answer. All code that shows a
+conversation or hands it over uses these rules:
 
-- The turns of an attempt come before those of the next one, whatever the clocks of their hosts say.
-- Within an attempt, a turn stands where its speech began; where that isn't known, when the SDK made it.
-  One clock has told all of these times. Equal times are in the order of `seq`.
-- The answer of a tool stands right behind its call.
+- The turns of an attempt come before those of the next attempt, whatever the clocks of their hosts say.
+- Within an attempt, turns are ordered by when their speech began or, if that is unknown, by when the SDK made
+  them. All these times come from one clock. Equal times are in the order of `seq`.
+- A tool's answer directly follows its call.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ _READ_AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """What of a turn its place depends on. `call_id` is of a tool's call and of its answer."""
+    """The data of a turn that decides its place. A tool's call and its answer have the same `call_id`."""
 
     item_id: str
     seq: int
@@ -40,16 +40,16 @@ class Spoken:
 
     @property
     def began(self) -> datetime:
-        """When it was said."""
+        """When the turn was said."""
         return self.started_at or self.created_at
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A turn in its place. `at` is when it began, and never before the turn in front of it.
+    """A turn in its place. `at` is when it began, and never before the previous turn.
 
-    Where the clock of a later attempt's host is behind, `at` is as much later for all of its turns as it
-    takes; a tool's answer that came after the next turn's beginning is given that beginning.
+    If the clock of a later attempt's host is behind, `at` is later by the same amount for all of its turns. A
+    tool's answer that came after the next turn's beginning gets that beginning.
     """
 
     item_id: str
@@ -58,7 +58,7 @@ class Place:
 
 
 async def read_order(db: AsyncSession, session_id: str) -> list[Place]:
-    """The places of all turns of a session, in the order of reading. No text is read."""
+    """Return the places of all turns of a session, in the order of reading, without reading text."""
     row = TranscriptItemRow
     extra: Any = col(row.extra)
     call_id = case((col(row.kind).in_((_CALL, _ANSWER)), extra["call_id"].as_string())).label("call_id")
@@ -70,7 +70,7 @@ async def read_order(db: AsyncSession, session_id: str) -> list[Place]:
 async def read_turns(
     db: AsyncSession, session_id: str, places: Sequence[Place]
 ) -> list[tuple[Place, TranscriptItemRow]]:
-    """The turns at these places, in their order; what was deleted meanwhile is left out."""
+    """Return the turns at these places in order, without those that were deleted meanwhile."""
     rows: dict[str, TranscriptItemRow] = {}
     for start in range(0, len(places), _READ_AT_ONCE):
         item_ids = [place.item_id for place in places[start : start + _READ_AT_ONCE]]
@@ -108,7 +108,7 @@ def _key(turn: Spoken) -> tuple[int, datetime, int, datetime, str]:
 
 
 def _call_of(turn: Spoken, calls: dict[tuple[int, str], list[Spoken]]) -> Spoken | None:
-    """The call that a turn answers: the last one that was published before it, if an id came twice."""
+    """Return the call that a turn answers: if an id occurs twice, the last call published before the turn."""
     if turn.kind != _ANSWER or turn.call_id is None:
         return None
     asked = calls.get((turn.attempt, turn.call_id), [])

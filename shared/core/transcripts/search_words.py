@@ -1,8 +1,8 @@
-"""The words of each turn as the databases index them: both are given the same, and take no text apart.
+"""The words of each turn for the databases' indexes. Both databases get the same words, and split no text.
 
-A column beside the text has them, in PostgreSQL's own form with the place of each, and elsewhere with blanks
-between. It is not of the model `TranscriptItemRow`: nobody reads it, and what writes a text writes it too, by
-itself. Where it is null, the turn is not in the index yet: see `index_missing`.
+A column beside the text holds them: as a tsvector on PostgreSQL, elsewhere separated by spaces. It is not
+part of the model `TranscriptItemRow`: no code reads it, and every statement that writes a text also writes
+it. If it is null, the turn is not in the index yet; see `index_missing`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ COLUMN: Final = "transcript_search_words"
 
 
 class SearchWords(TypeDecorator[Sequence[str]]):
-    """The words of a text, in their order."""
+    """The column's type: the words of a text, in order."""
 
     impl = Text
     cache_ok = True
@@ -35,12 +35,12 @@ class SearchWords(TypeDecorator[Sequence[str]]):
 
 
 def as_tsvector(words: Sequence[str]) -> str:
-    """What PostgreSQL reads as a tsvector; a word has no character that would need quoting."""
+    """Return the words as a tsvector literal; a word has no character that needs quoting."""
     return " ".join([f"{word}:{place}" for place, word in enumerate(words, 1)])
 
 
 def search_words_column() -> Column[Any]:
-    """The column: filled from the text of the statement that writes one."""
+    """Return the column. Each statement that writes a text fills it from that text."""
     return Column(COLUMN, SearchWords(), nullable=True, default=_of_text, onupdate=_of_text)
 
 
@@ -52,7 +52,7 @@ def _of_text(context: Any) -> list[str] | None:
 _MISSING = text(
     "SELECT session_id, item_id, text FROM transcript_item WHERE transcript_search_words IS NULL LIMIT :most"
 )
-# If it was changed meanwhile, or erased, its words were too.
+# If the text was changed or erased meanwhile, its words were too.
 _FILL = (
     "UPDATE transcript_item SET transcript_search_words = {value}"
     " WHERE session_id = :session_id AND item_id = :item_id AND transcript_search_words IS NULL"
@@ -60,7 +60,7 @@ _FILL = (
 
 
 def index_missing(connection: Connection, most: int) -> int:
-    """Index up to so many of the turns that are not: older ones, and those that an older consumer wrote."""
+    """Index up to `most` turns that are not indexed: old ones, and those written by an older consumer."""
     found = connection.execute(_MISSING, {"most": most}).all()
     if not found:
         return 0

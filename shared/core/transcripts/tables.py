@@ -12,10 +12,10 @@ from shared.platform.database.columns import UtcDateTime, json_type
 
 
 class TranscriptItemRow(SQLModel, table=True):
-    """One finished turn. The SDK's item id is its identity, `seq` the order of publication.
+    """One finished turn. Its identity is the SDK's item id; `seq` is the order of publication.
 
-    `cut_from_bytes` is how long the text was of which `text` is the beginning. Beside these columns, the
-    table has `transcript_search_words`.
+    If `text` was cut, `cut_from_bytes` is its original length. The table also has the column
+    `transcript_search_words`.
     """
 
     __tablename__ = "transcript_item"
@@ -48,9 +48,9 @@ _TURNS.append_column(search_words_column())
 
 
 class ErasureMarkRow(SQLModel, table=True):
-    """Somebody who was erased: also from sessions until `made_at` whose turns are not stored yet.
+    """An erased participant. The erasure also covers later turns of sessions until `made_at`.
 
-    `person` is a hash of the participant's identity, see `shared.core.transcripts.erasure_rows`.
+    `person` is a hash of the participant's identity; see `shared.core.transcripts.erasure_rows`.
     """
 
     __tablename__ = "erasure_mark"

@@ -1,11 +1,11 @@
-"""The watermark: which turns of a session the database has, so that an agent worker may forget them.
+"""The watermark: which turns of a session the database has, so that an agent worker may delete them.
 
-The consumer of the turns publishes it after each commit; a worker keeps a turn in its spool until then.
-It is a bitmap by sequence number for each writer of a session: an agent that takes over must not have its
-turns taken for those of the dead one that are still unsent. Turns count from 1; bit 0 says that the
-writer's own count of its turns is recorded. The database is the truth: where a bitmap got lost, the worker
-sends its turns again, and finds them stored already. A turn that was set aside for good is told as stored:
-it is among the dead letters, and sending it again would only add another.
+The transcript consumer publishes it after each commit; a worker keeps a turn in its spool until then. It is a
+bitmap by sequence number for each writer of a session, so that the turns of an agent that takes over are not
+confused with the unsent turns of the dead one. Turns count from 1; bit 0 says that the writer's own count of
+its turns is recorded. The database is the truth: if a bitmap is lost, the worker sends its turns again, and
+the consumer finds them already stored. A turn that was set aside for good counts as stored: it is among the
+dead letters, and sending it again would only add another letter.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,31 +23,34 @@ from shared.platform.logs.logs import get_logger
 log = get_logger(__name__)
 
 STORED_TTL = timedelta(days=1)
-# Bounds a bitmap to 125 kB. A call has a few turns a minute.
+# This limits a bitmap to 125 kB. A call has a few turns a minute.
 MAX_SEQ = 1_000_000
-# In place of a turn, which there is none of with this number.
+# The bit for the count; no turn has this number.
 COUNT = 0
 
 
 class StoredTurns:
-    """The turns of one writer that are stored for certain; of the others nothing is known."""
+    """The turns of one writer that are certainly stored; about others nothing is known."""
 
     def __init__(self, bitmap: bytes) -> None:
         self._bitmap = bitmap
 
     def has(self, seq: int) -> bool:
-        """True if the turn with this sequence number is committed."""
+        """Return whether the turn with this sequence number is committed."""
         byte, bit = divmod(seq, 8)
         return 0 <= byte < len(self._bitmap) and bool(self._bitmap[byte] & (0x80 >> bit))
 
     @property
     def is_counted(self) -> bool:
-        """True if it is recorded how many turns there are."""
+        """Whether the number of turns is recorded."""
         return self.has(COUNT)
 
 
 async def publish_stored(redis: Redis, turns: Iterable[TurnFinished]) -> None:
-    """Say that these turns are committed; raises `RedisError` or `OSError`, and some may be said then."""
+    """Publish that these turns are committed.
+
+    Raises `RedisError` or `OSError`; some may then be published.
+    """
     seqs: dict[str, set[int]] = {}
     for turn in turns:
         seqs.setdefault(stored_key(turn.session_id, _writer(turn.job_id, turn.attempt)), set()).add(turn.seq)
@@ -55,7 +58,7 @@ async def publish_stored(redis: Redis, turns: Iterable[TurnFinished]) -> None:
 
 
 async def publish_counted(redis: Redis, reports: Iterable[AgentReported]) -> None:
-    """Say that the counts in these reports are recorded; raises as above."""
+    """Publish that the counts in these reports are recorded; raises like `publish_stored`."""
     writers = {stored_key(report.session_id, _writer(report.job_id, report.attempt)) for report in reports}
     await _set_bits(redis, {key: {COUNT} for key in writers})
 
@@ -74,14 +77,14 @@ async def _set_bits(redis: Redis, seqs: Mapping[str, set[int]]) -> None:
         if not isinstance(refusal, ResponseError):
             raise refusal
     if refusals:
-        # One bad key must not hold up the stream: whoever waits for this one sends its turns again.
+        # One bad key must not hold up the stream: the worker that waits for this key sends its turns again.
         log.warning("watermark_refused", refused=len(refusals), error=repr(refusals[0]))
 
 
 async def read_stored(redis: Redis, session_id: str, *, job_id: str | None, attempt: int) -> StoredTurns:
-    """What is stored of the turns that this job published; raises `RedisError` or `OSError`."""
+    """Return which of this job's turns are stored; raises `RedisError` or `OSError`."""
     key = stored_key(session_id, _writer(job_id, attempt))
-    # The client decodes what it reads as text, which a bitmap is not.
+    # The client would decode the value as text, which a bitmap is not.
     client: Any = redis
     bitmap: bytes | None = await client.execute_command("GET", key, **{NEVER_DECODE: []})
     return StoredTurns(bitmap or b"")

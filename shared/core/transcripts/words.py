@@ -1,10 +1,10 @@
-"""What a word is: the one answer, for texts that are searched and for what is searched in them.
+"""The definition of a word, for texts and for queries.
 
-A word is a run of letters and digits with their marks, in the form that Unicode calls NFKC_Casefold: capital
-and small, wide and narrow, composed and decomposed letters are the same; marks and accents matter. Scripts
-that are written without blanks (and Hangul, whose words take endings) have a word for each character with its
-marks: whoever looks for a run of them looks for a phrase. Databases are given words, and never take a text
-apart themselves, since each would do it in a way of its own.
+A word is a run of letters and digits with their marks, in Unicode's NFKC_Casefold form: upper and lower case,
+wide and narrow, composed and decomposed letters are the same; marks and accents matter. In scripts without
+spaces (and in Hangul, whose words take endings), each character with its marks is a word, so a search for a
+run of them is a search for a phrase. Databases get words and never split a text themselves, since each would
+do it differently.
 """
 
 import re
@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
 
-# What PostgreSQL's tsvector can hold: 16,383 positions, words below 2 kB, 1 MB of them in all.
+# The limits of PostgreSQL's tsvector: 16,383 positions, words below 2 kB, 1 MB in total.
 MAX_CHARACTERS: Final = 100_000
 MAX_WORDS: Final = 16_000
 LONGEST_WORD: Final = 200
 
-# Unicode's line breaking classes ID and SA (UAX #14), as far as they are letters, and Hangul.
+# The letters of Unicode's line breaking classes ID and SA (UAX #14), and Hangul.
 _UNSPACED: Final = (
     "\u0e00-\u0eff"  # Thai, Lao
     "\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff"  # Myanmar
@@ -34,7 +34,7 @@ _UNSPACED: Final = (
 _UNSPACED_BEYOND: Final = (
     "\U00011700-\U0001174f\U00016fe0-\U00018d08\U0001aff0-\U0001b16f\U00020000-\U0003fffd"
 )
-# Shows nothing and separates nothing, as the joiners within a word. A blank of no width separates.
+# Invisible characters that don't separate, such as joiners within a word. A zero-width space separates.
 _IGNORED: Final = (
     "\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
     "\U000e0000-\U000e0fff"
@@ -42,9 +42,9 @@ _IGNORED: Final = (
 
 
 def _marks(codes: range) -> str:
-    r"""Return the combining marks among these characters, as ranges: Python's `\w` has none of them."""
+    r"""Return the combining marks among these characters, as ranges: Python's `\w` does not include them."""
     found = [code for code in codes if unicodedata.category(chr(code)) in ("Mn", "Mc")]
-    # Numbers of one run are as far from their places.
+    # Consecutive numbers have the same distance to their indexes.
     runs = [list(run) for _, run in groupby(enumerate(found), key=lambda placed: placed[1] - placed[0])]
     return "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs)
 
@@ -57,16 +57,16 @@ def _word(*, marks: str, unspaced: str) -> re.Pattern[str]:
 _LOW_MARKS: Final = _marks(range(0x300, 0x10000))
 _MARKS: Final = _LOW_MARKS + _marks(range(0x10000, 0x20000))
 _WORD: Final = _word(marks=_MARKS, unspaced=_UNSPACED + _UNSPACED_BEYOND)
-# Much quicker: the engine looks up in a table what is below U+10000, and goes through all else.
+# Much faster: the engine uses a table below U+10000, and checks all other ranges one by one.
 _LOW_WORD: Final = _word(marks=_LOW_MARKS, unspaced=_UNSPACED)
 _ASCII_WORD: Final = re.compile(r"[A-Za-z0-9]+")
 _NOTHING: Final = re.compile(f"[{_IGNORED}]+")
-# What normalising may draw together: jamo, and the narrow forms that become jamo or marks.
+# Characters that normalising may combine: jamo, and narrow forms that become jamo or marks.
 _CLUSTER: Final = re.compile(rf".[{_MARKS}{_IGNORED}\u1160-\u11ff\ud7b0-\ud7ff\uff9e-\uffdc]*", re.DOTALL)
 
 
 class Word(NamedTuple):
-    """A word, and where it stands in the text as it was written."""
+    """A word, and its position in the original text."""
 
     text: str
     start: int
@@ -74,7 +74,7 @@ class Word(NamedTuple):
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in their order."""
+    """Return the words of a text, in order."""
     if text.isascii():
         words = _ASCII_WORD.findall(text[:MAX_CHARACTERS].lower())
     else:
@@ -87,7 +87,7 @@ def words_of(text: str) -> list[str]:
 
 
 def find_words(text: str) -> Iterator[Word]:
-    """The same words, each with its place; dearer."""
+    """Return the same words with their positions; this costs more."""
     text = text[:MAX_CHARACTERS]
     if text.isascii():
         found = ((match, match.start(), match.end()) for match in _ASCII_WORD.finditer(text.lower()))
@@ -109,8 +109,8 @@ def find_words(text: str) -> Iterator[Word]:
 
 
 def _plain(text: str) -> str:
-    """The text without what doesn't matter."""
+    """Return the text in its normalised form."""
     shown = _NOTHING.sub("", text)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", shown).casefold())
-    # The small letter of the Turkish capital with a dot: an i has one anyway.
+    # Lower case of the Turkish capital with a dot: an i already has one.
     return folded.replace("i\u0307", "i")

@@ -1,7 +1,7 @@
-"""The secrets that webhooks are signed with: made, and sealed for the database where a key is set.
+"""The secrets that sign webhooks: make them, and seal them for the database if a key is set.
 
-They have to be read again to sign with, so they can't be hashed. Without WEBHOOK_SECRETS_KEY they are
-stored as they are.
+Signing needs the secret itself, so it can't be hashed. Without WEBHOOK_SECRETS_KEY, secrets are stored
+unsealed.
 """
 
 import base64
@@ -17,7 +17,7 @@ _SECRET_BYTES: Final = 32
 
 
 class UnreadableSecret(Exception):
-    """A secret was sealed with a key that is not among those of the settings."""
+    """A secret was sealed with a key that is not in the settings."""
 
 
 def new_secret() -> str:
@@ -26,20 +26,20 @@ def new_secret() -> str:
 
 
 class SecretBox:
-    """Seals with the first key, and opens with any of them; raises `ValueError` for what is no key."""
+    """Seals with the first key, and opens with any of them; raises `ValueError` for an invalid key."""
 
     def __init__(self, keys: SecretStr | None) -> None:
         parts = keys.get_secret_value().split(",") if keys is not None else []
         self._fernet = MultiFernet([Fernet(part.strip()) for part in parts]) if parts else None
 
     def seal(self, secret: str) -> str:
-        """As it is stored."""
+        """Return the secret in its stored form."""
         if self._fernet is None:
             return secret
         return _SEALED + self._fernet.encrypt(secret.encode()).decode()
 
     def open(self, stored: str) -> str:
-        """As it signs; raises `UnreadableSecret`."""
+        """Return the secret for signing; raises `UnreadableSecret`."""
         if not stored.startswith(_SEALED):
             return stored
         if self._fernet is None:

@@ -1,4 +1,4 @@
-"""The tables of webhooks out. A delivery holds no text of its event: that is read when it is sent."""
+"""The tables of webhooks out. A delivery holds no copy of its event, which is read when it is sent."""
 
 from datetime import datetime
 from typing import Final
@@ -15,12 +15,11 @@ _DEAD: Final = text(f"status = '{DeliveryStatus.DEAD}'")
 
 
 class WebhookEndpointRow(SQLModel, table=True):
-    """Where a project wants its events.
+    """An endpoint to which a project's events are sent.
 
-    `secret` and `previous_secret` are as `shared.core.webhooks.secrets` seals them; the previous one
-    signs too until `previous_secret_until`. Events before `collects_from` are none of its own. It is left
-    in peace until `paused_until`, since it asked for it, and every attempt has failed since
-    `failing_since`.
+    `shared.core.webhooks.secrets` seals `secret` and `previous_secret`; the previous one also signs until
+    `previous_secret_until`. The endpoint gets no events from before `collects_from`. It asked for no requests
+    until `paused_until`. Every attempt has failed since `failing_since`.
     """
 
     __tablename__ = "webhook_endpoint"
@@ -46,10 +45,10 @@ class WebhookEndpointRow(SQLModel, table=True):
 
 
 class WebhookDeliveryRow(SQLModel, table=True):
-    """One event on its way to one endpoint. A test has no session, and an event that is nowhere else.
+    """The delivery of one event to one endpoint. A test has no session; its event is stored only here.
 
-    `attempts` counts those that were begun, the current one included. While `claimed_until` has not come,
-    somebody is sending it; both together say who may record the outcome.
+    `attempts` counts the attempts that have begun, including the current one. Until `claimed_until`, a
+    process is sending it. Both together identify the process that may record the outcome.
     """
 
     __tablename__ = "webhook_delivery"
@@ -90,7 +89,7 @@ class WebhookDeliveryRow(SQLModel, table=True):
 
 
 class WebhookCursorRow(SQLModel, table=True):
-    """Until when every session event has been looked at for endpoints that want it."""
+    """The time up to which every session event has been collected for the endpoints."""
 
     __tablename__ = "webhook_cursor"
 
@@ -99,5 +98,5 @@ class WebhookCursorRow(SQLModel, table=True):
 
 
 def has_status(status: DeliveryStatus) -> ColumnElement[bool]:
-    """Written out, not bound: for a bound value neither database can tell that a partial index will do."""
+    """Return the condition with a literal value: with a bound one, no database uses a partial index."""
     return col(WebhookDeliveryRow.status) == literal_column(f"'{status}'")

@@ -1,7 +1,7 @@
-"""Where webhooks may be sent: to the public internet, and to what the settings allow besides.
+"""Where webhooks may be sent: to the public internet, and to other targets that the settings allow.
 
-An endpoint's address is looked at when it is registered, so that a mistake is told at once, and again at
-each connection, since a name may lead elsewhere by then.
+An endpoint's address is checked when the endpoint is registered, so that a mistake is reported at once. It is
+checked again at each connection, since the name may have another address by then.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ Network = IPv4Network | IPv6Network
 
 MAX_URL_LENGTH: Final = 2048
 
-# What `is_global` of some Python versions takes for public. The rest of what is special, it knows.
+# Special addresses that `is_global` of some Python versions considers public. It knows all others.
 _SPECIAL: Final = tuple(
     ip_network(network)
     for network in (
@@ -42,7 +42,7 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 class ForbiddenTarget(Exception):
-    """Webhooks may not be sent there; the text says why, to whoever registers the endpoint."""
+    """Webhooks may not be sent there. The text tells the person who registers the endpoint why."""
 
 
 class TargetPolicy:
@@ -55,14 +55,17 @@ class TargetPolicy:
         self.names = Names()
 
     def check_url(self, url: str) -> URL:
-        """Return the URL, parsed, if all but what its name leads to may be; raises `ForbiddenTarget`."""
+        """Return the parsed URL, if everything but its name's address is allowed.
+
+        Raises `ForbiddenTarget`.
+        """
         if len(url) > MAX_URL_LENGTH:
             raise ForbiddenTarget(f"the URL has more than {MAX_URL_LENGTH} characters")
         try:
             parsed = URL(url)
             host, _ = parsed.host, parsed.port
         except ValueError as fault:
-            raise ForbiddenTarget(f"this is no URL: {fault}") from None
+            raise ForbiddenTarget(f"this is not a URL: {fault}") from None
         schemes = ("https", "http") if self._allow_http else ("https",)
         if parsed.scheme not in schemes or not host:
             raise ForbiddenTarget(f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}")
@@ -71,7 +74,7 @@ class TargetPolicy:
         try:
             literal = ip_address(host)
         except ValueError:
-            return parsed  # a name, or a number that only the resolver takes for an address
+            return parsed  # a name, or a number that only the resolver treats as an address
         self.check_address(literal)
         return parsed
 
@@ -82,8 +85,9 @@ class TargetPolicy:
         if self._allow_private or any(meant in network for network in self._allowed):
             return
         if not is_public(meant):
-            # Not which: what names mean inside is nothing to tell to whoever registers an endpoint.
-            raise ForbiddenTarget("what it leads to is not a public address")
+            # Without the address: a person who registers an endpoint must not learn what internal names
+            # resolve to.
+            raise ForbiddenTarget("it does not lead to a public address")
 
     async def check_target(self, url: str, *, project: str = "") -> None:
         """Check the URL and every address that its name has now; raises `ForbiddenTarget`."""
@@ -95,12 +99,12 @@ class TargetPolicy:
         try:
             found = await self.names.look_up(url.raw_host or "", url.port, project=project)
         except (OSError, UnicodeError) as error:
-            raise ForbiddenTarget(f"the name {url.host} leads nowhere: {error}") from None
+            raise ForbiddenTarget(f"the name {url.host} can't be resolved: {error}") from None
         return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is one of the public internet's, that one machine has."""
+    """Return whether the address is a unicast address of the public internet."""
     if isinstance(address, IPv6Address) and address not in _UNICAST_V6:
         return False
     special = address.is_multicast or any(address in network for network in _SPECIAL)
@@ -108,7 +112,7 @@ def is_public(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> IPv4Address | None:
-    """The IPv4 address that this IPv6 address is another way of writing."""
+    """Return the IPv4 address that this IPv6 address stands for; None if there is none."""
     if isinstance(address, IPv4Address):
         return None
     if address in _NAT64:

@@ -1,7 +1,7 @@
-"""Job beats: that the event loop of each agent's job turns, told twice a second.
+"""Job beats: twice a second, each agent's job shows that its event loop is running.
 
-A job that is killed, frozen or hung, or whose host is gone, beats no more, while LiveKit goes on listing
-its agent as ACTIVE for about 20 s. A reader compares counts, never clocks.
+The beats stop if a job is killed, frozen or hung, or if its host is gone, while LiveKit lists its agent as
+ACTIVE for another 20 s. Readers compare counts, never clocks.
 """
 
 from redis.asyncio import Redis
@@ -12,16 +12,16 @@ JOB_BEAT_INTERVAL_S = 0.5
 
 
 async def write_job_beat(redis: Redis, session_id: str, attempt: int, count: int) -> None:
-    """Tell that the job lives; raises `redis.exceptions.RedisError` or `OSError`."""
+    """Write a beat of the job; raises `redis.exceptions.RedisError` or `OSError`."""
     await redis.hset(JOB_BEATS, job_beat_field(session_id, attempt), str(count))
 
 
 async def forget_job(redis: Redis, session_id: str, attempt: int) -> None:
-    """The job is over, or known to be dead."""
+    """Remove the beats of a job that is over or known to be dead."""
     await redis.hdel(JOB_BEATS, job_beat_field(session_id, attempt))
 
 
 async def read_job_beats(redis: Redis) -> dict[str, int]:
-    """Every job that beats, or has died without a word: its field (`job_beat_field`) and its count."""
+    """Return the count of every job that beats or has died silently, by its field (`job_beat_field`)."""
     beats = await redis.hgetall(JOB_BEATS)
     return {str(field): int(count) for field, count in beats.items()}

@@ -1,6 +1,6 @@
-"""The conversation so far, handed from the dispatcher to the agent that takes it over.
+"""The conversation so far, passed from the dispatcher to the agent that takes over.
 
-The database has it; Redis only carries it, since an agent worker has no access to the database.
+The database holds it. Redis only transports it, since an agent worker has no access to the database.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,14 @@ _TURNS = TypeAdapter(list[PastTurn])
 
 
 async def write_history(redis: Redis, session_id: str, turns: Sequence[PastTurn]) -> None:
-    """Leave the turns, in order; raises `redis.exceptions.RedisError` or `OSError`."""
+    """Write the turns, in order; raises `redis.exceptions.RedisError` or `OSError`."""
     await redis.set(history_key(session_id), _TURNS.dump_json(list(turns)), ex=HISTORY_TTL)
 
 
 async def read_history(redis: Redis, session_id: str) -> list[PastTurn] | None:
-    """The turns in order, or None if none were left; raises as above, or `pydantic.ValidationError`."""
+    """Return the turns in order; None if there are none.
+
+    Raises like `write_history`, or `pydantic.ValidationError`.
+    """
     value = await redis.get(history_key(session_id))
     return None if value is None else _TURNS.validate_json(value)

@@ -1,8 +1,8 @@
 """Orders of operators to agent workers: take no new jobs, take them again, or end after the last call.
 
-The API leaves an order in Redis beside the worker's heartbeat, and the worker reads it with its next beat.
-The worker's process remembers the order, and its heartbeats tell it. So nothing is lost with the key: neither
-an emptied Redis nor a new id from LiveKit makes a cordoned worker take jobs.
+The API stores an order in Redis beside the worker's heartbeat, and the worker reads it with its next
+heartbeat. The worker's process remembers the order, and its heartbeats report it. So losing the key loses
+nothing: neither an emptied Redis nor a new id from LiveKit makes a cordoned worker take jobs.
 
 Every function raises `redis.exceptions.RedisError` or `OSError`.
 """
@@ -28,7 +28,7 @@ return ARGV[1]
 
 
 async def give_order(redis: Redis, worker_id: str, order: WorkerOrder) -> WorkerOrder:
-    """Leave an order for the worker; return the one that stands: another one only if that is `drain`."""
+    """Store an order for the worker; return the valid order, which is another one only if it is `drain`."""
     args: list[str | int] = [order, int(ORDER_TTL.total_seconds()), WorkerOrder.DRAIN]
     stands = await redis.register_script(_GIVE)(keys=[order_key(worker_id)], args=args)
     return WorkerOrder(stands)

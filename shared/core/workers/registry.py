@@ -1,7 +1,7 @@
-"""The worker registry: which agent workers live, under which names, with how many free slots.
+"""The worker registry: the live agent workers, their names and their free slots.
 
-LiveKit has no API that lists workers, so each of ours writes a heartbeat that expires. A registry that
-can't be read says "unknown", never "no worker": the readers here raise, and the callers decide.
+LiveKit has no API that lists workers, so each of our workers writes a heartbeat that expires. A registry that
+can't be read means "unknown", never "no worker": these functions raise, and their callers decide.
 """
 
 import re
@@ -21,9 +21,9 @@ from shared.platform.agent_names import agent_name_proven
 from shared.platform.logs.logs import get_logger
 
 HEARTBEAT_INTERVAL_S = 1.0
-# Two beats may be lost before a worker counts as gone.
+# Two heartbeats may be lost before a worker counts as gone.
 HEARTBEAT_EXPIRY_S = 3.0
-# Of difflib's ratio: one letter of three may be missing, or two of five be in another order.
+# The threshold of difflib's ratio: one letter of three may be missing, or two of five swapped.
 ALIKE = 0.75
 
 log = get_logger(__name__)
@@ -46,7 +46,7 @@ async def write_heartbeat(redis: Redis, heartbeat: WorkerHeartbeat) -> WorkerOrd
 
 
 async def remove_worker(redis: Redis, worker_id: str) -> None:
-    """Forget a worker that has shut down."""
+    """Remove a worker that has shut down."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.delete(worker_key(worker_id), order_key(worker_id))
         pipe.zrem(WORKER_INDEX, worker_id)
@@ -55,20 +55,20 @@ async def remove_worker(redis: Redis, worker_id: str) -> None:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The workers that live at one moment."""
+    """The live workers at one moment."""
 
     workers: list[WorkerHeartbeat] = field(default_factory=list)
 
     def named(self, agent_name: str) -> list[WorkerHeartbeat]:
-        """The registered workers under exactly this agent name."""
+        """Return the registered workers with exactly this agent name."""
         return [w for w in self.workers if w.agent_name == agent_name and w.registered]
 
     def names(self) -> list[str]:
-        """Every agent name seen, sorted."""
+        """Return all agent names, sorted."""
         return sorted({w.agent_name for w in self.workers})
 
     def why_none(self, agent_name: str) -> tuple[Cause, dict[str, Any]] | None:
-        """Why no worker of this name would take a job now, with the evidence; None if one would."""
+        """Return why no worker of this name would take a job now, with evidence; None if one would."""
         workers = self.named(agent_name)
         full = self.why_full(agent_name)
         if full is not None:
@@ -79,18 +79,21 @@ class Fleet:
         if not names:
             return Cause.NO_WORKER_REGISTERED, {"agent_name": agent_name}
         if agent_name in names:
-            # The name is right, but LiveKit does not know the worker yet, or not any more.
+            # The name is right, but the worker is not registered at LiveKit yet, or no longer.
             ids = [worker.worker_id for worker in self.workers if worker.agent_name == agent_name]
             return Cause.NO_WORKER_REGISTERED, {"agent_name": agent_name, "not_connected": ids}
         evidence = {"agent_name": agent_name, "names_seen": names}
         nearest = nearest_name(agent_name, names)
         if nearest is None:
-            # Workers of other names say nothing about one that doesn't report to us.
+            # Workers of other names say nothing about a worker that doesn't report to us.
             return Cause.NO_WORKER_REGISTERED, evidence
         return Cause.AGENT_NAME_MISMATCH, {**evidence, "nearest": nearest}
 
     def why_full(self, agent_name: str) -> Cause | None:
-        """Why none of the workers of this name takes a job now; None if one does, or there is none."""
+        """Return why none of the workers of this name takes a job now.
+
+        None if one does, or if there is none.
+        """
         workers = self.named(agent_name)
         if not workers or self.free_slots(agent_name):
             return None
@@ -98,11 +101,11 @@ class Fleet:
         return Cause.WORKER_DRAINING if leaving else Cause.WORKERS_AT_CAPACITY
 
     def free_slots(self, agent_name: str) -> int:
-        """How many more jobs the workers of this name would take now."""
+        """Return how many more jobs the workers of this name would take now."""
         return sum(w.free_slots for w in self.named(agent_name))
 
     def sessions(self, agent_name: str) -> set[str]:
-        """The sessions whose jobs the workers of this name have accepted and not yet ended."""
+        """Return the sessions whose jobs the workers of this name have accepted and not yet ended."""
         return {session for w in self.workers if w.agent_name == agent_name for session in w.sessions}
 
 
@@ -113,7 +116,7 @@ def _who_takes_none(workers: Sequence[WorkerHeartbeat]) -> dict[str, Any]:
 
 
 def nearest_name(wanted: str, names: Sequence[str]) -> str | None:
-    """The name that was most likely meant: alike but for letter case, blanks, hyphens or a few letters."""
+    """Return the name that was most likely meant: equal except for case, spaces, hyphens or a few letters."""
     folded = {_folded(name): name for name in reversed(names)}
     alike = get_close_matches(_folded(wanted), list(folded), n=1, cutoff=ALIKE)
     return folded[alike[0]] if alike else None
@@ -124,7 +127,10 @@ def _folded(name: str) -> str:
 
 
 async def read_fleet(redis: Redis) -> Fleet:
-    """Read all living workers; raises `redis.exceptions.RedisError` or `OSError` if it can't tell."""
+    """Read all live workers.
+
+    Raises `redis.exceptions.RedisError` or `OSError` if the registry can't be read.
+    """
     ids = [str(worker_id) for worker_id in await redis.zrange(WORKER_INDEX, 0, -1)]
     if not ids:
         return Fleet()

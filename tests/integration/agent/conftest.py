@@ -1,4 +1,4 @@
-"""What the tests of the agent's spool share."""
+"""Fixtures for tests of the agent's spool."""
 
 from pathlib import Path
 

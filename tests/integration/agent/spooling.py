@@ -1,4 +1,4 @@
-"""Jobs that talk into their spools, a host that looks after those, and what of it Redis was sent."""
+"""Jobs that write spools, a host that looks after them, and the turns that Redis got."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +49,7 @@ class Job:
 
 
 class Host:
-    """A folder, and the worker that looks after it; time passes when the test says so."""
+    """A folder, and the worker that looks after it; the test moves its clock."""
 
     def __init__(self, folder: Path, redis: Redis) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Whatever is said or written comes into the database, the same on both, and holds up nothing else."""
+"""Any spoken or written text gets into the database, the same on both, and holds up nothing else."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an agent worker and its jobs tell through Redis while they live."""
+"""What a living agent worker and its jobs write to Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ ORDER = an_order(attempt=2, first_seq=3)
 
 
 class Worker:
-    """A worker that stands as the test says, and its heart."""
+    """A worker in the state that the test sets, with its heartbeats."""
 
     def __init__(self, redis: Redis, settings: AgentSettings) -> None:
         self.standing = Standing(active_jobs=0, registered=True, draining=False)

@@ -1,4 +1,4 @@
-"""Captions on a real Redis: the latest words are told, and a call never waits for them."""
+"""Captions on a real Redis: the latest words are published, and a call never waits for them."""
 
 import asyncio
 from collections.abc import AsyncIterator

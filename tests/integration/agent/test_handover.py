@@ -1,4 +1,4 @@
-"""What an agent is handed: its order, the number of its first turn, the conversation so far."""
+"""What an agent gets: its order, the number of its first turn, and the conversation so far."""
 
 from typing import Any
 

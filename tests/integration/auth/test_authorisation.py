@@ -1,4 +1,4 @@
-"""Every route, tried by everybody: the table of who may do what is the routes' own."""
+"""Every route with every kind of key; the table of permissions comes from the routes."""
 
 import re
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.integration.rows import a_turn, put_session, put_webhook, store_turns
 from tests.support.keys import ORIGIN, Route, expired_key, id_in, put_key, routes_of
 from tests.unit.making import T0
 
-# Whoever reaches the API may ask these.
+# Routes that need no key.
 OPEN = {
     "GET /livez",
     "GET /readyz",
@@ -29,7 +29,7 @@ OPEN = {
     "GET /docs/oauth2-redirect",
     "GET /redoc",
 }
-# What a body or a query must have to come as far as the question whose the thing is.
+# The body or query that a request needs to get as far as the check of ownership.
 ASKED_WITH: dict[str, dict[str, Any]] = {
     "POST /v1/erasures": {"json": {"participant_identity": "anna"}},
     "GET /v1/transcripts/search": {"params": {"q": "hello"}},
@@ -51,14 +51,14 @@ def behind_the_door() -> list[Route]:
 async def ask(
     client: httpx.AsyncClient, route: Route, headers: dict[str, str], ids: dict[str, str]
 ) -> httpx.Response:
-    """Ask the route for the things of these ids, and for things that are not there."""
+    """Request the route with these ids, and with unknown ids."""
     path = PARAMETER.sub(lambda found: ids.get(found[1]) or new_id(), route.path)
     return await client.request(route.method, path, headers=headers, **ASKED_WITH.get(str(route), {}))
 
 
 @dataclass
 class Tried:
-    """What each route has answered to one who asks."""
+    """The answers of each route to one principal."""
 
     status: dict[str, int]
     code: dict[str, str | None]
@@ -165,7 +165,7 @@ async def test_what_is_another_projects_is_not_there_on_any_route(
     for route in behind_the_door():
         if PARAMETER.search(route.path):
             assert tried.status[str(route)] == 404, route
-            # Nor does it answer otherwise than to an id that nobody has.
+            # The answer is the same as for an unknown id.
             assert tried.code[str(route)] == before.code[str(route)], route
     async with database.read() as db:
         kept = await db.get(type(theirs), theirs.id)

@@ -1,4 +1,4 @@
-"""Keys as they are made, kept, taken and revoked, on both databases."""
+"""Keys are made, stored, accepted and revoked, on both databases."""
 
 import asyncio
 import json

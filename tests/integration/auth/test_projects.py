@@ -1,4 +1,4 @@
-"""Two projects in one deployment: neither sees, changes or hears anything of the other."""
+"""Two projects in one deployment: neither sees or changes anything of the other."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The doctor's questions to real servers, and to databases of either kind."""
+"""The doctor's checks of real servers, and of both kinds of database."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever grows is bounded: by its age, by its size, and in what a dead letter holds."""
+"""Everything that grows is bounded: by age, by size, and in what a dead letter holds."""
 
 import json
 from datetime import timedelta

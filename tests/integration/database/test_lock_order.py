@@ -1,4 +1,4 @@
-"""Whoever changes a session and its attempt locks the session first: two orders would be a deadlock."""
+"""Transactions that change a session and its attempt lock the session first: two orders could deadlock."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

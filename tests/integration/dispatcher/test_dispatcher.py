@@ -1,4 +1,4 @@
-"""One task of the dispatcher, on a real database and a real Redis, with a LiveKit made of memory."""
+"""One task of the dispatcher, on a real database and a real Redis, with a fake LiveKit."""
 
 import asyncio
 

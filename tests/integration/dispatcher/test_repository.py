@@ -1,4 +1,4 @@
-"""Dispatchers claim a session one at a time, go on where a dead one stopped, and give up in time."""
+"""One dispatcher at a time claims a session, continues where a dead one stopped, and gives up in time."""
 
 import asyncio
 from datetime import timedelta

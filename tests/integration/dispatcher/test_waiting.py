@@ -1,4 +1,4 @@
-"""Sessions wait for a free slot, and for LiveKit: in their order, and for nothing else."""
+"""Sessions wait for a free slot and for LiveKit, in their order, and for nothing else."""
 
 import asyncio
 from collections.abc import Sequence

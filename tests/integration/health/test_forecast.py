@@ -1,4 +1,4 @@
-"""Why the next session would fail, and since when: what the registry and the last sessions tell."""
+"""The forecast says why the next session would fail, and since when."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta

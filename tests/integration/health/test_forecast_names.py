@@ -1,4 +1,4 @@
-"""What is said of each agent's name: registered, served by workers that don't report, or not at all."""
+"""The forecast for each agent's name: registered, served by workers that don't report, or unknown."""
 
 from datetime import timedelta
 from typing import Any

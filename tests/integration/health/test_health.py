@@ -1,4 +1,4 @@
-"""/health: what is late is told with its age, and a dependency that hangs delays nothing."""
+"""/health shows delays with their age, and a dependency that hangs delays nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The API while its database refuses: a 503 that says when to come back, and to the operator what to mend."""
+"""While its database refuses, the API answers 503 with Retry-After, and tells the operator what to fix."""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +14,7 @@ from tests.support.clerks import Clerk, a_clerk
 from tests.support.sessions import until
 
 LOGIN = "ALTER ROLE {clerk}"
-# What breaks it, what mends it, the SQLSTATE that is told, and the kind of the fault.
+# What breaks it, what repairs it, the reported SQLSTATE, and the kind of fault.
 FAULTS = {
     "no login": (f"{LOGIN} NOLOGIN", f"{LOGIN} LOGIN", "28000", Kind.DEPLOYMENT),
     "too many connections": (

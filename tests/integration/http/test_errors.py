@@ -1,4 +1,4 @@
-"""Errors as a client sees them: always a problem detail, always with the request's name."""
+"""Every error is a problem detail with the request's trace id."""
 
 from collections.abc import AsyncIterator
 from typing import Any

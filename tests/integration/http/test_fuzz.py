@@ -1,4 +1,4 @@
-"""Requests that nobody would think of, made from the OpenAPI, against the API's real process.
+"""Random requests, generated from the OpenAPI, against the API's real process.
 
 FULL=1 makes many more of them.
 """
@@ -123,7 +123,7 @@ async def running(
 
 
 def validate(case: Case[Any], running: Running) -> None:
-    # A parameter or header that nobody has heard of is taken for wrong by that check, and is not.
+    # That check considers an unknown parameter or header wrong, which it is not.
     case.call_and_validate(
         base_url=running.url, headers=running.headers, excluded_checks=[negative_data_rejection]
     )

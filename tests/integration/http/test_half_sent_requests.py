@@ -1,4 +1,4 @@
-"""Requests that begin and don't end hold nothing for good: no connection, no descriptor, no disk.
+"""Unfinished requests hold nothing permanently: no connection, no descriptor, no disk.
 
 Tried on a process of the API that may open few files, and in this process with less wait_limits.
 """
@@ -82,7 +82,7 @@ async def with_few_files(
 
 
 async def is_answered(port: int) -> None:
-    """A caller of good will who comes new is answered."""
+    """Check that a new, well-behaved caller gets an answer."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         assert (await client.get("/readyz")).status_code == 200
         assert (await client.post("/v1/sessions", json={})).status_code == 202

@@ -1,4 +1,4 @@
-"""What any HTTP client may expect: HEAD on every GET, and pages whose SDKs send headers of their own."""
+"""What HTTP clients may expect: HEAD on every GET, and CORS for pages whose SDKs send their own headers."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The API while something it depends on is away: sessions are accepted, and the reports say what is wrong."""
+"""The API while a dependency is down: it accepts sessions, and its health pages say what is wrong."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Who reads much takes nothing from who starts sessions, nor from who reads in another project."""
+"""Heavy readers take nothing from starts of sessions, nor from readers of another project."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ from tests.integration.rows import a_turn, put_session, store_turns
 from tests.stack_fixtures.waiting import eventually
 from tests.support.keys import put_key
 
-# Each takes minutes, and is true in the end. A row that matches makes the database compute it.
+# Each takes minutes and is true in the end; the database computes it for every matching row.
 _LONG = {
     "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + tick() FROM n LIMIT 1000000)"
     " SELECT count(*) FROM n) > 0",

@@ -1,4 +1,4 @@
-"""Follow a session: its events, its turns once they are stored, and what is being said."""
+"""Follow a session: its events, its turns once they are stored, and its captions."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ LONG_AGO = utc_now() - timedelta(minutes=1)
 
 @pytest.fixture
 def unpolled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes, comes by a hint."""
+    """A stream without polls, so that everything comes by a hint."""
     monkeypatch.setattr(live, "POLL_INTERVAL_S", 3600)
 
 
@@ -192,7 +192,7 @@ async def test_the_stream_outlives_the_call_until_its_last_turns_are_here(
     await store_turns(database, [a_turn(row.id, 1)])
     async with following(client, row.id) as stream:
         await stream.until(lambda s: s.turns == [1])
-        # By this clock nobody's patience is over before the test is.
+        # With this clock, no time limit passes before the test ends.
         await end(database, row.id, ended_at=utc_now() + timedelta(hours=1))
         await give_hint(redis, row.id, channel=NEWS_CHANNEL)
         await stream.until(lambda s: "session.ended.v1" in s.types)

@@ -1,4 +1,4 @@
-"""How many may follow sessions in one process, and what becomes of those who do not read."""
+"""The limits on followers in one process, and what happens to those who do not read."""
 
 import socket
 from collections.abc import Iterator

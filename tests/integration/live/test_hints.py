@@ -1,4 +1,4 @@
-"""Hints reach who listens, also after the server was away; without a server they cost nothing."""
+"""Hints reach listeners, even after an outage of the server; without a server they raise nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

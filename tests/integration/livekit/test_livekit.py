@@ -1,4 +1,4 @@
-"""What a real LiveKit server answers, and what the adapter makes of it."""
+"""The answers of a real LiveKit server, and what the adapter makes of them."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whose room it is, and who is in it, as a real LiveKit server tells."""
+"""Whose room it is and who is in it, on a real LiveKit server."""
 
 import asyncio
 import json

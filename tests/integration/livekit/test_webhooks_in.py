@@ -44,7 +44,7 @@ def sign(body: bytes, *, key: str = KEY, secret: str = SECRET) -> str:
 
 
 async def looked_at(event: api.WebhookEvent, *, database: Database, now: FakeClock) -> list[str]:
-    """Receive the event; the sessions that are to be looked at because of it."""
+    """Receive the event; return the sessions to look at because of it."""
     answer = await receive_webhook(
         event, database=database, limits=SessionLimitSettings(), join_budget_s=15, now=now
     )

@@ -1,4 +1,4 @@
-"""The lease: one of several processes does a piece of housekeeping, and another when that one stops."""
+"""One of several processes does a piece of housekeeping, and another takes over when that one stops."""
 
 import asyncio
 from collections.abc import Callable

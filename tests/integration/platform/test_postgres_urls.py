@@ -20,7 +20,7 @@ from tests.support.certificates import Certificate, make_certificate
 from tests.support.pooler import pgbouncer, wire_to
 
 NAME = "SELECT current_database() || ' ' || current_setting('application_name')"
-# Far above every limit in these tests, and far below for ever.
+# Far above every limit in these tests.
 HANGS_S = 60
 
 

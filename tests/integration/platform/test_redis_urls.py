@@ -1,4 +1,4 @@
-"""REDIS_URL and BROKER_URL in every form: what one client takes all take, against a real server."""
+"""REDIS_URL and BROKER_URL in every form, against a real server: all clients accept the same URLs."""
 
 import asyncio
 import ssl
@@ -24,7 +24,7 @@ from tests.support.bad_server import bad_server
 from tests.support.certificates import Certificate, make_certificate
 
 REFUSED = (RedisError, KombuError, OSError)
-# Far above every limit of a client, and far below for ever.
+# Far above every limit of a client.
 HANGS_S = 60
 
 

@@ -1,4 +1,4 @@
-"""The outbox relay: what is committed is published in order, the next task enqueued, and nothing lost."""
+"""The outbox relay publishes committed events in order, enqueues the next task, and loses nothing."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""PostgreSQL or Redis accepts and never answers: every process says so, works on or waits, and ends."""
+"""PostgreSQL or Redis never answers: every process reports it, works on or waits, and can end."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ from tests.support.bad_server import BadServer, bad_server
 from tests.support.pooler import wire_to
 from tests.support.sessions import until
 
-# Far above every limit in these tests, and far below for ever.
+# Far above every limit in these tests.
 pytestmark = pytest.mark.product_limits
 
 HANGS_S = 60

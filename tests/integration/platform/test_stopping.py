@@ -1,4 +1,4 @@
-"""A process stops when it is told to, whatever it is doing at that moment."""
+"""A process stops when it is told to, whatever it is doing."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager

@@ -1,4 +1,4 @@
-"""Consumer groups on a real Redis: nothing published is skipped, whoever dies and whatever is emptied."""
+"""Consumer groups on a real Redis skip nothing, whichever consumer dies and even if Redis is emptied."""
 
 import asyncio
 import time
@@ -231,7 +231,7 @@ async def test_a_frozen_server_holds_a_publisher_only_so_long(own_redis: tuple[s
     await redis.aclose()
 
 
-# --- What a stream is relieved of, and what is known about it ------------------------------------
+# --- Trimming streams, and measuring them ------------------------------------
 
 
 def in_an_hour() -> int:

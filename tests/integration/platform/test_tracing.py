@@ -1,4 +1,4 @@
-"""Tracing in one process, with a real receiver: who is whose child, what is in a span, what harms nobody."""
+"""Tracing in one process with a real receiver: parents, the content of spans, and harmless failures."""
 
 import asyncio
 import json
@@ -188,7 +188,7 @@ async def test_a_session_begins_its_trace_with_the_request_or_goes_on_with_its_c
     assert wrong.headers["x-request-id"] == refused.trace_id
     assert refused.attributes["http.request.header.x-request-id"] == "mine"
     assert refused.attributes["http.response.status_code"] == 422
-    # Reading is traced only for who traces it, and without what was looked for.
+    # Reads are traced only if the client traces them, and without the search text.
     others = [span for span in traces.spans if span.id not in {s.id for s in (*begun, refused)}]
     assert [(span.name, span.parent_id) for span in others] == [("GET /v1/transcripts/search", OTHER[36:52])]
     assert "hunter2" not in traces.text

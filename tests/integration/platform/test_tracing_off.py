@@ -1,4 +1,4 @@
-"""Without an endpoint, tracing is not there: nothing is imported, nothing runs, nothing is recorded."""
+"""Without an endpoint, tracing imports nothing, runs nothing and records nothing."""
 
 import subprocess
 import sys

@@ -75,7 +75,7 @@ async def test_without_an_interval_there_is_no_canary(database_url: str, redis_u
 
 
 async def fate_of_canary(database: Database, *, passes: bool) -> None:
-    """What a dispatcher, a verifier and an agent would make of the next canary."""
+    """Play the dispatcher, verifier and agent of the next canary."""
 
     async def there() -> SessionRow | None:
         async with database.read() as db:

@@ -1,4 +1,4 @@
-"""An Idempotency-Key on a start: sent again, it starts nothing and is answered alike."""
+"""A start that is repeated with its Idempotency-Key starts nothing, and gets the same answer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -71,7 +71,7 @@ async def test_a_start_that_is_sent_again_is_answered_as_it_was(
     first = await start(client, metadata={"a": 1})
     assert first.status_code == 202
     assert "idempotency-replayed" not in first.headers
-    # What has become of it meanwhile is not what was answered.
+    # The session has changed since the answer.
     await joins(database, await get_session(database, first.json()["session_id"]))
     again = await start(client, metadata={"a": 1})
     assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")

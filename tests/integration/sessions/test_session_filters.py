@@ -1,4 +1,4 @@
-"""Finding sessions by what is known of them, and no parameter that is silently ignored, on both databases."""
+"""Filters find sessions, and no parameter is silently ignored, on both databases."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sessions are counted once, by what became of them, and only when that is committed."""
+"""Each session is counted once, by its outcome, and only after the commit."""
 
 from contextlib import suppress
 from typing import Any

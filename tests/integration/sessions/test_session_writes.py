@@ -1,4 +1,4 @@
-"""A session changes by compare-and-set, together with its event, whoever else is writing."""
+"""A session changes by compare-and-set, together with its event, whatever other writers do."""
 
 import asyncio
 from datetime import datetime, timedelta, timezone
@@ -160,7 +160,7 @@ async def test_events_stay_gapless_when_notes_and_transitions_come_at_once(datab
         *(note(n) for n in range(10)),
         move(database, await get_session(database, row.id), S.DISPATCHED, accepted),
     )
-    assert won  # a note moves nothing, so it can't make a transition lose
+    assert won  # a note changes no status, so it can't make a transition lose
     events = await get_events(database, row.id)
     assert [event.sequence for event in events] == list(range(1, 14))
     assert (await get_session(database, row.id)).last_sequence == 13

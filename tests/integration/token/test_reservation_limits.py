@@ -1,4 +1,4 @@
-"""Reservations keep to the limits: those of sessions once their caller comes, those of visitors before."""
+"""Reservations keep to limits: of sessions once their caller comes, of visitors before that."""
 
 import asyncio
 from collections import Counter
@@ -56,7 +56,7 @@ async def reserve(client: httpx.AsyncClient, headers: dict[str, str], times: int
 
 
 async def comes(client: httpx.AsyncClient, granted: dict[str, Any], kind: str = "participant_joined") -> None:
-    """LiveKit tells that the caller of a reservation is there."""
+    """Receive LiveKit's webhook that a reservation's caller has joined."""
     event_id = f"EV_{kind}_{granted['session_id']}"
     body = an_event(granted["room_name"], kind=kind, event_id=event_id, participant=CALLER)
     answer = await client.post("/v1/livekit/webhook", content=body, headers={"Authorization": sign(body)})

@@ -1,4 +1,4 @@
-"""A reservation becomes a request when its caller comes, and expires quietly when he doesn't."""
+"""A reservation becomes a request when its caller comes, and otherwise expires quietly."""
 
 from datetime import timedelta
 from typing import Any

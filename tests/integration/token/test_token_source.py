@@ -1,4 +1,4 @@
-"""LiveKit's TokenSource protocol: a token for a room of its own, and no agent before the caller joins."""
+"""LiveKit's TokenSource protocol: each token is for a new room; no agent comes before the caller."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta

@@ -274,7 +274,7 @@ async def test_the_watermark_has_what_is_stored_and_what_was_set_aside_for_good(
     stored = await read_stored(redis, row.id, job_id=None, attempt=1)
     assert [seq for seq in range(5) if stored.has(seq)] == [1, 3]
     assert not stored.is_counted
-    # Or their worker would send them until the end of time, and each time they would be set aside.
+    # Otherwise their worker would send them forever, and each time they would be set aside.
     assert (await read_stored(redis, row.id, job_id=None, attempt=2**31)).has(2)
     assert (await read_stored(redis, "nobody", job_id=None, attempt=1)).has(1)
 
@@ -305,7 +305,7 @@ class Breaks(FailsAtFirst):
 async def test_a_batch_that_fails_for_no_known_reason_comes_again(
     database: Database, archive: DatabaseArchive, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Not by way of being taken over.
+    # Not through a take-over by another consumer.
     monkeypatch.setattr(streams, "CLAIM_IDLE_MS", 3_600_000)
     row = await put_session(database)
     failing = Breaks(archive, redis, failures=1)
@@ -317,7 +317,7 @@ async def test_a_batch_that_fails_for_no_known_reason_comes_again(
 
 
 class IsSlow(FailsAtFirst):
-    """An archive that answers only when it is let."""
+    """An archive that answers only when the test lets it."""
 
     def __init__(self, archive: DatabaseArchive, redis: Redis) -> None:
         super().__init__(archive, redis, failures=0)

@@ -1,4 +1,4 @@
-"""Transcripts while the database refuses: what kind of fault it is decides what becomes of the turns."""
+"""Transcripts while the database refuses: the kind of fault decides what happens to the turns."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -132,7 +132,7 @@ async def clerk(postgres_server: PostgresServer, postgres_url: str) -> AsyncIter
 
 
 async def assert_nothing_is_settled(redis: Redis, turn: TurnFinished) -> None:
-    """None is acknowledged, none a dead letter, and of none it is said that it is stored."""
+    """Assert that no turn is acknowledged, set aside, or reported as stored."""
     assert not await acknowledged(redis, TURNS)
     assert await redis.xlen(DEAD_LETTERS_STREAM) == 0
     known = await read_stored(redis, turn.session_id, job_id=None, attempt=1)
@@ -238,7 +238,7 @@ async def test_of_many_turns_only_the_one_that_is_refused_is_set_aside(
 
 
 class Pragmas:
-    """What every connection to SQLite is told from now on."""
+    """Pragmas for every new connection to SQLite."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

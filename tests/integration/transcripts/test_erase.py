@@ -1,4 +1,4 @@
-"""An erasure takes what was said out of everything that keeps it, and wins over a turn that comes late."""
+"""An erasure removes what was said from everywhere, and wins over a late turn."""
 
 import re
 from collections.abc import AsyncIterator

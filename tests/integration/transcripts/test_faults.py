@@ -1,4 +1,4 @@
-"""Whatever dies between an agent and the database: turns published are turns stored, once, in order.
+"""Whatever dies between an agent and the database, published turns are stored, once and in order.
 
 The consumers are real processes, and so are Redis and the databases; a sender keeps each turn until the
 watermark says that it is stored, as the spool of an agent worker does.
@@ -73,7 +73,7 @@ class Sender:
         await until(done, what="every turn is stored", timeout_s=PATIENCE_S)
 
     async def check(self) -> None:
-        """Published is stored: none missing, none twice, in order; and nothing was claimed before."""
+        """Check that all published turns are stored once and in order, and none was confirmed too early."""
         async with self.database.read() as db:
             query = select(TranscriptItemRow).order_by(
                 col(TranscriptItemRow.session_id), col(TranscriptItemRow.seq)
@@ -161,7 +161,7 @@ async def pending(redis: Redis) -> int:
 
 @asynccontextmanager
 async def inserts_held(database: Database) -> AsyncIterator[None]:
-    """Let inserts wait, in whatever way the database has."""
+    """Make inserts wait, on either database."""
     async with database.engine.connect() as connection:
         writing = await connection.execution_options(rollcall_write=True)
         lock = "SELECT 1" if database.is_sqlite else "LOCK TABLE transcript_item IN SHARE MODE"

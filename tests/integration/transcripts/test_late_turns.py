@@ -1,4 +1,4 @@
-"""A turn that comes after its text was erased, or its time was over, brings no text back, by whatever way."""
+"""A turn that arrives after an erasure or its retention brings no text back, on any path."""
 
 import asyncio
 import contextlib

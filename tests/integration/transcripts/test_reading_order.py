@@ -1,4 +1,4 @@
-"""Whoever shows a conversation, or hands it over, does so in the order of speech; on both databases."""
+"""All code that shows a conversation or hands it over uses the order of speech, on both databases."""
 
 import csv
 import io

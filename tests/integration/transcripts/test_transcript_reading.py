@@ -1,4 +1,4 @@
-"""A transcript says whether it is complete, what is missing and since when, and sums itself up."""
+"""A transcript says whether it is complete, what is missing and since when, and has a summary."""
 
 from datetime import datetime, timedelta
 from typing import Any

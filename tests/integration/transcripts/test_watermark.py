@@ -1,4 +1,4 @@
-"""The watermark says of a turn that it is stored only when it is."""
+"""The watermark marks a turn as stored only when it is."""
 
 import pytest
 from redis.asyncio import Redis

@@ -1,4 +1,4 @@
-"""Sessions that wait go on in their order, each to a slot of its own, once something can come of it."""
+"""Waiting sessions go on in their order, each to its own slot, once they can be served."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -48,14 +48,14 @@ async def cut_off(
 
 
 async def wait_in(database: Database, cause: Cause = Cause.WORKERS_AT_CAPACITY, **row: Any) -> SessionRow:
-    """A session that stands in the line, as a dispatcher leaves it there."""
+    """A waiting session, as a dispatcher leaves it."""
     made = await put_session(database, **row)
     await Repository(database, retry_delay_s=1, now=lambda: T0).park(made, cause, {})
     return made
 
 
 async def standing(database: Database, rows: list[SessionRow]) -> list[bool]:
-    """Of each session, whether it still stands in the line."""
+    """Return for each session whether it still waits."""
     return [(await get_session(database, row.id)).claimed_until is not None for row in rows]
 
 

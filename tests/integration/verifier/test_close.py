@@ -1,4 +1,4 @@
-"""A session that is over is cleared away."""
+"""What an ended session left in LiveKit is cleared."""
 
 from services.verifier.close.close import RETRY, SECOND_LOOK
 from shared.contracts.identifiers import SessionId

@@ -1,4 +1,4 @@
-"""A job that beats no more is noticed; a Redis that was away is not taken for dead jobs."""
+"""The verifier notices a job whose beats stop; an outage of Redis does not look like dead jobs."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,7 @@
-"""Agents' reports date the levels of proof and carry the evidence; one bad report holds up no other."""
+"""Agents' reports give the times of the levels of proof and the evidence.
+
+One bad report holds up no other.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

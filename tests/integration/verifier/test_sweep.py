@@ -1,4 +1,4 @@
-"""The sweep puts back what was lost, gives up what is overdue, and one process at a time does it."""
+"""The sweep enqueues lost sessions and fails overdue ones, in one process at a time."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta

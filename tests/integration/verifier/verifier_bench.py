@@ -1,4 +1,4 @@
-"""The verifier's parts around one database, one Redis and one LiveKit made of memory."""
+"""The verifier's parts with one database, one Redis and one fake LiveKit."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ from tests.unit.making import T0, FakeClock, make_caller
 
 
 class Bench:
-    """A verifier, a watch and a closer; the clock is turned by hand."""
+    """A verifier, a watch and a closer; the test moves the clock."""
 
     def __init__(self, database: Database, redis: Redis, relay: Relay, clock: FakeClock) -> None:
         self.database = database

@@ -1,4 +1,4 @@
-"""Which events go to which endpoints, and that none is passed over."""
+"""Events go to the right endpoints, and none is skipped."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Whatever dies, an event that is committed reaches its endpoint: real processes, real databases."""
+"""Whatever dies, a committed event reaches its endpoint: real processes, real databases."""
 
 import asyncio
 import signal

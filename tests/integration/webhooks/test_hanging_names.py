@@ -1,4 +1,4 @@
-"""Webhooks to names whose server is silent keep no other project from its deliveries, nor from its starts."""
+"""Webhooks to names whose server is silent delay neither deliveries nor starts of other projects."""
 
 import asyncio
 from collections.abc import Iterator

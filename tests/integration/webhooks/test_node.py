@@ -1,4 +1,4 @@
-"""What LiveKit's own Node library signs is believed here, and what its receiver refuses is refused."""
+"""We accept what LiveKit's own Node library signs, and refuse what its receiver refuses."""
 
 import asyncio
 import json

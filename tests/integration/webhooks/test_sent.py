@@ -1,4 +1,4 @@
-"""What is due is sent, signed, tried again by the schedule, and given up in the end."""
+"""Due webhooks are signed, sent, tried again by the schedule, and finally given up."""
 
 import asyncio
 from collections.abc import AsyncIterator

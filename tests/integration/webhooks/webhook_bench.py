@@ -1,4 +1,4 @@
-"""The parts of the webhooks process put together by hand: real database, real requests, a clock to move."""
+"""The parts of the webhooks process, with a real database, real requests, and a clock that the test moves."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The registry knows the workers that live now, by their exact names; unreadable is not the same as empty."""
+"""The registry knows the live workers by their exact names; unreadable is not the same as empty."""
 
 from typing import Any
 

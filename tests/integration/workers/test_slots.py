@@ -1,4 +1,4 @@
-"""A slot is promised to one session at a time, however many ask, and the promise ends when it is kept."""
+"""A slot is promised to one session at a time, however many ask, until the worker serves the session."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ async def test_of_many_who_ask_at_once_as_many_are_promised_a_slot_as_there_are(
 async def test_of_several_who_ask_together_the_first_get_the_slots(redis: Redis) -> None:
     assert await reserve(redis, "agent", ["s-1", "s-2", "s-3"], free=2, served=()) == 2
     assert sorted(await redis.zrange(slots_key("agent"), 0, -1)) == ["s-1", "s-2"]
-    # What the third has been promised in the meantime goes to those before it.
+    # The third session's promise goes to the sessions before it.
     assert await reserve(redis, "agent", ["s-0", "s-1", "s-2"], free=2, served=()) == 2
     assert sorted(await redis.zrange(slots_key("agent"), 0, -1)) == ["s-0", "s-1"]
     assert await reserve(redis, "agent", [], free=2, served=()) == 0
@@ -84,7 +84,7 @@ async def test_a_promise_that_is_kept_is_soon_forgotten(redis: Redis) -> None:
     assert before is not None
     assert after is not None
     assert before - after > PROMISE_MS - STALE_MS - 1_000
-    # Looking again does not make it last.
+    # Reading again does not extend it.
     await ask(redis, "s-2", served=("s-1",))
     assert await redis.zscore(slots_key("agent"), "s-1") == after
 
