@@ -1,4 +1,4 @@
-"""Say on the reports stream how one job stands."""
+"""Report the steps of one job on the reports stream."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,37 +17,40 @@ from shared.platform.tracing.tracing import here
 
 log = get_logger(__name__)
 
-# One fault may repeat many times a second; the reader needs each kind once.
+# One fault may repeat many times a second; readers need each kind once.
 MAX_ERRORS = 20
 
 
 @dataclass(frozen=True)
 class JobFacts:
-    """Which job of which worker this is."""
+    """The identity of a job and its worker."""
 
     job_id: str
     room_name: str
     room_sid: str
     worker_id: str
     agent_name: str
-    identity: str  # of the agent in the room
+    identity: str  # the agent's identity in the room
 
     @classmethod
     def of_request(cls, request: JobRequest, *, worker_id: str) -> "JobFacts":
-        """The facts of a job that is offered."""
+        """Return the facts of an offered job."""
         job = request.job
         return cls(job.id, job.room.name, job.room.sid, worker_id, job.agent_name, f"agent-{job.id}")
 
     @classmethod
     def of_context(cls, ctx: JobContext) -> "JobFacts":
-        """The facts of a job that runs."""
+        """Return the facts of a running job."""
         job = ctx.job
         identity = ctx.local_participant_identity
         return cls(job.id, job.room.name, job.room.sid, ctx.worker_id, job.agent_name, identity)
 
 
 class Reporter:
-    """Reports the steps of one job. A job that Rollcall did not dispatch has no order: nothing is sent."""
+    """Reports the steps of one job.
+
+    For a job without an order, which Rollcall did not dispatch, it sends nothing.
+    """
 
     def __init__(
         self, *, order: DispatchOrder | None, facts: JobFacts, outbox: Outbox, clock: Clock = utc_now
@@ -59,17 +62,17 @@ class Reporter:
         self._told: set[Step | AgentError] = set()
 
     def step(self, step: Step, **details: Any) -> None:
-        """Report a step; `details` are further fields of `AgentReported`."""
+        """Report a step; `details` are more fields of `AgentReported`."""
         if self._order is None:
             return
         try:
             self._offer(self._order, step, details)
-        except Exception:  # a report is a hint: no call ends for one that can't be told
+        except Exception:  # a report is a hint: a failure to send it must not end a call
             metrics.event_dropped()
             log.exception("report_not_published", step=step.value)
 
     def _offer(self, order: DispatchOrder, step: Step, details: dict[str, Any]) -> None:
-        if step is not Step.REJECTED:  # which makes no participant
+        if step is not Step.REJECTED:  # a rejected job has no participant
             details.setdefault("participant_identity", self._facts.identity)
         event = AgentReported(
             session_id=order.session_id,
@@ -86,13 +89,13 @@ class Reporter:
         self._outbox.offer(REPORTS_STREAM, envelope)
 
     def once(self, step: Step) -> None:
-        """Report a step the first time that it is reached."""
+        """Report a step when it is first reached."""
         if step not in self._told:
             self._told.add(step)
             self.step(step)
 
     def error(self, error: AgentError) -> None:
-        """Report an error, unless the same one was reported before."""
+        """Report an error, unless the same error was reported before."""
         if error not in self._told and len(self._told) < MAX_ERRORS:
             self._told.add(error)
             self.step(Step.ERROR, error=error)

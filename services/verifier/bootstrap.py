@@ -1,4 +1,4 @@
-"""Wiring of the verifier: the only place that builds things."""
+"""Build the verifier from its parts."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ Step = Callable[[Current], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Services:
-    """What the tasks work with. steps: what does each kind of work of the task `verify_session`."""
+    """The dependencies of the tasks. steps: what does each kind of work of the task `verify_session`."""
 
     database: Database
     repository: Repository
@@ -55,13 +55,13 @@ class Services:
             await step(current)
 
     async def close_session(self, session_id: str) -> None:
-        """Clear up after a session that is over."""
+        """Clear what an ended session left in LiveKit."""
         await self.closer.close(await self.repository.read_session(session_id))
 
 
 @asynccontextmanager
 async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
-    """Build the verifier in the running loop, run its background tasks, and take it down again."""
+    """Build the verifier in the running loop, run its background tasks, and finally close it."""
     agent_name_proven(settings.livekit_agent_name)
     agent_name_seen(settings.livekit_agent_name)
     me = process_name()

@@ -1,4 +1,4 @@
-"""The verifier's side of the database: claim a session, and write down what was proven."""
+"""The verifier's database access: claim sessions, and record what was proven."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,15 +26,15 @@ from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.logs.logs import get_logger
 
-# A verifier that has died is replaced after this long; a living one renews in time.
+# After this time another verifier replaces a dead one; a living one renews its claim in time.
 CLAIM_LEASE = timedelta(seconds=5)
-# Who is told to stop waits no longer for a database that doesn't answer; then the claim lapses by itself.
+# A task that stops waits no longer than this for a silent database; the claim then expires by itself.
 GIVE_BACK_S = 1.0
 CALLER_LEFT = "caller left"
 CALLER_NEVER_CAME = "caller_never_came"
-# So many of the newest sessions are searched for an earlier join under a name.
+# How many of the newest sessions are searched for an earlier join under a name.
 REMEMBERED = 5000
-# Causes that are told from who is registered, not from what became of a job.
+# Causes that follow from the registry, not from a job.
 ONLY_REGISTRY_SPEAKS = frozenset(
     {Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH, Cause.ASSIGNMENT_TIMEOUT, Cause.UNKNOWN}
 )
@@ -73,20 +73,23 @@ class Repository:
             return await db.get(SessionRow, session_id)
 
     async def is_superseded(self, row: SessionRow) -> bool:
-        """True if the name of its room has gone over to another session."""
+        """Return whether another session now has the name of its room."""
         async with self._database.read() as db:
             other = select(col(SessionRow.id)).where(col(SessionRow.id) == row.id, is_superseded())
             return await db.scalar(other) is not None
 
     async def claim(self, row: SessionRow) -> bool:
-        """Take or keep the session for one lease; False if another verifier has it or it moved on."""
+        """Take or keep the claim for one lease.
+
+        Return False if another verifier has it or the session moved on.
+        """
         now = self._now()
         async with self._database.write() as db:
             return await claim(db, row, claimed_until=now + CLAIM_LEASE, next_check_at=now + CLAIM_LEASE)
 
     @asynccontextmanager
     async def stoppable(self, row: SessionRow) -> AsyncIterator[None]:
-        """Give the session's claim back if this task is told to stop, so that another takes it at once."""
+        """Release the claim if this task is told to stop, so that another task takes it at once."""
         stage = (row.status, row.attempt)
         try:
             yield
@@ -95,13 +98,13 @@ class Repository:
             raise
 
     async def _give_back(self, session_id: str, stage: tuple[str, int]) -> None:
-        """Whatever was being written when the task was told to stop is written, or isn't: read it anew."""
+        """A write may or may not have happened when the task was told to stop, so read the row again."""
         now = self._now()
         try:
             async with asyncio.timeout(GIVE_BACK_S), self._database.write() as db:
                 found = await db.get(SessionRow, session_id)
                 if found is None or (found.status, found.attempt) != stage:
-                    return  # it has moved on
+                    return  # the session has moved on
                 if is_claimed(found, now):
                     await claim(db, found, claimed_until=None, next_check_at=now)
         except DATABASE_ERRORS as error:
@@ -110,13 +113,16 @@ class Repository:
     async def missing(
         self, current: Current, cause: Cause, evidence: dict[str, Any], *, delay: timedelta
     ) -> bool:
-        """This attempt brought no agent: ask for another, after `delay`. False if the session moved on."""
+        """Record that the attempt brought no agent, and ask for another after `delay`.
+
+        False if the session moved on.
+        """
         event = AgentMissing(attempt=current.session.attempt, cause=cause, evidence=evidence)
         again_at = self._now() + delay if delay else None
         return await self._redispatch(current.session, event, claimed_until=again_at)
 
     async def lost(self, row: SessionRow, cause: Cause, evidence: dict[str, Any], *, attempts: int) -> bool:
-        """An active session lost its agent: ask for a new one, with a budget of its own."""
+        """Record that an active session lost its agent, and ask for a new one with a budget of its own."""
         revival = row.revivals + 1
         event = AgentLost(attempt=row.attempt, cause=cause, evidence=evidence, revival=revival)
         return await self._redispatch(
@@ -155,11 +161,11 @@ class Repository:
         return won
 
     async def surest(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> Finding:
-        """Return what the session fails with.
+        """Return the cause and evidence with which the session fails.
 
-        It is what is seen now, or what an earlier attempt has proven, if now only the registry speaks. The
-        last attempt is cut short by the deadline. A worker that is full of jobs which it took of this
-        session and has not started, is not full of others' calls.
+        That is the current finding. But if it comes only from the registry, an earlier attempt's proven cause
+        is used, because the deadline cuts the last attempt short. A worker may look full only because of this
+        session's own jobs that it took and did not start.
         """
         if cause in FULL:
             better = col(AttemptRow.cause) == Cause.JOB_NOT_STARTED
@@ -185,7 +191,7 @@ class Repository:
         return Cause(earlier.cause), {**(earlier.evidence or {}), "attempt": earlier.number}
 
     async def failed(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
-        """Give the session up. False if it moved on."""
+        """Fail the session. Return False if it moved on."""
         async with self._database.write() as db:
             won = await fail(db, row, cause=cause, evidence=evidence, now=self._now())
             if won:
@@ -193,7 +199,7 @@ class Repository:
         return won
 
     async def caller_left(self, row: SessionRow, evidence: dict[str, Any]) -> bool:
-        """Nobody waits for an agent any more. False if the session moved on."""
+        """Cancel the session because its caller left. Return False if it moved on."""
         now = self._now()
         event = SessionCancelled(reason=CALLER_LEFT, cause=Cause.CALLER_LEFT, evidence=evidence)
         async with self._database.write() as db:
@@ -212,15 +218,15 @@ class Repository:
         return won
 
     async def ended(self, row: SessionRow, reason: str) -> bool:
-        """The conversation is over. False if the session moved on."""
+        """End the session. Return False if it moved on."""
         event = SessionEnded(reason=reason)
         async with self._database.write() as db:
             return await end(db, row, SessionStatus.ENDED, event=event, now=self._now(), end_reason=reason)
 
     async def note_callers(self, row: SessionRow, callers: int) -> None:
-        """Remember that a caller is there, or since when an active session's room has none any more.
+        """Record that a caller is in the room, or since when an active session's room has none.
 
-        A webhook may have told it before, and none need come.
+        A webhook may have reported it earlier, but none may come at all.
         """
         there = row.caller_joined_at is not None and row.caller_left_at is None
         left = not callers and there and row.status == SessionStatus.ACTIVE
@@ -230,7 +236,7 @@ class Repository:
                 await note_callers(db, row, present=came, now=self._now())
 
     async def agent_missed(self, attempt: AttemptRow) -> None:
-        """Remember since when the attempt's agent is not in the room, where LiveKit has not told it."""
+        """Record since when the attempt's agent is missing from the room, unless LiveKit reported it."""
         unknown = update(AttemptRow).where(
             col(AttemptRow.session_id) == attempt.session_id,
             col(AttemptRow.number) == attempt.number,
@@ -240,7 +246,7 @@ class Repository:
             await db.execute(unknown.values(left_at=self._now()))
 
     async def name_is_proven(self, agent_name: str) -> bool:
-        """Has an agent of a worker that doesn't report to us joined under this name, not long ago?"""
+        """Return whether an agent of a worker that doesn't report to us recently joined under this name."""
         newest = select(col(SessionRow.id)).order_by(col(SessionRow.id).desc()).limit(REMEMBERED).subquery()
         joined = (
             select(col(SessionRow.id))
@@ -257,17 +263,17 @@ class Repository:
             return await db.scalar(joined) is not None
 
     async def extra_removed(self, row: SessionRow, identity: str) -> None:
-        """Record that an extra agent was taken out."""
+        """Record that an extra agent was removed."""
         event = ExtraAgentRemoved(participant_identity=identity, attempt=row.attempt)
         async with self._database.write() as db:
             await record(db, row.id, event, now=self._now())
 
     async def foreign_agent_seen(self, row: SessionRow, identity: str, *, removed: bool) -> None:
-        """Tell of an agent that nobody dispatched."""
+        """Record an agent that nobody dispatched."""
         await foreign_agent_seen(self._database, row, identity, removed=removed, now=self._now())
 
     async def look_again(self, row: SessionRow, *, at: datetime | None) -> None:
-        """Say when the session is to be looked at next; None: never."""
+        """Set when the verifier looks at the session next; None means never."""
         async with self._database.write() as db:
             await claim(db, row, claimed_until=None, next_check_at=at)
 

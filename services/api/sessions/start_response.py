@@ -1,4 +1,4 @@
-"""The answer to a start: at once, or when the agent has joined; and to a request sent again, as it was."""
+"""The answer to a start: at once, or when the agent has joined. A repeated request gets the same answer."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ async def start_and_answer(
     services: Services,
     response: Response,
 ) -> Started:
-    """Start a session and return the answer, its status and headers in `response`; raises `Problem`.
+    """Start a session and return the answer, with status and headers in `response`; raises `Problem`.
 
     1. Write the session, or find the one that an earlier request with the same key has written.
     2. The earlier request was answered: answer the same.
@@ -156,6 +156,6 @@ def _started(row: SessionRow, settings: ApiSettings) -> Started:
 
 
 def _as_it_began(row: SessionRow) -> SessionRow:
-    """The session as it was when it was requested, which is what the first answer told."""
+    """Return the session as it was when it was requested, as in the first answer."""
     told = {"id", "room_name", "participant_identity", "participant_name", "requested_at"}
     return SessionRow(status=SessionStatus.REQUESTED, **row.model_dump(include=told))

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N` (RFC 7240): answer a start when the agent has joined, or is known not to come."""
+"""`Prefer: wait=N` (RFC 7240): answer a start when the agent has joined or is known not to come."""
 
 import asyncio
 from contextlib import suppress
@@ -12,16 +12,16 @@ from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 
-# Longer than any session is waited for by its caller, and shorter than what proxies cut off.
+# Longer than any caller waits for an agent, and shorter than the time limit of proxies.
 LONGEST_WAIT_S: Final = 30
 # Redis may lose a hint.
 POLL_INTERVAL_S: Final = 1.0
 
 
 def preferred_wait(prefer: list[str]) -> int | None:
-    """Return the seconds that a client would wait, at most `LONGEST_WAIT_S`; None if it asks for none.
+    """Return how many seconds a client wants to wait, at most `LONGEST_WAIT_S`; None if it does not want to.
 
-    A preference that makes no sense is as if it were not there, and of two `wait` the first counts.
+    An invalid preference is ignored, and of two `wait` preferences the first counts.
     """
     for preference in parse_http_list(", ".join(prefer)):
         name, _, value = preference.partition(";")[0].partition("=")
@@ -31,7 +31,7 @@ def preferred_wait(prefer: list[str]) -> int | None:
 
 
 def _seconds(text: str) -> int | None:
-    # Python's int would also take "+5", "1_0" and the digits of other scripts.
+    # Python's int would also accept "+5", "1_0" and the digits of other scripts.
     if not (text.isascii() and text.isdigit()):
         return None
     digits = text.lstrip("0")
@@ -39,7 +39,7 @@ def _seconds(text: str) -> int | None:
 
 
 def is_settled(row: SessionRow) -> bool:
-    """True once the agent has joined, or the session is over."""
+    """Return whether the agent has joined or the session is over."""
     return row.status == SessionStatus.ACTIVE or row.status in TERMINAL
 
 
@@ -65,7 +65,7 @@ async def until_settled(
 
 
 def check_not_lost(row: SessionRow, *, headers: dict[str, str]) -> None:
-    """Raise `Problem` if the session is over, and there is no agent to join."""
+    """Raise `Problem` if the session is over and has no agent."""
     if row.status == SessionStatus.FAILED:
         cause = Cause(row.cause or Cause.UNKNOWN)
         what = "no agent joined" if row.active_at is None else "the agent joined and was lost"
@@ -83,7 +83,7 @@ def check_not_lost(row: SessionRow, *, headers: dict[str, str]) -> None:
     # A canary is over as soon as its agent is proven.
     proven = row.canary and row.status == SessionStatus.ENDED
     if row.status in TERMINAL and not proven:
-        detail = f"the session was over before its agent was waited for: {row.end_reason or row.status}"
+        detail = f"the session was over before its agent joined: {row.end_reason or row.status}"
         raise Problem(
             409, "session_over", detail, headers=headers, session_id=row.id, room_name=row.room_name
         )

@@ -1,7 +1,7 @@
-"""How long an attempt is worth waiting for.
+"""Decide how long to wait for an attempt.
 
-A worker of ours says within milliseconds that it took the job, and its job beats; one that knows nothing
-of us shows only as a participant, or as a job that LiveKit tells of up to 5.2 s late.
+A worker of ours reports within milliseconds that it took the job, and its job beats. A worker that doesn't
+report to us shows only as a participant, or as a job that LiveKit lists up to 5.2 s late.
 """
 
 from dataclasses import dataclass, field
@@ -21,37 +21,37 @@ from shared.platform.tracing.tracing import Attributes
 
 # LiveKit asks the next worker within milliseconds of a refusal.
 PASSING_ON = timedelta(seconds=1)
-# An agent of the right name is there: very likely ours, once LiveKit shows its job.
+# An agent of the right name is in the room; it is very likely this attempt's, once LiveKit shows its job.
 UNBOUND_PATIENCE = timedelta(seconds=2)
-# A worker's heartbeat lists the session within moments of taking its job, and drops it with the job's
-# process; the job's last words may come a little later.
+# A worker's heartbeat lists the session within moments of taking its job, and drops it when the job's process
+# ends. The job's last report may come a little later.
 DROPPED_FOR = timedelta(seconds=1)
-# A caller whose connection broke comes back sooner.
+# A caller whose connection broke reconnects sooner than this.
 CALLER_GRACE = timedelta(seconds=2)
-# An agent that was listed and is not any more, twice in a row, has left.
+# An agent that was listed, and then is missing twice in a row, has left.
 GONE_FOR = timedelta(seconds=1)
 
 
 @dataclass
 class Observations:
-    """What was seen so far while waiting for one attempt. `fleet` is None while it can't be read."""
+    """What the verifier has seen while it waits for one attempt. `fleet` is None while it can't be read."""
 
     sighting: Sighting = field(default_factory=Sighting)
     job: JobSighting = field(default_factory=JobSighting)
     job_asked_at: datetime | None = None
-    agents_seen: dict[str, ParticipantInfo] = field(default_factory=dict)  # active ones of the name
-    agent_gone_at: datetime | None = None  # since when none of them is there
+    agents_seen: dict[str, ParticipantInfo] = field(default_factory=dict)  # ACTIVE agents of the name
+    agent_gone_at: datetime | None = None  # since when none of them is in the room
     room_gone: bool = False
     fleet: Fleet | None = None
     fleet_read_at: datetime | None = None
     had_worker: bool | None = None  # at the first reading of the registry
-    dropped_at: datetime | None = None  # since when its worker does not list the session
+    dropped_at: datetime | None = None  # since when its worker no longer lists the session
     caller_seen: bool = False
     caller_gone_at: datetime | None = None
     livekit_error: LiveKitError | None = None
 
     def note_sighting(self, sighting: Sighting, now: datetime) -> None:
-        """Remember this look at the room, and who was there."""
+        """Record a look at the room, and its agents."""
         self.sighting = sighting
         present = [*sighting.unbound, *filter(None, (sighting.agent, sighting.connecting))]
         self.agents_seen |= {agent.identity: agent for agent in present if is_active(agent)}
@@ -59,7 +59,7 @@ class Observations:
         self.agent_gone_at = (self.agent_gone_at or now) if gone else None
 
     def note_callers(self, now: datetime, *, joined_before: bool) -> None:
-        """Remember whether a caller was there, and since when none is."""
+        """Record whether a caller is in the room, or since when none is."""
         self.caller_seen = self.caller_seen or joined_before
         if self.sighting.callers:
             self.caller_seen, self.caller_gone_at = True, None
@@ -67,7 +67,7 @@ class Observations:
             self.caller_gone_at = now
 
     def note_fleet(self, fleet: Fleet | None, current: Current, now: datetime) -> None:
-        """Remember the newest reading of the registry."""
+        """Record a reading of the registry."""
         row, attempt = current.session, current.attempt
         self.fleet, self.fleet_read_at = fleet, now
         if fleet is None:
@@ -81,7 +81,7 @@ class Observations:
             self.dropped_at = self.dropped_at or now
 
     def as_attributes(self, *, hinted: bool) -> Attributes:
-        """The newest look, as the verification's span tells of it."""
+        """Return the newest look as attributes of the verification's span."""
         sighting = self.sighting
         return {
             names.POLL_HINTED: hinted,
@@ -94,10 +94,9 @@ class Observations:
 class AttemptDeadline:
     """Decides when an attempt is over.
 
-    window_s: without a sign of life.
-    own_window_s: where a worker of ours should have taken the job.
-    start_window_s: from taking the job until its process runs our code, or until the agent of a worker that
-    doesn't report to us is listed in the room.
+    `window_s` is the time without any sign of life. `own_window_s` is the time for a worker of ours to take
+    the job. `start_window_s` is the time from taking the job until its process runs our code, or until the
+    agent of a worker that doesn't report to us is listed in the room.
     """
 
     def __init__(
@@ -109,22 +108,22 @@ class AttemptDeadline:
         self._liveness = liveness
 
     def caller_is_gone(self, observed: Observations, now: datetime) -> bool:
-        """True if the caller was there and has hung up."""
+        """Return whether the caller was in the room and has hung up."""
         return observed.caller_gone_at is not None and now - observed.caller_gone_at >= CALLER_GRACE
 
     def job_is_dead(self, current: Current, observed: Observations, now: datetime) -> bool:
-        """True if the job that a worker took can't come to anything: its process or its worker is gone."""
+        """Return whether the job that a worker took is dead: its process or its worker is gone."""
         row, attempt = current.session, current.attempt
         if self._liveness.is_silent(row.id, row.attempt, is_ready=attempt.ready_at is not None):
             return True
         if observed.fleet is None or observed.dropped_at is None or now - observed.dropped_at < DROPPED_FOR:
             return False
-        # A worker that is missing may only have lost its Redis; one that beats knows its jobs.
+        # A missing worker may only have lost its Redis, but a worker with heartbeats knows its jobs.
         lives = attempt.worker_id in {worker.worker_id for worker in observed.fleet.workers}
         return lives or self._liveness.steady_for(HEARTBEAT_EXPIRY_S)
 
     def is_over(self, current: Current, observed: Observations, now: datetime) -> bool:
-        """Is waiting for this attempt any longer no use?"""
+        """Return whether to stop waiting for this attempt."""
         row, attempt = current.session, current.attempt
         if now >= row.deadline_at:
             return True
@@ -139,7 +138,7 @@ class AttemptDeadline:
             or self.job_is_dead(current, observed, now)
         ):
             return True
-        # An agent that is there takes what is left of the budget to get ready.
+        # An agent in the room may use the rest of the budget to get ready.
         if observed.sighting.agent is not None or observed.sighting.connecting is not None:
             return False
         if attempt.reported_at is not None and attempt.assigned_at is not None:
@@ -147,10 +146,11 @@ class AttemptDeadline:
         return self._stranger_is_over(current, observed, now)
 
     def _stranger_is_over(self, current: Current, observed: Observations, now: datetime) -> bool:
-        """The same, where no worker has told us that it took the job."""
+        """Return the same for an attempt whose job no worker has reported."""
         row, attempt = current.session, current.attempt
         if observed.job.identity is not None and observed.job.identity == attempt.participant_identity:
-            gone_at = attempt.left_at or observed.agent_gone_at  # no look need have met it
+            # the agent may have come and gone between two looks
+            gone_at = attempt.left_at or observed.agent_gone_at
         else:
             gone_at = observed.agent_gone_at
         if gone_at is not None and now - gone_at >= GONE_FOR:
@@ -166,10 +166,10 @@ class AttemptDeadline:
         ours = observed.fleet.named(row.agent_name) if observed.fleet is not None else []
         free = any(worker.free_slots for worker in ours)
         if observed.fleet is not None and row.id in observed.fleet.sessions(row.agent_name):
-            # One has it, and its report is late.
+            # A worker has the job, and its report is late.
             return waited >= self._own_window + self._start_window
         if free and observed.had_worker is False and row.attempt < row.max_attempts:
-            return True  # it came after the dispatch, and LiveKit keeps no queue
+            return True  # the worker came after the dispatch, and LiveKit keeps no queue
         more = UNBOUND_PATIENCE if observed.sighting.unbound else timedelta()
         if free and observed.had_worker and waited >= self._own_window + more:
             return True
@@ -181,13 +181,13 @@ def _has_failed(attempt: AttemptRow) -> bool:
 
 
 def _is_passed_on(attempt: AttemptRow) -> bool:
-    """True if a worker left the job to the next one, and none has taken it yet."""
+    """Return whether a worker passed the job on to the next one, and none has taken it yet."""
     turned_down = attempt.rejected_at is not None and attempt.assigned_at is None
     return turned_down and attempt.close_reason in PASSED_ON
 
 
 def _turned_down(attempt: AttemptRow, now: datetime) -> bool:
-    """True if no worker takes the job any more."""
+    """Return whether no worker will take the job any more."""
     if attempt.rejected_at is None or attempt.assigned_at is not None:
         return False
     return attempt.close_reason not in PASSED_ON or now - attempt.rejected_at >= PASSING_ON

@@ -13,10 +13,10 @@ from shared.contracts.workers import Refusal
 from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.workers.registry import Fleet
 
-# Reasons of a worker for which another one may still take the job.
+# A worker's reasons after which another worker may still take the job.
 PASSED_ON = frozenset(refusal for refusal in Refusal if refusal.is_of_this_worker)
 
-# What is more exact than that the agent left.
+# Causes that are more exact than `agent_left`.
 _LEFT_BY = {
     leaving.CONNECTION_TIMEOUT: Cause.WORKER_DIED,
     leaving.SIGNAL_CLOSE: Cause.WORKER_DIED,
@@ -37,10 +37,10 @@ Finding = tuple[Cause, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of an attempt without an agent, or with one that does not get ready.
+    """Everything known about an attempt without an agent, or with one that does not get ready.
 
-    `agents_seen`: identities of agents of the name that were in the room. `job_is_dead`: its process or
-    its worker is gone. `had_worker`: a worker of ours was registered under the name when the waiting
+    `agents_seen` are the identities of agents of the name that were in the room. `job_is_dead`: its process
+    or its worker is gone. `had_worker`: a worker of ours was registered under the name when the waiting
     began. `fleet` is None if it couldn't be read. `name_is_proven`: an agent of a worker that doesn't report
     to us has joined under this name before.
     """
@@ -74,7 +74,7 @@ def fatal_error(attempt: AttemptRow) -> AgentError | None:
 
 
 def reported_error(attempt: AttemptRow) -> Finding | None:
-    """Return what the attempt's worker itself says went wrong, if it said anything."""
+    """Return the fault that the attempt's worker itself reported, if any."""
     if attempt.error is None:
         return None
     error = AgentError.model_validate(attempt.error)
@@ -83,7 +83,7 @@ def reported_error(attempt: AttemptRow) -> Finding | None:
 
 
 def cause_of_leaving(reason: str | None) -> Cause:
-    """The cause of an agent's end, from how LiveKit says that it left; None: it doesn't say."""
+    """Return the cause of an agent's end from LiveKit's reason; None if there is no reason."""
     return _LEFT_BY.get(reason or "", Cause.AGENT_LEFT)
 
 
@@ -141,7 +141,7 @@ def _stuck_worker(seen: Facts) -> Finding | None:
 
 
 def _stuck_stranger(seen: Facts) -> Finding | None:
-    """What LiveKit alone shows of a job: that somebody took it, and who of the name was in the room."""
+    """Return what LiveKit alone shows of a job: its worker, and the agents of the name in the room."""
     attempt = seen.attempt
     evidence = {
         key: value for key, value in (("worker_id", attempt.worker_id), ("job_id", attempt.job_id)) if value
@@ -162,8 +162,8 @@ def _stuck_stranger(seen: Facts) -> Finding | None:
 
 
 def _agent_that_left(seen: Facts) -> str | None:
-    """An agent that was in the room and is not; most likely ours, where its worker tells us nothing."""
-    told = seen.attempt.participant_identity  # by LiveKit's webhook
+    """Return the cause if an agent was in the room and is gone; most likely it was the attempt's."""
+    told = seen.attempt.participant_identity  # from LiveKit's webhook
     known = seen.agents_seen | {told} if told else seen.agents_seen
     gone = known - {agent.identity for agent in seen.sighting.unbound}
     return min(gone, default=None)
@@ -184,6 +184,6 @@ def _registry(seen: Facts) -> Finding | None:
         {"workers": [worker.worker_id for worker in workers]},
     )
     if cause is Cause.AGENT_NAME_MISMATCH and seen.name_is_proven:
-        # The name is right: whoever has served it is gone, full, or refuses, and doesn't say which.
+        # The name is right: the worker that has served it is gone, full or refuses, and doesn't say which.
         return Cause.NO_WORKER_REGISTERED, {"agent_name": wanted, "joined_before": True}
     return cause, evidence

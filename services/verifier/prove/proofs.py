@@ -1,4 +1,4 @@
-"""Write down what an agent has proven: that it is in the room, and that it listens."""
+"""Record what an agent has proven: that it is in the room, and that it listens."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,8 +16,8 @@ from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 
-# An active session is looked at again soon: an agent too many comes in the first seconds, if at all. Sooner
-# where the worker doesn't tell us when its agent listens and speaks.
+# The verifier looks at an active session again soon, since an extra agent comes in the first seconds, if at
+# all. It looks even sooner if the worker doesn't report when its agent listens and speaks.
 FIRST_LOOK = timedelta(seconds=3)
 SOON = timedelta(seconds=1)
 _SDK_IDENTITY = "agent-AJ_"
@@ -31,7 +31,7 @@ class Proofs:
         self._now = now
 
     async def seen(self, current: Current, agent: ParticipantInfo) -> None:
-        """The agent is ACTIVE, which is not yet all that the session requires."""
+        """Record that the agent is ACTIVE, although the session requires more."""
         if current.attempt.active_at is not None:
             return
         now, row = self._now(), current.session
@@ -84,9 +84,9 @@ class Proofs:
             attempt.outcome = "joined"
             if ready:
                 attempt.ready_at = attempt.ready_at or now
-            # A worker that reports to us tells the moments themselves.
+            # A worker that reports to us reports the exact times.
             shown = [] if attempt.reported_at else await _show(db, row, attempt, agent, now)
-            # A canary has shown all it was to show; and an agent may have failed before it was seen.
+            # A canary has now shown everything; and an agent may have failed before the verifier saw it.
             if row.canary or attempt.error or attempt.closed_at:
                 await claim(db, row, next_check_at=now)
         if ready:
@@ -108,7 +108,7 @@ class Proofs:
 
     @staticmethod
     def _join_seconds(current: Current, now: datetime) -> float:
-        """Since the request; for an agent that replaces another, since its attempt began."""
+        """Return the seconds since the request or, for a replacement, since its attempt began."""
         replaces = current.session.revivals > 0
         since = current.attempt.started_at if replaces else current.session.requested_at
         return (now - since).total_seconds()
@@ -119,7 +119,7 @@ class Proofs:
             level_reached(current.session, Level.ACTIVE, _since_request(current.session, now))
 
     async def assigned(self, current: Current, job: JobSighting) -> None:
-        """LiveKit shows that a worker took the job, and which; the worker itself has not told us."""
+        """Record that LiveKit shows which worker took the job, although the worker has not reported it."""
         now, row = self._now(), current.session
         if current.attempt.job_id is not None:
             return
@@ -129,7 +129,7 @@ class Proofs:
             if session is None or attempt is None or attempt.reported_at is not None:
                 return
             attempt.job_id, attempt.worker_id = job.job_id, job.worker_id
-            # By LiveKit's clock, which may not be ours.
+            # By LiveKit's clock, which may differ from ours.
             attempt.assigned_at = min(max(job.taken_at or now, attempt.started_at), now)
             changes: dict[str, Any] = {"room_sid": session.room_sid or job.room_sid}
             first = session.assigned_at is None
@@ -142,7 +142,7 @@ class Proofs:
             level_reached(row, Level.ASSIGNED, seconds)
 
     async def shows(self, row: SessionRow, agent: ParticipantInfo) -> None:
-        """The agent of an active session was seen to listen, or to speak, and its worker has not told us."""
+        """Record that an active session's agent was seen to listen or speak, without a worker's report."""
         now = self._now()
         async with self._database.write() as db:
             session = await db.get(SessionRow, row.id, with_for_update=True)
@@ -157,7 +157,7 @@ class Proofs:
 async def _show(
     db: AsyncSession, session: SessionRow, attempt: AttemptRow, agent: ParticipantInfo, now: datetime
 ) -> list[Level]:
-    """Write down the levels that the agent shows; return those that are the session's first."""
+    """Record the levels that the agent shows; return those that the session reached for the first time."""
     shown: list[tuple[Level, bool, AgentReady | AgentSpoke]] = [
         (Level.READY, is_ready(agent), AgentReady(attempt=attempt.number)),
         (Level.FIRST_SPEECH, is_speaking(agent), AgentSpoke(attempt=attempt.number)),
@@ -178,11 +178,11 @@ async def _show(
 def _bind(attempt: AttemptRow, agent: ParticipantInfo, now: datetime) -> None:
     attempt.active_at = attempt.active_at or now
     if attempt.participant_identity != agent.identity:
-        # What LiveKit has told was of another agent.
+        # LiveKit's earlier webhooks were about another agent.
         attempt.arrived_at = attempt.left_at = attempt.left_reason = None
     attempt.participant_identity = agent.identity
     attempt.participant_sid = agent.sid
-    # The identity that the SDK gives an agent, where nobody has told the job.
+    # The SDK's identity of an agent contains the job's id; used if the job is not known.
     if attempt.job_id is None and agent.identity.startswith(_SDK_IDENTITY):
         attempt.job_id = agent.identity.removeprefix("agent-")
 

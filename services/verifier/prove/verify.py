@@ -48,13 +48,13 @@ SLOWEST_POLL = timedelta(seconds=SLOWEST_POLL_S)
 LOOK_LIMIT = timedelta(seconds=2)
 FLEET_INTERVAL = timedelta(seconds=1)
 JOB_INTERVAL = timedelta(seconds=1)
-# What may be over in a moment, and would be met again by an attempt made at once.
+# Causes that may pass in a moment, but that an immediate attempt would meet again.
 PASSING = frozenset({Cause.INFERENCE_UNAVAILABLE, Cause.INFERENCE_QUOTA})
 PASSING_DELAY_S = 2.0
 
 
 class Verifier:
-    """Waits for agents; one per process, many sessions at once."""
+    """Waits for agents; a process has one, for many sessions at once."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Verifier:
         """
         observed = Observations()
         await self._read_fleet_into(observed, current)
-        # A worker of ours tells us when it is worth a look, and each look is a call to LiveKit.
+        # A worker of ours reports when a look is worthwhile, and each look is a call to LiveKit.
         pause = SLOWEST_POLL_S if observed.had_worker else FIRST_POLL_S
         if current.attempt.connected_at is not None:
             woken.set()
@@ -119,12 +119,12 @@ class Verifier:
                 return
             fresh = await self._repository.read(current.session.id)
             if fresh is None or fresh.session.version != current.session.version:
-                return  # ended by request, or another verifier has it
+                return  # it was ended by request, or another verifier has it
             current = fresh
             if said_goodbye(current.attempt) and await self._is_proven(
                 current, observed, _who_left(current, observed)
             ):
-                return  # it came and has left again as it meant to: the watch ends the session
+                return  # the agent came and left on purpose: the watch ends the session
             now = self._now()
             if self._attempt_deadline.caller_is_gone(observed, now):
                 await self._caller_left(current, observed)
@@ -136,7 +136,7 @@ class Verifier:
                 return
 
     async def _look(self, current: Current, observed: Observations) -> None:
-        """Look at the room; a LiveKit that doesn't answer is remembered, not a verdict."""
+        """Look at the room. If LiveKit doesn't answer, record that; it is not a verdict."""
         try:
             async with asyncio.timeout(LOOK_LIMIT.total_seconds()):
                 await self._look_at_room(current, observed)
@@ -160,7 +160,7 @@ class Verifier:
         ):
             return
         observed.job_asked_at = self._now()
-        # To ask for the dispatches of a room that is gone takes 3 s, and looks like an outage.
+        # Asking for the dispatches of a missing room takes 3 s, and looks like an outage.
         observed.room_gone = not (
             observed.sighting.participants or await self._rooms.room_exists(row.room_name)
         )
@@ -172,7 +172,7 @@ class Verifier:
             observed.note_sighting(await look_at_room(row, rooms=self._rooms, job=observed.job), self._now())
 
     def _job_is_due(self, current: Current, observed: Observations) -> bool:
-        """Is it worth asking LiveKit for the job? Our own workers tell us themselves, and sooner."""
+        """Return whether to ask LiveKit for the job. Our own workers report it themselves, and sooner."""
         now = self._now()
         if current.attempt.reported_at is not None or observed.job.identity is not None:
             return False
@@ -189,7 +189,7 @@ class Verifier:
     async def _is_proven(
         self, current: Current, observed: Observations, agent: ParticipantInfo | None
     ) -> bool:
-        """Write down what the agent has proven; True if that is what the session requires."""
+        """Record what the agent has proven; return True if that is what the session requires."""
         row = current.session
         if agent is None:
             return False
@@ -218,13 +218,13 @@ class Verifier:
             log.info("caller_left_early", agent_missing=str(cause))
 
     async def _rule(self, current: Current, observed: Observations) -> None:
-        """No agent: another attempt if one is left, else the critical event."""
+        """The attempt brought no agent: ask for another attempt if one is left, else fail the session."""
         row = current.session
         cause, evidence = await self._finding(current, observed)
         if row.attempt >= row.max_attempts or self._now() >= row.deadline_at:
             cause, evidence = await self._repository.surest(row, cause, evidence)
         worth_it = observed.livekit_error is None or observed.livekit_error.retryable
-        # To find a worker full is no try: the session waits in line as long as its budget lasts.
+        # A full worker does not count as an attempt: the session may wait as long as its budget lasts.
         tries_left = row.attempt < row.max_attempts or cause in FULL
         if tries_left and self._now() < row.deadline_at and worth_it:
             delay = timedelta(seconds=PASSING_DELAY_S if cause in PASSING else 0)
@@ -268,7 +268,7 @@ class Verifier:
 
     async def _name_is_proven(self, agent_name: str, fleet: Fleet | None) -> bool:
         why = None if fleet is None else fleet.why_none(agent_name)
-        # Only a mismatch depends on it, and it takes a query.
+        # Only a mismatch depends on this, and it takes a query.
         mismatch = why is not None and why[0] is Cause.AGENT_NAME_MISMATCH
         return mismatch and await self._repository.name_is_proven(agent_name)
 
@@ -283,10 +283,10 @@ class Verifier:
 
 
 def _who_left(current: Current, observed: Observations) -> ParticipantInfo | None:
-    """The attempt's agent that has left; None unless a look has bound it to the attempt.
+    """Return the attempt's agent that has left; None unless a look has bound it to the attempt.
 
-    LiveKit's webhook says that an agent has joined only once it is ACTIVE. Whose it was, a look says: it
-    was listed, or LiveKit shows it as that of our dispatch.
+    LiveKit sends the webhook about a join only once the agent is ACTIVE. A look decides whose agent it was:
+    the agent was listed, or LiveKit shows it as that of our dispatch.
     """
     attempt, identity = current.attempt, current.attempt.participant_identity or ""
     if attempt.arrived_at is not None and identity == observed.job.identity:

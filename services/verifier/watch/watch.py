@@ -1,12 +1,12 @@
-"""Watch an active session: its agent stays, the conversation ends, or a lost agent is replaced.
+"""Watch an active session: end it when the conversation ends, and replace a lost agent.
 
 The `verify_session` task of an active session runs one look, and each look says when the next one is due:
 
 1. Claim the session, so that no other verifier looks at the same time.
 2. Ask whether the job still beats, and look at the room. If LiveKit does not answer, look again later.
-3. Write down which callers came and left.
+3. Record which callers came and left.
 4. Decide (`_decide`): the first rule that fits ends the session, replaces the agent, or leaves both.
-5. Nudge the relay, which publishes what was written.
+5. Nudge the relay, which publishes the new events.
 """
 
 from datetime import timedelta
@@ -38,13 +38,13 @@ from shared.platform.tracing.tracing import span
 
 log = get_logger(__name__)
 
-# An agent that has said goodbye is given this long to leave before it is looked for again.
+# After an agent has said goodbye, wait this long before looking for it again.
 LEAVING = timedelta(milliseconds=300)
-# An agent that has lost its connection tries again for seconds; LiveKit lists it as long as it may. And a
-# server that doesn't answer is asked again this soon when an agent is known to be dead.
+# An agent that has lost its connection reconnects for some seconds, and LiveKit lists it during that time. If
+# an agent is known to be dead and LiveKit doesn't answer, LiveKit is asked again this soon.
 SOON = timedelta(seconds=1)
-# For so long an agent whose worker doesn't report to us is looked at every second, to see when it listens and
-# when it first speaks.
+# For so long, the watch looks every second at an agent whose worker doesn't report to us, to see when it
+# listens and first speaks.
 SETTLING = timedelta(seconds=10)
 AGENT_LEFT = "agent left"
 ROOM_CLOSED = "room closed"
@@ -53,7 +53,7 @@ CANARY_PASSED = "canary passed"
 
 
 class Watch:
-    """Looks at active sessions; what it finds missing, it has replaced."""
+    """Looks at active sessions, and has missing agents replaced."""
 
     def __init__(
         self,
@@ -81,16 +81,16 @@ class Watch:
         self._now = now
 
     async def fell_silent(self, session_id: str) -> None:
-        """The session's job beats no more: look at once, if the session is active.
+        """Make the session due now, because its job's beats stopped, if it is active.
 
-        One that is not ready yet is given more time; it is looked at again soon after this anyway.
+        A job that is not ready yet has more time; the watch looks at it again soon anyway.
         """
         current = await self._repository.read(session_id)
         if current is not None and current.session.status == SessionStatus.ACTIVE:
             await self.check(current)
 
     async def check(self, current: Current) -> None:
-        """Look once at an active session and decide what follows."""
+        """Look once at an active session, and decide what follows."""
         row = current.session
         if is_claimed(row, self._now()):
             return
@@ -108,11 +108,11 @@ class Watch:
             sighting = await look_at_room(row, rooms=self._rooms, job=JobSighting(row.agent_identity))
             room_exists = bool(sighting.participants) or await self._rooms.room_exists(row.room_name)
         except LiveKitError as error:
-            # A server that can't be asked is no proof that the agent is gone.
+            # If LiveKit does not answer, that does not prove that the agent is gone.
             log.warning("active_session_not_checked", error=str(error))
             await self._repository.look_again(row, at=self._now() + (SOON if silent else self._interval))
             return
-        if room_exists:  # where there is none, its callers have not left it
+        if room_exists:  # a missing room does not mean that its callers left
             await self._repository.note_callers(row, sighting.callers)
         await self._decide(current, sighting, room_exists=room_exists, silent=silent)
 
@@ -120,7 +120,7 @@ class Watch:
         """Do what the first rule that fits says.
 
         1. The agent reported that it cannot speak, and the next one could not either: fail the session.
-        2. A canary's agent is there, which is all that a canary is for: end.
+        2. A canary's agent is there, so the canary has its answer: end.
         3. The room is gone: end.
         4. The job's beats stopped, and it did not close: remove its ghost, and replace it.
         5. The agent has nobody to talk to: end.
@@ -132,7 +132,7 @@ class Watch:
         await remove_extra_agents(row, sighting, rooms=self._rooms, repository=self._repository)
         error = fatal_error(attempt)
         if error is not None and (row.canary or error.cause in HOPELESS):
-            # The agent is there and can't speak, and so would be the next one.
+            # The agent is there and can't speak, and the next one could not either.
             await give_up(row, *_why_gone(current, silent=silent), repository=self._repository)
         elif row.canary:
             await self._end(current, CANARY_PASSED)
@@ -151,12 +151,12 @@ class Watch:
             await self._is_gone(current, sighting)
 
     def _why_deserted(self, current: Current) -> str | None:
-        """Why the session is over with its agent still there: it has nobody to talk to."""
+        """Return why the session is over although its agent is in the room: it has nobody to talk to."""
         row, now = current.session, self._now()
         if row.caller_joined_at is None:
             since, limit = row.active_at or row.requested_at, self._caller_join_timeout
             return CALLER_NEVER_CAME if limit and now - since >= limit else None
-        # A worker that reports to us ends the session itself, and some first have something to do.
+        # A worker that reports to us ends the session itself, and may have work to finish first.
         gone_at = row.caller_left_at if current.attempt.reported_at is None else None
         return CALLER_LEFT if gone_at is not None and now - gone_at >= CALLER_GRACE else None
 
@@ -174,7 +174,10 @@ class Watch:
             await self._replace_or_end(current, sighting, silent=False)
 
     async def _replace_or_end(self, current: Current, sighting: Sighting, *, silent: bool) -> None:
-        """A lost agent is replaced for a caller who is there, or who hasn't come yet; not for nobody."""
+        """Replace a lost agent if the caller is in the room or has not come yet.
+
+        Otherwise end the session.
+        """
         had_caller = current.session.caller_joined_at is not None
         if had_caller and not sighting.callers:
             await self._end(current, CALLER_LEFT)
@@ -218,7 +221,7 @@ class Watch:
             except NotFound:
                 continue
             except LiveKitError as error:
-                # The next attempt's dispatcher removes what is left of earlier ones.
+                # The next attempt's dispatcher removes agents and dispatches of earlier attempts.
                 log.warning("ghost_not_removed", participant_identity=ghost.identity, error=str(error))
 
     async def _replace(self, current: Current, *, silent: bool) -> None:
@@ -243,17 +246,17 @@ class Watch:
 def _why_gone(current: Current, *, silent: bool) -> Finding:
     cause, evidence = why_gone(current.attempt)
     if silent:
-        # Whatever it had reported before, this is the end of a process, not of a conversation.
+        # Whatever the job reported before, its process ended, not the conversation.
         known = {key: evidence[key] for key in ("participant_identity", "worker_id", "job_id")}
         return Cause.WORKER_DIED, {**known, "sign": "its job beats no more"}
     return cause, evidence
 
 
 def _why_closed(current: Current) -> str:
-    """Why a session ends whose room is gone."""
+    """Return why a session ends whose room is gone."""
     row, attempt = current.session, current.attempt
     if row.caller_joined_at is None and ROOM_DELETED not in (attempt.left_reason, attempt.close_reason):
-        return CALLER_NEVER_CAME  # LiveKit closes a room to which nobody comes
+        return CALLER_NEVER_CAME  # LiveKit closes a room that nobody joins
     if row.caller_left_at is not None and attempt.reported_at is None:
         return CALLER_LEFT
     return attempt.close_reason or ROOM_CLOSED

@@ -1,8 +1,9 @@
-"""Erased transcripts in the database: what excludes an erasure from storing, the marks, and what is blanked.
+"""Erased transcripts in the database: locks between erasing and storing, marks, and blanked turns.
 
-The database is the truth: `SessionRow.transcript_erased_at` of a session, and a mark for a participant,
-whose sessions may not be known yet. Turns are stored and texts erased in transactions that exclude each
-other, so that a turn is stored before an erasure, which finds it, or after, and then without its text.
+The database is the truth: `SessionRow.transcript_erased_at` for a session, and a mark for a participant,
+whose sessions may not be known yet. Transactions that store turns and transactions that erase text exclude
+each other. So a turn is either stored before an erasure, which then finds it, or after it, and then without
+its text.
 """
 
 import hashlib
@@ -26,12 +27,12 @@ _LOCK: Final = "rollcall:erasure"
 
 
 async def exclude_erasures(db: AsyncSession) -> None:
-    """Until this transaction ends, no text is erased. To be called before the sessions are read."""
+    """Prevent erasures until this transaction ends. Call it before reading the sessions."""
     await _lock(db, func.pg_advisory_xact_lock_shared)
 
 
 async def exclude_stores(db: AsyncSession) -> None:
-    """Until this transaction ends, no turn is stored: those that are stored already are there to be found."""
+    """Prevent storing turns until this transaction ends, so that it finds all turns stored before."""
     await _lock(db, func.pg_advisory_xact_lock)
 
 
@@ -41,12 +42,12 @@ async def _lock(db: AsyncSession, lock: Any) -> None:
 
 
 def person_of(identity: str) -> str:
-    """What stands for a participant's identity in a mark: who was erased is not to be read there."""
+    """Return the hash of a participant's identity for a mark, which must not reveal who was erased."""
     return hashlib.sha256(bounded_id(cleaned(identity)).encode()).hexdigest()
 
 
 async def mark_person(db: AsyncSession, *, project: str, identity: str, now: datetime) -> None:
-    """Have whatever comes late of this participant's sessions until now stored without text."""
+    """Write a mark: late turns of this participant's sessions until now are stored without text."""
     mark = insert_into(db, ErasureMarkRow).values(project=project, person=person_of(identity), made_at=now)
     key = ["project", "person"]
     await db.execute(mark.on_conflict_do_update(index_elements=key, set_={"made_at": now}))
@@ -55,7 +56,7 @@ async def mark_person(db: AsyncSession, *, project: str, identity: str, now: dat
 async def find_marked(
     db: AsyncSession, sessions: Collection[SessionRow], turns: Iterable[TurnFinished]
 ) -> list[str]:
-    """Those of the sessions in which somebody takes part who was erased after they had begun."""
+    """Return the sessions with a participant who was erased after the session began."""
     people = {row.id: {person_of(row.participant_identity)} for row in sessions}
     for turn in turns:
         if turn.participant_identity is not None and turn.session_id in people:
@@ -79,9 +80,9 @@ async def find_marked(
 async def erase_rows(
     db: AsyncSession, session_ids: Collection[str], *, now: datetime, again_at: datetime
 ) -> int:
-    """Mark the sessions as erased and blank their turns; returns how many of those said something.
+    """Mark the sessions as erased and blank their turns; return how many turns had text.
 
-    To be called after `exclude_stores`. again_at: when the copies that are no rows are looked for.
+    Call it after `exclude_stores`. `again_at` is when to erase copies outside rows once more.
     """
     await lock_sessions(db, session_ids)
     await mark_erased(db, session_ids, now=now, transcript_erase_again_at=again_at)
@@ -89,7 +90,7 @@ async def erase_rows(
 
 
 async def blank(db: AsyncSession, session_ids: Collection[str]) -> int:
-    """Take the text out of the sessions' turns; times, roles and latencies stay. Returns how many."""
+    """Remove the text from the sessions' turns, and return how many. Times, roles and latencies stay."""
     nothing: Any = {}
     says_something = or_(col(TranscriptItemRow.text) != "", col(TranscriptItemRow.extra) != nothing)
     return await changed(

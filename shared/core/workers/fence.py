@@ -1,9 +1,9 @@
-"""A session's fence: which attempt is the current one, or that the session is over; and whose job it is.
+"""A session's fence: its current attempt, or that the session is over; and the job that has the attempt.
 
-An agent that reads a later number than its own is late, and stays out of the room. Within one attempt the
-first job that takes it has it for as long as it beats, and another job stays out. LiveKit makes a second job
-of the same dispatch where it stores its rooms in Redis and a node is lost: whoever joins first makes the room
-anew, with the agents that it was made with, while the agent of the first job comes back.
+An agent that reads a later number than its own is late, and stays out of the room. The first job that takes
+an attempt keeps it as long as it beats, and any other job stays out. LiveKit makes a second job of the same
+dispatch if it stores its rooms in Redis and loses a node: the next participant who joins creates the room
+again, with the agents it was created with, while the agent of the first job reconnects.
 """
 
 from collections.abc import Awaitable
@@ -24,7 +24,7 @@ FENCE_TTL = timedelta(hours=24)
 # taken for dead by the verifier too (services/verifier/liveness.py).
 JOB_FENCE_TTL = timedelta(seconds=6)
 
-# ARGV: the value, the seconds that it lasts, and the value of a fence that is closed.
+# ARGV: the value, its expiry in seconds, and the value of a closed fence.
 _RAISE = """
 local current = redis.call('GET', KEYS[1])
 if current == ARGV[3] and ARGV[1] ~= ARGV[3] then return 0 end
@@ -36,23 +36,22 @@ return 1
 
 
 class Strings(Protocol):
-    """The commands of Redis that a fence needs."""
+    """The Redis commands that a fence needs."""
 
     def get(self, name: str) -> Awaitable[Any]:
-        """The value of a key."""
+        """Return the value of a key."""
 
     def set(self, name: str, value: str, *, nx: bool, px: int) -> Awaitable[Any]:
-        """Set a key that there is not yet, for so many milliseconds; true if that was so."""
+        """Set a key that does not exist, for so many milliseconds; return True if it was set."""
 
     def pexpire(self, name: str, time: int) -> Awaitable[Any]:
-        """Let a key live for so many milliseconds from now."""
+        """Let a key expire in so many milliseconds."""
 
 
 async def set_fence(redis: Redis, session_id: str, value: int | str) -> None:
-    """Tell late agents to stay out: raise the fence to an attempt's number, or close it.
+    """Keep late agents out: raise the fence to an attempt's number, or close it.
 
-    It is never lowered, by whoever was held up meanwhile. Without Redis late agents join too, and the
-    verifier removes them.
+    A process that was delayed can't lower it. Without Redis, late agents join, and the verifier removes them.
     """
     args: list[str | int] = [value, int(FENCE_TTL.total_seconds()), FENCE_CLOSED]
     try:
@@ -62,7 +61,7 @@ async def set_fence(redis: Redis, session_id: str, value: int | str) -> None:
 
 
 async def take_attempt(redis: Strings, session_id: SessionId, attempt: int, job_id: str) -> bool:
-    """Take the attempt for a job, or keep it for `JOB_FENCE_TTL` more; False if another job has it.
+    """Take the attempt for a job, or keep it for another `JOB_FENCE_TTL`; return False if another job has it.
 
     Raises `redis.exceptions.RedisError` or `OSError`.
     """

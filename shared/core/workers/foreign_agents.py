@@ -1,8 +1,8 @@
-"""Agents of workers without an `agent_name`: LiveKit sends them into rooms without being asked.
+"""Agents of workers without an `agent_name`, which LiveKit sends into rooms by itself.
 
-A room that is made by joining it, or by `CreateDispatch`, gets a dispatch with an empty name, and every
-unnamed worker of the LiveKit project takes it (pkg/rtc/room.go, livekit-server 1.13.5). So a second agent
-speaks beside the session's own, and nobody has asked for it.
+A room that is created by a join or by `CreateDispatch` gets a dispatch with an empty name, which any unnamed
+worker of the LiveKit project takes (pkg/rtc/room.go, livekit-server 1.13.5). So a second agent, which nobody
+requested, speaks beside the session's own.
 """
 
 from livekit.protocol.agent_dispatch import AgentDispatch
@@ -12,9 +12,9 @@ from shared.contracts.keys import LIVEKIT_AGENT_NAME_ATTRIBUTE, LIVEKIT_PUBLISH_
 
 
 def is_unnamed_agent(participant: ParticipantInfo) -> bool:
-    """True for an agent that was sent by itself; not for an avatar, nor for one dispatched by its name.
+    """Return whether LiveKit sent this agent by itself; False for avatars and agents dispatched by name.
 
-    LiveKit stamps `lk.agent_name` on every agent, also where the name is empty.
+    LiveKit sets `lk.agent_name` on every agent, even if the name is empty.
     """
     attributes = participant.attributes
     return (
@@ -25,5 +25,5 @@ def is_unnamed_agent(participant: ParticipantInfo) -> bool:
 
 
 def is_automatic(dispatch: AgentDispatch) -> bool:
-    """True for the dispatch that LiveKit makes by itself; nobody could give it metadata or attributes."""
+    """Return whether LiveKit made this dispatch by itself; such a dispatch has no metadata or attributes."""
     return not (dispatch.agent_name or dispatch.metadata or dispatch.attributes)

@@ -244,7 +244,7 @@ def test_nothing_known_and_no_registry_is_unknown_and_says_so() -> None:
     assert find_cause(seen(fleet=None)) == (Cause.UNKNOWN, {"registry": "unreadable"})
 
 
-# In the order of how sure they are; each gives its cause when all those after it speak as well.
+# In the order of certainty: each gives its cause even if all later ones apply too.
 ORDER: list[tuple[dict[str, Any], Cause]] = [
     ({"attempt": {"error": ERROR}}, Cause.ENTRYPOINT_FAILED),
     ({"attempt": {"rejected_at": LATER}}, Cause.WORKER_REJECTED),
