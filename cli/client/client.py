@@ -199,6 +199,6 @@ def open_http(api_url: str, *, key: str | None = None) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(base_url=api_url, headers=headers, timeout=TIMEOUT_S)
     except httpx.InvalidURL as error:
-        raise ApiError(f"{api_url!r} is no address of an API: {error}") from None
+        raise ApiError(f"{api_url!r} is not an address of an API: {error}") from None
     except UnicodeEncodeError:
         raise ApiError("this is not an API key: it has characters that no key has") from None
