@@ -1,8 +1,8 @@
-"""Idempotency-Key: a request that is sent again has one effect.
+"""Idempotency-Key: a request that is sent twice has one effect.
 
-As draft-ietf-httpapi-idempotency-key-header-07 has it. The key is written in one transaction with the
-session, so that no crash can part them. What was answered is kept beside it, but for the token: that is
-minted anew for each answer, and never stored.
+It follows draft-ietf-httpapi-idempotency-key-header-07. The key is written in the same transaction as the
+session, so that no crash can separate them. The answer is stored with the key, but without the token: each
+answer gets a new token, which is never stored.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ from shared.platform.database.database import Database, changed
 from shared.platform.database.insert import insert_into
 
 REPLAYED: Final = "Idempotency-Replayed"
-# An answer that is not there so long after it was due is not coming: its process is gone.
+# If an answer is overdue for this long, its process is dead and the answer will not come.
 GRACE: Final = timedelta(seconds=10)
 LONGEST_RETRY_AFTER_S: Final = 5
 
-# A string of structured fields (RFC 9651), as the draft has it, or bare, as most clients send it.
+# A string of structured fields (RFC 9651), as in the draft, or bare, as most clients send it.
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
 _BARE: Final = re.compile(r"[!#-\[\]-~]{1,255}")
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key, of one project and one route, and what the request with it asks for."""
+    """A key of one project and one route, and the fingerprint of its request."""
 
     project: str
     route: str
@@ -45,7 +45,7 @@ class Key:
     fingerprint: str
 
     def is_of(self) -> ColumnElement[bool]:
-        """The row of this key."""
+        """Return the condition for this key's row."""
         return and_(
             col(IdempotencyKeyRow.project) == self.project,
             col(IdempotencyKeyRow.route) == self.route,
@@ -54,7 +54,7 @@ class Key:
 
 
 class SeenBefore(Exception):
-    """Another request has brought the key already; `row` is what came of it."""
+    """An earlier request used the key; `row` is its row."""
 
     def __init__(self, row: IdempotencyKeyRow) -> None:
         super().__init__()
@@ -62,11 +62,11 @@ class SeenBefore(Exception):
 
 
 def read_key(headers: list[str], wanted: BaseModel, *, project: str, route: str) -> Key | None:
-    """Return the key of a request, None if it has none; raises `Problem` if it is malformed."""
+    """Return the key of a request; None if it has none. Raises `Problem` if it is malformed."""
     if not headers:
         return None
     if len(headers) > 1:
-        raise _malformed("there must be one Idempotency-Key, not several")
+        raise _malformed("send one Idempotency-Key, not several")
     text = headers[0].strip()
     if found := _QUOTED.fullmatch(text):
         key = re.sub(r"\\(.)", r"\1", found[1])
@@ -74,7 +74,7 @@ def read_key(headers: list[str], wanted: BaseModel, *, project: str, route: str)
         key = text
     else:
         raise _malformed('an Idempotency-Key is 1 to 255 printable ASCII characters, best in quotes: "8e03…"')
-    # What is left out and what is said although it is the default ask for the same.
+    # A field that is absent and a field with its default ask for the same.
     asked = json.dumps(wanted.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     return Key(project, route, key, hashlib.sha256(asked.encode()).hexdigest())
 
@@ -86,7 +86,9 @@ def _malformed(detail: str) -> Problem:
 def check_replayable(row: IdempotencyKeyRow, key: Key, now: datetime) -> None:
     """Raise `Problem` if the key was used for another request, or its first one is not answered yet."""
     if row.fingerprint != key.fingerprint:
-        detail = "this Idempotency-Key came with another body before; a new request needs a new key"
+        detail = (
+            "an earlier request with this Idempotency-Key had another body; use a new key for a new request"
+        )
         raise Problem(422, "idempotency_key_reused", detail, session_id=row.session_id)
     if row.running_until is not None and row.running_until > now:
         left_s = math.ceil((row.running_until - now).total_seconds())
@@ -108,15 +110,16 @@ class Keys:
         self._now = now
 
     async def find_earlier(self, key: Key) -> IdempotencyKeyRow | None:
-        """What came of the key; None if it is new, or forgotten."""
+        """Return the key's row; None if the key is new, or its row was deleted."""
         async with self._database.read() as db:
             row = await _get(db, key)
         return None if row is None or row.expires_at <= self._now() else row
 
     def claim(self, key: Key, wait_s: int | None) -> First:
-        """Return what writes the key with the session that it makes; it raises `SeenBefore`.
+        """Return a function that writes the key in the session's transaction.
 
-        wait_s: how long the answer may take; None if it is that of a session just made.
+        That function raises `SeenBefore`. `wait_s` is how long the answer may take; None for a plain start,
+        whose answer is known at once.
         """
 
         async def write(db: AsyncSession, session: SessionRow) -> None:
@@ -134,14 +137,14 @@ class Keys:
                 running_until=None if wait_s is None else now + timedelta(seconds=wait_s) + GRACE,
                 expires_at=now + self._ttl,
             )
-            # The database lets a second one wait until the first is committed, or is not.
+            # The database makes a second request wait until the first one commits or rolls back.
             if not await changed(db, made.on_conflict_do_nothing()):
                 raise SeenBefore(await _get_one(db, key))
 
         return write
 
     async def keep(self, key: Key, status: int, answer: dict[str, Any]) -> None:
-        """Remember what was answered."""
+        """Store the answer."""
         answered = update(IdempotencyKeyRow).where(key.is_of())
         async with self._database.write() as db:
             await db.execute(answered.values(status=status, answer=answer, running_until=None))
@@ -153,5 +156,5 @@ async def _get(db: AsyncSession, key: Key) -> IdempotencyKeyRow | None:
 
 async def _get_one(db: AsyncSession, key: Key) -> IdempotencyKeyRow:
     row = await db.get_one(IdempotencyKeyRow, (key.project, key.route, key.key))
-    db.expunge(row)  # or else the end of this transaction would empty it
+    db.expunge(row)  # otherwise the end of this transaction would expire the row's attributes
     return row

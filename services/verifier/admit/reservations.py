@@ -1,8 +1,8 @@
-"""Look after reservations: find those whose caller has joined, and let those expire that nobody used.
+"""Look after reservations: find those whose caller has joined, and expire unused ones.
 
-LiveKit's webhooks tell of a caller at once; this is for those that are lost, or were never set up. A room
-has the name of one reservation and nobody makes it but its caller, so that one call a second, which asks
-LiveKit which of these rooms there are, is nearly all it costs. One verifier at a time does it.
+LiveKit's webhooks report a caller at once. This module covers webhooks that are lost or not set up. A room's
+name belongs to one reservation, and only its caller creates the room. So one call a second, which asks
+LiveKit which of these rooms exist, is nearly the whole cost. One verifier at a time does it.
 """
 
 from collections.abc import Sequence
@@ -37,16 +37,16 @@ log = get_logger(__name__)
 LEASE: Final = "reservations"
 LEASE_TERM: Final = timedelta(seconds=5)
 TICK_S: Final = 1.0
-# More than these take turns.
+# Beyond this number, reservations take turns.
 MOST_ROOMS: Final = 1000
 MOST_LOOKS: Final = 20
-# A LiveKit that is away for so long keeps no reservation alive any more.
+# If LiveKit is down for longer than this, reservations expire without asking it.
 UNSEEN_FOR: Final = timedelta(minutes=10)
 NOBODY_JOINED: Final = "nobody joined"
 
 
 class Reservations:
-    """Runs in every verifier; works in the one that holds the lease."""
+    """Runs in every verifier; only the one that holds the lease works."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class Reservations:
         self._looked_up_to: tuple[datetime, str] | None = None
 
     async def run(self) -> None:
-        """Look after them for ever; what fails now is found again at the next turn."""
+        """Look after reservations forever. What fails now is tried again in the next round."""
         await every(TICK_S, self.look_at_rooms, lease=self._lease, of=(Exception,), note=_note)
 
     async def look_at_rooms(self) -> None:
-        """Look once at up to `MOST_ROOMS` reservations, those that end first before the others."""
+        """Look once at up to `MOST_ROOMS` reservations, those that expire first before the others."""
         rows = await self._next_rows()
         if not rows:
             return
@@ -99,7 +99,10 @@ class Reservations:
         return rows
 
     async def _request_joined(self, rows: Sequence[SessionRow]) -> set[str]:
-        """Request those in whose room there is somebody; return of which sessions it is not known."""
+        """Request the reservations whose caller is in the room.
+
+        Return the sessions for which it is unknown.
+        """
         for row in rows[:MOST_LOOKS]:
             if any(map(is_caller, await self._rooms.participants(row.room_name))):
                 await write_what_can_be(
@@ -127,10 +130,10 @@ class Reservations:
                 log.info("reservation_used")
 
     async def _expire(self, rows: Sequence[SessionRow], there: set[str]) -> None:
-        """The quiet end. A room that somebody has made and left is closed."""
+        """Expire reservations quietly. A room that a caller created and left is closed."""
         for row in rows:
             if row.status != SessionStatus.RESERVED:
-                continue  # requested a moment ago
+                continue  # it was requested a moment ago
             await write_what_can_be(
                 [row], partial(self._expire_one, there), what="reservation", name=lambda one: str(one.id)
             )

@@ -1,4 +1,4 @@
-"""How many tasks wait in Celery's queues, and for how long."""
+"""Measure how many tasks wait in Celery's queues, and for how long."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from shared.platform.celery.tasks import TASK_QUEUES, TaskSender
 
 
 class Waiting(NamedTuple):
-    """What waits in one queue: the number of tasks, and the age of the oldest."""
+    """The tasks that wait in one queue: their number, and the age of the oldest."""
 
     tasks: int
     oldest_s: float
@@ -22,11 +22,11 @@ class Queues(Protocol):
     """Celery's queues on either broker."""
 
     async def count_waiting(self) -> Mapping[str, Waiting]:
-        """What waits, by queue; raises `RedisError`, `KombuError` or `OSError`."""
+        """Return the waiting tasks by queue; raises `RedisError`, `KombuError` or `OSError`."""
         ...
 
     async def close(self) -> None:
-        """Close what it has opened."""
+        """Close the connections that it opened."""
         ...
 
 
@@ -37,7 +37,7 @@ class RedisQueues:
         self._broker = broker
 
     async def count_waiting(self) -> Mapping[str, Waiting]:
-        """What waits, by queue; raises `RedisError` or `OSError`."""
+        """Return the waiting tasks by queue; raises `RedisError` or `OSError`."""
         found = {}
         for queue in TASK_QUEUES.values():
             # Celery adds on the left and takes from the right.
@@ -54,9 +54,9 @@ class RedisQueues:
 
 
 class AmqpQueues:
-    """RabbitMQ tells a queue's length only; a message can't be looked at without being taken.
+    """RabbitMQ shows only a queue's length; a message can't be read without taking it.
 
-    So the age is how long the queue has not been seen empty: the oldest task has waited for no longer.
+    So the age is how long the queue has not been seen empty; no task has waited longer.
     """
 
     def __init__(self, tasks: TaskSender, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,7 +65,7 @@ class AmqpQueues:
         self._not_empty_since: dict[str, float] = {}
 
     async def count_waiting(self) -> Mapping[str, Waiting]:
-        """What waits, by queue; raises `KombuError` or `OSError`."""
+        """Return the waiting tasks by queue; raises `KombuError` or `OSError`."""
         now = self._clock()
         lengths = await self._tasks.waiting()
         self._not_empty_since = {
@@ -77,11 +77,11 @@ class AmqpQueues:
         }
 
     async def close(self) -> None:
-        """The sender is closed by who made it."""
+        """Nothing to close: the sender's owner closes it."""
 
 
 def _age_of_task_s(message: Any) -> float:
-    """How long ago a task was enqueued; 0 if there is none, or it is not one of ours."""
+    """Return how long ago a task was enqueued; 0 if there is none, or if it is not ours."""
     if message is None:
         return 0.0
     try:
