@@ -33,6 +33,8 @@ from tests.stack_fixtures.databases import DatabaseFactory
 from tests.support.keys import put_key
 from tests.unit.making import T0
 
+pytest_plugins = ["schemathesis.pytest.plugin"]
+
 ROOT = Path(__file__).parents[3]
 FULL = bool(os.environ.get("FULL"))
 EXAMPLES = 100 if FULL else 20
