@@ -1,7 +1,5 @@
-"""The agent worker starts only with a complete environment, and names each fault in it."""
+"""The agent worker's settings, and the models that a session gets by them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,31 +10,11 @@ from services.agent.settings import AgentSettings
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode
 
-ROOT = Path(__file__).parents[3]
 COMPLETE = {
     "LIVEKIT_URL": "ws://user:password@localhost:7880",
     "LIVEKIT_API_KEY": "key",
     "LIVEKIT_API_SECRET": "a secret of enough length, more than 32 bytes",
 }
-
-
-def start(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "services.agent"],
-        env={"PYTHONPATH": str(ROOT), **environment},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("missing", COMPLETE)
-def test_a_missing_variable_is_named_and_ends_the_start_with_2(missing: str, tmp_path: Path) -> None:
-    ended = start(tmp_path, **{name: value for name, value in COMPLETE.items() if name != missing})
-    assert ended.returncode == 2
-    assert f"environment variable {missing} is missing" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -118,16 +96,6 @@ async def test_voice_and_language_win_over_the_descriptors(settings: AgentSettin
     assert session.tts is not None
     assert session.tts._opts.voice == "berta"  # type: ignore[attr-defined]
     assert session.tts._opts.language == "de"  # type: ignore[attr-defined]
-
-
-def test_a_spool_that_cannot_be_used_ends_the_start_and_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    ended = start(tmp_path, **COMPLETE, AGENT_SPOOL_DIR=str(tmp_path / "file" / "spool"))
-    assert ended.returncode == 1
-    assert (
-        f"AGENT_SPOOL_DIR={tmp_path}/file/spool can't be used (Not a directory)"
-        in ended.stderr + ended.stdout
-    )
 
 
 @pytest.mark.parametrize(

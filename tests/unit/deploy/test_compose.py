@@ -3,25 +3,17 @@
 import importlib
 import inspect
 import re
-import subprocess
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-import yaml
 from pydantic_settings import BaseSettings
 
 from devstack.services import ALL_SERVICES
 from shared.contracts.exposure import PUBLISHED_SECRETS, why_exposed
 from shared.contracts.settings import LiveKitSettings, TracingSettings
 from shared.core.migrate import MigrationSettings
+from tests.support.compose import SERVICES, environment_of, filled_in
 
-ROOT: Final = Path(__file__).parents[3]
-SERVICES: Final[dict[str, dict[str, Any]]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())[
-    "services"
-]
 OURS: Final = ("guard", "migrate", *ALL_SERVICES)
 # OpenTelemetry's SDK reads them itself.
 OF_OPENTELEMETRY: Final = {
@@ -29,14 +21,6 @@ OF_OPENTELEMETRY: Final = {
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
     "OTEL_RESOURCE_ATTRIBUTES",
-}
-_VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-((?:[^${}]|\$\{[^}]*\})*))?\}")
-COMMANDS: Final = {
-    "guard": "shared.platform.config",
-    "api": "services.api",
-    "dispatcher": "services.dispatcher",
-    "verifier": "services.verifier",
-    "agent": "services.agent",
 }
 
 
@@ -52,21 +36,6 @@ def settings_of(service: str) -> type[BaseSettings]:
         if issubclass(value, BaseSettings) and value.__module__ == module.__name__
     ]
     return found
-
-
-def filled_in(text: str, env: Mapping[str, str]) -> str:
-    """A value as Compose makes it; a default may have a variable in it."""
-    while match := _VARIABLE.search(text):
-        value = env.get(match[1]) or match[2] or ""
-        text = text[: match.start()] + value + text[match.end() :]
-    return text
-
-
-def environment_of(service: str, env: Mapping[str, str]) -> dict[str, str]:
-    """What Compose gives to a service where `.env` has this."""
-    given: dict[str, str | None] = SERVICES[service].get("environment", {})
-    made = {name: env.get(name) if value is None else filled_in(value, env) for name, value in given.items()}
-    return {name: value for name, value in made.items() if value is not None}
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -116,26 +85,6 @@ def test_redis_asks_for_a_password_and_every_client_has_it() -> None:
 
 def test_the_secret_of_the_compose_file_is_known_to_be_published() -> None:
     assert environment_of("api", {})["LIVEKIT_API_SECRET"] in PUBLISHED_SECRETS
-
-
-@pytest.mark.parametrize("service", COMMANDS)
-def test_beyond_this_machine_nothing_starts_with_the_published_secret(service: str, tmp_path: Path) -> None:
-    bind = "192.0.2.7"
-    env = environment_of(service, {"BIND_ADDRESS": bind, "API_AUTH": "keys"})
-    path = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    ended = subprocess.run(
-        [sys.executable, "-m", COMMANDS[service]],
-        env={**env, **path},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 2, ended.stderr
-    assert "LIVEKIT_API_SECRET is a published one" in ended.stderr
-    assert bind in ended.stderr
-    assert "openssl rand" in ended.stderr, "it says what to do"
 
 
 def test_livekit_is_not_started_before_its_secret_was_looked_at() -> None:

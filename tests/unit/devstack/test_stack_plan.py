@@ -1,9 +1,7 @@
 """What a stack consists of, given what the user has set."""
 
-import json
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +10,6 @@ from devstack.environment import clean_environment, user_environment
 from devstack.provision.server import ProvisionError
 from devstack.stack import Stack
 from devstack.stack_plan import Plan, StackOptions, plan_stack
-from devstack.state import running_api_url
 
 _CLOUD = {
     "LIVEKIT_URL": "wss://example.livekit.cloud",
@@ -115,18 +112,3 @@ def test_the_environment_wins_over_the_env_file_and_empty_is_unset(
     assert env["REDIS_URL"] == "redis://environment/0"
     assert env["AGENT_LLM"] == "openai/gpt-5"
     assert "LIVEKIT_URL" not in env
-
-
-async def test_one_folder_one_stack(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"env": clean_environment(_CLOUD), "services": ()}
-    async with Stack(tmp_path, **options) as stack:
-        assert stack.process("redis").pid is not None
-        assert json.loads((tmp_path / "stack.json").read_text())["api_url"] is None
-        assert running_api_url(tmp_path) is None
-        with pytest.raises(ProvisionError, match="another stack runs"):
-            async with Stack(tmp_path, **options):
-                pass
-    assert stack.process("redis").pid is None
-    assert not (tmp_path / "stack.json").exists()
-    async with Stack(tmp_path, **options):  # what the first left behind is no obstacle
-        pass
