@@ -5,8 +5,11 @@
 PY := .venv/bin/python
 # Compiled once, and not at each start.
 unexport PYTHONDONTWRITEBYTECODE
-# These mostly wait; the others start whole stacks, whose timing a busy machine would change.
+# These mostly wait.
 SIDE_BY_SIDE := tests/unit tests/contracts tests/architecture tests/integration
+# These start whole stacks. Two of them are what two cores carry; STACK_PROCESSES=0 runs one test at a time.
+STACKS := tests/e2e tests/faults tests/observability
+STACK_PROCESSES ?= 2
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +38,7 @@ test: lint servers test-tools ## every check and every test; ARGS="tests/unit -k
 ifdef ARGS
 	$(PY) -m pytest $(ARGS)
 else
-	$(PY) -m tests.stages "--numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)" "tests/e2e tests/faults tests/observability"
+	$(PY) -m tests.stages "--numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)" "--numprocesses $(STACK_PROCESSES) --dist loadfile $(STACKS)"
 endif
 
 test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions

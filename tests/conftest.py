@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,16 @@ __all__ = [
 ]
 
 LONGEST_ID = 80
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, keep tests together that share a stack."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.stack_fixtures.sharing import ByStack
+
+    return ByStack(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -8,6 +8,8 @@ from typing import Final
 
 import pytest
 
+from tests.stack_fixtures.sharing import scope_of
+
 ROOT: Final = Path(__file__).parents[2]
 # Without the variables that this run of pytest sets for its own tests and workers.
 BARE_ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
@@ -119,7 +121,7 @@ def test_a_run_that_fails_without_a_failed_test_is_not_run_again(project: Projec
 
 
 WITH_SCOREBOARD: Final = """
-from tests.faults.conftest import (
+from tests.faults.counting import (
     board, pytest_configure, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 )
 """
@@ -138,3 +140,10 @@ def test_what_the_fault_tests_counted_is_not_run_again(project: Project, workers
     assert code not in (0, 1)
     assert "2 sessions: 2 double agents" in printed, "whatever process they ran in"
     assert "once more" not in printed
+
+
+def test_tests_that_share_a_stack_stay_in_one_process() -> None:
+    end_to_end = {scope_of(f"tests/e2e/test_{name}.py::test_it[{name}]") for name in ("join", "end")}
+    assert end_to_end == {"tests/e2e/"}
+    faults = {scope_of(f"tests/faults/test_{name}.py::test_it") for name in ("queue", "revive")}
+    assert len(faults) == 2
