@@ -8,7 +8,7 @@ from xdist.scheduler import LoadFileScheduling
 ONE_STACK: Final = ("tests/e2e/", "tests/observability/")
 
 
-class ByStack(LoadFileScheduling):
+class ByStack(LoadFileScheduling):  # type: ignore[misc]
     """`--dist loadfile`, with these folders in place of their files."""
 
     def _split_scope(self, nodeid: str) -> str:
