@@ -54,7 +54,7 @@ def test_a_flood_of_one_line_is_summed_up(capsys: pytest.CaptureFixture[str], le
 
 def test_a_summary_is_written_without_a_further_line() -> None:
     told: list[tuple[Any, ...]] = []
-    floods = FloodFilter(lambda *what: told.append(what), window_s=0.01)
+    floods = FloodFilter(lambda *what: told.append(what), window_s=0.5)
     for _ in range(MOST + 5):
         floods.filter(logging.makeLogRecord({"name": "a", "levelno": logging.ERROR, "msg": "failed"}))
     assert floods._timer is not None
