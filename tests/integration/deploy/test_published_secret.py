@@ -30,7 +30,7 @@ def test_beyond_this_machine_nothing_starts_with_the_published_secret(service: s
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert ended.returncode == 2, ended.stderr
