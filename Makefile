@@ -7,9 +7,9 @@ PY := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 # These mostly wait.
 SIDE_BY_SIDE := tests/unit tests/contracts tests/architecture tests/integration
-# These start whole stacks. Two of them are what two cores carry; STACK_PROCESSES=0 runs one test at a time.
+# These start whole stacks, whose timing a busy machine changes: 0 runs one test at a time, without xdist.
 STACKS := tests/e2e tests/faults tests/observability
-STACK_PROCESSES ?= 2
+STACK_PROCESSES ?= 0
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
