@@ -41,7 +41,7 @@ fi
 
 command -v flite >/dev/null || apt_install flite # the voice of the synthetic caller
 
-stamp=.venv/locked-$({ pwd; cat requirements/*.txt requirements/setup.sh pyproject.toml; } | cksum | tr -d ' ')
+stamp=.venv/locked-$({ pwd; cat requirements/*.txt requirements/setup.sh pyproject.toml rollcall-agent/pyproject.toml; } | cksum | tr -d ' ')
 if [ -e "$stamp" ] && .venv/bin/python -c '' 2>/dev/null; then
     exit 0
 fi
@@ -65,9 +65,9 @@ say "installing the locked packages (about 400 MB the first time)"
 .venv/bin/uv pip sync --color never --python .venv/bin/python --require-hashes \
     requirements/tools.txt requirements/runtime.txt requirements/dev.txt \
     2>&1 | sed '/^ [-+~] /d' >&2
-# A .pth file to this checkout, and .venv/bin/rollcall; everything that it needs is installed already.
+# .pth files to this checkout and the library in it, and .venv/bin/rollcall; all that they need is installed.
 .venv/bin/uv pip install --python .venv/bin/python --quiet --no-deps --no-build-isolation --offline \
-    --config-settings editable_mode=compat --editable .
+    --config-settings editable_mode=compat --editable . --editable ./rollcall-agent
 
 rm -f .venv/locked-*
 touch "$stamp"

@@ -8,6 +8,7 @@ from livekit.agents.llm import ChatContext, ChatItem, ChatMessage, FunctionCall,
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from services.agent.job.turns import TurnLog
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.sessions import Role
 from shared.contracts.text import marked
@@ -32,6 +33,16 @@ async def read_past_turns(order: DispatchOrder, *, redis: Redis) -> list[PastTur
         log.warning("history_missing")
         return []
     return turns
+
+
+async def take_over(order: DispatchOrder, *, redis: Redis, turns: TurnLog) -> list[PastTurn]:
+    """The turns of the agent before, if there was one; `turns` does not publish them again."""
+    if not order.takes_over:
+        return []
+    past = await read_past_turns(order, redis=redis)
+    turns.take_over(turn.item_id for turn in past)
+    log.info("conversation_taken_over", turns=len(past))
+    return past
 
 
 def as_context(turns: Sequence[PastTurn]) -> ChatContext:

@@ -1,6 +1,7 @@
 """Make turns from the items that the SDK adds to the conversation, and publish each at once."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,7 +32,20 @@ log = get_logger(__name__)
 
 # A key in the `extra` of a typed message that was cut: its original length.
 TYPED_BYTES: Final = "rollcall_typed_bytes"
-_Item = ChatMessage | FunctionCall | FunctionCallOutput | AgentHandoff | AgentConfigUpdate
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the agent's own code adds to the transcript. `data` is JSON; `created_at` is Unix seconds."""
+
+    id: str
+    name: str
+    data: str
+    created_at: float
+    type: str = "note"
+
+
+_Item = ChatMessage | FunctionCall | FunctionCallOutput | AgentHandoff | AgentConfigUpdate | Note
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
 _NO_LATENCIES = ("started_speaking_at", "stopped_speaking_at", "llm_node_tps")
 
@@ -107,6 +121,18 @@ def instructions_fields(item: AgentConfigUpdate) -> dict[str, Any] | None:
     }
 
 
+def note_fields(item: Note) -> dict[str, Any]:
+    """The turn in a note."""
+    return {
+        "item_id": item.id,
+        "kind": "note",
+        "role": Role.SYSTEM,
+        "text": item.data,
+        "created_at": _time(item.created_at),
+        "extra": _ids(name=item.name),
+    }
+
+
 def _ids(**ids: str) -> dict[str, Any]:
     """Return `extra` with its ids and names bounded."""
     return {name: bounded_id(clean(value)) for name, value in ids.items()}
@@ -168,6 +194,10 @@ class TurnLog:
     def instructions(self, item: AgentConfigUpdate) -> None:
         """Publish the agent's instructions from here on."""
         self._tell(item, instructions_fields)
+
+    def note(self, item: Note) -> None:
+        """Publish what the agent's own code adds."""
+        self._tell(item, note_fields)
 
     def _tell(
         self, item: _Item, fields_of: Callable[[Any], dict[str, Any] | None], **more: str | None

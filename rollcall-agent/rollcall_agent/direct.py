@@ -1,0 +1,146 @@
+"""The way over Rollcall's Redis.
+
+Redis holds every session's turns and fences: only a worker in one's own network may reach it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from livekit.agents.version import __version__ as sdk_version
+
+from rollcall_agent.transport import Transport
+from services.agent.job.captions import Captions
+from services.agent.job.job_beat import JobBeat
+from services.agent.job.publish import Publisher
+from services.agent.job.resume import take_over
+from services.agent.job.turns import TurnLog
+from services.agent.settings import AgentSettings
+from services.agent.spool.resend import Resender
+from services.agent.spool.spool import JobSpool, SpooledOutbox
+from services.agent.worker.heartbeat import Heart, Standing
+from services.agent.worker.shared_counter import SharedCounter
+from shared.contracts.dispatching import DispatchOrder, PastTurn
+from shared.contracts.events import Envelope
+from shared.core.workers.fence import Strings
+from shared.platform.background import running
+from shared.platform.redis.client import connect_redis
+
+FLUSH_S: Final = 3.0
+# What the last calls have said is mostly stored by then, and its files can go.
+SPOOL_FINISH_S: Final = 1.5
+
+
+@dataclass(frozen=True)
+class DirectTransport:
+    """Redis at `REDIS_URL`, and the folder that `AGENT_SPOOL_DIR` names."""
+
+    def open_worker(
+        self, settings: AgentSettings, *, standing: Callable[[], Standing], spool_failures: SharedCounter
+    ) -> "DirectWorker":
+        """See `Transport`."""
+        return DirectWorker(settings, standing=standing, spool_failures=spool_failures)
+
+    def open_job(
+        self, settings: AgentSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
+    ) -> "DirectJob":
+        """See `Transport`."""
+        return DirectJob(settings, order, job_id, spool_failures=spool_failures)
+
+
+def choose_transport(settings: AgentSettings) -> Transport | None:
+    """The way that the environment asks for; None if it names none. Redis's default address doesn't count."""
+    return DirectTransport() if "redis_url" in settings.model_fields_set else None
+
+
+class DirectWorker:
+    """A worker's way; see `WorkerTransport`."""
+
+    def __init__(
+        self, settings: AgentSettings, *, standing: Callable[[], Standing], spool_failures: SharedCounter
+    ) -> None:
+        self._redis = connect_redis(settings.redis_url)
+        self.outbox = Publisher(self._redis)
+        self.outbox.start()
+        self._heart = Heart(
+            redis=self._redis,
+            settings=settings,
+            version=f"livekit-agents/{sdk_version}",
+            standing=standing,
+        )
+        self._resender = Resender(settings.spool_folder, redis=self._redis, failures=spool_failures)
+
+    @property
+    def fences(self) -> Strings:
+        """See `WorkerTransport`."""
+        return self._redis
+
+    def registered(self, worker_id: str) -> None:
+        """See `WorkerTransport`."""
+        self._heart.registered(worker_id)
+
+    async def run(self) -> None:
+        """See `WorkerTransport`."""
+        async with running(heart=self._heart.run, resender=self._resender.run):
+            await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        """See `WorkerTransport`."""
+        await self._resender.finish(within_s=SPOOL_FINISH_S)
+        await self._heart.stop()
+        await self.outbox.aclose(flush_s=FLUSH_S)
+        await self._redis.aclose()
+
+
+class DirectJob:
+    """A job's way; see `JobTransport`."""
+
+    def __init__(
+        self, settings: AgentSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
+    ) -> None:
+        self._order = order
+        self._redis = connect_redis(settings.redis_url)
+        self._publisher = Publisher(self._redis)
+        self._publisher.start()
+        folder = settings.spool_folder
+        self._spool = JobSpool(folder, failures=spool_failures) if folder is not None else None
+        self._beat = JobBeat(redis=self._redis, order=order, job_id=job_id)
+        self.outbox = _JobOutbox(self._publisher, self._spool)
+
+    @property
+    def fences(self) -> Strings:
+        """See `JobTransport`."""
+        return self._redis
+
+    def captions(self) -> Captions:
+        """See `JobTransport`."""
+        return Captions(order=self._order, redis=self._redis)
+
+    def start_beat(self) -> None:
+        """See `JobTransport`."""
+        self._beat.start()
+
+    async def take_over(self, turns: TurnLog) -> list[PastTurn]:
+        """See `JobTransport`."""
+        return await take_over(self._order, redis=self._redis, turns=turns)
+
+    async def aclose(self, *, flush_s: float) -> None:
+        """See `JobTransport`."""
+        await self._publisher.aclose(flush_s=flush_s)
+        if self._spool is not None:
+            await self._spool.aclose()
+        await self._beat.aclose()
+        await self._redis.aclose()
+
+
+class _JobOutbox:
+    def __init__(self, publisher: Publisher, spool: JobSpool | None) -> None:
+        self._publisher = publisher
+        self._offered = publisher if spool is None else SpooledOutbox(publisher, spool)
+
+    def offer(self, stream: str, envelope: Envelope) -> bool:
+        return self._offered.offer(stream, envelope)
+
+    async def flush(self, *, within_s: float) -> bool:
+        return await self._publisher.flush(within_s=within_s)

@@ -1,0 +1,38 @@
+"""What the library reads: the built-in agent's settings, without what the user's own code decides."""
+
+from typing import Any
+
+from livekit.agents import AgentServer
+from pydantic import ValidationError
+
+from services.agent.settings import AgentSettings
+
+# The user's code chooses its models. A worker that names none is asked for any.
+_NO_MODELS = dict.fromkeys(("agent_stt", "agent_llm", "agent_tts", "agent_realtime_model"))
+
+
+class SettingsInvalid(ValueError):
+    """A variable of the environment is missing or malformed; the message names it, and not its value."""
+
+
+def read_settings(server: AgentServer, *, redacted: bool) -> AgentSettings:
+    """Read the environment and `.env`; what the server was made with comes first.
+
+    redacted: the turns are, so no span may hold what was said. Raises `SettingsInvalid`.
+    """
+    given: dict[str, Any] = {
+        "livekit_url": server._ws_url,
+        "livekit_api_key": server._api_key,
+        "livekit_api_secret": server._api_secret,
+        "livekit_agent_name": server._agent_name,
+    }
+    try:
+        settings = AgentSettings(**{name: value for name, value in given.items() if value})
+    except ValidationError as invalid:
+        faults = invalid.errors(include_input=False, include_url=False)
+        named = (
+            f"{str(fault['loc'][0]).upper() if fault['loc'] else ''}: {fault['msg']}" for fault in faults
+        )
+        raise SettingsInvalid("; ".join(named)) from None
+    captions_off = {"live_captions": False, "trace_content": False} if redacted else {}
+    return settings.model_copy(update={**_NO_MODELS, **captions_off})

@@ -1,0 +1,195 @@
+"""An agent of a user's own with the two lines of `rollcall_agent` has what the built-in agent has."""
+
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from livekit import api, rtc
+from livekit.agents.types import TOPIC_CHAT
+
+from devstack.stack import Stack
+from services.inference.converse import GREETING
+from tests.support.guests import guest
+from tests.support.sessions import Rollcall, until
+from tests.support.workers import OurWorker, foreign_worker, until_in_registry
+
+pytestmark = pytest.mark.e2e
+
+NAME = "own"
+OWN_AGENT = Path(__file__).parents[1] / "support" / "own_agent.py"
+# The SDK drops what comes from somebody whom it doesn't see yet, up to 3 s after they have joined.
+UNSEEN_S = 4.0
+
+
+@pytest_asyncio.fixture(scope="module")
+async def worker(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OurWorker]:
+    """The user's worker: `python own_agent.py start`, in an environment that names Rollcall's Redis."""
+    folder = tmp_path_factory.mktemp("own")
+    env = {"OWN_AGENT_NAME": NAME, "AGENT_SPOOL_DIR": str(folder / "spool")}
+    async with _own_worker(stack, folder / "worker.log", env) as running:
+        yield running
+
+
+@asynccontextmanager
+async def _own_worker(stack: Stack, log: Path, env: Mapping[str, str]) -> AsyncIterator[OurWorker]:
+    client = Rollcall(stack)
+    try:
+        async with foreign_worker(stack, agent_name=NAME, log=log, program=OWN_AGENT, env=env) as process:
+            await until_in_registry(client, process, log)
+            await until(partial(_says, log, "process initialized"), what="a process is ready for a job")
+            yield OurWorker(process, NAME, log, urlsplit(stack.redis_url).port or 0)
+    finally:
+        await client.close()
+
+
+async def _says(log: Path, words: str) -> bool:
+    return words in log.read_text()
+
+
+async def _asked(rollcall: Rollcall, session_id: str, room: rtc.Room, text: str, answer: str) -> None:
+    """Write to the agent, again while it has not seen who writes, until it has answered."""
+
+    async def answered() -> bool:
+        return answer in await _texts(rollcall, session_id, "assistant")
+
+    async def heard() -> bool:
+        return text in await _texts(rollcall, session_id, "user")
+
+    for _ in range(5):
+        await room.local_participant.send_text(text, topic=TOPIC_CHAT)
+        try:
+            await until(heard, what=f"{text!r} is heard", timeout_s=UNSEEN_S)
+        except AssertionError:
+            continue
+        break
+    await until(answered, what=f"{answer!r} is said")
+
+
+async def _texts(rollcall: Rollcall, session_id: str, role: str) -> list[str]:
+    items = (await rollcall.transcript(session_id))["items"]
+    return [item["text"] for item in items if item["role"] == role]
+
+
+async def _ready(rollcall: Rollcall, **wish: Any) -> dict[str, Any]:
+    started = await rollcall.start(agent_name=NAME, **wish)
+    await rollcall.until_event(started["session_id"], "agent.ready.v1")
+    return started
+
+
+async def test_every_turn_tool_note_and_handoff_is_stored(rollcall: Rollcall, worker: OurWorker) -> None:
+    started = await _ready(rollcall, metadata={"customer": "42"})
+    session_id = started["session_id"]
+    async with guest(started) as room:
+        await _asked(
+            rollcall,
+            session_id,
+            room,
+            "What is the weather in Paris?",
+            "Here is what I found: sunny in Paris.",
+        )
+        await room.local_participant.send_text("I have a question about billing.", topic=TOPIC_CHAT)
+
+        async def handed_over() -> bool:
+            items = (await rollcall.transcript(session_id))["items"]
+            return any(item["kind"] == "agent_handoff" for item in items)
+
+        await until(handed_over, what="the handoff is stored")
+    ended = await rollcall.until_status(session_id, "ended")
+    transcript = await rollcall.transcript(session_id)
+    by_kind = {item["kind"]: item for item in transcript["items"]}
+    assert transcript["items"][0]["text"] == GREETING
+    assert by_kind["note"]["text"] == '{"location": "Paris"}'
+    assert by_kind["note"]["extra"] == {"name": "weather_asked"}
+    tools = [item["text"] for item in transcript["items"] if item["role"] == "tool"]
+    assert tools[:2] == ['lookup_weather({"location": "Paris"})', "sunny in Paris"]
+    assert tools[2].startswith("transfer_to_billing(")
+    assert by_kind["agent_handoff"]["text"] == "reception -> billing"
+    assert transcript["complete"] is True
+    assert ended["agent_identity"].startswith("agent-AJ_")
+    types = await rollcall.event_types(session_id)
+    assert "agent.joined.v1" in types
+    assert "agent.missing.v1" not in types
+
+
+async def test_an_entrypoint_that_raises_is_told_with_its_exception(
+    rollcall: Rollcall, worker: OurWorker
+) -> None:
+    started = await rollcall.start(agent_name=NAME, metadata={"fault": "raise"})
+    failed = await rollcall.until_status(started["session_id"], "failed")
+    assert failed["failure"]["cause"] == "entrypoint_failed"
+    evidence = failed["failure"]["evidence"]
+    assert (evidence["type"], evidence["message"]) == ("LookupError", "no such customer: 4711")
+
+
+async def test_an_agent_says_itself_why_it_cant_work(rollcall: Rollcall, worker: OurWorker) -> None:
+    started = await rollcall.start(agent_name=NAME, metadata={"fault": "fail"})
+    failed = await rollcall.until_status(started["session_id"], "failed")
+    evidence = failed["failure"]["evidence"]
+    assert evidence["type"] == "customer_unknown"
+    assert evidence["message"] == "The customer 4711 is not in the database."
+
+
+async def test_a_killed_agent_is_replaced_by_one_that_remembers_and_does_not_greet(
+    rollcall: Rollcall, worker: OurWorker
+) -> None:
+    started = await _ready(rollcall)
+    session_id = started["session_id"]
+    async with guest(started) as room:
+        await _asked(
+            rollcall, session_id, room, "My name is Anna.", "Nice to meet you, Anna. What can I do for you?"
+        )
+        assert worker.send_to_jobs(signal.SIGKILL) == 1
+
+        async def replaced() -> bool:
+            session = await rollcall.session(session_id)
+            return bool(session["status"] == "active" and session["attempt"] == 2)
+
+        await until(replaced, what="another agent is in the room")
+        await _asked(rollcall, session_id, room, "What is my name?", "Your name is Anna.")
+        said = await _texts(rollcall, session_id, "assistant")
+    assert said.count(GREETING) == 1
+    await rollcall.until_status(session_id, "ended")
+
+
+async def test_the_agent_of_a_canary_says_nothing(rollcall: Rollcall, worker: OurWorker) -> None:
+    started = await rollcall.start(agent_name=NAME, canary=True)
+    await rollcall.until_status(started["session_id"], "ended")
+    assert (await rollcall.transcript(started["session_id"]))["items"] == []
+
+
+async def test_a_job_that_somebody_else_dispatched_runs_as_ever(
+    rollcall: Rollcall, worker: OurWorker
+) -> None:
+    room_name = "not-of-rollcall"
+    async with rollcall.livekit() as livekit:
+        await livekit.room.create_room(api.CreateRoomRequest(name=room_name))
+        request = api.CreateAgentDispatchRequest(agent_name=NAME, room=room_name)
+        await livekit.agent_dispatch.create_dispatch(request)
+    await _agent_is_in(rollcall, room_name)
+
+
+async def test_without_rollcall_the_agent_runs_on_its_own(
+    rollcall: Rollcall, stack: Stack, tmp_path: Path
+) -> None:
+    log, name, room_name = tmp_path / "worker.log", "own-alone", "room-without-rollcall"
+    env = {"OWN_AGENT_NAME": name, "REDIS_URL": ""}
+    async with foreign_worker(stack, agent_name=name, log=log, program=OWN_AGENT, env=env):
+        async with rollcall.livekit() as livekit:
+            await livekit.room.create_room(api.CreateRoomRequest(name=room_name))
+            request = api.CreateAgentDispatchRequest(agent_name=name, room=room_name)
+            await livekit.agent_dispatch.create_dispatch(request)
+        await _agent_is_in(rollcall, room_name)
+    assert "set REDIS_URL to that of Rollcall" in log.read_text()
+
+
+async def _agent_is_in(rollcall: Rollcall, room_name: str) -> None:
+    async def has_agent() -> bool:
+        return bool(await rollcall.agents_in(room_name))
+
+    await until(has_agent, what="the agent is in the room")
