@@ -11,7 +11,8 @@ from devstack.services import REPOSITORY
 PAGE: Final = REPOSITORY / "docs" / "logs.md"
 # People write everything above this line.
 MARK: Final = "<!-- `make docs` writes what follows -->\n"
-_FOLDERS: Final = ("services", "shared")
+_LIBRARY: Final = "rollcall-agent"  # the folder that holds the package
+_FOLDERS: Final = ("services", "shared", _LIBRARY)
 _LEVELS: Final = {
     "debug": "debug",
     "info": "info",
@@ -41,7 +42,7 @@ class LogCall:
 
 
 def read_calls(root: Path = REPOSITORY) -> list[LogCall]:
-    """Return every call of every logger in services/ and shared/."""
+    """Return every call of every logger in services/, shared/ and the library."""
     files = sorted(file for folder in _FOLDERS for file in (root / folder).rglob("*.py"))
     return [call for file in files for call in calls_in(file.read_text(), module=_module(file, root))]
 
@@ -151,7 +152,8 @@ def _texts(tree: ast.Module) -> dict[str, str]:
 
 
 def _module(file: Path, root: Path) -> str:
-    return ".".join(file.relative_to(root).with_suffix("").parts)
+    parts = file.relative_to(root).with_suffix("").parts
+    return ".".join(parts[1:] if parts[0] == _LIBRARY else parts)
 
 
 def _part(module: str) -> str:
@@ -160,4 +162,5 @@ def _part(module: str) -> str:
 
 
 def _within_its_part(module: str) -> str:
-    return ".".join(module.split(".")[2:])
+    parts = module.split(".")
+    return ".".join(parts[2:] or parts[1:])

@@ -9,7 +9,7 @@ from devstack.services import REPOSITORY
 
 PAGE: Final = REPOSITORY / "ARCHITECTURE.md"
 MARK: Final = "<!-- packages -->\n"
-TOPS: Final = ("services", "shared", "devstack", "cli", "tools", "deploy", "bench")
+TOPS: Final = ("services", "shared", "rollcall-agent", "devstack", "cli", "tools", "deploy", "bench")
 
 
 def packages(root: Path = REPOSITORY) -> Iterator[tuple[Path, str]]:

@@ -23,6 +23,7 @@ from services.agent.worker.heartbeat import Heart, Standing
 from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import Envelope
+from shared.contracts.workers import WorkerOrder
 from shared.core.workers.fence import Strings
 from shared.platform.background import running
 from shared.platform.redis.client import connect_redis
@@ -37,10 +38,15 @@ class DirectTransport:
     """Redis at `REDIS_URL`, and the folder that `AGENT_SPOOL_DIR` names."""
 
     def open_worker(
-        self, settings: AgentSettings, *, standing: Callable[[], Standing], spool_failures: SharedCounter
+        self,
+        settings: AgentSettings,
+        *,
+        standing: Callable[[], Standing],
+        obey: Callable[[WorkerOrder], None],
+        spool_failures: SharedCounter,
     ) -> "DirectWorker":
         """See `Transport`."""
-        return DirectWorker(settings, standing=standing, spool_failures=spool_failures)
+        return DirectWorker(settings, standing=standing, obey=obey, spool_failures=spool_failures)
 
     def open_job(
         self, settings: AgentSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
@@ -58,7 +64,12 @@ class DirectWorker:
     """A worker's way; see `WorkerTransport`."""
 
     def __init__(
-        self, settings: AgentSettings, *, standing: Callable[[], Standing], spool_failures: SharedCounter
+        self,
+        settings: AgentSettings,
+        *,
+        standing: Callable[[], Standing],
+        obey: Callable[[WorkerOrder], None],
+        spool_failures: SharedCounter,
     ) -> None:
         self._redis = connect_redis(settings.redis_url)
         self.outbox = Publisher(self._redis)
@@ -68,6 +79,7 @@ class DirectWorker:
             settings=settings,
             version=f"livekit-agents/{sdk_version}",
             standing=standing,
+            obey=obey,
         )
         self._resender = Resender(settings.spool_folder, redis=self._redis, failures=spool_failures)
 

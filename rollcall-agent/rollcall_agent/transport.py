@@ -14,6 +14,7 @@ from services.agent.settings import AgentSettings
 from services.agent.worker.heartbeat import Standing
 from services.agent.worker.shared_counter import SharedCounter
 from shared.contracts.dispatching import DispatchOrder, PastTurn
+from shared.contracts.workers import WorkerOrder
 from shared.core.workers.fence import Strings
 
 
@@ -73,9 +74,14 @@ class Transport(Protocol):
     """One way to Rollcall. It is pickled to each job's process."""
 
     def open_worker(
-        self, settings: AgentSettings, *, standing: Callable[[], Standing], spool_failures: SharedCounter
+        self,
+        settings: AgentSettings,
+        *,
+        standing: Callable[[], Standing],
+        obey: Callable[[WorkerOrder], None],
+        spool_failures: SharedCounter,
     ) -> WorkerTransport:
-        """Open the worker's way, in the running loop."""
+        """Open the worker's way, in the running loop. `obey` is given what operators order the worker."""
 
     def open_job(
         self, settings: AgentSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from services.agent.settings import AgentSettings
 from services.agent.spool.spool import check_spool
 from services.agent.worker.admit import Admission
 from services.agent.worker.heartbeat import Standing
+from services.agent.worker.orders import Orders
 from services.agent.worker.shared_counter import SharedCounter
 from services.agent.worker.shutdown import WorkerStop
 from shared.platform.background import stop_all
@@ -53,13 +55,18 @@ class AttachedWorker:
             spool_failures=failures,
             own_process=server._job_executor_type is JobExecutorType.PROCESS,
         )
-        self._way = transport.open_worker(settings, standing=self._standing, spool_failures=failures)
+        self._orders = Orders(drain=self._drain)
+        self._draining: asyncio.Task[None] | None = None
+        self._way = transport.open_worker(
+            settings, standing=self._standing, obey=self._orders.obey, spool_failures=failures
+        )
         self._admission = Admission(
             worker=server,
             max_jobs=settings.agent_max_jobs,
             redis=self._way.fences,
             outbox=self._way.outbox,
             qualification=AnyOffer(),
+            cordoned=lambda: self._orders.cordoned,
         )
         self._running: asyncio.Task[None] | None = None
         self._probe: Any = None
@@ -105,8 +112,20 @@ class AttachedWorker:
             active_jobs=self._admission.active_jobs,
             registered=is_connected(self._server),
             draining=self._server.draining,
+            cordoned=self._orders.cordoned,
             sessions=self._admission.sessions,
         )
+
+    def _drain(self) -> None:
+        """End the process when its calls have ended, as its SIGTERM does where something handles that."""
+        if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN, None):
+            signal.raise_signal(signal.SIGTERM)
+            return
+        self._draining = asyncio.create_task(self._drain_and_close(), name="rollcall-drain")
+
+    async def _drain_and_close(self) -> None:
+        await self._server.drain()
+        await self._server.aclose()
 
     def _on_registered(self, worker_id: str, _: ServerInfo) -> None:
         log.info("rollcall_worker_registered", worker_id=worker_id)

@@ -54,7 +54,9 @@ def logger_uses_that_are_no_calls(source: str) -> Iterator[int]:
 
 
 def sources() -> list[Path]:
-    return sorted(file for folder in ("services", "shared") for file in (ROOT / folder).rglob("*.py"))
+    return sorted(
+        file for folder in ("services", "shared", "rollcall-agent") for file in (ROOT / folder).rglob("*.py")
+    )
 
 
 def test_every_call_keeps_to_the_rules() -> None:

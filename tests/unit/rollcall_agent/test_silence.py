@@ -13,7 +13,7 @@ from rollcall_agent import silence
 from rollcall_agent.silence import Silence
 
 
-class Parrot(llm.LLM):
+class Parrot(llm.LLM[Any]):
     """A model that says which message it answers."""
 
     def chat(self, *, chat_ctx: llm.ChatContext, tools: Any = None, **_: Any) -> llm.LLMStream:
