@@ -32,7 +32,7 @@ P = ParamSpec("P")
 
 
 def guarded(handler: Callable[P, None]) -> Callable[P, None]:
-    """Log what a handler of the SDK's events raises: an exception would reach the SDK's tasks, and end the call."""
+    """Log what a handler of the SDK's events raises: it would end the SDK's tasks, and the call."""
 
     @functools.wraps(handler)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
