@@ -14,6 +14,7 @@ from services.agent.job.publish import Publisher
 from services.agent.settings import AgentSettings
 from services.agent.spool.resend import Resender
 from services.agent.spool.spool import check_spool
+from services.agent.worker.address import Address, is_connected
 from services.agent.worker.admit import NO_THRESHOLD, Admission
 from services.agent.worker.heartbeat import Heart, Standing
 from services.agent.worker.inference import InferenceCheck
@@ -59,12 +60,14 @@ async def run_worker(settings: AgentSettings) -> None:
     stopping = WorkerStop()
     spool_failures = SharedCounter()
     server = build_server(settings, stopping, spool_failures)
+    address = Address(server)
     inference = InferenceCheck(settings)
     admission = Admission(
         worker=server,
         max_jobs=settings.agent_max_jobs,
         redis=redis,
         outbox=publisher,
+        came_by=address.came_by,
         qualification=Qualification(defaults=settings.default_models, endpoint=inference),
         cordoned=lambda: orders.cordoned,
     )
@@ -86,6 +89,8 @@ async def run_worker(settings: AgentSettings) -> None:
             cordoned=orders.cordoned,
             sessions=admission.sessions,
             faults=(inference.fault,) if inference.fault else (),
+            address=address.address,
+            address_worker_id=address.worker_id,
         ),
         obey=orders.obey,
     )
@@ -100,6 +105,8 @@ async def run_worker(settings: AgentSettings) -> None:
             agent_name=settings.livekit_agent_name,
         )
         heart.registered(worker_id)
+        if settings.livekit_placement == "auto":
+            address.worker_registered()
 
     async def drain() -> None:
         draining = asyncio.ensure_future(server.drain(timeout=settings.agent_drain_timeout_s))
@@ -109,13 +116,16 @@ async def run_worker(settings: AgentSettings) -> None:
 
     async def close() -> None:
         stopping.announce()
+        await address.stop()
         await server.aclose()
 
     tell_build("agent")
     resender = Resender(settings.spool_folder, redis=redis, failures=spool_failures)
     probe = await start_probe(settings)
     try:
-        async with running(heart=heart.run, inference=inference.run, resender=resender.run):
+        async with running(
+            heart=heart.run, address=address.run, inference=inference.run, resender=resender.run
+        ):
             await serve(run=server.run, drain=drain, close=close, signals=signals)
     finally:
         await resender.finish(within_s=SPOOL_FINISH_S)
@@ -159,11 +169,3 @@ def _page_host(settings: AgentSettings) -> str:
     if settings.agent_http_port == 0:
         return "127.0.0.1"
     return "" if settings.probe_host == ALL_ADDRESSES else settings.probe_host
-
-
-def is_connected(server: AgentServer) -> bool:
-    """Return whether the worker is registered now.
-
-    The SDK has an event for registering, but none for losing it.
-    """
-    return server.id != "unregistered" and not server._connecting

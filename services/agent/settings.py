@@ -11,6 +11,7 @@ from shared.contracts.names import Deployment
 from shared.contracts.settings import (
     AgentNameSettings,
     LiveKitSettings,
+    PlacementSettings,
     ProcessSettings,
     RedisSettings,
     StoredTextSettings,
@@ -32,7 +33,14 @@ _INSTRUCTIONS = (
 )
 
 
-class AgentSettings(LiveKitSettings, AgentNameSettings, RedisSettings, StoredTextSettings, ProcessSettings):
+class AgentSettings(
+    LiveKitSettings,
+    PlacementSettings,
+    AgentNameSettings,
+    RedisSettings,
+    StoredTextSettings,
+    ProcessSettings,
+):
     """The worker's limits, and the defaults for sessions that set nothing else."""
 
     livekit_agent_deployment: Deployment = Field("", description="LiveKit's deployment name")

@@ -8,21 +8,21 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.dispatcher import metrics
+from services.dispatcher.choose_worker import Chooser, Obstacle
 from services.dispatcher.livekit_dispatch import Placed, place_dispatch, withdraw_others
 from services.dispatcher.ports import Rooms
 from services.dispatcher.repository import Claim, Repository, Wanted
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.keys import DISPATCH_TASK
-from shared.core.admission.slots import release, reserve
-from shared.core.admission.wait_queue import FULL
+from shared.core.admission.slots import release
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to, task_span
 from shared.core.workers.fence import set_fence
 from shared.core.workers.history import write_history
-from shared.core.workers.registry import Fleet, read_fleet
+from shared.core.workers.placement import BY_NAME, Choice
 from shared.platform.livekit.client import LiveKitError
 from shared.platform.logs.logs import bound, get_logger
 from shared.platform.tracing import span_names as names
@@ -34,8 +34,6 @@ TAKEN_OVER_S = 10.0
 LOOK_AGAIN_S = 0.25
 
 log = get_logger(__name__)
-
-Obstacle = tuple[Cause, dict[str, Any]]
 
 
 class Dispatcher:
@@ -55,6 +53,7 @@ class Dispatcher:
         self._redis = redis
         self._relay = relay
         self._settings = settings
+        self._chooser = Chooser(redis=redis, repository=repository, settings=settings)
 
     async def unready(self) -> str | None:
         """Return why the database can't be used; None if it can."""
@@ -71,11 +70,11 @@ class Dispatcher:
         row = wanted.row
         agent_name_seen(row.agent_name)
         with bound_to(row), task_span(DISPATCH_TASK, row):
-            obstacle = await self._obstacle(wanted)
-            if obstacle is not None:
-                await self._hold_back(row, *obstacle)
+            choice = await self._choose(wanted)
+            if not isinstance(choice, Choice):
+                await self._hold_back(row, *choice)
                 return
-            claim = await self._repository.claim(row)
+            claim = await self._repository.claim(row, choice)
             if claim is None:
                 return
             note({names.ATTEMPT: claim.order.attempt})
@@ -83,36 +82,15 @@ class Dispatcher:
                 await self._attempt(claim)
                 self._relay.nudge(session_id)
 
-    async def _obstacle(self, wanted: Wanted) -> Obstacle | None:
-        """Return why a dispatch would not succeed now; None if it may succeed, with its slot promised.
-
-        A registry that can't be read, or has no worker of the name, proves nothing: the worker may be one
-        that doesn't report to us.
-        """
+    async def _choose(self, wanted: Wanted) -> Choice | Obstacle:
+        """Return who gets the dispatch, with a slot promised; or why a dispatch would not succeed now."""
         if not await self._rooms.answers():
             return Cause.LIVEKIT_UNREACHABLE, self._rooms.why_away
         if wanted.under_way:
-            return None
+            return BY_NAME  # the attempt has its choice already
         if wanted.behind is not None:
             return wanted.behind, {}
-        try:
-            return await self._no_slot(wanted.row, await read_fleet(self._redis))
-        except (RedisError, OSError):
-            return None
-
-    async def _no_slot(self, row: SessionRow, fleet: Fleet) -> Obstacle | None:
-        name = row.agent_name
-        served = fleet.sessions(name)
-        # The slot that an earlier attempt's job still holds belongs to this session.
-        ours = row.id in served
-        obstacle = None if ours else fleet.why_none(name)
-        if obstacle is not None:
-            cause, _ = obstacle
-            return obstacle if cause in FULL or not self._settings.wait_for_workers else None
-        free = fleet.free_slots(name) + ours
-        if await reserve(self._redis, name, [row.id], free=free, served=served):
-            return None
-        return Cause.WORKERS_AT_CAPACITY, {"free_slots": free, "promised": "all to others"}
+        return await self._chooser.choose(wanted)
 
     async def _hold_back(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> None:
         """Make the session wait, or fail it if sessions must not wait for workers."""
@@ -131,6 +109,7 @@ class Dispatcher:
         log.info(
             "dispatch_started",
             message=f"dispatching agent to room {row.room_name} (attempt {row.attempt}/{row.max_attempts})",
+            worker_id=claim.worker_id,
         )
         try:
             async with self._repository.held(claim):
@@ -138,7 +117,7 @@ class Dispatcher:
         except LiveKitError as error:
             await self._refused(claim, error)
             return
-        metrics.attempt_accepted()
+        metrics.attempt_accepted(placed=claim.order.address is not None)
         note({names.OUTCOME: "accepted", names.DISPATCH_ID: placed.dispatch_id})
         log.info(
             "agent_dispatched",

@@ -53,7 +53,7 @@ async def place_dispatch(
             agent_name=claim.row.agent_name,
             metadata=metadata,
             attributes=order.dispatch_attributes(),
-            deployment=claim.row.deployment or "",
+            deployment=claim.deployment,
         )
         room = await rooms.create_room(
             name,
@@ -76,7 +76,7 @@ async def place_dispatch(
             agent_name=claim.row.agent_name,
             metadata=metadata,
             attributes=order.dispatch_attributes(),
-            deployment=claim.row.deployment or "",
+            deployment=claim.deployment,
         ),
         _withdraw_automatic(claim, dispatches, rooms),
     )

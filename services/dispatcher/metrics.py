@@ -5,15 +5,23 @@ from prometheus_client import Counter
 from shared.contracts.causes import Cause
 
 _ATTEMPTS = Counter("dispatch_attempts_total", "Dispatch attempts at LiveKit.", ["result"])
+_CHOICES = Counter(
+    "dispatch_choices_total",
+    "Dispatches that LiveKit took, by who chose the worker: rollcall (its address) or livekit (its name).",
+    ["by"],
+)
 _WAITS = Counter("dispatch_waits_total", "Sessions that began to wait.", ["cause"])
 for _result in ("accepted", "retried", "given_up"):
     _ATTEMPTS.labels(_result)
+for _chooser in ("rollcall", "livekit"):
+    _CHOICES.labels(_chooser)
 for _cause in Cause:
     _WAITS.labels(_cause)
 
 
-def attempt_accepted() -> None:
-    """Count a dispatch that LiveKit took."""
+def attempt_accepted(*, placed: bool) -> None:
+    """Count a dispatch that LiveKit took. `placed`: it names a worker."""
+    _CHOICES.labels("rollcall" if placed else "livekit").inc()
     _ATTEMPTS.labels("accepted").inc()
 
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from services.dispatcher.turn_numbering import next_seq, takes_over
 from shared.contracts.causes import Cause
@@ -24,9 +27,11 @@ from shared.core.sessions.foreign_agents import foreign_agent_seen
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
 from shared.core.sessions.tables import AttemptRow, SessionRow
+from shared.core.sessions.unreporting import is_served_by_unreporting
 from shared.core.sessions.upkeep import close_again
 from shared.core.transcripts.reading_order import read_order, read_turns
 from shared.core.transcripts.tables import TranscriptItemRow
+from shared.core.workers.placement import BY_NAME, Choice
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, after_commit
 from shared.platform.database.errors import DATABASE_ERRORS
@@ -50,22 +55,36 @@ log = get_logger(__name__)
 class Wanted:
     """A session whose agent is wanted.
 
-    `under_way`: a dispatcher died in the middle of an attempt, and an agent may already be there. `behind`:
-    what an older session waits for, which must go first.
+    under_way: a dispatcher died in the middle of an attempt, and an agent may already be there.
+    behind: what an older session waits for, which must go first.
+    tries: how often each worker had this session and came to nothing, or was lost.
+    tried_by_name: an attempt that named no worker came to nothing.
     """
 
     row: SessionRow
     under_way: bool
-    behind: Cause | None
+    behind: Cause | None = None
+    tries: Mapping[str, int] = field(default_factory=dict)
+    tried_by_name: bool = False
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A session that this dispatcher has claimed. `unsure`: an earlier call may have taken effect."""
+    """A session that this dispatcher has claimed.
+
+    unsure: an earlier call may have taken effect.
+    worker_id: the worker that was chosen; None: LiveKit chooses.
+    """
 
     row: SessionRow
     order: DispatchOrder
     unsure: bool
+    worker_id: str | None = None
+
+    @property
+    def deployment(self) -> str:
+        """The `deployment` of the dispatch: the chosen worker's address, or what the session asks for."""
+        return self.order.address or self.row.deployment or ""
 
     @property
     def fresh_room(self) -> bool:
@@ -118,8 +137,22 @@ class Repository:
                 return None
             attempt = await db.get(AttemptRow, (row.id, row.attempt)) if row.attempt else None
             if attempt is not None and attempt.outcome is None:
-                return Wanted(row, under_way=True, behind=None)
-            return Wanted(row, under_way=False, behind=await waits_behind(db, row, now))
+                return Wanted(row, under_way=True)
+            behind = await waits_behind(db, row, now)
+            if attempt is None or behind is not None:
+                return Wanted(row, under_way=False, behind=behind)
+            earlier = await _fruitless_attempts(db, row.id)
+            return Wanted(
+                row,
+                under_way=False,
+                tries=Counter(filter(None, (one.chosen_worker_id or one.worker_id for one in earlier))),
+                tried_by_name=any(one.chosen_worker_id is None for one in earlier),
+            )
+
+    async def is_served_by_unreporting(self, agent_name: str) -> bool:
+        """Return whether workers that don't report to us serve this name, by what joined lately."""
+        async with self._database.read() as db:
+            return await is_served_by_unreporting(db, agent_name)
 
     async def park(self, row: SessionRow, cause: Cause, evidence: dict[str, Any]) -> bool:
         """Make the session wait, and record what for; return True if it did not wait before."""
@@ -131,8 +164,11 @@ class Repository:
         async with self._database.write() as db:
             return await fail(db, row, cause=cause, evidence=evidence, now=self._now())
 
-    async def claim(self, row: SessionRow) -> Claim | None:
-        """Claim the session for one attempt; return None if another dispatcher was first."""
+    async def claim(self, row: SessionRow, choice: Choice = BY_NAME) -> Claim | None:
+        """Claim the session for one attempt; return None if another dispatcher was first.
+
+        An attempt that is under way keeps the worker that was chosen for it.
+        """
         now = self._now()
         lease: dict[str, Any] = {
             "claimed_until": now + CLAIM_LEASE,
@@ -145,14 +181,14 @@ class Repository:
                 # A Celery worker died in the middle of this attempt: continue it.
                 won = await claim(db, row, **lease)
                 goes_on = await takes_over(db, row.id)
-                order = _order(row, current.first_seq, takes_over=goes_on)
-                return Claim(row, order, unsure=True) if won else None
+                order = _order(row, current, takes_over=goes_on)
+                return Claim(row, order, True, current.chosen_worker_id) if won else None
             number = row.attempt + 1
             # An attempt at a full worker does not count: a session may wait as long as its budget lasts.
             untried = current is not None and current.cause in FULL
             most = row.max_attempts + 1 if untried else row.max_attempts
             lease["max_attempts"] = most
-            event = DispatchStarted(attempt=number, max_attempts=most)
+            event = DispatchStarted(attempt=number, max_attempts=most, worker_id=choice.worker_id)
             if row.status == SessionStatus.REQUESTED:
                 won = await advance(
                     db, row, SessionStatus.DISPATCHING, event=event, now=now, attempt=number, **lease
@@ -163,10 +199,17 @@ class Repository:
                     await record(db, row.id, event, now=now)
             if not won:
                 return None
-            first_seq = await next_seq(db, row.id)
-            db.add(AttemptRow(session_id=row.id, number=number, started_at=now, first_seq=first_seq))
-            order = _order(row, first_seq, takes_over=await takes_over(db, row.id))
-        return Claim(row, order, unsure=False)
+            attempt = AttemptRow(
+                session_id=row.id,
+                number=number,
+                started_at=now,
+                first_seq=await next_seq(db, row.id),
+                chosen_worker_id=choice.worker_id,
+                address=choice.address,
+            )
+            db.add(attempt)
+            order = _order(row, attempt, takes_over=await takes_over(db, row.id))
+        return Claim(row, order, unsure=False, worker_id=choice.worker_id)
 
     @asynccontextmanager
     async def held(self, claimed: Claim) -> AsyncIterator[None]:
@@ -300,19 +343,28 @@ async def _attempt(db: AsyncSession, row: SessionRow) -> AttemptRow:
     return attempt
 
 
-def _order(row: SessionRow, first_seq: int, *, takes_over: bool) -> DispatchOrder:
+async def _fruitless_attempts(db: AsyncSession, session_id: str) -> Sequence[AttemptRow]:
+    """The attempts that brought no agent, or one that was lost."""
+    fruitless = select(AttemptRow).where(
+        col(AttemptRow.session_id) == session_id, col(AttemptRow.outcome).in_(("missing", "lost"))
+    )
+    return (await db.scalars(fruitless)).all()
+
+
+def _order(row: SessionRow, attempt: AttemptRow, *, takes_over: bool) -> DispatchOrder:
     return DispatchOrder(
         session_id=SessionId(row.id),
         attempt=row.attempt,
         mode=Mode(row.mode),
         models=Models.model_validate(row.models),
         instructions=row.instructions,
-        first_seq=first_seq,
+        first_seq=attempt.first_seq,
         takes_over=takes_over,
         canary=row.canary,
         traceparent=here(row.traceparent),
         caller_identity=row.participant_identity,
         caller_only=row.room_is_ours or row.participant_identity != new_caller_identity(SessionId(row.id)),
+        address=attempt.address,
     )
 
 

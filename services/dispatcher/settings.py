@@ -8,12 +8,14 @@ from shared.contracts.settings import (
     DatabaseSettings,
     GuaranteeSettings,
     LiveKitSettings,
+    PlacementSettings,
     ProcessSettings,
 )
 
 
 class DispatcherSettings(
     LiveKitSettings,
+    PlacementSettings,
     AgentNameSettings,
     BrokerSettings,
     DatabaseSettings,

@@ -19,6 +19,7 @@ from shared.core.admission.wait_queue import FULL
 from shared.core.sessions.foreign_agents import foreign_agent_seen
 from shared.core.sessions.repository import advance, claim, end, fail, is_claimed, record
 from shared.core.sessions.tables import AttemptRow, SessionRow
+from shared.core.sessions.unreporting import is_served_by_unreporting
 from shared.core.sessions.upkeep import note_callers
 from shared.platform.background import finish
 from shared.platform.clock import Clock
@@ -32,8 +33,6 @@ CLAIM_LEASE = timedelta(seconds=5)
 GIVE_BACK_S = 1.0
 CALLER_LEFT = "caller left"
 CALLER_NEVER_CAME = "caller_never_came"
-# How many of the newest sessions are searched for an earlier join under a name.
-REMEMBERED = 5000
 # Causes that follow from the registry, not from a job.
 ONLY_REGISTRY_SPEAKS = frozenset(
     {Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH, Cause.ASSIGNMENT_TIMEOUT, Cause.UNKNOWN}
@@ -247,20 +246,8 @@ class Repository:
 
     async def name_is_proven(self, agent_name: str) -> bool:
         """Return whether an agent of a worker that doesn't report to us recently joined under this name."""
-        newest = select(col(SessionRow.id)).order_by(col(SessionRow.id).desc()).limit(REMEMBERED).subquery()
-        joined = (
-            select(col(SessionRow.id))
-            .join(AttemptRow, col(AttemptRow.session_id) == col(SessionRow.id))
-            .where(
-                col(SessionRow.id).in_(select(newest.c.id)),
-                col(SessionRow.agent_name) == agent_name,
-                col(AttemptRow.active_at).is_not(None),
-                col(AttemptRow.reported_at).is_(None),
-            )
-            .limit(1)
-        )
         async with self._database.read() as db:
-            return await db.scalar(joined) is not None
+            return await is_served_by_unreporting(db, agent_name)
 
     async def extra_removed(self, row: SessionRow, identity: str) -> None:
         """Record that an extra agent was removed."""

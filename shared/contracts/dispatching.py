@@ -48,6 +48,7 @@ class DispatchOrder(CleanModel):
     and says nothing, because nobody listens. `traceparent` is the job's parent in the session's trace.
     `caller_identity` is the identity in the session's token. `caller_only` says that no other participant who
     could have a token counts as the caller, because the client named the identity or the room is ours.
+    `address` is that of the worker which the dispatcher chose; null: LiveKit chooses.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +64,7 @@ class DispatchOrder(CleanModel):
     traceparent: Traceparent = None
     caller_identity: str | None = None
     caller_only: bool = False
+    address: str | None = None
 
     def attributes(self) -> dict[str, str]:
         """Return the attributes that bind the dispatch to this attempt, and later the agent's participant."""

@@ -163,11 +163,15 @@ class SessionWaiting(Event):
 
 
 class DispatchStarted(Event):
-    """A dispatcher claimed the session and is about to call LiveKit."""
+    """A dispatcher claimed the session and is about to call LiveKit.
+
+    `worker_id` is the worker that it chose; null: whom LiveKit chooses.
+    """
 
     type: ClassVar[str] = "dispatch.started.v1"
     attempt: int
     max_attempts: int
+    worker_id: str | None = None
 
 
 class DispatchAccepted(Event):
@@ -349,7 +353,8 @@ class AgentError(CleanModel):
 class AgentReported(Event):
     """One step of one job, reported by the worker that runs it.
 
-    It is a hint: the verifier polls to decide.
+    It is a hint: the verifier polls to decide. `misplaced`: the job was addressed to one worker, and LiveKit
+    offered it by another way.
     """
 
     type: ClassVar[str] = "agent.reported.v1"
@@ -366,6 +371,7 @@ class AgentReported(Event):
     reason: Brief | None = None
     turns: int | None = None
     error: AgentError | None = None
+    misplaced: bool = False
 
 
 # --- What was said: the turns stream -------------------------------------------------------------

@@ -63,6 +63,11 @@ def slots_key(agent_name: str) -> str:
     return f"rollcall:slots:{agent_name}"
 
 
+def slot_workers_key(agent_name: str) -> str:
+    """A hash of the same sessions to the worker whose slot it is, where one was chosen."""
+    return f"rollcall:slot-workers:{agent_name}"
+
+
 def history_key(session_id: str) -> str:
     """Return the key of the conversation so far, for the agent that takes over: `PastTurn`s in JSON."""
     return f"rollcall:history:{session_id}"

@@ -174,6 +174,15 @@ class LiveKitSettings(Settings):
         return [self.livekit_published_on or urlsplit(self.livekit_url).hostname or ""]
 
 
+class PlacementSettings(Settings):
+    """Who chooses the worker: one class for the worker, the dispatcher and the verifier."""
+
+    livekit_placement: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: Rollcall chooses the worker where LiveKit lets it; off: LiveKit chooses",
+    )
+
+
 class AgentNameSettings(Settings):
     """The agent name.
 

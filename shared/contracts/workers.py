@@ -49,6 +49,8 @@ class WorkerHeartbeat(CleanModel):
     `load` is its jobs divided by its maximum, 0 to 1. `sessions` are those whose job the worker has accepted
     and not yet ended. A job that Rollcall did not dispatch counts only in `active_jobs`. A `cordoned` worker
     takes no new jobs because an operator ordered so; a `draining` one ends when its calls have ended.
+    `address` is the LiveKit deployment under which this worker alone is registered, beside `deployment`;
+    null while it is not. `address_worker_id` is the id that LiveKit gave that registration.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +58,8 @@ class WorkerHeartbeat(CleanModel):
     worker_id: str
     agent_name: str
     deployment: str = ""
+    address: str | None = None
+    address_worker_id: str | None = None
     host: str
     pid: int
     version: str

@@ -71,6 +71,7 @@ class Admission:
         outbox: Outbox,
         qualification: Qualification,
         cordoned: Callable[[], bool],
+        came_by: Callable[[str], str | None],
     ) -> None:
         self._worker = worker
         self._max_jobs = max_jobs
@@ -78,6 +79,7 @@ class Admission:
         self._outbox = outbox
         self._qualification = qualification
         self._cordoned = cordoned
+        self._came_by = came_by  # the address under which LiveKit offered a job
         self._pending: set[str] = set()
         self._sessions: dict[str, SessionId] = {}  # the sessions of accepted jobs, by job
 
@@ -127,7 +129,8 @@ class Admission:
             order = read_order(request.job)
         except MalformedOrder:
             return
-        self._reporter(order, facts).step(Step.REJECTED, reason=refusal)
+        misplaced = self._is_misplaced(request.id, order)
+        self._reporter(order, facts).step(Step.REJECTED, reason=refusal, misplaced=misplaced)
 
     async def _answer(self, request: JobRequest, facts: JobFacts) -> None:
         try:
@@ -174,7 +177,7 @@ class Admission:
     async def _accept(self, request: JobRequest, order: DispatchOrder | None, reporter: Reporter) -> None:
         self._remember(request.id, order)
         # Reported before LiveKit confirms, because accept() returns only when the job's process has the job.
-        reporter.step(Step.ACCEPTED)
+        reporter.step(Step.ACCEPTED, misplaced=self._is_misplaced(request.id, order))
         try:
             await request.accept(attributes=order.attributes() if order else None)
         except Exception as failure:
@@ -187,6 +190,11 @@ class Admission:
             return
         metrics.job_offered("accepted")
         log.info("job_accepted")
+
+    def _is_misplaced(self, job_id: str, order: DispatchOrder | None) -> bool:
+        """True if the job was addressed to one worker, and LiveKit sought any of the name for it."""
+        address = order and order.address
+        return address is not None and address != self._came_by(job_id)
 
     def _remember(self, job_id: str, order: DispatchOrder | None) -> None:
         jobs = self._jobs()

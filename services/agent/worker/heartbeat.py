@@ -39,6 +39,8 @@ class Standing:
     cordoned: bool = False
     sessions: tuple[str, ...] = ()
     faults: tuple[WorkerFault, ...] = ()
+    address: str | None = None
+    address_worker_id: str | None = None
 
 
 class Heart:
@@ -141,6 +143,8 @@ class Heart:
             worker_id=worker_id,
             agent_name=settings.livekit_agent_name,
             deployment=settings.livekit_agent_deployment,
+            address=standing.address,
+            address_worker_id=standing.address_worker_id,
             host=socket.gethostname(),
             pid=os.getpid(),
             version=self._version,

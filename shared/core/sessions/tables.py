@@ -161,6 +161,8 @@ class AttemptRow(SQLModel, table=True):
     null while its worker has sent no report; that is mostly a worker that doesn't report to us. `arrived_at`
     and `left_reason` (livekit.DisconnectReason, in lower case) come from LiveKit's webhooks about its agent.
     `left_at` is the time of that webhook, or else when the agent was first missing from the room.
+    `chosen_worker_id` is the worker that the dispatcher chose, and `address` its address at LiveKit; both are
+    null where LiveKit chose. `worker_id` is the worker that took the job.
     """
 
     __tablename__ = "dispatch_attempt"
@@ -173,6 +175,8 @@ class AttemptRow(SQLModel, table=True):
     dispatch_id: str | None = None
     job_id: str | None = None
     worker_id: str | None = None
+    chosen_worker_id: str | None = None
+    address: str | None = None
     participant_identity: str | None = None
     participant_sid: str | None = None
     cause: str | None = None

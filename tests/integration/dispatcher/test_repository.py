@@ -55,6 +55,7 @@ async def test_a_claim_starts_the_first_attempt(database: Database, repository: 
         "type": "dispatch.started.v1",
         "attempt": 1,
         "max_attempts": 3,
+        "worker_id": None,
     }
     [attempt] = await get_attempts(database, row.id)
     assert (attempt.number, attempt.outcome, attempt.started_at) == (1, None, T0)

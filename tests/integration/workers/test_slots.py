@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from shared.contracts.keys import slots_key
+from shared.contracts.keys import slot_workers_key, slots_key
 from shared.core.admission import slots
-from shared.core.admission.slots import PROMISE_MS, STALE_MS, release, reserve
+from shared.core.admission.slots import PROMISE_MS, STALE_MS, release, reserve, take
+from shared.core.workers.placement import Candidate
 from shared.platform.redis.client import connect_redis
 from shared.platform.redis.streams import UNREACHABLE
 from tests.support.sessions import until
@@ -128,3 +129,54 @@ async def test_a_redis_that_is_away_is_an_error_and_no_refusal(free_port: int) -
     with pytest.raises(UNREACHABLE):
         await release(away, "agent", "s-1")
     await away.aclose()
+
+
+def a_candidate(worker_id: str, *, jobs: int = 0, most: int = 2, rank: int = 0) -> Candidate:
+    return Candidate(worker_id, f"at-{worker_id}", rank=rank, active_jobs=jobs, max_jobs=most)
+
+
+async def place(redis: Redis, session_id: str, *candidates: Candidate, free: int | None = None) -> str | None:
+    slots = sum(one.max_jobs - one.active_jobs for one in candidates) if free is None else free
+    slot = await take(redis, "agent", session_id, free=slots, served=(), candidates=candidates)
+    return None if slot is None else slot.worker_id or "any"
+
+
+async def test_the_least_busy_worker_is_chosen_and_promises_are_jobs(redis: Redis) -> None:
+    fleet = a_candidate("a", jobs=1, most=4), a_candidate("b", most=4)
+    chosen = [await place(redis, f"s-{number}", *fleet) for number in range(8)]
+    assert chosen[0] == "b"
+    assert (chosen.count("a"), chosen.count("b"), chosen[7]) == (3, 4, None)
+
+
+async def test_of_many_who_choose_at_once_nobody_gets_a_slot_twice(redis_url: str) -> None:
+    clients = [connect_redis(redis_url) for _ in range(10)]
+    fleet = a_candidate("a", most=3), a_candidate("b", most=3)
+    asked = [place(client, f"s-{number}", *fleet) for number, client in enumerate(clients)]
+    chosen = await asyncio.gather(*asked)
+    assert [chosen.count(one) for one in ("a", "b", None)] == [3, 3, 4]
+    for client in clients:
+        await client.aclose()
+
+
+async def test_a_lower_rank_goes_before_a_less_busy_worker_while_it_has_a_slot(redis: Redis) -> None:
+    fleet = a_candidate("a", jobs=1), a_candidate("b", rank=1)
+    assert [await place(redis, f"s-{number}", *fleet) for number in range(3)] == ["a", "b", "b"]
+
+
+async def test_who_asks_again_gives_its_first_worker_back(redis: Redis) -> None:
+    assert await place(redis, "s-1", a_candidate("a", most=1)) == "a"
+    assert await place(redis, "s-1", a_candidate("a", most=1, rank=4), a_candidate("b", most=1)) == "b"
+    assert await place(redis, "s-2", a_candidate("a", most=1), free=2) == "a"
+
+
+async def test_a_slot_of_a_worker_without_an_address_is_anybodys(redis: Redis) -> None:
+    assert await place(redis, "s-1", a_candidate("a", most=1), free=2) == "a"
+    assert await place(redis, "s-2", a_candidate("a", most=1), free=2) == "any"
+    assert await place(redis, "s-3", a_candidate("a", most=1), free=2) is None
+
+
+async def test_a_promise_that_is_taken_back_frees_its_worker(redis: Redis) -> None:
+    assert await place(redis, "s-1", a_candidate("a", most=1)) == "a"
+    await release(redis, "agent", "s-1")
+    assert await redis.hgetall(slot_workers_key("agent")) == {}
+    assert await place(redis, "s-2", a_candidate("a", most=1)) == "a"

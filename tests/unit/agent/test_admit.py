@@ -38,6 +38,7 @@ def admission(
     defaults: Models = ALL_MODELS,
     endpoint: FakeEndpoint | None = None,
     cordoned: bool = False,
+    addresses: dict[str, str] | None = None,
 ) -> tuple[Admission, ListedOutbox]:
     outbox = ListedOutbox()
     admission = Admission(
@@ -47,6 +48,7 @@ def admission(
         outbox=outbox,
         qualification=Qualification(defaults=defaults, endpoint=endpoint or FakeEndpoint()),
         cordoned=lambda: cordoned,
+        came_by=(addresses or {}).get,
     )
     return admission, outbox
 
@@ -316,3 +318,12 @@ async def test_a_language_model_that_the_endpoint_surely_lacks_is_refused_for_go
     realtime = Offer(a_job(an_order(mode=Mode.REALTIME, models=Models(llm="openai/gpt-9"))))
     await admit.answer(realtime.request)
     assert realtime.accepted is not None
+
+
+async def test_a_job_that_was_addressed_to_another_worker_is_taken_and_told() -> None:
+    admit, outbox = admission(addresses={"AJ_1": "mine"})
+    for address, misplaced in (("mine", False), ("another's", True), (None, False)):
+        await admit.answer(Offer(a_job(an_order(address=address))).request)
+        report = outbox.events[-1]
+        assert isinstance(report, AgentReported)
+        assert (report.step, report.misplaced) == (Step.ACCEPTED, misplaced)

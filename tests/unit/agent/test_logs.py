@@ -5,7 +5,7 @@ from typing import Any
 
 from livekit.agents import AgentServer
 
-from services.agent.bootstrap import is_connected
+from services.agent.worker.address import is_connected
 from services.agent.worker.logs import JobRecords
 
 

@@ -1,0 +1,194 @@
+"""Rollcall chooses the worker of a call, and another one if that one does nothing."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from devstack.environment import clean_environment
+from devstack.stack import Stack
+from tests.faults.conftest import CONTROL_PLANE
+from tests.support.scoreboard import Scoreboard
+from tests.support.sessions import Rollcall, until
+from tests.support.verdicts import Verdict, until_over
+from tests.support.workers import OurWorker, foreign_worker, our_worker
+
+pytestmark = pytest.mark.faults
+
+NAME = "placed"
+LIGHT_AGENT = "from tests.support.light_agent import main; main()"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def placing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A control plane of this file's own: its LiveKit server is restarted."""
+    state = tmp_path_factory.mktemp("placing")
+    async with Stack(state, env=clean_environment(), services=[*CONTROL_PLANE, "inference"]) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture
+async def rollcall(placing: Stack) -> AsyncIterator[Rollcall]:
+    client = Rollcall(placing)
+    yield client
+    await client.close()
+
+
+def light_worker(
+    rollcall: Rollcall, name: str, log: Path, **env: str
+) -> AbstractAsyncContextManager[OurWorker]:
+    return our_worker(rollcall, agent_name=name, log=log, env=env, program=LIGHT_AGENT)
+
+
+@asynccontextmanager
+async def workers(
+    rollcall: Rollcall, folder: Path, *names: str, **env: str
+) -> AsyncIterator[list[OurWorker]]:
+    """Workers of ours, with an address each."""
+    async with AsyncExitStack() as running:
+        started = [
+            await running.enter_async_context(
+                light_worker(rollcall, name, folder / f"worker-{number}.log", **env)
+            )
+            for number, name in enumerate(names)
+        ]
+        for worker in started:
+            await until_addressed(rollcall, worker)
+        yield started
+
+
+async def registered(rollcall: Rollcall, worker: OurWorker) -> dict[str, Any]:
+    found = (await rollcall.get("/v1/workers"))["workers"]
+    return next((one for one in found if one["pid"] == worker.process.pid), {})
+
+
+async def until_addressed(rollcall: Rollcall, worker: OurWorker, *, other_than: str = "") -> dict[str, Any]:
+    async def addressed() -> dict[str, Any] | None:
+        found = await registered(rollcall, worker)
+        address, registered_as = found.get("address"), found.get("worker_id")
+        return found if address is not None and registered_as != other_than and found["registered"] else None
+
+    found: dict[str, Any] = await until(addressed, what="the worker has an address")
+    return found
+
+
+async def sessions(rollcall: Rollcall, board: Scoreboard, number: int, name: str = NAME) -> list[Verdict]:
+    """Sessions, all at once, each with its agent; ended again."""
+    started = [await rollcall.start(agent_name=name) for _ in range(number)]
+    joined = []
+    for one in started:
+        session = await rollcall.until_status(one["session_id"], "active", "failed")
+        joined.append(session["status"] == "active")
+        await rollcall.end(one["session_id"])
+    verdicts = [await until_over(rollcall, one["session_id"]) for one in started]
+    board.sessions += number
+    board.missing_agents += joined.count(False)
+    board.double_agents += sum(verdict.count("agent.extra_removed.v1") > 0 for verdict in verdicts)
+    assert all(joined)
+    return verdicts
+
+
+def chosen(verdict: Verdict) -> list[str | None]:
+    """The worker of each attempt."""
+    return [event["worker_id"] for event in verdict.all("dispatch.started.v1")]
+
+
+def served_by(verdict: Verdict) -> str:
+    return str(verdict.all("agent.assigned.v1")[-1]["worker_id"])
+
+
+def freeze(worker: OurWorker) -> None:
+    os.killpg(worker.process.pid, signal.SIGSTOP)
+
+
+async def test_a_call_goes_to_the_worker_that_was_chosen(
+    rollcall: Rollcall, board: Scoreboard, tmp_path: Path
+) -> None:
+    async with workers(rollcall, tmp_path, NAME, NAME) as both:
+        ids = {(await registered(rollcall, worker))["worker_id"] for worker in both}
+        verdicts = await sessions(rollcall, board, 6)
+        assert [chosen(verdict) for verdict in verdicts] == [[served_by(verdict)] for verdict in verdicts]
+        assert {served_by(verdict) for verdict in verdicts} == ids, "the least busy one is chosen"
+
+
+async def test_a_frozen_worker_delays_no_call_by_more_than_the_first_window(
+    rollcall: Rollcall, board: Scoreboard, tmp_path: Path
+) -> None:
+    async with workers(rollcall, tmp_path, NAME, NAME) as (lost, other):
+        lives = (await registered(rollcall, other))["worker_id"]
+        gone = (await registered(rollcall, lost))["worker_id"]
+        await sessions(rollcall, board, 2)
+        freeze(lost)
+        for verdict in await sessions(rollcall, board, 6):
+            assert served_by(verdict) == lives
+            assert chosen(verdict) in ([lives], [gone, lives]), "another attempt goes to another worker"
+
+        async def unheard() -> bool:
+            return not await registered(rollcall, lost)
+
+        await until(unheard, what="the frozen worker's heartbeat has expired")
+        for verdict in await sessions(rollcall, board, 4):
+            assert chosen(verdict) == [lives], "LiveKit still lists the other one, and is not asked to draw"
+
+
+async def test_workers_without_an_address_are_dispatched_to_by_name(
+    rollcall: Rollcall, board: Scoreboard, tmp_path: Path
+) -> None:
+    async with light_worker(rollcall, "plain", tmp_path / "worker.log", LIVEKIT_PLACEMENT="off"):
+        for verdict in await sessions(rollcall, board, 2, "plain"):
+            assert chosen(verdict) == [None]
+
+
+async def test_where_both_kinds_serve_a_name_those_that_report_are_chosen_while_they_have_room(
+    rollcall: Rollcall, board: Scoreboard, tmp_path: Path
+) -> None:
+    name = "both-kinds"
+    async with (
+        foreign_worker(rollcall.stack, agent_name=name, log=tmp_path / "foreign.log"),
+    ):
+        first = await rollcall.start(agent_name=name)
+        await rollcall.until_status(first["session_id"], "active")
+        async with workers(rollcall, tmp_path, name, AGENT_MAX_JOBS="1") as [ours]:
+            worker_id = (await registered(rollcall, ours))["worker_id"]
+            second = await rollcall.start(agent_name=name)
+            assert (await rollcall.until_status(second["session_id"], "active"))["attempt"] == 1
+            third = await rollcall.start(agent_name=name)
+            await rollcall.until_status(third["session_id"], "active")
+            started = [
+                [
+                    e["data"]["worker_id"]
+                    for e in await rollcall.events(one["session_id"])
+                    if "worker_id" in e["data"]
+                ]
+                for one in (second, third)
+            ]
+            assert started[0][0] == worker_id
+            assert started[1][0] is None, "ours is full: LiveKit draws among the others"
+            for one in (first, second, third):
+                await rollcall.end(one["session_id"])
+
+
+async def test_after_a_restart_of_livekit_each_worker_has_another_address(
+    rollcall: Rollcall, placing: Stack, board: Scoreboard, tmp_path: Path
+) -> None:
+    async with workers(rollcall, tmp_path, NAME, NAME) as both:
+        before = [await registered(rollcall, worker) for worker in both]
+        livekit = placing.process("livekit")
+        await livekit.stop()
+        await livekit.start()
+        after = await asyncio.gather(
+            *(
+                until_addressed(rollcall, worker, other_than=was["worker_id"])
+                for worker, was in zip(both, before, strict=True)
+            )
+        )
+        assert len({one["address"] for one in (*before, *after)}) == 4, "no address is used twice"
+        assert len({one["worker_id"] for one in (*before, *after)}) == 4
+        for verdict in await sessions(rollcall, board, 4):
+            assert chosen(verdict) == [served_by(verdict)]
