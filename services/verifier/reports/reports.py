@@ -202,7 +202,9 @@ def _count(attempt: AttemptRow, report: AgentReported, at: datetime) -> None:
 
 def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
     """Record the report on the attempt; return False if this step was already recorded."""
-    attempt.reported_at = attempt.reported_at or at
+    if report.step != Step.REJECTED:
+        # Whoever takes the job that this worker passed on may be a worker that reports nothing.
+        attempt.reported_at = attempt.reported_at or at
     attempt.worker_id = report.worker_id
     attempt.job_id = report.job_id
     attempt.participant_identity = report.participant_identity or attempt.participant_identity

@@ -158,9 +158,10 @@ class AttemptRow(SQLModel, table=True):
 
     The turns of its agent are numbered from `first_seq`. `expected_turns` is their number, from the agent's
     closing report or its worker's count after the agent's death; it is null while unknown. `reported_at` is
-    null while its worker has sent no report; that is mostly a worker that doesn't report to us. `arrived_at`
-    and `left_reason` (livekit.DisconnectReason, in lower case) come from LiveKit's webhooks about its agent.
-    `left_at` is the time of that webhook, or else when the agent was first missing from the room.
+    null while no worker has reported that it took the job; mostly that is a worker that doesn't report to us.
+    `arrived_at` and `left_reason` (livekit.DisconnectReason, in lower case) come from LiveKit's webhooks
+    about its agent. `left_at` is the time of that webhook, or else when the agent was first missing from the
+    room.
     `chosen_worker_id` is the worker that the dispatcher chose, and `address` its address at LiveKit; both are
     null where LiveKit chose. `worker_id` is the worker that took the job.
     """

@@ -245,9 +245,11 @@ async def test_the_refusal_of_one_worker_is_forgotten_when_another_takes_the_job
         [attempt] = await get_attempts(database, row.id)
         assert attempt.error is not None
         assert (attempt.close_reason, attempt.error["cause"]) == ("inference", "inference_quota")
+        assert attempt.reported_at is None, "a worker that reports nothing may take the job yet"
         await publish(redis, REPORTS_STREAM, [taken])
         await handled(redis, 2)
     [attempt] = await get_attempts(database, row.id)
+    assert attempt.reported_at == AT
     assert (attempt.close_reason, attempt.error, attempt.worker_id) == (None, None, "worker-2")
 
 

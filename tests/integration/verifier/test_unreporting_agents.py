@@ -44,6 +44,13 @@ async def test_all_that_an_unreporting_agent_shows_is_written_at_the_first_look(
     assert types[1:] == ["agent.assigned.v1", "agent.joined.v1", "agent.ready.v1", "agent.first_speech.v1"]
 
 
+async def test_an_unreporting_agent_joins_after_a_worker_of_ours_passed_the_job_on(bench: Bench) -> None:
+    row = await _stranger(bench, rejected_at=T0, close_reason="full", worker_id="AW_9", job_id="AJ_1")
+    bench.rooms.people["lobby"].append(make_agent())
+    stored = await bench.verify(row)
+    assert (stored.status, stored.agent_identity) == (S.ACTIVE, "agent-AJ_1")
+
+
 async def test_an_unreporting_agent_that_came_and_left_as_it_meant_to_has_joined(bench: Bench) -> None:
     row = await _stranger(bench)
     # LiveKit shows no job yet, so nothing binds the agent that is there.
