@@ -14,9 +14,9 @@ from rollcall_agent.entrypoint import Entrypoint, SessionEnd, SetUp
 from rollcall_agent.offer import AnyOffer, UsersAnswer
 from rollcall_agent.parts import JobParts
 from rollcall_agent.transport import Transport
-from services.agent.bootstrap import is_connected
 from services.agent.settings import AgentSettings
 from services.agent.spool.spool import check_spool
+from services.agent.worker.address import Address, is_connected
 from services.agent.worker.admit import Admission
 from services.agent.worker.heartbeat import Standing
 from services.agent.worker.orders import Orders
@@ -46,6 +46,7 @@ class AttachedWorker:
         self.stopping = WorkerStop()
         self._server = server
         self._settings = settings
+        self._address = Address(server)
         failures = SharedCounter()
         self._parts = JobParts(
             settings=settings,
@@ -65,10 +66,11 @@ class AttachedWorker:
             max_jobs=settings.agent_max_jobs,
             redis=self._way.fences,
             outbox=self._way.outbox,
+            came_by=self._address.came_by,
             qualification=AnyOffer(),
             cordoned=lambda: self._orders.cordoned,
         )
-        self._running: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
         self._probe: Any = None
 
     async def start(self) -> None:
@@ -82,13 +84,16 @@ class AttachedWorker:
         self._server.on("worker_registered", self._on_registered)
         tell_build("agent")
         self._probe = await start_probe(self._settings)
-        self._running = asyncio.create_task(self._way.run(), name="rollcall-worker")
+        self._running = [
+            asyncio.create_task(self._way.run(), name="rollcall-worker"),
+            asyncio.create_task(self._address.run(), name="rollcall-address"),
+        ]
         log.info("rollcall_attached", agent_name=self._settings.livekit_agent_name)
 
     async def aclose(self) -> None:
         """Send what is left, and take the worker out of the registry."""
-        if self._running is not None:
-            await stop_all([self._running])
+        await self._address.stop()
+        await stop_all(self._running)
         await self._way.aclose()
         if self._probe is not None:
             await self._probe.cleanup()
@@ -114,6 +119,8 @@ class AttachedWorker:
             draining=self._server.draining,
             cordoned=self._orders.cordoned,
             sessions=self._admission.sessions,
+            address=self._address.address,
+            address_worker_id=self._address.worker_id,
         )
 
     def _drain(self) -> None:
@@ -130,3 +137,5 @@ class AttachedWorker:
     def _on_registered(self, worker_id: str, _: ServerInfo) -> None:
         log.info("rollcall_worker_registered", worker_id=worker_id)
         self._way.registered(worker_id)
+        if self._settings.livekit_placement == "auto":
+            self._address.worker_registered()
