@@ -45,6 +45,8 @@ class Observations:
     fleet: Fleet | None = None
     fleet_read_at: datetime | None = None
     had_worker: bool | None = None  # at the first reading of the registry
+    # whether workers that report nothing serve the name; None: it did not matter yet
+    others_serve: bool | None = None
     dropped_at: datetime | None = None  # since when its worker no longer lists the session
     caller_seen: bool = False
     caller_gone_at: datetime | None = None
@@ -131,7 +133,7 @@ class AttemptDeadline:
             return not observed.livekit_error.retryable
         if (
             _has_failed(attempt)
-            or _turned_down(attempt, now)
+            or self._turned_down(attempt, observed, now)
             or attempt.closed_at is not None
             or observed.job.refused
             or observed.room_gone
@@ -144,6 +146,14 @@ class AttemptDeadline:
         if attempt.reported_at is not None and attempt.assigned_at is not None:
             return attempt.entrypoint_at is None and now - attempt.assigned_at >= self._start_window
         return self._stranger_is_over(current, observed, now)
+
+    def _turned_down(self, attempt: AttemptRow, observed: Observations, now: datetime) -> bool:
+        """Return whether no worker will take the job any more."""
+        if attempt.rejected_at is None or attempt.assigned_at is not None:
+            return False
+        # A worker that reports nothing shows only by its agent, which takes its time to come.
+        patience = self.window if observed.others_serve else PASSING_ON
+        return attempt.close_reason not in PASSED_ON or now - attempt.rejected_at >= patience
 
     def _stranger_is_over(self, current: Current, observed: Observations, now: datetime) -> bool:
         """Return the same for an attempt whose job no worker has reported."""
@@ -177,17 +187,10 @@ class AttemptDeadline:
 
 
 def _has_failed(attempt: AttemptRow) -> bool:
-    return fatal_error(attempt) is not None and not _is_passed_on(attempt)
+    return fatal_error(attempt) is not None and not is_passed_on(attempt)
 
 
-def _is_passed_on(attempt: AttemptRow) -> bool:
+def is_passed_on(attempt: AttemptRow) -> bool:
     """Return whether a worker passed the job on to the next one, and none has taken it yet."""
     turned_down = attempt.rejected_at is not None and attempt.assigned_at is None
     return turned_down and attempt.close_reason in PASSED_ON
-
-
-def _turned_down(attempt: AttemptRow, now: datetime) -> bool:
-    """Return whether no worker will take the job any more."""
-    if attempt.rejected_at is None or attempt.assigned_at is not None:
-        return False
-    return attempt.close_reason not in PASSED_ON or now - attempt.rejected_at >= PASSING_ON

@@ -12,7 +12,7 @@ from services.verifier import metrics
 from services.verifier.extra_agents import remove_extra_agents
 from services.verifier.give_up import give_up
 from services.verifier.ports import Rooms
-from services.verifier.prove.attempt_deadline import AttemptDeadline, Observations
+from services.verifier.prove.attempt_deadline import AttemptDeadline, Observations, is_passed_on
 from services.verifier.prove.departure import said_goodbye
 from services.verifier.prove.find_cause import Facts, Finding, find_cause
 from services.verifier.prove.observe import is_ready, look_at_job, look_at_room
@@ -121,6 +121,7 @@ class Verifier:
             if fresh is None or fresh.session.version != current.session.version:
                 return  # it was ended by request, or another verifier has it
             current = fresh
+            await self._read_others_into(observed, current)
             if said_goodbye(current.attempt) and await self._is_proven(
                 current, observed, _who_left(current, observed)
             ):
@@ -271,6 +272,10 @@ class Verifier:
         # Only a mismatch depends on this, and it takes a query.
         mismatch = why is not None and why[0] is Cause.AGENT_NAME_MISMATCH
         return mismatch and await self._repository.name_is_proven(agent_name)
+
+    async def _read_others_into(self, observed: Observations, current: Current) -> None:
+        if observed.others_serve is None and is_passed_on(current.attempt):
+            observed.others_serve = await self._repository.name_is_proven(current.session.agent_name)
 
     async def _read_fleet_into(self, observed: Observations, current: Current) -> None:
         observed.note_fleet(await self._read_fleet(), current, self._now())

@@ -100,6 +100,8 @@ SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T
         ({"attempt": {"error": ERROR}}, 0.0),
         ({"attempt": {"rejected_at": T0, "close_reason": "late"}}, 0.0),
         ({"attempt": {"rejected_at": T0, "close_reason": "full"}}, 1.0),
+        ({"attempt": {"rejected_at": T0, "close_reason": "full"}, "others_serve": True}, 5.5),
+        ({"attempt": {"rejected_at": T0, "close_reason": "late"}, "others_serve": True}, 0.0),
         ({"attempt": {"rejected_at": T0, "close_reason": "inference", "error": ERROR}}, 1.0),
         ({"attempt": {"rejected_at": T0, "close_reason": "misconfigured", "error": ERROR}}, 0.0),
         ({"attempt": TAKEN, "fleet": SERVING, "beats": Beats(silent=True)}, 0.0),
