@@ -106,6 +106,7 @@ async def running(
             "API_PORT": str(port),
             "REQUESTS_PER_MINUTE_KEY": "0",
             "REQUESTS_PER_MINUTE_PROJECT": "0",
+            "REQUESTS_PER_MINUTE_BAD_KEY": "0",
             "MAX_SESSIONS_KEY": "0",
             "MAX_SESSIONS_PROJECT": "0",
         },

@@ -45,7 +45,8 @@ async def test_a_transition_writes_the_row_and_its_event_together(database: Data
     assert (stored.status, stored.attempt, stored.version, stored.last_sequence) == (S.DISPATCHING, 1, 2, 2)
     first, second = await get_events(database, row.id)
     assert (first.sequence, second.sequence) == (1, 2)
-    assert (second.type, second.data) == ("dispatch.started.v1", {"attempt": 1, "max_attempts": 3})
+    started = {"attempt": 1, "max_attempts": 3, "worker_id": None}
+    assert (second.type, second.data) == ("dispatch.started.v1", started)
     assert second.published_at is None
 
 
