@@ -95,7 +95,7 @@ class Reports:
         # A caller waits for an agent in the room, so wake first and then write.
         await self._wake([report for report in reports if report.step == Step.CONNECTED])
         for entry, report, at in parsed:
-            with bound(session_id=report.session_id, attempt=report.attempt):
+            with bound(session_id=report.session_id, attempt=report.attempt, room=report.room_name):
                 await self._store(entry, report, at)
         await self._tell_counted(reports)
         await self._group.acknowledge(batch)
