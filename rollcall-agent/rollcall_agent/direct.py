@@ -6,7 +6,6 @@ Redis holds every session's turns and fences: only a worker in one's own network
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from livekit.agents.version import __version__ as sdk_version
 
@@ -21,16 +20,13 @@ from services.agent.spool.resend import Resender
 from services.agent.spool.spool import JobSpool, SpooledOutbox
 from services.agent.worker.heartbeat import Heart, Standing
 from services.agent.worker.shared_counter import SharedCounter
+from services.agent.worker.shutdown import FLUSH_S, SPOOL_FINISH_S
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import Envelope
 from shared.contracts.workers import WorkerOrder
 from shared.core.workers.fence import Strings
 from shared.platform.background import running
 from shared.platform.redis.client import connect_redis
-
-FLUSH_S: Final = 3.0
-# What the last calls have said is mostly stored by then, and its files can go.
-SPOOL_FINISH_S: Final = 1.5
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from livekit.agents.job import JobContext, JobProcess
 
-from rollcall_agent.logs import log_through_stdlib
+from rollcall_agent.logs import log_with_sdk
 from rollcall_agent.parts import JobParts
 from rollcall_agent.running_job import RunningJob
 from rollcall_agent.session_start import hook_session_start
@@ -30,7 +30,7 @@ class SetUp:
         # A SIGTERM to the whole group is for the worker, which then lets its calls finish.
         if self.parts.own_process:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        log_through_stdlib()
+        log_with_sdk()
         trace_jobs(self.parts.settings)
         self.parts.remember(process)
         hook_session_start()

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from livekit.agents import AgentServer
 
 from rollcall_agent.direct import choose_transport
-from rollcall_agent.logs import log_through_stdlib
+from rollcall_agent.logs import log_with_sdk
 from rollcall_agent.settings import read_settings
 from rollcall_agent.worker import AttachedWorker
 from shared.platform.logs.logs import get_logger
@@ -46,7 +46,7 @@ class Rollcall:
         await self._run_server(devmode=devmode, unregistered=unregistered)
 
     async def _attach(self) -> AttachedWorker | None:
-        log_through_stdlib()
+        log_with_sdk()
         if not self._server._agent_name:
             why = "the agent has no name, and Rollcall dispatches to names: pass agent_name to rtc_session"
             log.warning("rollcall_not_attached", message=why)

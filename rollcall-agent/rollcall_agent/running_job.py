@@ -21,6 +21,7 @@ from services.agent.job.diagnose import diagnose
 from services.agent.job.ending import Ending
 from services.agent.job.fence import is_late, is_second
 from services.agent.job.listen import SessionListener, guarded
+from services.agent.job.publish import FLUSH_S, NEWS_FLUSH_S, STARTED_FLUSH_S
 from services.agent.job.resume import as_context, awaits_reply
 from services.agent.job.turns import TurnLog
 from services.agent.report import JobFacts, Reporter
@@ -29,11 +30,6 @@ from shared.contracts.causes import Cause
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import AgentError, Step
 from shared.platform.logs.logs import get_logger
-
-# As in the built-in agent's job, see services/agent/job/job.py.
-FLUSH_S: Final = 5.0
-STARTED_FLUSH_S: Final = 1.0
-NEWS_FLUSH_S: Final = 0.05
 
 _KEY: Final = "rollcall_agent.job"
 

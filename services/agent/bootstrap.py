@@ -23,7 +23,7 @@ from services.agent.worker.orders import Orders
 from services.agent.worker.preflight import check_credentials
 from services.agent.worker.preflight_job import Qualification
 from services.agent.worker.shared_counter import SharedCounter
-from services.agent.worker.shutdown import Signals, WorkerStop, serve
+from services.agent.worker.shutdown import FLUSH_S, SPOOL_FINISH_S, Signals, WorkerStop, serve
 from shared.platform.background import running
 from shared.platform.build import tell_build
 from shared.platform.http.listen import ALL_ADDRESSES
@@ -31,11 +31,8 @@ from shared.platform.http.probe import start_probe
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.client import connect_redis
 
-FLUSH_S = 3.0
 # A job's last reports have their own time limit; this is the SDK's limit around it.
 SESSION_END_TIMEOUT_S = 15.0
-# By then the turns of the last calls are mostly stored, and their files can be removed.
-SPOOL_FINISH_S = 1.5
 
 log = get_logger(__name__)
 

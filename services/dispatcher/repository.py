@@ -182,7 +182,8 @@ class Repository:
                 won = await claim(db, row, **lease)
                 goes_on = await takes_over(db, row.id)
                 order = _order(row, current, takes_over=goes_on)
-                return Claim(row, order, True, current.chosen_worker_id) if won else None
+                chosen = current.chosen_worker_id
+                return Claim(row, order, unsure=True, worker_id=chosen) if won else None
             number = row.attempt + 1
             # An attempt at a full worker does not count: a session may wait as long as its budget lasts.
             untried = current is not None and current.cause in FULL

@@ -8,7 +8,6 @@ import signal
 import time
 from dataclasses import dataclass
 
-import structlog
 from livekit.agents.job import JobContext, JobProcess
 from livekit.protocol.agent import Job
 from redis.asyncio import Redis
@@ -17,7 +16,7 @@ from services.agent.job.converse import Conversation
 from services.agent.job.diagnose import diagnose
 from services.agent.job.fence import is_late, is_second
 from services.agent.job.job_beat import JobBeat
-from services.agent.job.publish import Publisher
+from services.agent.job.publish import FLUSH_S, NEWS_FLUSH_S, STARTED_FLUSH_S, Publisher
 from services.agent.job.traced import trace_jobs
 from services.agent.job.turns import TurnLog
 from services.agent.ports import Outbox
@@ -31,17 +30,8 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Step
 from shared.contracts.keys import ORDER_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.platform.config import load_settings
-from shared.platform.logs.logs import carry_sentence, get_logger
+from shared.platform.logs.logs import get_logger, log_through_stdlib
 from shared.platform.redis.client import connect_redis
-
-# The last turns and the final report get this long to reach Redis.
-FLUSH_S = 5.0
-# The next steps may hang or die, and only this report shows that the job has started. Redis accepts it at
-# once, but the connection is new, and a busy machine may take a while to open it.
-STARTED_FLUSH_S = 1.0
-# The verifier waits for the report that the agent is in the room, and the next steps keep the loop busy for
-# 0.1 s.
-NEWS_FLUSH_S = 0.05
 
 _SETTINGS, _CALL, _STOPPING, _FAILURES = "settings", "call", "stopping", "spool_failures"
 
@@ -52,27 +42,12 @@ def set_up(process: JobProcess, *, stopping: WorkerStop, spool_failures: SharedC
     """Prepare a process before it gets a job. The other arguments are shared with the worker."""
     # A SIGTERM to the whole group is meant for the worker, which then lets its calls finish (see preload.py).
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _log_through_parent()
+    log_through_stdlib()
     settings = load_settings(AgentSettings)
     trace_jobs(settings)
     process.userdata[_SETTINGS] = settings
     process.userdata[_STOPPING] = stopping
     process.userdata[_FAILURES] = spool_failures
-
-
-def _log_through_parent() -> None:
-    # The SDK sends records of the standard library to the worker, which writes them in our format.
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.stdlib.filter_by_level,
-            carry_sentence,
-            structlog.stdlib.render_to_log_kwargs,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
 
 
 @dataclass(frozen=True)

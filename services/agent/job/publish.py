@@ -20,6 +20,15 @@ RETRY_MAX_S = 2.0
 # A log line for the first failure, and then about two a minute.
 LOG_EVERY_ATTEMPTS = 15
 
+# The last turns and the final report get this long to reach Redis.
+FLUSH_S = 5.0
+# The next steps may hang or die, and only this report shows that the job has started. Redis accepts it at
+# once, but the connection is new, and a busy machine may take a while to open it.
+STARTED_FLUSH_S = 1.0
+# The verifier waits for the report that the agent is in the room, and the next steps keep the loop busy for
+# 0.1 s.
+NEWS_FLUSH_S = 0.05
+
 log = get_logger(__name__)
 
 

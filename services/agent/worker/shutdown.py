@@ -9,6 +9,11 @@ from collections.abc import Awaitable, Callable
 
 from shared.platform.logs.logs import get_logger
 
+# A worker that ends sends its last reports for at most so long.
+FLUSH_S = 3.0
+# By then the turns of the last calls are mostly stored, and their files can be removed.
+SPOOL_FINISH_S = 1.5
+
 log = get_logger(__name__)
 
 

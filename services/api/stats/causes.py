@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from services.api.sessions.read import SessionFilters
 from services.api.stats.schemas import CauseGroup
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.sessions import SessionStatus
@@ -19,15 +20,13 @@ async def group_causes(
     db: AsyncSession, *, project: str, since: datetime, until: datetime, agent_name: str | None
 ) -> list[CauseGroup]:
     """Return the groups of sessions requested in that time, the largest first; at most `MOST_GROUPS`."""
+    filters = SessionFilters(agent_name=agent_name, since=since, until=until)
     asked = [
         col(SessionRow.project) == project,
-        col(SessionRow.requested_at) >= since,
-        col(SessionRow.requested_at) < until,
         col(SessionRow.status) == SessionStatus.FAILED,
         col(SessionRow.cause).is_not(None),
+        *filters.conditions(),
     ]
-    if agent_name is not None:
-        asked.append(col(SessionRow.agent_name) == agent_name)
     counted = func.count()
     groups = (
         select(

@@ -1,6 +1,5 @@
 """Count the outcomes of a project's sessions, and how long they took to each level."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -10,7 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from services.api.sessions.read import SessionFilters
 from services.api.stats.schemas import Bucket, LevelTimes, Stats
+from services.api.transcripts.read.latency import percentile
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import Level, SessionStatus
 from shared.core.sessions.tables import SessionRow
@@ -41,15 +42,13 @@ async def read_sessions(
 
     There is one more than `MOST_SESSIONS` if there are more than these.
     """
+    filters = SessionFilters(agent_name=agent_name, since=since, until=until)
     asked = [
         col(SessionRow.project) == project,
-        col(SessionRow.requested_at) >= since,
-        col(SessionRow.requested_at) < until,
         col(SessionRow.status).not_in(_UNCOUNTED),
         col(SessionRow.canary).is_(False),
+        *filters.conditions(),
     ]
-    if agent_name is not None:
-        asked.append(col(SessionRow.agent_name) == agent_name)
     query = select(*map(col, _COLUMNS)).where(*asked).order_by(col(SessionRow.requested_at).desc())
     return (await db.execute(query.limit(MOST_SESSIONS + 1))).all()
 
@@ -74,17 +73,12 @@ def stats_of(rows: Sequence[Any], *, since: datetime, until: datetime) -> Stats:
     )
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the smallest of the ordered values that this share of them does not exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
 def _levels(sessions: Sequence[Any]) -> Iterable[tuple[Level, LevelTimes]]:
     for level in Level:
         reached = [(getattr(row, f"{level}_at"), row.requested_at) for row in sessions]
-        times = sorted((at - requested) / timedelta(milliseconds=1) for at, requested in reached if at)
+        times = [(at - requested) / timedelta(milliseconds=1) for at, requested in reached if at]
         if times:
-            p50, p95, p99 = (round(percentile(times, share)) for share in (0.5, 0.95, 0.99))
+            p50, p95, p99 = (round(percentile(times, percent)) for percent in (50, 95, 99))
             yield level, LevelTimes(sessions=len(times), p50_ms=p50, p95_ms=p95, p99_ms=p99)
 
 

@@ -121,6 +121,24 @@ def _drop_repetitions(_: Any, __: str, event: structlog.types.EventDict) -> stru
     return event
 
 
+def log_through_stdlib() -> None:
+    """Pass this process's lines to the `logging` of the standard library.
+
+    livekit-agents sends those records from a job's process to the worker, which writes them.
+    """
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.filter_by_level,
+            carry_sentence,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
 def carry_sentence(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """Move a line's `message` to another field, in which a record can carry it to the parent process."""
     if "message" in event:
