@@ -5,11 +5,14 @@
 PY := .venv/bin/python
 # Compiled once, and not at each start.
 unexport PYTHONDONTWRITEBYTECODE
-# These mostly wait.
+# No test of these starts a stack.
 SIDE_BY_SIDE := tests/unit tests/contracts tests/architecture tests/integration
-# These start whole stacks, whose timing a busy machine changes: 0 runs one test at a time, without xdist.
+# These start whole stacks, and mostly wait. STACK_PROCESSES=0 runs one test at a time, without xdist.
 STACKS := tests/e2e tests/faults tests/observability
-STACK_PROCESSES ?= 0
+STACK_PROCESSES ?= 2
+# The stages run at the same time: the first takes what the second leaves of the processor. IN_TURN=1 for a busy
+# machine.
+IN_TURN ?=
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +41,7 @@ test: lint servers test-tools ## every check and every test; ARGS="tests/unit -k
 ifdef ARGS
 	$(PY) -m pytest $(ARGS)
 else
-	$(PY) -m tests.stages "--numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)" "--numprocesses $(STACK_PROCESSES) --dist loadfile $(STACKS)"
+	$(PY) -m tests.stages $(if $(IN_TURN),--in-turn) "--numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)" "--numprocesses $(STACK_PROCESSES) --dist loadfile $(STACKS)"
 endif
 
 test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions

@@ -5,9 +5,6 @@ import asyncio
 import httpx
 
 from devstack.process import Probe
-from shared.core.workers.registry import read_fleet
-from shared.platform.redis.client import connect_redis
-from shared.platform.redis.streams import UNREACHABLE
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -38,6 +35,10 @@ def tcp_ready(port: int) -> Probe:
 
 def agent_registered(redis_url: str) -> Probe:
     """Return a probe that is ready once the registry has a registered worker with this process id."""
+    # Imported late: a stack without an agent, and every test that only could start one, does without it.
+    from shared.core.workers.registry import read_fleet
+    from shared.platform.redis.client import connect_redis
+    from shared.platform.redis.streams import UNREACHABLE
 
     async def probe(pid: int) -> bool:
         redis = connect_redis(redis_url, timeout_s=PROBE_TIMEOUT_S)

@@ -1,20 +1,19 @@
 """Fixtures for all tests: real servers, fresh databases, whole stacks. See tests/stack_fixtures."""
 
 import gc
+import sys
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-from devstack.stack import Stack
-from tests.stack_fixtures.databases import database_factory, database_url
+from tests.stack_fixtures.databases import database_factory
 from tests.stack_fixtures.pages import page_origin
 from tests.stack_fixtures.servers import free_port, livekit_server, postgres_server, rabbitmq, redis_server
 from tests.stack_fixtures.stacks import ends_of_logs, stack, start_stack
 
 __all__ = [
     "database_factory",
-    "database_url",
     "free_port",
     "livekit_server",
     "page_origin",
@@ -44,15 +43,21 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_sessionfinish() -> None:
+    """Pytest collects garbage five times as it ends: not over everything that was imported."""
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the last log lines of the stack's processes to the report of a failed test."""
     report = yield
-    if report.failed:
+    # A process that has started no stack has not loaded what starts it.
+    if report.failed and (loaded := sys.modules.get("devstack.stack")) is not None:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Stack):
+            if isinstance(value, loaded.Stack):
                 report.sections.append((f"logs of {name}", ends_of_logs(value)))
     return report
 

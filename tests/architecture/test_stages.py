@@ -23,6 +23,15 @@ def test_shaken():
         runs.write(".")
     assert Path("runs").read_text() == ".."
 """
+# Ends once the other test has begun, which is in a stage of its own.
+MEETS: Final = """
+import time
+from pathlib import Path
+def test_meets():
+    Path("{mine}.met").touch()
+    while not Path("{other}.met").exists():
+        time.sleep(0.05)
+"""
 FAILS: Final = "def test_broken(): assert False\n"
 SIX_FAIL: Final = "import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_broken(n): assert False\n"
 NO_PYTHON: Final = "def test_cut_off(:\n"
@@ -42,10 +51,17 @@ class Project:
     def write_conftest(self, text: str) -> None:
         (self._folder / "conftest.py").write_text(text)
 
+    def run_last_failed(self) -> str:
+        """Return what `pytest --last-failed` prints."""
+        return self._run("-m", "pytest", "--last-failed")[1]
+
     def run(self, *stages: str) -> tuple[int, str]:
         """Return the exit code, and everything that was printed."""
+        return self._run(str(ROOT / "tests" / "stages.py"), *stages)
+
+    def _run(self, *arguments: str) -> tuple[int, str]:
         ended = subprocess.run(
-            [sys.executable, str(ROOT / "tests" / "stages.py"), *stages],
+            [sys.executable, *arguments],
             cwd=self._folder,
             # Other plugins take seconds to load.
             env={**BARE_ENVIRONMENT, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
@@ -81,11 +97,24 @@ def test_a_test_that_passes_alone_passes_and_is_listed(project: Project, workers
 
 def test_a_test_that_fails_twice_fails_and_ends_the_run(project: Project) -> None:
     project.write(broken=FAILS, sound=PASSES)
-    code, printed = project.run("test_broken.py", "test_sound.py")
+    code, printed = project.run("--in-turn", "test_broken.py", "test_sound.py")
     assert code == 1
     assert printed.count("1 failed") >= 2
     assert "1 passed" not in printed
     assert project.unsteady == []
+
+
+def test_stages_run_at_the_same_time_and_each_is_shown(project: Project) -> None:
+    project.write(one=MEETS.format(mine="one", other="two"), two=MEETS.format(mine="two", other="one"))
+    code, printed = project.run("test_one.py", "test_two.py")
+    assert code == 0
+    assert printed.count("= 1 passed") == 2
+
+
+def test_what_failed_in_any_stage_is_known_to_last_failed(project: Project) -> None:
+    project.write(broken=FAILS, sound=PASSES)
+    project.run("test_broken.py", "test_sound.py")
+    assert "run-last-failure: rerun previous 1 failure" in project.run_last_failed()
 
 
 def test_a_stage_that_fails_still_lists_what_passed_alone_before(project: Project) -> None:

@@ -66,11 +66,18 @@ async def test_a_worker_that_knows_nothing_of_us_is_verified_too(
 async def test_a_worker_that_comes_up_late_still_gets_the_session(
     agentless: Rollcall, worker_log: Path
 ) -> None:
-    # The worker's start, which takes seconds, must fall inside the join budget: it starts first, and the
-    # session is requested before it has registered.
-    async with foreign_worker(agentless.stack, agent_name="latecomer", log=worker_log, wait=False):
+    # It registers after the first dispatch, and within the join budget: all that takes long comes before.
+    go = worker_log.with_suffix(".go")
+    stack, env = agentless.stack, {"GO": str(go)}
+
+    async def imported() -> bool:
+        return "imported" in worker_log.read_text()
+
+    async with foreign_worker(stack, agent_name="latecomer", log=worker_log, wait=False, env=env):
+        await until(imported, what="the worker has only to register")
         started = await agentless.start(agent_name="latecomer")
-        assert "registered worker" not in worker_log.read_text()
+        await agentless.until_event(started["session_id"], "dispatch.accepted.v1")
+        go.touch()
         session = await agentless.until_status(started["session_id"], "active")
         assert session["attempt"] >= 2, "LiveKit never delivers a job that nobody took at once"
         assert await agentless.agents_in(started["room_name"]) == [session["agent_identity"]]

@@ -17,6 +17,7 @@ from tests.faults.counting import (
     pytest_testnodedown,
     transcript_board,
 )
+from tests.stack_fixtures.stacks import LONG_LIMITS
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall
 
@@ -59,7 +60,7 @@ async def agent_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     """A control plane with inference, for workers of ours that the tests start themselves."""
     state = tmp_path_factory.mktemp("agents")
     services = [*CONTROL_PLANE, "inference"]
-    async with Stack(state, env=clean_environment(), services=services) as stack:
+    async with Stack(state, env=clean_environment(LONG_LIMITS), services=services) as stack:
         yield stack
 
 

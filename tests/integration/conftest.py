@@ -28,7 +28,7 @@ from tests.integration.api_client import api_settings, in_process
 from tests.integration.dispatcher.dispatching import make_dispatcher
 from tests.integration.long_limits import lengthen_limits
 from tests.integration.verifier.verifier_bench import Bench
-from tests.stack_fixtures.databases import DatabaseFactory
+from tests.stack_fixtures.databases import DatabaseFactory, which_databases
 from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import FakeClock
 
@@ -36,6 +36,15 @@ from tests.unit.making import FakeClock
 _OUR_REDIS_DATABASE = 9
 
 Queued = Callable[[], Awaitable[dict[str, list[str]]]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that uses `database_url` on each kind of database that it is to run on."""
+    test = metafunc.definition
+    names_its_own = any("database_url" in mark.args[0] for mark in test.iter_markers("parametrize"))
+    if "database_url" in metafunc.fixturenames and not names_its_own:
+        about_sql = test.get_closest_marker("sql") is not None
+        metafunc.parametrize("database_url", which_databases(test.nodeid, about_sql=about_sql), indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +82,9 @@ async def sqlite_url(database_factory: DatabaseFactory) -> str:
     return await database_factory.sqlite()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty, migrated database; the test runs on SQLite and on PostgreSQL."""
+    """The URL of an empty, migrated database of the kind, or of each kind, that `which_databases` chose."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 

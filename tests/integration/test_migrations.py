@@ -18,6 +18,8 @@ from shared.core.migrate import _config, migrate, pending_migration
 from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 
+pytestmark = pytest.mark.sql
+
 HEAD = "0015"
 TABLES = {
     "api_key",

@@ -18,6 +18,8 @@ from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import T0
 
+pytestmark = pytest.mark.sql
+
 TURNS = (1, 2, 3)
 
 

@@ -15,13 +15,14 @@ from cli.call.caller import Caller
 from devstack.environment import clean_environment
 from devstack.stack import Stack
 from tests.observability.known import RULES
+from tests.stack_fixtures.stacks import LONG_BUDGET, LONG_LIMITS
 from tests.support.observatory import Observatory, observing
 from tests.support.otlp import Traces, receiving
 from tests.support.sessions import Rollcall, until
 
 FASTER = 20
 # Every worker is ours, so a session that nobody could serve fails at once.
-ENVIRONMENT = {"WAIT_FOR_WORKERS": "false"}
+ENVIRONMENT = {**LONG_LIMITS, **LONG_BUDGET, "WAIT_FOR_WORKERS": "false"}
 UNSERVED = "nobody"
 QUESTION = "What are your opening hours?"
 # What a client says of the session, and is in no span.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.observability.conftest import CONFIDENTIAL, QUESTION, Observed
+from tests.observability.conftest import CONFIDENTIAL, QUESTION, UNSERVED, Observed
 from tests.support.otlp import ReceivedSpan, ancestry, tree
 from tests.support.sessions import until
 
@@ -93,7 +93,8 @@ async def test_each_session_has_a_trace_of_its_own(observed: Observed) -> None:
 
 
 async def test_the_trace_of_a_session_that_nobody_serves_says_why(observed: Observed) -> None:
-    failed = (await observed.rollcall.get("/v1/sessions?status=failed"))["sessions"][-1]
+    found = await observed.rollcall.get(f"/v1/sessions?status=failed&agent_name={UNSERVED}")
+    failed = found["sessions"][-1]
     spans = await spans_of(observed, failed["session_id"], {"session", "dispatch_session", "close_session"})
     assert len({span.trace_id for span in spans}) == 1
     cause = (await observed.rollcall.session(failed["session_id"]))["failure"]["cause"]

@@ -1,16 +1,30 @@
-"""A fresh, migrated database for each test, on SQLite and on PostgreSQL."""
+"""Fresh, migrated databases, and which kind of database a test runs on."""
 
+import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from devstack.provision.postgres import PostgresServer
-from shared.core.migrate import migrate
 
+KINDS: Final = ("sqlite", "postgres")
 _TEMPLATE = "migrated"
+
+
+def which_databases(test_id: str, *, about_sql: bool) -> Sequence[str]:
+    """Return the kinds of database that a test runs on.
+
+    A test about SQL runs on both. Every other test runs on one, which a checksum of its id chooses: always on
+    the same one, and about half of the tests on each. With FULL=1, all tests run on both.
+    """
+    if about_sql or os.environ.get("FULL"):
+        return KINDS
+    return [KINDS[zlib.crc32(test_id.encode()) % len(KINDS)]]
 
 
 class DatabaseFactory:
@@ -24,7 +38,7 @@ class DatabaseFactory:
         """Return the URL of a fresh SQLite database."""
         template = self._folder / f"{_TEMPLATE}.db"
         if "sqlite" not in self._migrated:
-            await migrate(_sqlite_url(template))
+            await _migrate(_sqlite_url(template))
             self._migrated.add("sqlite")
         file = self._folder / f"{uuid.uuid4().hex}.db"
         shutil.copy(template, file)
@@ -33,9 +47,16 @@ class DatabaseFactory:
     async def postgres(self, server: PostgresServer, name: str) -> str:
         """Return the URL of a fresh PostgreSQL database of this name."""
         if "postgres" not in self._migrated:
-            await migrate(await server.create_database(_TEMPLATE))
+            await _migrate(await server.create_database(_TEMPLATE))
             self._migrated.add("postgres")
         return await server.create_database(name, template=_TEMPLATE)
+
+
+async def _migrate(url: str) -> None:
+    # Imported late: most unit tests need no database, and each process of theirs would load it.
+    from shared.core.migrate import migrate
+
+    await migrate(url)
 
 
 def _sqlite_url(file: Path) -> str:
@@ -46,17 +67,3 @@ def _sqlite_url(file: Path) -> str:
 def database_factory(tmp_path_factory: pytest.TempPathFactory) -> DatabaseFactory:
     """Creates databases, for tests that need several or a certain kind."""
     return DatabaseFactory(tmp_path_factory.mktemp("databases"))
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database_url(
-    request: pytest.FixtureRequest, database_factory: DatabaseFactory
-) -> AsyncIterator[str]:
-    """The URL of a fresh, migrated database; the test runs on SQLite and on PostgreSQL."""
-    if request.param == "sqlite":
-        yield await database_factory.sqlite()
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = f"test_{uuid.uuid4().hex}"
-    yield await database_factory.postgres(server, name)
-    await server.drop_database(name)

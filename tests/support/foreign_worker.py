@@ -1,11 +1,13 @@
 """A livekit-agents worker without any knowledge of Rollcall; it stays in the room until the room closes.
 
-With TOLD, the path of a file, it writes down what each job's metadata is, a line of JSON for each.
+With TOLD, the path of a file, it writes down what each job's metadata is, a line of JSON for each. With GO,
+the path of a file, it imports everything, which takes seconds, and registers once that file exists.
 """
 
 import json
 import math
 import os
+import time
 from pathlib import Path
 
 from livekit.agents import AgentServer, JobContext, JobExecutorType, cli
@@ -35,6 +37,14 @@ async def entrypoint(ctx: JobContext) -> None:
     await ctx.connect()
 
 
+def wait_until_told_to_go() -> None:
+    go = os.environ.get("GO")
+    print("imported", flush=True)
+    while go is not None and not Path(go).exists():
+        time.sleep(0.02)
+
+
 if __name__ == "__main__":
+    wait_until_told_to_go()
     outlive_panics()
     cli.run_app(server)

@@ -41,6 +41,8 @@ from tests.unit.agent.agent_fakes import FACTS
 from tests.unit.agent.test_turns import a_message
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 _JSON = {"Content-Type": "application/json"}
 HALF = "\ud83d"
 ANYTHING = {

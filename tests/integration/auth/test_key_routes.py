@@ -94,6 +94,7 @@ async def test_a_key_that_is_not_there_is_not_found(
     assert_problem(await client.delete(f"/v1/keys/{key_id}", headers=admin), 404, "key_not_found")
 
 
+@pytest.mark.sql
 async def test_a_project_has_a_bounded_number_of_keys(
     client: httpx.AsyncClient, database: Database, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,8 @@ from tests.support.keys import ORIGIN, id_in, put_key
 from tests.support.sessions import until
 from tests.unit.making import FakeClock
 
+pytestmark = pytest.mark.sql
+
 
 @dataclass
 class Ring:

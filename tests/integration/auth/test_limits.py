@@ -121,6 +121,7 @@ async def test_a_frozen_redis_limits_nobody_and_delays_nobody_for_long(
 
 
 @pytest.mark.parametrize("limit", ["max_sessions_key", "max_sessions_project"])
+@pytest.mark.sql
 async def test_as_many_sessions_as_are_allowed_live_at_once_and_not_one_more(
     database_url: str, redis_url: str, database: Database, limit: str
 ) -> None:

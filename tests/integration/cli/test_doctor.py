@@ -28,6 +28,8 @@ from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.rows import put_session
 
+pytestmark = pytest.mark.sql
+
 SECRET = "a-secret-of-thirty-two-characters"
 
 

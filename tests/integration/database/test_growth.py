@@ -31,6 +31,8 @@ from tests.support.keys import put_key
 from tests.support.stream_entries import entries_of
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 SECRET = "xylophonquarz"
 DAY = timedelta(days=1)

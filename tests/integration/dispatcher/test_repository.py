@@ -26,6 +26,8 @@ from tests.stack_fixtures.waiting import eventually
 from tests.unit.fake_rooms import refused_key, unreachable
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 
 

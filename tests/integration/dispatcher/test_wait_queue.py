@@ -20,6 +20,8 @@ from tests.integration.rows import (
 )
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 
 

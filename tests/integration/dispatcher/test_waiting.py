@@ -99,6 +99,7 @@ async def test_a_session_whose_slot_was_taken_from_under_it_waits_on_without_ano
     assert (await event_types(database, row.id)).count("session.waiting.v1") == 1
 
 
+@pytest.mark.sql
 async def test_of_many_sessions_dispatched_at_once_as_many_go_as_there_are_slots(
     database_url: str,
     database: Database,

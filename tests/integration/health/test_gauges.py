@@ -26,6 +26,8 @@ from tests.integration.rows import put_session
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.making import T0, make_heartbeat
 
+pytestmark = pytest.mark.sql
+
 
 @pytest.fixture(autouse=True)
 def _nothing_known() -> Iterator[None]:

@@ -21,6 +21,8 @@ from tests.integration.rows import get_session, put_session
 from tests.support.sessions import until
 from tests.unit.making import T0, make_heartbeat
 
+pytestmark = pytest.mark.sql
+
 
 @pytest.fixture
 async def healthy(

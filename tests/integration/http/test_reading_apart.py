@@ -20,6 +20,8 @@ from tests.integration.rows import a_turn, put_session, store_turns
 from tests.stack_fixtures.waiting import eventually
 from tests.support.keys import put_key
 
+pytestmark = pytest.mark.sql
+
 # Each takes minutes and is true in the end; the database computes it for every matching row.
 _LONG = {
     "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + tick() FROM n LIMIT 1000000)"

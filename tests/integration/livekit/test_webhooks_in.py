@@ -307,6 +307,7 @@ async def _dispatched(database: Database, **attempt: Any) -> SessionRow:
 
 @pytest.mark.parametrize("reason", ["CLIENT_INITIATED", "CONNECTION_TIMEOUT", "PARTICIPANT_REMOVED"])
 @pytest.mark.parametrize("reports", [True, False])
+@pytest.mark.sql
 async def test_how_an_agent_left_is_stored_on_its_attempt(
     database: Database, clock: FakeClock, reason: str, reports: bool
 ) -> None:

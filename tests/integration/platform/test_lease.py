@@ -19,6 +19,8 @@ from tests.integration.api_client import api_settings
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.making import FakeClock
 
+pytestmark = pytest.mark.sql
+
 TERM = timedelta(seconds=3)
 MakeLease = Callable[..., Lease]
 

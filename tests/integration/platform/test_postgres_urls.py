@@ -19,6 +19,8 @@ from tests.support.bad_server import bad_server
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.pooler import pgbouncer, wire_to
 
+pytestmark = pytest.mark.sql
+
 NAME = "SELECT current_database() || ' ' || current_setting('application_name')"
 # Far above every limit in these tests.
 HANGS_S = 60

@@ -36,6 +36,8 @@ from tests.integration.rows import get_events, put_session
 from tests.support.sessions import until
 from tests.support.stream_entries import entries_of
 
+pytestmark = pytest.mark.sql
+
 MISSING = AgentMissing(attempt=1, cause=Cause.UNKNOWN)
 ACCEPTED = DispatchAccepted(attempt=1, dispatch_id="AD_1")
 

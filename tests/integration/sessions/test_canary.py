@@ -40,6 +40,7 @@ async def started(replicas: list[Canaries]) -> list[str]:
     return [session_id for session_id in found if session_id is not None]
 
 
+@pytest.mark.sql
 async def test_of_several_replicas_one_starts_the_canary_of_an_interval(
     replicas: list[Canaries], database: Database, clock: FakeClock
 ) -> None:

@@ -24,6 +24,8 @@ from tests.integration.rows import count, get_session
 from tests.integration.sessions.test_wait import fails, joins
 from tests.support.sessions import until
 
+pytestmark = pytest.mark.sql
+
 KEY = '"8e03978e-40d5-43dd-bc93-6894a57f9324"'
 
 

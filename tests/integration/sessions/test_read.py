@@ -18,6 +18,8 @@ from shared.platform.database.database import Database
 from tests.integration.rows import put_session
 from tests.unit.making import T0, make_attempt
 
+pytestmark = pytest.mark.sql
+
 
 async def page_through(database: Database, *, limit: int, status: SessionStatus | None = None) -> list[str]:
     seen: list[str] = []

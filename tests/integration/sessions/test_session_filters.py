@@ -13,6 +13,8 @@ from tests.integration.api_client import assert_problem, start
 from tests.integration.rows import put_session
 from tests.unit.making import T0
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 
 

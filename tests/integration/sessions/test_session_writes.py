@@ -27,6 +27,8 @@ from shared.platform.database.errors import is_unique_violation
 from tests.integration.rows import REQUESTED, event_types, get_events, get_session, put_session
 from tests.unit.making import T0, make_session
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 STARTED = DispatchStarted(attempt=1, max_attempts=3)
 

@@ -192,6 +192,7 @@ async def test_a_room_with_a_live_session_is_in_use_until_that_ends(client: http
     await start(client, room_name="lobby")
 
 
+@pytest.mark.sql
 async def test_of_two_who_want_the_same_room_at_once_one_gets_it(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(
         *(client.post("/v1/sessions", json={"room_name": "lobby"}) for _ in range(5))

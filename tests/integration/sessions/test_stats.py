@@ -17,6 +17,8 @@ from tests.integration.rows import a_turn, put_session, store_turns
 from tests.support.keys import put_key
 from tests.unit.making import T0
 
+pytestmark = pytest.mark.sql
+
 DAY = {"since": "2026-11-22T00:00:00Z", "until": "2026-11-25T00:00:00Z"}
 
 

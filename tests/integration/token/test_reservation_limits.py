@@ -27,6 +27,8 @@ from tests.support.keys import ORIGIN, put_key
 from tests.unit.fake_rooms import FakeRooms
 from tests.unit.making import make_caller
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 CALLER = {"identity": "caller-1", "kind": "STANDARD"}
 

@@ -21,6 +21,8 @@ from tests.support.refusals import refused
 from tests.unit.fake_rooms import FakeRooms, unreachable
 from tests.unit.making import T0, FakeClock, make_agent, make_caller
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 BUDGET_S = 15
 CALLER = {"identity": "caller-1", "kind": "STANDARD"}

@@ -16,6 +16,8 @@ from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, put_session
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 
 @pytest.fixture
 async def archive(database: Database) -> AsyncIterator[DatabaseArchive]:

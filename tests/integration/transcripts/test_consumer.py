@@ -38,6 +38,8 @@ from tests.support.sessions import until
 from tests.support.stream_entries import entries_of
 from tests.unit.making import T0
 
+pytestmark = pytest.mark.sql
+
 
 async def test_turns_go_from_the_stream_into_the_database(
     database: Database, database_url: str, redis: Redis, redis_url: str

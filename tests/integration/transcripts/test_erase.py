@@ -30,6 +30,8 @@ from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, get_session, put_session, store_turns
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 SECRET = "xylophonquarz"
 NOT_CONNECTED = "sqlite+aiosqlite:///unused.db"  # settings want an address; nobody connects to it
 

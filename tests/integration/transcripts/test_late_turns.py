@@ -30,6 +30,8 @@ from tests.integration.transcripts.test_erase import turns_of
 from tests.support.sessions import until
 from tests.unit.making import T0
 
+pytestmark = pytest.mark.sql
+
 SECRET = "xylophonquarz"
 ANNA = "anna"
 

@@ -18,6 +18,8 @@ from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 
 def at(second: float) -> Any:
     return T0 + timedelta(seconds=second)

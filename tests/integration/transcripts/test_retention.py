@@ -21,6 +21,8 @@ from tests.integration.rows import a_turn, count, get_session, put_session, stor
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 KEPT = timedelta(days=30)
 NOT_CONNECTED = "sqlite+aiosqlite:///unused.db"  # settings want an address; nobody connects to it
 

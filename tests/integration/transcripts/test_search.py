@@ -23,6 +23,8 @@ from tests.integration.rows import a_turn, store_turns
 from tests.integration.transcripts.searching import SAID, found, say, search
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 
 async def test_turns_that_an_older_consumer_wrote_are_indexed_by_the_housekeeping(
     database: Database, database_url: str, redis_url: str, redis: Redis

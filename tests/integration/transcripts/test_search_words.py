@@ -8,6 +8,8 @@ from services.api.errors.problems import Problem
 from shared.platform.database.database import Database
 from tests.integration.transcripts.searching import SAID, found, say, search
 
+pytestmark = pytest.mark.sql
+
 # What a word is must not depend on who takes the text apart.
 SAID_IN_MANY_SCRIPTS = (
     "我的iPhone手机坏了，请帮我。",  # 1

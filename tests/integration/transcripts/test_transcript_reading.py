@@ -18,6 +18,8 @@ from tests.integration.api_client import api_settings, in_process
 from tests.integration.rows import a_turn, put_session, store_turns
 from tests.unit.making import T0, FakeClock, make_attempt
 
+pytestmark = pytest.mark.sql
+
 ENDED_AT = T0 + timedelta(minutes=1)
 LONG_AFTER = ENDED_AT + timedelta(hours=1)
 R, C, U = TranscriptState.RUNNING, TranscriptState.CLOSED, TranscriptState.UNCLOSED

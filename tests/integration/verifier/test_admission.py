@@ -34,6 +34,8 @@ from tests.integration.rows import event_types, get_session, put_session
 from tests.unit.fake_rooms import FakeRooms, refused_key, unreachable
 from tests.unit.making import T0, FakeClock, make_heartbeat
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 
 

@@ -12,6 +12,8 @@ from tests.integration.rows import get_session, put_session
 from tests.unit.fake_rooms import FakeRooms, unreachable
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 LONG_AGO = T0 - SETTLED
 

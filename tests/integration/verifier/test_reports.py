@@ -30,6 +30,8 @@ from tests.integration.rows import event_types, get_attempts, get_session, put_s
 from tests.support.sessions import until
 from tests.unit.making import T0, FakeClock, make_attempt
 
+pytestmark = pytest.mark.sql
+
 AT = T0 + timedelta(milliseconds=250)
 
 

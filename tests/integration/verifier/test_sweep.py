@@ -29,6 +29,8 @@ from tests.support.refusals import refused
 from tests.support.sessions import until
 from tests.unit.making import T0, FakeClock
 
+pytestmark = pytest.mark.sql
+
 S = SessionStatus
 MakeSweep = Callable[..., Sweep]
 

@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.core.workers.registry import write_heartbeat
@@ -16,6 +18,8 @@ from tests.integration.rows import (
 from tests.integration.verifier.verifier_bench import Bench
 from tests.support.sessions import until
 from tests.unit.making import T0, make_agent, make_heartbeat
+
+pytestmark = pytest.mark.sql
 
 S = SessionStatus
 

@@ -49,6 +49,7 @@ async def test_a_second_delivery_proves_nothing_twice(bench: Bench) -> None:
     assert (await event_types(bench.database, row.id)).count("agent.joined.v1") == 1
 
 
+@pytest.mark.sql
 async def test_of_two_verifiers_one_verifies(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
     bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
@@ -240,6 +241,7 @@ async def test_who_is_told_to_stop_gives_his_claim_back_whatever_he_is_doing(
         await bench.repository.look_again(stored, at=T0)
 
 
+@pytest.mark.sql
 async def test_who_is_told_to_stop_does_not_touch_what_has_moved_on(bench: Bench) -> None:
     row = await bench.put(S.DISPATCHED)
     working = asyncio.create_task(bench.verifier.verify(await bench.current(row)))

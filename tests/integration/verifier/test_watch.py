@@ -70,6 +70,7 @@ async def test_a_livekit_that_is_away_is_no_proof_that_the_agent_is_gone(bench: 
     assert (stored.status, stored.next_check_at) == (S.ACTIVE, T0 + timedelta(seconds=10))
 
 
+@pytest.mark.sql
 async def test_of_two_watches_one_rules(bench: Bench) -> None:
     row = await bench.put(S.ACTIVE, attempt=OURS)
     read = [await bench.current(row) for _ in range(4)]

@@ -24,6 +24,8 @@ from tests.support.receiver import Receiver
 from tests.support.refusals import refused
 from tests.unit.making import FakeClock
 
+pytestmark = pytest.mark.sql
+
 NOWHERE = "http://127.0.0.1:9/"  # nothing is sent here
 
 

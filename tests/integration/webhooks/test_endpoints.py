@@ -113,6 +113,7 @@ async def test_a_rotated_secret_and_the_one_of_before_both_sign(
         receiver.received[-1].verified(at_once["secret"])
 
 
+@pytest.mark.sql
 async def test_dead_letters_are_listed_and_replayed_one_or_all(
     api: httpx.AsyncClient, hooks: WebhookBench
 ) -> None:

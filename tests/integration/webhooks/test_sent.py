@@ -217,6 +217,7 @@ async def test_nobody_there_is_a_failure(hooks: WebhookBench, free_port: int) ->
     assert "Cannot connect" in (delivery.error or "")
 
 
+@pytest.mark.sql
 async def test_two_replicas_that_race_send_each_once(
     database_url: str, redis: Redis, clock: FakeClock
 ) -> None:

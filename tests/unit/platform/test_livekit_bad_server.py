@@ -37,7 +37,7 @@ async def server() -> AsyncIterator[BadServer]:
 
 @pytest.fixture
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(livekit_module, "CALL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(livekit_module, "CALL_TIMEOUT_S", 0.1)
 
 
 async def error_at(url: str, call: Callable[[LiveKit], Awaitable[Any]]) -> LiveKitError:

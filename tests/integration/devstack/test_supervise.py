@@ -222,7 +222,7 @@ def test_a_need_that_nobody_starts_is_refused(tmp_path: Path) -> None:
 def test_nothing_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     program = f"""
 import asyncio, pathlib, sys
-from tests.unit.devstack.test_supervise import Notices, _spec
+from tests.integration.devstack.test_supervise import Notices, _spec
 from devstack.process import Process
 async def main():
     process = Process(_spec(pathlib.Path({str(tmp_path)!r})), notify=Notices())
