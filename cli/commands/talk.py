@@ -40,10 +40,11 @@ def canary(
     state: State = DEFAULT_STATE,
 ) -> None:
     """Start a session without a caller, and say whether its agent gets ready; exit code 1 if not."""
-    run(_canary(Target.of(api, key, state), agent_name, timeout, as_json=as_json))
+    run(play_canary(Target.of(api, key, state), agent_name, timeout, as_json=as_json))
 
 
-async def _canary(target: Target, agent_name: str | None, timeout_s: float, *, as_json: bool) -> int:
+async def play_canary(target: Target, agent_name: str | None, timeout_s: float, *, as_json: bool) -> int:
+    """Start a session without a caller, print what becomes of it, and return the exit code."""
     from rich.text import Text
 
     from cli.call.canary import run_canary

@@ -45,7 +45,7 @@ async def check_livekit(surroundings: Surroundings) -> Sequence[Finding]:
             why = f"{base} does not answer: {error or type(error).__name__}"
             return [failed(NAME, why, ADVICE[Cause.LIVEKIT_UNREACHABLE]), skipped(CLOCK, why)]
     skew = _skew_s(answer.headers.get("Date"), (began + time.time()) / 2)
-    return [_verdict(base, answer, settings, skew), _clock(skew)]
+    return [_verdict(base, answer, settings, skew), judge_clock(skew)]
 
 
 def http_url(livekit_url: str) -> str:
@@ -118,7 +118,8 @@ def _skew_s(date: str | None, ours: float) -> float | None:
         return None
 
 
-def _clock(skew: float | None) -> Finding:
+def judge_clock(skew: float | None) -> Finding:
+    """Judge whether LiveKit accepts this host's tokens; `skew`: how many seconds it is ahead of LiveKit."""
     if skew is None:
         return skipped(CLOCK, "LiveKit does not tell its time")
     side = "ahead of" if skew > 0 else "behind"

@@ -37,7 +37,7 @@ async def check_redis(surroundings: Surroundings) -> Sequence[Finding]:
         return [failed(NAME, f"{settings.redis_url} does not answer: {error}", fix)]
     finally:
         await redis.aclose()
-    return [_server(settings.redis_url, info), _kept(info, saves=saves), _memory(info)]
+    return [judge_server(settings.redis_url, info), judge_kept(info, saves=saves), judge_memory(info)]
 
 
 async def _saves(redis: Redis) -> bool | None:
@@ -46,7 +46,8 @@ async def _saves(redis: Redis) -> bool | None:
     return None
 
 
-def _server(url: str, info: Mapping[str, Any]) -> Finding:
+def judge_server(url: str, info: Mapping[str, Any]) -> Finding:
+    """Judge whether this is a primary of a known version; `info` is the answer to INFO."""
     version = str(info.get("redis_version", "0"))
     name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
     evidence = f"{name} at {url}"
@@ -57,7 +58,8 @@ def _server(url: str, info: Mapping[str, Any]) -> Finding:
     return passed(NAME, evidence)
 
 
-def _kept(info: Mapping[str, Any], *, saves: bool | None) -> Finding:
+def judge_kept(info: Mapping[str, Any], *, saves: bool | None) -> Finding:
+    """Judge what a crash of Redis loses; `saves`: whether it takes snapshots, None if it does not say."""
     if info.get("aof_enabled"):
         if info.get("aof_last_write_status", "ok") != "ok":
             return failed(KEPT, "the append-only file can't be written", "look at Redis's disk and its log")
@@ -70,7 +72,8 @@ def _kept(info: Mapping[str, Any], *, saves: bool | None) -> Finding:
     return warned(KEPT, f"nothing is written to disk: {losing}", "set appendonly yes")
 
 
-def _memory(info: Mapping[str, Any]) -> Finding:
+def judge_memory(info: Mapping[str, Any]) -> Finding:
+    """Judge whether Redis deletes keys when its memory is full, and how full it is."""
     policy = str(info.get("maxmemory_policy", "noeviction"))
     limit, used = int(info.get("maxmemory") or 0), int(info.get("used_memory") or 0)
     if policy != "noeviction" and limit:

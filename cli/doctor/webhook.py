@@ -67,10 +67,11 @@ async def check_arrivals(surroundings: Surroundings, url: str) -> Sequence[Findi
             joined = await db.scalar(select(func.max(col(SessionRow.active_at))))
     except (NoDatabase, *DATABASE_ERRORS):
         return [skipped(ARRIVED, "the receipts are in the database, which can't be read")]
-    return [_verdict(last, joined, url)]
+    return [judge_arrivals(last, joined, url)]
 
 
-def _verdict(last: datetime | None, joined: datetime | None, url: str) -> Finding:
+def judge_arrivals(last: datetime | None, joined: datetime | None, url: str) -> Finding:
+    """Judge whether LiveKit's `last` webhook is as new as the newest session whose agent `joined`."""
     if joined is None:
         return skipped(ARRIVED, "no session has had its agent yet")
     if last is None or last < joined - GRACE:

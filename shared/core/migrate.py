@@ -27,7 +27,8 @@ class MigrationSettings(DatabaseSettings, LogSettings):
     """The settings of the migration."""
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
+    """Return where alembic finds the migrations."""
     config = Config()
     folder = str(Path(__file__).parent / "migrations")
     config.set_main_option("script_location", folder.replace("%", "%%"))  # a % would begin a variable there
@@ -37,7 +38,7 @@ def _config() -> Config:
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    config = _config()
+    config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
@@ -67,7 +68,7 @@ async def pending_migration(database: Database) -> str | None:
 @cache
 def _head() -> str | None:
     """Return the newest revision; this imports every migration."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()
 
 
 def main() -> None:

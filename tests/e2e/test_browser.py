@@ -6,8 +6,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.e2e.test_conversation import _word_error
 from tests.support.browser import chromium_saying
+from tests.support.hearing import word_error
 from tests.support.sessions import Rollcall, until
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +16,7 @@ SENTENCE = "What are your opening hours?"
 
 
 def _is_ours(text: str) -> bool:
-    return _word_error(SENTENCE, text) <= 0.2
+    return word_error(SENTENCE, text) <= 0.2
 
 
 def room_of(token: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jiwer
 import numpy as np
 import pytest
 from faster_whisper import WhisperModel
@@ -26,6 +25,7 @@ from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import Role
 from tests.integration.background import in_background
 from tests.support.event_streams import Stream, following
+from tests.support.hearing import word_error
 from tests.support.sessions import Rollcall, until
 from tests.support.stream_entries import entries_of
 from tests.support.workers import our_worker
@@ -54,13 +54,6 @@ def _understand(pcm: bytes) -> str:
     ).astype(np.float32)
     segments, _ = _ear().transcribe(at_16_khz, language="en", beam_size=5, vad_filter=True)
     return " ".join(segment.text for segment in segments)
-
-
-def _word_error(spoken: str, understood: str) -> float:
-    plain = jiwer.Compose(
-        [jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()]
-    )
-    return float(jiwer.wer(plain(spoken), plain(understood)))
 
 
 def _said(transcript: dict[str, Any], role: str) -> str:
@@ -99,9 +92,9 @@ async def test_a_spoken_conversation_is_in_the_database_word_for_word_in_order_o
     assert len({item["id"] for item in items}) == len(items)
     assert items[0]["role"] == "assistant", "the agent greets first"
     assert [item["role"] for item in items].count("assistant") >= len(SENTENCES)
-    assert _word_error(" ".join(SENTENCES), _said(transcript, "user")) <= 0.2
+    assert word_error(" ".join(SENTENCES), _said(transcript, "user")) <= 0.2
     # The stored words of the agent are those that the caller heard.
-    assert _word_error(_said(transcript, "assistant"), _understand(heard)) <= 0.35
+    assert word_error(_said(transcript, "assistant"), _understand(heard)) <= 0.35
 
     types = await rollcall.event_types(session_id)
     assert types[0] == "session.requested.v1"

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect
 from devstack.provision.postgres import PostgresServer
 from services.api.transcripts.search.search import Filters, Order, search_turns
 from shared.core.all_tables import METADATA
-from shared.core.migrate import _config, migrate, pending_migration
+from shared.core.migrate import alembic_config, migrate, pending_migration
 from shared.platform.database.database import Database
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 
@@ -124,7 +124,7 @@ async def go_to(url: str, revision: str) -> None:
     """Bring the schema to this revision, from below or from above."""
 
     def move(connection: Connection) -> None:
-        config = _config()
+        config = alembic_config()
         config.attributes["connection"] = connection
         here = MigrationContext.configure(connection).get_current_revision() or ""
         down = revision == "base" or revision < here

@@ -111,14 +111,14 @@ class Resender:
         """Look after the files until cancelled."""
         while True:
             metrics.spool_failed(self._failures.take())
-            if self._holds_lock():
+            if self.holds_lock():
                 await self.round()
             await asyncio.sleep(ROUND_S)
 
     async def finish(self, *, within_s: float) -> None:
         """Handle the files of the last jobs, for at most `within_s`; the next worker handles the rest."""
         until = self._monotonic() + within_s
-        while self._holds_lock() and self._monotonic() < until:
+        while self.holds_lock() and self._monotonic() < until:
             if not await self.round(hurry=True) or not any(c.file.is_dead for c in self._cares.values()):
                 break
             await asyncio.sleep(ROUND_S / 5)
@@ -253,7 +253,8 @@ class Resender:
             oldest_s=max(0.0, (self._now() - oldest).total_seconds()) if oldest else 0.0,
         )
 
-    def _holds_lock(self) -> bool:
+    def holds_lock(self) -> bool:
+        """Return whether this worker looks after the folder; take the lock if no other worker has it."""
         if self._lock is not None or self._folder is None:
             return self._lock is not None
         try:

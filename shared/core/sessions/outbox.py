@@ -104,11 +104,11 @@ class Relay:
         )
         async with self._database.read() as db:
             ids = list(dict.fromkeys((await db.scalars(overdue)).all()))
-        return await self._publish(ids) if ids else 0
+        return await self.publish_events(ids) if ids else 0
 
     async def _try_to_publish(self, session_ids: list[str]) -> None:
         try:
-            await self._publish(session_ids)
+            await self.publish_events(session_ids)
         except (RedisError, KombuError, *DATABASE_ERRORS) as error:
             FAILURES.inc()
             log.warning("events_not_published", sessions=len(session_ids), error=repr(error))
@@ -116,7 +116,11 @@ class Relay:
             FAILURES.inc()
             log.exception("events_not_published", sessions=len(session_ids))
 
-    async def _publish(self, session_ids: Sequence[str]) -> int:
+    async def publish_events(self, session_ids: Sequence[str]) -> int:
+        """Publish the unpublished events of these sessions, each session's in order; return how many.
+
+        Raises a `RedisError`, a `KombuError` or one of `DATABASE_ERRORS`; the events are published later.
+        """
         unsent = (
             select(EventRow)
             .where(col(EventRow.session_id).in_(session_ids), col(EventRow.published_at).is_(None))

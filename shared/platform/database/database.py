@@ -89,7 +89,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Open a session for reading. The data may change between two of its statements."""
         with self.observed("read"):
-            readers = self._pooled_readers if await self._is_pooled() else self._readers
+            readers = self._pooled_readers if await self.is_pooled() else self._readers
             async with readers() as db:
                 yield db
 
@@ -120,7 +120,7 @@ class Database:
         Behind a pooler the session is one transaction, because only a transaction keeps a connection.
         """
         with self.observed("write"):
-            if not await self._is_pooled():
+            if not await self.is_pooled():
                 async with self._readers() as db:
                     yield db
                 return
@@ -129,7 +129,7 @@ class Database:
 
     async def change(self, statement: Executable) -> int:
         """Run one UPDATE, DELETE or INSERT as a transaction, and return how many rows it changed."""
-        if self.is_sqlite or await self._is_pooled():
+        if self.is_sqlite or await self.is_pooled():
             async with self.write() as db:
                 return await changed(db, statement)
         with self.observed("write"):
@@ -153,7 +153,8 @@ class Database:
         """Close every connection."""
         await self._engine.dispose()
 
-    async def _is_pooled(self) -> bool:
+    async def is_pooled(self) -> bool:
+        """Return whether a pooler is between us and PostgreSQL."""
         return self._postgres is not None and await self._postgres.is_pooled()
 
     def _isolated(self, level: str) -> AsyncEngine:

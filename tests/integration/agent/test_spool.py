@@ -145,10 +145,10 @@ async def test_the_next_worker_of_the_host_sends_at_once_what_the_last_one_left(
 
 async def test_one_worker_of_a_host_looks_after_all_files_and_the_next_takes_over(host: Host) -> None:
     first, second = host.worker(), host.worker()
-    assert first._holds_lock()
-    assert not second._holds_lock()
+    assert first.holds_lock()
+    assert not second.holds_lock()
     await first.finish(within_s=0)
-    assert second._holds_lock()
+    assert second.holds_lock()
     await second.finish(within_s=0)
 
 

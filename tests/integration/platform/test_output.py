@@ -35,5 +35,5 @@ def test_the_command_line_says_what_it_has_to_say_where_there_is_ascii_only() ->
 
 def test_a_percent_sign_in_the_path_of_the_installation_is_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "__file__", "/srv/100%sure/shared/migrate.py")
-    config = migrate._config()
+    config = migrate.alembic_config()
     assert config.get_main_option("script_location") == str(Path("/srv/100%sure/shared/migrations"))

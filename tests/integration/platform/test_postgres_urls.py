@@ -177,5 +177,5 @@ async def test_a_pooler_is_told_from_the_server_itself(
 ) -> None:
     for url, pooled in ((postgres_url, False), (pooled_url, True)):
         database = Database(url)
-        assert await database._is_pooled() is pooled
+        assert await database.is_pooled() is pooled
         await database.close()

@@ -84,8 +84,8 @@ async def test_what_is_published_is_not_published_again(
     database: Database, relay: Relay, redis: Redis, queued: Queued
 ) -> None:
     row = await put_session(database)
-    assert await relay._publish([row.id]) == 1
-    assert await relay._publish([row.id]) == 0
+    assert await relay.publish_events([row.id]) == 1
+    assert await relay.publish_events([row.id]) == 0
     assert len(await published(redis)) == 1
     assert await queued() == {DISPATCH_TASK: [row.id]}
 
@@ -94,7 +94,7 @@ async def test_a_nudge_publishes_that_session_and_no_other(
     database: Database, relay: Relay, redis: Redis
 ) -> None:
     row, other = await put_session(database), await put_session(database)
-    await relay._publish([row.id])
+    await relay.publish_events([row.id])
     assert await unsent(database, row.id) == []
     assert await unsent(database, other.id) == [1]
 
@@ -129,11 +129,11 @@ async def test_an_event_is_followed_by_exactly_its_task(
     database: Database, relay: Relay, redis: Redis, queued: Queued, event: Event
 ) -> None:
     row = await put_session(database)
-    await relay._publish([row.id])
+    await relay.publish_events([row.id])
     for queue in ("rollcall.dispatch", "rollcall.verify", "rollcall.housekeeping"):
         await redis.delete(queue)
     await add(database, row.id, event)
-    await relay._publish([row.id])
+    await relay.publish_events([row.id])
     wanted = FOLLOW_UP.get(event.type)
     assert await queued() == ({} if wanted is None else {wanted: [row.id]})
 
@@ -143,7 +143,7 @@ async def test_of_several_unsent_events_only_the_last_calls_for_a_task(
 ) -> None:
     row = await put_session(database)
     await add(database, row.id, ACCEPTED, MISSING, SessionCancelled(reason="x"), AgentReady(attempt=1))
-    await relay._publish([row.id])
+    await relay.publish_events([row.id])
     assert await queued() == {CLOSE_TASK: [row.id]}
 
 
@@ -153,7 +153,7 @@ async def test_many_sessions_at_once_each_get_their_task_and_keep_their_order(
     rows = [await put_session(database) for _ in range(5)]
     for row in rows:
         await add(database, row.id, ACCEPTED)
-    assert await relay._publish([row.id for row in rows]) == 10
+    assert await relay.publish_events([row.id for row in rows]) == 10
     assert sorted((await queued())[VERIFY_TASK]) == sorted(row.id for row in rows)
     by_session: dict[str, list[int | None]] = {}
     for envelope in await published(redis):
@@ -168,7 +168,7 @@ async def test_publishing_tells_who_follows_the_session(
     async with redis.pubsub() as channel:
         await channel.subscribe("rollcall:news")
         assert (await channel.get_message(timeout=10) or {})["type"] == "subscribe"
-        await relay._publish([row.id])
+        await relay.publish_events([row.id])
         message = await channel.get_message(timeout=10)
     assert message is not None
     assert message["data"] == row.id
@@ -185,7 +185,7 @@ async def test_with_redis_down_nothing_is_marked_and_the_sweep_sends_it_later(
     row = await put_session(database, requested_at=long_ago)
     await server.stop()
     with pytest.raises((KombuError, *UNREACHABLE)):
-        await cut_off._publish([row.id])
+        await cut_off.publish_events([row.id])
     assert await unsent(database, row.id) == [1]
     assert await relay.publish_overdue() == 1
     assert await unsent(database, row.id) == []

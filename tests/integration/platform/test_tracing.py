@@ -219,8 +219,8 @@ async def test_a_task_says_where_it_was_asked_for(
         async with database.write() as db:
             await record(db, traced.id, REQUESTED, now=T0)
             await record(db, plain.id, REQUESTED, now=T0)
-    await relay._publish([traced.id])
-    await relay._publish([plain.id])
+    await relay.publish_events([traced.id])
+    await relay.publish_events([plain.id])
     first, second = await headers_of_tasks(redis)
     assert first["traceparent"] == here != SAMPLED
     assert "traceparent" not in second

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from cli.client.target import Target
-from cli.commands.talk import _canary as run_canary_command
+from cli.commands.talk import play_canary
 from services.api.sessions.canary import Canaries
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import AgentJoined, DispatchStarted, SessionEnded
@@ -109,7 +109,7 @@ async def test_the_command_tells_the_verdict_by_its_words_and_its_exit_code(
         served(api_settings(database_url, redis_url)) as client,
         in_background(fate_of_canary(database, passes=passes)),
     ):
-        code = await run_canary_command(Target(str(client.base_url)), None, 30, as_json=as_json)
+        code = await play_canary(Target(str(client.base_url)), None, 30, as_json=as_json)
     assert code == (0 if passes else 1)
     printed = capsys.readouterr().out
     if as_json:

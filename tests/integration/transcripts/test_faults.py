@@ -59,7 +59,7 @@ class Sender:
     async def run(self) -> None:
         while True:
             try:
-                await self._send()
+                await self.send()
                 for _ in range(10):
                     await self._forget_what_is_stored()
                     await asyncio.sleep(RESEND_S / 10)
@@ -84,7 +84,7 @@ class Sender:
         assert stored == published
         assert self.claimed_too_early == []
 
-    async def _send(self) -> None:
+    async def send(self) -> None:
         envelopes = [
             wrap(turn, session_id=turn.session_id, source="tests", time=T0) for turn in self.left.values()
         ]
@@ -95,12 +95,12 @@ class Sender:
             stored = await read_stored(self.redis, session_id, job_id="AJ_1", attempt=1)
             said = [turn for key, turn in self.left.items() if key[0] == session_id and stored.has(turn.seq)]
             if said:
-                there = await self._in_database(session_id)
+                there = await self.in_database(session_id)
                 self.claimed_too_early += [turn for turn in said if turn.seq not in there]
             for turn in said:
                 del self.left[session_id, turn.seq]
 
-    async def _in_database(self, session_id: str) -> set[int]:
+    async def in_database(self, session_id: str) -> set[int]:
         async with self.database.read() as db:
             query = select(col(TranscriptItemRow.seq)).where(col(TranscriptItemRow.session_id) == session_id)
             return set((await db.scalars(query)).all())
@@ -186,11 +186,11 @@ async def test_a_consumer_killed_between_commit_and_acknowledgement_costs_nothin
         return await pending(own_client) > 0
 
     async def committed() -> bool:
-        return bool(await sender._in_database(ids[0]))
+        return bool(await sender.in_database(ids[0]))
 
     async with inserts_held(database):
         sender.say(*turns(ids, 1, 2, 3))
-        await sender._send()
+        await sender.send()
         await until(delivered, what="the consumer has the turns", timeout_s=PATIENCE_S)
         redis_server.freeze()
     await until(committed, what="the turns are committed", timeout_s=PATIENCE_S)

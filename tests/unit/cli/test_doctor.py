@@ -14,7 +14,7 @@ from cli.doctor.database import check_database
 from cli.doctor.environment import SettingsProbe, check_environment
 from cli.doctor.findings import Finding, hide, passed, run_checks
 from cli.doctor.livekit import check_livekit
-from cli.doctor.redis import _kept, _memory, _server, check_redis
+from cli.doctor.redis import check_redis, judge_kept, judge_memory, judge_server
 from cli.doctor.surroundings import Surroundings
 from shared.contracts.settings import BrokerSettings, LiveKitSettings
 from tests.support import bad_server as bad
@@ -115,7 +115,7 @@ async def test_every_fault_of_the_settings_is_told_by_name_and_no_value(tmp_path
     [(None, "skip"), (0.6, "pass"), (-9, "pass"), (25, "warn"), (61, "fail"), (-3600, "fail")],
 )
 def test_clocks_may_differ_a_little(skew: float | None, status: str) -> None:
-    found = livekit._clock(skew)
+    found = livekit.judge_clock(skew)
     assert found.status == status
     if skew and abs(skew) > 10:
         assert ("ahead of" if skew > 0 else "behind") in found.evidence
@@ -131,7 +131,7 @@ def test_clocks_may_differ_a_little(skew: float | None, status: str) -> None:
     ],
 )
 def test_redis_must_be_a_primary_of_version_seven(info: dict[str, str], status: str) -> None:
-    assert _server("redis://h", info).status == status
+    assert judge_server("redis://h", info).status == status
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_redis_must_be_a_primary_of_version_seven(info: dict[str, str], status: 
     ],
 )
 def test_redis_should_write_to_disk(info: dict[str, object], saves: bool | None, status: str) -> None:
-    assert _kept(info, saves=saves).status == status
+    assert judge_kept(info, saves=saves).status == status
 
 
 @pytest.mark.parametrize(
@@ -158,16 +158,16 @@ def test_redis_should_write_to_disk(info: dict[str, object], saves: bool | None,
     ],
 )
 def test_redis_must_throw_nothing_away(info: dict[str, object], status: str) -> None:
-    assert _memory(info).status == status
+    assert judge_memory(info).status == status
 
 
 def test_webhooks_that_stopped_coming_are_noticed() -> None:
     now = datetime(2026, 11, 23, 12, tzinfo=UTC)
     url = "https://api/v1/livekit/webhook"
-    assert webhook._verdict(None, None, url).status == "skip"
-    assert webhook._verdict(now, now + timedelta(seconds=5), url).status == "pass"
+    assert webhook.judge_arrivals(None, None, url).status == "skip"
+    assert webhook.judge_arrivals(now, now + timedelta(seconds=5), url).status == "pass"
     for last in (None, now - timedelta(hours=1)):
-        found = webhook._verdict(last, now, url)
+        found = webhook.judge_arrivals(last, now, url)
         assert (found.status, url in (found.fix or "")) == ("warn", True)
 
 
