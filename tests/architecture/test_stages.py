@@ -173,6 +173,13 @@ def test_what_the_fault_tests_counted_is_not_run_again(project: Project, workers
 
 def test_tests_that_share_a_stack_stay_in_one_process() -> None:
     end_to_end = {scope_of(f"tests/e2e/test_{name}.py::test_it[{name}]") for name in ("join", "end")}
-    assert end_to_end == {"tests/e2e/"}
-    faults = {scope_of(f"tests/faults/test_{name}.py::test_it") for name in ("queue", "revive")}
-    assert len(faults) == 2
+    assert len(end_to_end) == 1
+    others = {scope_of(f"tests/faults/test_{name}.py::test_it") for name in ("queue", "revive", "broker")}
+    assert len(others) == 3
+
+
+@pytest.mark.parametrize("fixture", ["control_plane", "agent_stack"])
+def test_all_files_that_name_a_shared_stack_stay_in_its_process(fixture: str) -> None:
+    files = [file for file in (ROOT / "tests" / "faults").glob("test_*.py") if fixture in file.read_text()]
+    assert files
+    assert {scope_of(str(file.relative_to(ROOT))) for file in files} == {fixture}

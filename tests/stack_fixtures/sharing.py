@@ -4,18 +4,26 @@ from typing import Final
 
 from xdist.scheduler import LoadFileScheduling
 
-# Nearly all files of such a folder use the same stack. Elsewhere, a file is what stays together.
-ONE_STACK: Final = ("tests/e2e/", "tests/observability/")
+# Beginnings of paths whose tests use the same stack. Elsewhere, a file is what stays together.
+ONE_STACK: Final = {
+    "the whole stack": ("tests/e2e/",),
+    "the observed stack": ("tests/observability/",),
+    "control_plane": tuple(
+        f"tests/faults/test_{name}.py"
+        for name in ("causes_control", "causes_inference", "celery", "healthy", "queue")
+    ),
+    "agent_stack": ("tests/faults/test_causes_agent.py", "tests/faults/test_revive.py"),
+}
 
 
 class ByStack(LoadFileScheduling):  # type: ignore[misc]
-    """`--dist loadfile`, with these folders in place of their files."""
+    """`--dist loadfile`, with the files that share a stack in place of one file."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)
 
 
 def scope_of(test_id: str) -> str:
-    """The folder or file whose tests run in the same process as this one."""
+    """The stack or file whose tests run in the same process as this one."""
     file = test_id.split("::", 1)[0]
-    return next((folder for folder in ONE_STACK if file.startswith(folder)), file)
+    return next((stack for stack, paths in ONE_STACK.items() if file.startswith(paths)), file)
