@@ -27,8 +27,8 @@ CACHE: Final = Path(".pytest_cache")
 UNSTEADY: Final = Path(".rollcall/unsteady.txt")
 # Without xdist: one test after another, with no other test at the same time.
 ALONE: Final = ("--last-failed", "--numprocesses", "0")
-# Gives way to the last stage, whose tests start stacks and wait for their time limits.
-GIVING_WAY: Final = ("nice", "-n", "15")
+# Gives way to the last stage, whose tests start stacks and wait for time limits; but has time limits, too.
+GIVING_WAY: Final = ("nice", "-n", "5")
 
 
 @dataclass(frozen=True)

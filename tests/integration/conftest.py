@@ -27,7 +27,6 @@ from shared.platform.redis.client import connect_redis
 from tests.integration.api_client import api_settings, in_process
 from tests.integration.dispatcher.dispatching import make_dispatcher
 from tests.integration.long_limits import lengthen_limits
-from tests.integration.quiet_api import quieten_api
 from tests.integration.verifier.verifier_bench import Bench
 from tests.stack_fixtures.databases import DatabaseFactory, which_databases
 from tests.unit.fake_rooms import FakeRooms
@@ -52,12 +51,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _long_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("product_limits") is None:
         lengthen_limits(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _quiet_api(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.get_closest_marker("whole_api") is None:
-        quieten_api(monkeypatch)
 
 
 @pytest.fixture(scope="session")
