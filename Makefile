@@ -41,7 +41,7 @@ test: lint servers test-tools ## every check and every test; ARGS="tests/unit -k
 ifdef ARGS
 	$(PY) -m pytest $(ARGS)
 else
-	$(PY) -m tests.stages $(if $(IN_TURN),--in-turn) "--numprocesses 3 --dist loadfile $(SIDE_BY_SIDE)" "--numprocesses $(STACK_PROCESSES) --dist loadfile $(STACKS)"
+	$(PY) -m tests.stages $(if $(IN_TURN),--in-turn) "--numprocesses $(if $(IN_TURN),3,2) --dist loadfile $(SIDE_BY_SIDE)" "--numprocesses $(STACK_PROCESSES) --dist loadfile $(STACKS)"
 endif
 
 test-faults: setup servers test-tools ## the tests that break things, with a table; FULL=1 for 200 sessions
