@@ -139,6 +139,7 @@ async def test_an_erasure_of_a_participant_erases_nothing_of_another_project(
     assert (await get_session(database, rows["ours"].id)).transcript_erased_at is not None
 
 
+@pytest.mark.sql
 async def test_a_worker_is_shown_with_the_sessions_of_ones_own_project(
     sides: tuple[Side, Side, Side], database: Database, redis: Redis
 ) -> None:

@@ -219,6 +219,7 @@ async def test_a_session_that_lost_its_agent_for_good_does_not_say_that_none_joi
     assert critical["message"].startswith("CRITICAL: agent lost from room lobby")
 
 
+@pytest.mark.sql
 async def test_where_a_webhook_will_say_how_the_agent_left_it_is_waited_for(bench: Bench) -> None:
     row = await bench.put(S.ACTIVE, attempt=STRANGER, active_at=T0)
     assert (await bench.check(row)).status == S.ACTIVE
