@@ -12,7 +12,7 @@ from rich.text import Text
 from cli.client.target import Target, print_json
 from cli.render.show import ago, plain_table
 from devstack.log_console import make_console
-from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
+from shared.contracts.workers import WorkerCircuit, WorkerHeartbeat, WorkerOrder
 from shared.platform.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def show_workers(workers: Sequence[WorkerHeartbeat], console: Console, *, now: d
         )
     console.print(table)
     for worker in workers:
+        if worker.circuit is not None:
+            console.print(Text(one_line(f"{worker.worker_id}: {_circuit(worker.circuit)}"), style="red"))
         for fault in worker.faults:
             console.print(Text(one_line(f"{worker.worker_id}: {fault.cause}: {fault.detail}"), style="red"))
 
@@ -96,6 +98,14 @@ def _state(worker: WorkerHeartbeat) -> Text:
         return Text("draining", style="yellow")
     if worker.cordoned:
         return Text("cordoned", style="yellow")
+    if worker.is_left_out:
+        return Text("on trial" if worker.is_on_trial else "left out", style="red")
     if worker.faults:
         return Text("faulty", style="red")
     return Text("free", style="green") if worker.free_slots else Text("full", style="yellow")
+
+
+def _circuit(circuit: WorkerCircuit) -> str:
+    if circuit.ignored:
+        return f"fails, and is used because no other worker is left: it {circuit.reason}"
+    return f"left out: it {circuit.reason}"

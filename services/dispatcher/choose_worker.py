@@ -12,7 +12,9 @@ from shared.contracts.causes import Cause
 from shared.core.admission.slots import take
 from shared.core.admission.wait_queue import FULL
 from shared.core.workers.placement import BY_NAME, Candidate, Choice, candidates
+from shared.core.workers.placing import may_place
 from shared.core.workers.registry import Fleet, read_fleet
+from shared.core.workers.track_record import try_again
 
 Obstacle = tuple[Cause, dict[str, Any]]
 
@@ -50,23 +52,30 @@ class Chooser:
             cause, _ = obstacle
             return obstacle if cause in FULL or not self._settings.wait_for_workers else BY_NAME
         free = fleet.free_slots(name) + ours
-        possible = self._candidates(wanted, fleet)
+        possible = await self._candidates(wanted, fleet)
         slot = await take(self._redis, name, row.id, free=free, served=served, candidates=possible)
         if slot is None:
             return Cause.WORKERS_AT_CAPACITY, {"free_slots": free, "promised": "all to others"}
-        return _choice(slot.worker_id, possible)
+        chosen = next((one for one in possible if one.worker_id == slot.worker_id), None)
+        if chosen is None:
+            return BY_NAME
+        if chosen.on_trial:
+            await try_again(self._redis, chosen.worker_id)
+        return Choice(chosen.worker_id, chosen.address)
 
-    def _candidates(self, wanted: Wanted, fleet: Fleet) -> list[Candidate]:
+    async def _candidates(self, wanted: Wanted, fleet: Fleet) -> list[Candidate]:
         """Return the workers to choose from; none where LiveKit is to draw.
 
-        The last attempt after others in vain goes by name: this server may not deliver to addresses.
+        The last attempt after others in vain goes by name, unless this server has delivered to addresses.
         """
         row = wanted.row
-        last = row.attempt + 1 >= row.max_attempts
-        if self._settings.livekit_placement == "off" or (last and wanted.tries):
+        if self._settings.livekit_placement == "off":
             return []
         possible = candidates(fleet, row.agent_name, deployment=row.deployment or "", tries=wanted.tries)
         possible = [one for one in possible if one.worker_id not in wanted.tries]
+        last_chance = bool(wanted.tries) and row.attempt + 1 >= row.max_attempts
+        if not possible or not await may_place(self._redis, last_chance=last_chance):
+            return []
         random.shuffle(possible)  # of workers that are alike, not always the same
         return possible
 
@@ -76,10 +85,3 @@ class Chooser:
         if cause not in FULL or wanted.tried_by_name:
             return False
         return await self._repository.is_served_by_unreporting(wanted.row.agent_name)
-
-
-def _choice(worker_id: str | None, possible: list[Candidate]) -> Choice:
-    for one in possible:
-        if one.worker_id == worker_id:
-            return Choice(one.worker_id, one.address)
-    return BY_NAME

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from shared.contracts.causes import Cause
 from shared.contracts.events import Step
@@ -25,6 +25,24 @@ _RESERVATIONS = Counter(
     "Reservations that the verifier ended or requested, by outcome.",
     ["outcome"],
 )
+_LEFT_OUT = Counter("fleet_workers_left_out_total", "Workers that new sessions were kept from for a while.")
+_ANSWERED = Histogram(
+    "dispatch_answer_seconds",
+    "Seconds from LiveKit's acceptance of an addressed dispatch until its worker's answer is known.",
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10),
+)
+_LATE = Counter(
+    "dispatch_answers_late_total", "Answers of workers to addressed dispatches that had been given up."
+)
+_ENDED_EARLY = Counter(
+    "dispatch_ended_early_total",
+    "Attempts given up sooner than OWN_WORKER_WINDOW_S, by the worker's history.",
+)
+_NOT_PLACED = Counter(
+    "livekit_placement_failed_total",
+    "How often LiveKit was found not to deliver addressed dispatches: ignored, or dropped.",
+    ["how"],
+)
 _SWEPT = Counter("sweep_enqueued_total", "Sessions that the sweep put back on a queue.", ["task"])
 
 
@@ -32,6 +50,8 @@ def _begin_at_zero() -> None:
     for cause in Cause:
         _MISSED.labels(cause)
         _ADMITTED.labels(cause)
+    for how in ("ignored", "dropped"):
+        _NOT_PLACED.labels(how)
     for outcome in ("revived", "given_up"):
         _LOST.labels(outcome)
     for step in Step:
@@ -48,6 +68,31 @@ _begin_at_zero()
 def session_abandoned() -> None:
     """Count a session whose caller left before the agent came."""
     _ABANDONED.inc()
+
+
+def worker_left_out() -> None:
+    """Count a worker that did nothing with several dispatches in a row."""
+    _LEFT_OUT.inc()
+
+
+def worker_answered(seconds: float) -> None:
+    """Observe how long a chosen worker took to answer."""
+    _ANSWERED.observe(seconds)
+
+
+def worker_answered_late() -> None:
+    """Count an answer to a dispatch that was given up."""
+    _LATE.inc()
+
+
+def attempt_ended_early() -> None:
+    """Count an attempt that was given up after its worker's own window."""
+    _ENDED_EARLY.inc()
+
+
+def placement_failed(how: str) -> None:
+    """Count that dispatches go by name from now on, because LiveKit `ignored` addresses, or `dropped`."""
+    _NOT_PLACED.labels(how).inc()
 
 
 def caller_never_came() -> None:

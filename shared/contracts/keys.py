@@ -68,6 +68,38 @@ def slot_workers_key(agent_name: str) -> str:
     return f"rollcall:slot-workers:{agent_name}"
 
 
+def worker_record_key(worker_id: str) -> str:
+    """Return the key of a list: what came of the worker's newest dispatches, the newest first."""
+    return f"rollcall:worker-record:{worker_id}"
+
+
+def worker_answers_key(worker_id: str) -> str:
+    """Return the key of a list: how long the worker's newest answers to dispatches took, in ms."""
+    return f"rollcall:worker-answers:{worker_id}"
+
+
+# Sorted sets: the addressed dispatches that no worker has answered yet, by their times; and the workers that
+# answered, by the time of the newest dispatch that they answered.
+UNANSWERED: Final = "rollcall:unanswered"
+ANSWERED: Final = "rollcall:answered"
+
+# What is known of whether LiveKit delivers addressed dispatches: set while one arrived lately; the workers
+# whose last one went in vain; how many of these then took one by name.
+PLACEMENT_PROVEN: Final = "rollcall:placement-proven"
+PLACEMENT_LOST: Final = "rollcall:placement-lost"
+PLACEMENT_BY_NAME: Final = "rollcall:placement-by-name"
+
+
+def circuit_key(of: str) -> str:
+    """Return the key of a circuit that is not closed, in JSON: sessions are kept from what failed."""
+    return f"rollcall:circuit:{of}"
+
+
+def circuit_pause_key(of: str) -> str:
+    """Return a key that exists while no further session tries it."""
+    return f"rollcall:circuit-pause:{of}"
+
+
 def history_key(session_id: str) -> str:
     """Return the key of the conversation so far, for the agent that takes over: `PastTurn`s in JSON."""
     return f"rollcall:history:{session_id}"

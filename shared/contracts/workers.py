@@ -43,6 +43,26 @@ class WorkerFault(CleanModel):
     since: datetime
 
 
+class CircuitState(StrEnum):
+    """Whether new sessions are kept from something that failed."""
+
+    OPEN = "open"  # they are
+    HALF_OPEN = "half_open"  # one session may try it
+
+
+class WorkerCircuit(CleanModel):
+    """Why and how far new sessions are kept from a worker that took dispatches and did nothing.
+
+    `ignored`: every worker of its agent name and deployment has such a circuit, so it changes nothing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    state: CircuitState
+    reason: Brief
+    ignored: bool = False
+
+
 class WorkerHeartbeat(CleanModel):
     """What an agent worker reports about itself every second.
 
@@ -50,7 +70,8 @@ class WorkerHeartbeat(CleanModel):
     and not yet ended. A job that Rollcall did not dispatch counts only in `active_jobs`. A `cordoned` worker
     takes no new jobs because an operator ordered so; a `draining` one ends when its calls have ended.
     `address` is the LiveKit deployment under which this worker alone is registered, beside `deployment`;
-    null while it is not. `address_worker_id` is the id that LiveKit gave that registration.
+    null while it is not. `address_worker_id` is the id that LiveKit gave that registration. The worker does
+    not know its `circuit`: whoever reads the registry adds it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,10 +96,25 @@ class WorkerHeartbeat(CleanModel):
     models: Models = Models()
     sessions: list[str] = []
     faults: list[WorkerFault] = []
+    circuit: WorkerCircuit | None = None
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether new sessions are kept from this worker because it failed others."""
+        return self.circuit is not None and not self.circuit.ignored
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether one session may try this worker, which is left out otherwise."""
+        circuit = self.circuit
+        return circuit is not None and not circuit.ignored and circuit.state is CircuitState.HALF_OPEN
 
     @property
     def free_slots(self) -> int:
-        """Return how many more jobs this worker would accept now."""
+        """Return how many more jobs this worker would accept now, and may get."""
         if self.draining or self.cordoned or not self.registered:
             return 0
-        return max(0, self.max_jobs - self.active_jobs)
+        free = max(0, self.max_jobs - self.active_jobs)
+        if not self.is_left_out:
+            return free
+        return min(free, 1) if self.is_on_trial else 0

@@ -206,7 +206,8 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         (
             "WorkerHeartbeat",
             "worker_id agent_name deployment address address_worker_id host pid version livekit_url load "
-            "active_jobs max_jobs draining cordoned registered started_at beat_at models sessions faults",
+            "active_jobs max_jobs draining cordoned registered started_at beat_at models sessions faults "
+            "circuit",
         ),
         ("Ordered", "worker_id order cordoned draining active_jobs"),
         ("Demand", "agent_name deployment wanted busy withheld waiting buffer slots"),

@@ -29,7 +29,11 @@ async def read_demand(
     # One that drains is about to go; its calls move to no other worker.
     staying = [worker for worker in named if not worker.draining]
     busy = sum(worker.active_jobs for worker in staying)
-    withheld = sum(max(0, worker.max_jobs - worker.active_jobs) for worker in staying if worker.cordoned)
+    withheld = sum(
+        max(0, worker.max_jobs - worker.active_jobs)
+        for worker in staying
+        if worker.cordoned or worker.is_left_out
+    )
     waiting = await _without_agent(database, agent_name, deployment) - fleet.sessions(agent_name)
     return Demand(
         agent_name=agent_name,

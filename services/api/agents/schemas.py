@@ -11,7 +11,8 @@ class Demand(BaseModel):
     wanted: int = Field(description="`busy` + `withheld` + `waiting` + `buffer`")
     busy: int = Field(description="in which a job runs; without those of workers that drain")
     withheld: int = Field(
-        description="free slots of cordoned workers: an autoscaler counts them, and no session gets them"
+        description="free slots of workers that are cordoned or left out: an autoscaler counts them, and no "
+        "session gets them"
     )
     waiting: int = Field(description="sessions that want an agent, and whose job no worker has yet")
     buffer: int = Field(description="as asked for")

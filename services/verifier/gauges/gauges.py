@@ -13,7 +13,7 @@ _OUTBOX = Gauge("outbox_unpublished_events", "Session events that are not yet pu
 _OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the oldest unpublished session event.")
 _WORKERS = Gauge(
     "fleet_workers",
-    "Agent workers in the registry: serving, cordoned, draining, or not registered at LiveKit.",
+    "Agent workers in the registry: serving, left out, cordoned, draining, or not registered at LiveKit.",
     ["agent_name", "state"],
 )
 _SLOTS = Gauge(
@@ -28,7 +28,7 @@ _QUEUE_AGE = Gauge("celery_queue_oldest_seconds", "Age of the oldest waiting Cel
 _DEAD_LETTERS = Gauge("stream_dead_letters", "Entries of all streams that are set aside.")
 
 _NAN = float("nan")
-WORKER_STATES = ("serving", "cordoned", "draining", "unregistered")
+WORKER_STATES = ("serving", "left_out", "cordoned", "draining", "unregistered")
 
 # The names seen so far: a name whose last worker is gone has 0 workers, which is not the same as unknown.
 _fleet_names: set[str] = set()
@@ -107,7 +107,9 @@ def _state(worker: WorkerHeartbeat) -> str:
         return "unregistered"
     if worker.draining:
         return "draining"
-    return "cordoned" if worker.cordoned else "serving"
+    if worker.cordoned:
+        return "cordoned"
+    return "left_out" if worker.is_left_out else "serving"
 
 
 forget_all()

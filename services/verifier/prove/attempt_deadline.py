@@ -47,6 +47,8 @@ class Observations:
     had_worker: bool | None = None  # at the first reading of the registry
     # whether workers that report nothing serve the name; None: it did not matter yet
     others_serve: bool | None = None
+    window: timedelta | None = None  # in which the chosen worker answers, by its history
+    overdue: bool = False  # it does not, and the system as a whole is not slow
     dropped_at: datetime | None = None  # since when its worker no longer lists the session
     caller_seen: bool = False
     caller_gone_at: datetime | None = None
@@ -97,15 +99,16 @@ class AttemptDeadline:
     """Decides when an attempt is over.
 
     `window_s` is the time without any sign of life. `own_window_s` is the time for a worker of ours to take
-    the job. `start_window_s` is the time from taking the job until its process runs our code, or until the
-    agent of a worker that doesn't report to us is listed in the room.
+    the job; the chosen one may have less, by its history (`Observations.window`). `start_window_s` is the
+    time from taking the job until its process runs our code, or until the agent of a worker that doesn't
+    report to us is listed in the room.
     """
 
     def __init__(
         self, *, window_s: float, own_window_s: float, start_window_s: float, liveness: Liveness
     ) -> None:
         self.window = timedelta(seconds=window_s)
-        self._own_window = timedelta(seconds=own_window_s)
+        self.own_window = timedelta(seconds=own_window_s)
         self._start_window = timedelta(seconds=start_window_s)
         self._liveness = liveness
 
@@ -151,6 +154,8 @@ class AttemptDeadline:
         """Return whether no worker will take the job any more."""
         if attempt.rejected_at is None or attempt.assigned_at is not None:
             return False
+        if attempt.address is not None:
+            return True  # LiveKit has no other worker to ask
         # A worker that reports nothing shows only by its agent, which takes its time to come.
         patience = self.window if observed.others_serve else PASSING_ON
         return attempt.close_reason not in PASSED_ON or now - attempt.rejected_at >= patience
@@ -172,18 +177,52 @@ class AttemptDeadline:
 
     def _nobody_took_it(self, current: Current, observed: Observations, now: datetime) -> bool:
         row, attempt = current.session, current.attempt
-        waited = now - (attempt.accepted_at or attempt.started_at)
+        waited = now - sent_at(attempt)
         ours = observed.fleet.named(row.agent_name) if observed.fleet is not None else []
         free = any(worker.free_slots for worker in ours)
         if observed.fleet is not None and row.id in observed.fleet.sessions(row.agent_name):
             # A worker has the job, and its report is late.
-            return waited >= self._own_window + self._start_window
+            return waited >= self.own_window + self._start_window
+        more = UNBOUND_PATIENCE if observed.sighting.unbound else timedelta()
+        if attempt.address is not None and observed.fleet is not None:
+            # It was sent to this worker alone.
+            return waited >= self.own_window + more or self._ends_early(current, observed, waited - more)
         if free and observed.had_worker is False and row.attempt < row.max_attempts:
             return True  # the worker came after the dispatch, and LiveKit keeps no queue
-        more = UNBOUND_PATIENCE if observed.sighting.unbound else timedelta()
-        if free and observed.had_worker and waited >= self._own_window + more:
+        if free and observed.had_worker and waited >= self.own_window + more:
             return True
         return row.attempt < row.max_attempts and waited >= self.window + more
+
+    def left_of_window(self, current: Current, observed: Observations, now: datetime) -> timedelta | None:
+        """Return how long the chosen worker still has, by its history; None if that is over, or not known."""
+        if observed.window is None or current.attempt.assigned_at is not None:
+            return None
+        left = sent_at(current.attempt) + observed.window - now
+        return left if left > timedelta() else None
+
+    def may_end_early(self, current: Current, observed: Observations, now: datetime) -> bool:
+        """Return whether it is time to ask if the chosen worker is `overdue`."""
+        attempt = current.attempt
+        unanswered = attempt.assigned_at is None and attempt.rejected_at is None
+        waited = now - sent_at(attempt)
+        return observed.window is not None and unanswered and observed.window <= waited < self.own_window
+
+    def _ends_early(self, current: Current, observed: Observations, waited: timedelta) -> bool:
+        """Return whether another attempt is worth more than waiting on for the chosen worker's answer."""
+        row, attempt = current.session, current.attempt
+        if not observed.overdue or observed.window is None or observed.fleet is None:
+            return False
+        others = [
+            worker
+            for worker in observed.fleet.named(row.agent_name)
+            if worker.worker_id != attempt.chosen_worker_id and worker.free_slots
+        ]
+        return bool(others) and row.attempt < row.max_attempts and waited >= observed.window
+
+
+def sent_at(attempt: AttemptRow) -> datetime:
+    """Return when LiveKit took the dispatch, or when it was about to."""
+    return attempt.accepted_at or attempt.started_at
 
 
 def _has_failed(attempt: AttemptRow) -> bool:

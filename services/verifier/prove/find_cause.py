@@ -30,6 +30,8 @@ _REFUSED_BY: dict[str, Cause] = {
 }
 LISTED = "its agent is listed in the room, and its media doesn't connect"
 NEVER_LISTED = "a worker took the job, and its agent was never listed in the room"
+SILENT = "its heartbeats come, and it did not answer the dispatch"
+UNHEARD = "its heartbeats have stopped"
 NOT_STARTED = "a worker took the job, and its process has not started it"
 
 Finding = tuple[Cause, dict[str, Any]]
@@ -179,6 +181,8 @@ def _registry(seen: Facts) -> Finding | None:
     holders = [worker.worker_id for worker in workers if seen.session.id in worker.sessions]
     if holders:
         return Cause.JOB_NOT_STARTED, {"worker_id": holders[0], "sign": NOT_STARTED}
+    if seen.attempt.chosen_worker_id is not None:
+        return _silent_worker(seen.attempt.chosen_worker_id, seen.fleet)
     cause, evidence = seen.fleet.why_none(wanted) or (
         Cause.ASSIGNMENT_TIMEOUT,
         {"workers": [worker.worker_id for worker in workers]},
@@ -187,3 +191,11 @@ def _registry(seen: Facts) -> Finding | None:
         # The name is right: the worker that has served it is gone, full or refuses, and doesn't say which.
         return Cause.NO_WORKER_REGISTERED, {"agent_name": wanted, "joined_before": True}
     return cause, evidence
+
+
+def _silent_worker(chosen: str, fleet: Fleet) -> Finding:
+    """Return why the one worker that got the dispatch did not take the job."""
+    evidence = {"worker_id": chosen}
+    if chosen in {worker.worker_id for worker in fleet.workers}:
+        return Cause.ASSIGNMENT_TIMEOUT, {**evidence, "sign": SILENT}
+    return Cause.WORKER_DIED, {**evidence, "sign": UNHEARD}

@@ -13,6 +13,7 @@ from services.verifier.extra_agents import remove_extra_agents
 from services.verifier.give_up import give_up
 from services.verifier.ports import Rooms
 from services.verifier.prove.attempt_deadline import AttemptDeadline, Observations, is_passed_on
+from services.verifier.prove.chosen_worker import ChosenWorkers
 from services.verifier.prove.departure import said_goodbye
 from services.verifier.prove.find_cause import Facts, Finding, find_cause
 from services.verifier.prove.observe import is_ready, look_at_job, look_at_room
@@ -75,6 +76,7 @@ class Verifier:
         self._relay = relay
         self._waker = waker
         self._attempt_deadline = attempt_deadline
+        self._chosen_workers = ChosenWorkers(redis)
         self._now = now
 
     async def verify(self, current: Current) -> None:
@@ -105,12 +107,15 @@ class Verifier:
         """
         observed = Observations()
         await self._read_fleet_into(observed, current)
+        observed.window = await self._chosen_workers.window(
+            current.attempt, longest=self._attempt_deadline.own_window
+        )
         # A worker of ours reports when a look is worthwhile, and each look is a call to LiveKit.
         pause = SLOWEST_POLL_S if observed.had_worker else FIRST_POLL_S
         if current.attempt.connected_at is not None:
             woken.set()
         while True:
-            left_s = (current.session.deadline_at - self._now()).total_seconds()
+            left_s = self._left_s(current, observed)
             hinted = await woken_within(woken, min(pause, max(left_s, AFTER_HINT_POLL_S)))
             pause = AFTER_HINT_POLL_S if hinted else min(pause * POLL_FACTOR, SLOWEST_POLL_S)
             await self._look(current, observed)
@@ -130,11 +135,19 @@ class Verifier:
             if self._attempt_deadline.caller_is_gone(observed, now):
                 await self._caller_left(current, observed)
                 return
+            await self._read_answers_into(observed, current)
             if self._attempt_deadline.is_over(current, observed, now):
                 await self._rule(current, observed)
                 return
             if not await self._keep_claim(current.session):
                 return
+
+    def _left_s(self, current: Current, observed: Observations) -> float:
+        """Return the seconds until the next time at which the attempt may be over, whatever is seen."""
+        now = self._now()
+        window = self._attempt_deadline.left_of_window(current, observed, now)
+        left = current.session.deadline_at - now
+        return (left if window is None else min(left, window)).total_seconds()
 
     async def _look(self, current: Current, observed: Observations) -> None:
         """Look at the room. If LiveKit doesn't answer, record that; it is not a verdict."""
@@ -207,6 +220,7 @@ class Verifier:
                 participant_sid=agent.sid,
                 join_seconds=round(seconds, 3),
             )
+            await self._chosen_workers.joined(current.attempt)
             await remove_extra_agents(row, observed.sighting, rooms=self._rooms, repository=self._repository)
         return True
 
@@ -221,7 +235,13 @@ class Verifier:
     async def _rule(self, current: Current, observed: Observations) -> None:
         """The attempt brought no agent: ask for another attempt if one is left, else fail the session."""
         row = current.session
-        cause, evidence = await self._finding(current, observed)
+        cause, evidence = await self._chosen_workers.failed(
+            current.attempt, await self._finding(current, observed)
+        )
+        early = observed.overdue and self._attempt_deadline.may_end_early(current, observed, self._now())
+        if early and observed.window is not None:
+            metrics.attempt_ended_early()
+            evidence = {**evidence, "window_s": round(observed.window.total_seconds(), 3)}
         if row.attempt >= row.max_attempts or self._now() >= row.deadline_at:
             cause, evidence = await self._repository.surest(row, cause, evidence)
         worth_it = observed.livekit_error is None or observed.livekit_error.retryable
@@ -276,6 +296,14 @@ class Verifier:
     async def _read_others_into(self, observed: Observations, current: Current) -> None:
         if observed.others_serve is None and is_passed_on(current.attempt):
             observed.others_serve = await self._repository.name_is_proven(current.session.agent_name)
+
+    async def _read_answers_into(self, observed: Observations, current: Current) -> None:
+        """Find out whether the chosen worker alone is slow, once its own window is over."""
+        if not self._attempt_deadline.may_end_early(current, observed, self._now()):
+            return
+        # Its heartbeat lists the session sooner than its report is read here.
+        await self._read_fleet_into(observed, current)
+        observed.overdue = await self._chosen_workers.is_overdue(current.attempt)
 
     async def _read_fleet_into(self, observed: Observations, current: Current) -> None:
         observed.note_fleet(await self._read_fleet(), current, self._now())

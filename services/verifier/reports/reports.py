@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.verifier import metrics
+from services.verifier.prove.chosen_worker import ChosenWorkers
 from services.verifier.prove.find_cause import fatal_error
 from services.verifier.wake import Waker
 from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
@@ -52,6 +53,8 @@ _DATED_BY = {
 _WAKING = {Step.CONNECTED, Step.READY, Step.REJECTED, Step.ERROR, Step.CLOSED}
 # Steps that report how many turns there are.
 _COUNTING = {Step.CLOSED, Step.SETTLED}
+# Steps by which a worker answers an offer.
+_ANSWERS = {Step.ACCEPTED, Step.REJECTED}
 _LEVELS = {
     Step.ACCEPTED: Level.ASSIGNED,
     Step.READY: Level.READY,
@@ -69,6 +72,7 @@ class Reports:
         self._redis = redis
         self._relay = relay
         self._waker = waker
+        self._chosen_workers = ChosenWorkers(redis)
         self._group = ConsumerGroup(redis, stream=REPORTS_STREAM, group=GROUP, consumer=consumer)
         self._now = now
 
@@ -107,7 +111,9 @@ class Reports:
         # One transaction for each report: it locks one session's row, and so can't deadlock.
         try:
             async with self._database.write() as db:
-                await _apply(db, report, at=at, now=self._now())
+                attempt = await _apply(db, report, at=at, now=self._now())
+            if attempt is not None and report.step in _ANSWERS:
+                await self._chosen_workers.answered(report, attempt, self._now())
         except (RedisError, *DATABASE_ERRORS) as error:
             if isinstance(error, RedisError) or not is_of_the_data(error):
                 raise
@@ -146,26 +152,32 @@ class Reports:
                 await give_hint(self._redis, session_id)
 
 
-async def _apply(db: AsyncSession, report: AgentReported, *, at: datetime, now: datetime) -> None:
+async def _apply(
+    db: AsyncSession, report: AgentReported, *, at: datetime, now: datetime
+) -> AttemptRow | None:
+    """Write one report; return its attempt if this is the first report of the step."""
     row = await db.get(SessionRow, report.session_id, with_for_update=True)
     attempt = await db.get(AttemptRow, (report.session_id, report.attempt))
     if row is None or attempt is None:
         log.warning("report_of_unknown_attempt")
-        return
+        return None
     if _is_of_another_agent(report, row) or _is_of_another_job(report, attempt):
         # Of two jobs of one attempt, the end of the one that is turned away is not our agent's end.
         log.info("report_of_extra_agent", step=str(report.step))
-        return
+        return None
     _count(attempt, report, at)
     first_time = _note(attempt, report, at)
-    if report.attempt != row.attempt or not first_time:
-        return
+    if not first_time:
+        return None
+    if report.attempt != row.attempt:
+        return attempt
     if report.step in _LEVELS:
         await _reach_level(db, row, report, at=at, now=now)
     elif report.step == Step.CONNECTED and report.room_sid:
         await set_room_sid(db, row.id, report.room_sid)
     elif report.step == Step.CLOSED or (report.step == Step.ERROR and fatal_error(attempt) is not None):
         await watch_now(db, row.id, now=now)
+    return attempt
 
 
 def _is_of_another_agent(report: AgentReported, row: SessionRow) -> bool:
@@ -205,6 +217,9 @@ def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
     if report.step != Step.REJECTED:
         # Whoever takes the job that this worker passed on may be a worker that reports nothing.
         attempt.reported_at = attempt.reported_at or at
+    if report.misplaced:
+        # LiveKit has drawn this worker, and may ask the next.
+        attempt.address = attempt.chosen_worker_id = None
     attempt.worker_id = report.worker_id
     attempt.job_id = report.job_id
     attempt.participant_identity = report.participant_identity or attempt.participant_identity

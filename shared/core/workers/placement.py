@@ -5,7 +5,7 @@ included. So the dispatcher names one. `candidates` is the choice as far as the 
 itself is promised in Redis (shared/core/admission/slots.py), among those of the lowest rank the least busy.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.contracts.workers import WorkerHeartbeat
@@ -14,13 +14,17 @@ from shared.core.workers.registry import Fleet
 
 @dataclass(frozen=True)
 class Candidate:
-    """A worker that may be chosen. Of a lower `rank` is better; of two alike the less busy one."""
+    """A worker that may be chosen. Of a lower `rank` is better; of two alike the less busy one.
+
+    `on_trial`: only one session may have it, to try it.
+    """
 
     worker_id: str
     address: str
     rank: int
     active_jobs: int
     max_jobs: int
+    on_trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,14 @@ BY_NAME = Choice()
 
 
 def candidates(
-    fleet: Fleet,
-    agent_name: str,
-    *,
-    deployment: str,
-    tries: Mapping[str, int],
-    failing: Container[str] = (),
+    fleet: Fleet, agent_name: str, *, deployment: str, tries: Mapping[str, int]
 ) -> list[Candidate]:
     """Return the workers of a name and deployment that have a free slot and an address of their own.
 
     tries: how often each worker had this session and came to nothing. The workers that have had it least
-    often go first, then those that are not `failing`, then those without a fault. So no worker is left out
-    for good, and none is taken a second time while another is left.
+    often go first, then those that do not fail, then those without a fault. So no worker is taken a second
+    time while another is left. A worker on trial is the first choice of a session that can still try
+    others, and the last one of a session that has tried one.
     """
     free = [
         worker
@@ -57,14 +57,17 @@ def candidates(
         Candidate(
             worker_id=worker.worker_id,
             address=worker.address or "",
-            rank=_rank(worker, tries, failing),
+            rank=_rank(worker, tries),
             active_jobs=worker.active_jobs,
-            max_jobs=worker.max_jobs,
+            max_jobs=worker.active_jobs + 1 if worker.is_on_trial else worker.max_jobs,
+            on_trial=worker.is_on_trial,
         )
         for worker in free
     ]
 
 
-def _rank(worker: WorkerHeartbeat, tries: Mapping[str, int], failing: Container[str]) -> int:
+def _rank(worker: WorkerHeartbeat, tries: Mapping[str, int]) -> int:
+    if worker.is_on_trial and not tries:
+        return -1
     tried = tries.get(worker.worker_id, 0)
-    return 4 * tried + 2 * (worker.worker_id in failing) + bool(worker.faults)
+    return 4 * tried + 2 * (worker.circuit is not None) + bool(worker.faults)

@@ -5,6 +5,7 @@ can't be read means "unknown", never "no worker": these functions raise, and the
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -15,8 +16,10 @@ from redis.asyncio import Redis
 
 from shared.contracts.causes import Cause
 from shared.contracts.keys import WORKER_INDEX, order_key, worker_key
-from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
+from shared.contracts.workers import WorkerCircuit, WorkerHeartbeat, WorkerOrder
+from shared.core.workers.circuit import Circuit, read_circuits
 from shared.core.workers.orders import as_order
+from shared.core.workers.track_record import circuit_of
 from shared.platform.agent_names import agent_name_proven
 from shared.platform.logs.logs import get_logger
 
@@ -111,8 +114,10 @@ class Fleet:
 
 def _who_takes_none(workers: Sequence[WorkerHeartbeat]) -> dict[str, Any]:
     cordoned = [worker.worker_id for worker in workers if worker.cordoned]
+    left_out = [worker.worker_id for worker in workers if worker.is_left_out]
     evidence = {"workers": [worker.worker_id for worker in workers]}
-    return {**evidence, "cordoned": cordoned} if cordoned else evidence
+    special = {"cordoned": cordoned, "left_out": left_out}
+    return evidence | {name: ids for name, ids in special.items() if ids}
 
 
 def nearest_name(wanted: str, names: Sequence[str]) -> str | None:
@@ -127,7 +132,7 @@ def _folded(name: str) -> str:
 
 
 async def read_fleet(redis: Redis) -> Fleet:
-    """Read all live workers.
+    """Read all live workers, each with its circuit.
 
     Raises `redis.exceptions.RedisError` or `OSError` if the registry can't be read.
     """
@@ -146,4 +151,32 @@ async def read_fleet(redis: Redis) -> Fleet:
             log.warning("heartbeat_unreadable", error=str(invalid))
     for worker in workers:
         agent_name_proven(worker.agent_name)
-    return Fleet(sorted(workers, key=lambda w: w.worker_id))
+    circuits = await read_circuits(redis, [circuit_of(worker.worker_id) for worker in workers])
+    return Fleet(sorted(with_circuits(workers, circuits), key=lambda w: w.worker_id))
+
+
+def with_circuits(
+    workers: Sequence[WorkerHeartbeat], circuits: Sequence[Circuit | None]
+) -> list[WorkerHeartbeat]:
+    """Return the workers, each with its circuit.
+
+    A circuit is ignored where no worker of the same agent name and deployment is without one: a bad worker is
+    better than none.
+    """
+    well: dict[tuple[str, str], bool] = defaultdict(bool)
+    for worker, circuit in zip(workers, circuits, strict=True):
+        serves = worker.registered and not worker.draining and not worker.cordoned
+        well[worker.agent_name, worker.deployment] |= serves and circuit is None
+    return [
+        worker.model_copy(
+            update={
+                "circuit": circuit
+                and WorkerCircuit(
+                    state=circuit.state,
+                    reason=circuit.reason,
+                    ignored=not well[worker.agent_name, worker.deployment],
+                )
+            }
+        )
+        for worker, circuit in zip(workers, circuits, strict=True)
+    ]

@@ -15,7 +15,9 @@ from shared.contracts.causes import Cause
 from shared.contracts.keys import DISPATCH_QUEUE, DISPATCH_TASK
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
+from shared.core.workers.circuit import open_circuit
 from shared.core.workers.registry import remove_worker
+from shared.core.workers.track_record import PAUSES, circuit_of
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
@@ -54,9 +56,11 @@ async def test_the_fleet_is_counted_by_name_and_state(gauger: Gauger, redis: Red
         make_heartbeat("three", active_jobs=0, max_jobs=10, registered=False, faults=[fault]),
     ):
         await beat_for_ever(redis, beat)
+    await beat_for_ever(redis, make_heartbeat("five", active_jobs=0, max_jobs=0))
+    await open_circuit(redis, circuit_of("five"), "took none", PAUSES)
     await gauger.look_at_fleet()
     states = {s: shown("fleet_workers", agent_name="agent", state=s) for s in gauges.WORKER_STATES}
-    assert states == {"serving": 1, "cordoned": 1, "draining": 1, "unregistered": 1}
+    assert states == {"serving": 1, "left_out": 1, "cordoned": 1, "draining": 1, "unregistered": 1}
     assert shown("fleet_slots", agent_name="agent", state="busy") == 5
     assert shown("fleet_slots", agent_name="agent", state="free") == 7
     assert shown("fleet_load_ratio", agent_name="agent") == pytest.approx(1 / 8)

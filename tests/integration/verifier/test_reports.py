@@ -17,12 +17,15 @@ from services.verifier.reports.reports import GROUP, Reports
 from services.verifier.wake import Waker
 from shared.contracts.events import AgentReported, Envelope, Step, wrap
 from shared.contracts.identifiers import SessionId
-from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, REPORTS_STREAM
+from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, REPORTS_STREAM, worker_answers_key
 from shared.contracts.sessions import SessionStatus
 from shared.core.database_ready import missing_columns
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.watermark import read_stored
+from shared.core.workers.circuit import read_circuits
+from shared.core.workers.placing import may_place
+from shared.core.workers.track_record import Result, circuit_of, note_failed
 from shared.platform.database.database import Database
 from shared.platform.redis.streams import publish
 from tests.integration.background import in_background
@@ -106,6 +109,35 @@ async def test_each_step_is_dated_by_the_time_it_was_reported_for(
         "agent.ready.v1",
         "agent.first_speech.v1",
     ]
+
+
+async def test_a_worker_that_livekit_drew_for_an_addressed_job_is_not_the_one_that_was_chosen(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock
+) -> None:
+    chosen = {"number": 1, "chosen_worker_id": "w-1", "address": "at-w-1"}
+    row = await put_session(database, status=SessionStatus.DISPATCHED, attempt=chosen)
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.REJECTED, reason="full", misplaced=True)])
+        await handled(redis, 1)
+    assert not await may_place(redis, last_chance=False)
+    [attempt] = await get_attempts(database, row.id)
+    assert (attempt.address, attempt.chosen_worker_id) == (None, None), "LiveKit may ask the next worker"
+
+
+async def test_an_answer_tells_how_soon_the_chosen_worker_answers_and_takes_a_failure_back(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock
+) -> None:
+    chosen = {"number": 1, "chosen_worker_id": "worker-1", "address": "here", "accepted_at": clock()}
+    row = await put_session(database, status=SessionStatus.DISPATCHED, attempt=chosen)
+    for number in (2, 3, 1):
+        await note_failed(redis, "worker-1", Result.SILENT, dispatch=f"{row.id}:{number}")
+    clock.forward(seconds=4.2)
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.ACCEPTED)])
+        await handled(redis, 1)
+    assert await redis.lrange(worker_answers_key("worker-1"), 0, -1) == ["4200"]
+    assert await read_circuits(redis, [circuit_of("worker-1")]) == [None]
+    assert await may_place(redis, last_chance=True), "an addressed dispatch has arrived"
 
 
 async def test_a_report_moves_no_session(

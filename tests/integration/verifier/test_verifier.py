@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from services.verifier.prove.answers import FEWEST, expect_answer, note_answer
 from services.verifier.prove.proofs import FIRST_LOOK
 from services.verifier.repository import CLAIM_LEASE
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.tables import AttemptRow, SessionRow
-from shared.core.workers.registry import write_heartbeat
+from shared.core.workers.registry import read_fleet, write_heartbeat
+from shared.core.workers.track_record import MOST_FAILURES
 from shared.platform.background import stop_all
 from tests.integration.background import in_background
 from tests.integration.rows import (
@@ -22,9 +24,11 @@ from tests.integration.rows import (
 from tests.integration.verifier.verifier_bench import Bench
 from tests.support.sessions import until
 from tests.unit.fake_rooms import refused_key, unreachable
-from tests.unit.making import T0, make_agent, make_attempt, make_heartbeat
+from tests.unit.making import T0, make_agent, make_attempt, make_caller, make_heartbeat
 
 S = SessionStatus
+# After all answers that were noted before.
+OVERTAKEN = timedelta(seconds=1)
 
 
 async def test_an_agent_that_is_there_is_proven_at_the_first_look(bench: Bench) -> None:
@@ -350,3 +354,67 @@ async def test_a_livekit_that_hangs_is_not_waited_for_until_the_claim_is_lost(
     bench.clock.forward(seconds=15)
     stored = await bench.verify(row)
     assert (stored.status, stored.cause) == (S.FAILED, "livekit_unreachable")
+
+
+async def test_a_worker_that_does_nothing_again_and_again_is_left_out_and_the_cause_tells_its_past(
+    bench: Bench,
+) -> None:
+    told = []
+    for number in range(MOST_FAILURES + 1):
+        for worker in ("w-1", "w-2"):
+            await write_heartbeat(bench.redis, make_heartbeat(worker))
+        placed = {"chosen_worker_id": "w-1", "address": "at-w-1", "accepted_at": bench.clock()}
+        bench.rooms.open_room(room := f"room-{number}", make_caller())
+        row = await bench.put(S.DISPATCHED, room_name=room, room_sid=bench.rooms.sids[room], attempt=placed)
+        bench.clock.forward(seconds=4)
+        await bench.verify(row)
+        missing = await last_event(bench.database, row.id)
+        told.append(
+            (missing["cause"], missing["evidence"]["worker_id"], missing["evidence"]["worker_before"])
+        )
+    assert told == [
+        (Cause.ASSIGNMENT_TIMEOUT, "w-1", before)
+        for before in (
+            "no dispatch was sent to it before",
+            "took 0 of the last 1 dispatch and joined none",
+            "took 0 of the last 2 dispatches and joined none",
+            "took 0 of the last 3 dispatches and joined none",
+        )
+    ]
+    await write_heartbeat(bench.redis, make_heartbeat("w-1"))
+    await write_heartbeat(bench.redis, make_heartbeat("w-2"))
+    assert [w.is_left_out for w in (await read_fleet(bench.redis)).workers] == [True, False]
+    row = await bench.put(S.DISPATCHED, attempt={"chosen_worker_id": "w-1", "reported_at": T0})
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    await bench.verify(row)
+    assert [w.is_left_out for w in (await read_fleet(bench.redis)).workers] == [False, False]
+
+
+async def test_after_its_workers_own_window_an_attempt_is_over_while_no_other_worker_owes_an_answer(
+    bench: Bench,
+) -> None:
+    for worker in ("w-1", "w-2"):
+        await write_heartbeat(bench.redis, make_heartbeat(worker))
+        for number in range(FEWEST):
+            await note_answer(bench.redis, worker, f"s:{number}", since=T0, seconds=0.1)
+    sent = bench.clock() + OVERTAKEN
+    placed = {"chosen_worker_id": "w-1", "address": "at-w-1", "accepted_at": sent}
+    row = await bench.put(S.DISPATCHED, attempt=placed)
+    await expect_answer(bench.redis, "w-2", "other:1", since=sent, longest_s=3)
+    bench.clock.forward(seconds=OVERTAKEN.total_seconds() + 1.5)
+    async with in_background(bench.verifier.verify(await bench.current(row))):
+
+        async def looked() -> bool:
+            return bench.rooms.calls.count("participants") >= 2
+
+        await until(looked, what="the room was looked at again")
+        assert (await get_session(bench.database, row.id)).status == S.DISPATCHED, "w-2 may be slow as well"
+        await note_answer(bench.redis, "w-2", "other:1", since=sent, seconds=1.4)
+
+        async def over() -> bool:
+            await write_heartbeat(bench.redis, make_heartbeat("w-2"))
+            return (await get_session(bench.database, row.id)).status == S.DISPATCHING
+
+        await until(over, what="the attempt is over")
+    missing = await last_event(bench.database, row.id)
+    assert (missing["evidence"]["worker_id"], missing["evidence"]["window_s"]) == ("w-1", 1.0)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.causes import Cause
-from shared.contracts.workers import WorkerFault, WorkerHeartbeat
+from shared.contracts.workers import CircuitState, WorkerCircuit, WorkerFault, WorkerHeartbeat
 from shared.core.workers.placement import candidates
 from shared.core.workers.registry import Fleet
 from shared.platform.clock import utc_now
@@ -55,12 +55,26 @@ def test_a_deployment_has_workers_of_its_own() -> None:
     assert ranked(*workers, deployment="blue") == [("a", 0)]
 
 
-def test_who_has_had_the_session_goes_last_and_who_fails_before_that() -> None:
+OPEN = WorkerCircuit(state=CircuitState.OPEN, reason="took none")
+HALF_OPEN = OPEN.model_copy(update={"state": CircuitState.HALF_OPEN})
+IGNORED = OPEN.model_copy(update={"ignored": True})
+
+
+def test_who_has_had_the_session_goes_last_and_who_has_a_fault_before_that() -> None:
     fault = WorkerFault(cause=Cause.INFERENCE_UNAVAILABLE, detail="away", since=utc_now())
-    workers = [a_worker("tried"), a_worker("faulty", faults=[fault]), a_worker("failing"), a_worker("well")]
-    order = ranked(*workers, tries={"tried": 1}, failing={"failing"})
-    assert [worker_id for worker_id, _ in order] == ["well", "faulty", "failing", "tried"]
+    workers = [a_worker("tried"), a_worker("faulty", faults=[fault]), a_worker("well")]
+    order = ranked(*workers, tries={"tried": 1})
+    assert [worker_id for worker_id, _ in order] == ["well", "faulty", "tried"]
 
 
-def test_a_fleet_that_fails_is_chosen_from_all_the_same() -> None:
-    assert ranked(a_worker("a"), tries={"a": 2}, failing={"a"}) == [("a", 10)]
+def test_a_worker_whose_circuit_is_open_is_no_candidate_unless_no_other_is_left() -> None:
+    assert ranked(a_worker("a", circuit=OPEN), a_worker("b")) == [("b", 0)]
+    assert ranked(a_worker("a", circuit=IGNORED)) == [("a", 2)]
+
+
+def test_one_session_tries_a_worker_on_trial_if_it_has_another_attempt_left() -> None:
+    workers = [a_worker("a", circuit=HALF_OPEN, active_jobs=3), a_worker("b")]
+    assert ranked(*workers)[0] == ("a", -1)
+    assert ranked(*workers, tries={"c": 1}) == [("b", 0), ("a", 2)]
+    [tried] = [one for one in candidates(Fleet(workers), "agent", deployment="", tries={}) if one.on_trial]
+    assert tried.max_jobs - tried.active_jobs == 1

@@ -54,6 +54,9 @@ def is_over(
     return attempt_deadline.is_over(current, observed, T0 + timedelta(seconds=after))
 
 
+TWO = Fleet([make_heartbeat("w-1"), make_heartbeat("w-2")])
+ONE_S = timedelta(seconds=1)
+PLACED = {"address": "at-w-1", "chosen_worker_id": "w-1"}
 TAKEN = {"assigned_at": T0, "reported_at": T0, "worker_id": "w-1"}
 SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T0, "worker_id": "AW_1"}}
 
@@ -104,6 +107,21 @@ SHOWN = {"job": JobSighting(identity="agent-AJ_1"), "attempt": {"assigned_at": T
         ({"attempt": {"rejected_at": T0, "close_reason": "late"}, "others_serve": True}, 0.0),
         ({"attempt": {"rejected_at": T0, "close_reason": "inference", "error": ERROR}}, 1.0),
         ({"attempt": {"rejected_at": T0, "close_reason": "misconfigured", "error": ERROR}}, 0.0),
+        # The dispatch went to one worker: no other one can take it, and none is asked after it.
+        ({"attempt": PLACED, "fleet": FREE}, 3.0),
+        ({"attempt": PLACED, "fleet": FULL}, 3.0),
+        ({"attempt": PLACED, "fleet": EMPTY}, 3.0),
+        ({"attempt": PLACED, "fleet": None}, 5.5),
+        ({"attempt": PLACED, "fleet": FREE, "sighting": Sighting(unbound=[make_agent()])}, 5.0),
+        ({"attempt": PLACED, "fleet": SERVING}, 10.0),
+        # Its own history says how soon it answers; that counts while another worker is free to take it.
+        ({"attempt": PLACED, "fleet": TWO, "window": ONE_S}, 3.0),
+        ({"attempt": PLACED, "fleet": TWO, "window": ONE_S, "overdue": True}, 1.0),
+        ({"attempt": PLACED, "fleet": TWO, "window": ONE_S, "overdue": True, "last": True}, 3.0),
+        ({"attempt": PLACED, "fleet": FREE, "window": ONE_S, "overdue": True}, 3.0),
+        ({"attempt": PLACED, "fleet": SERVING, "window": ONE_S, "overdue": True}, 10.0),
+        ({"attempt": PLACED, "fleet": None, "window": ONE_S, "overdue": True}, 5.5),
+        ({"attempt": {**PLACED, "rejected_at": T0, "close_reason": "full"}}, 0.0),
         ({"attempt": TAKEN, "fleet": SERVING, "beats": Beats(silent=True)}, 0.0),
         ({"attempt": TAKEN, "fleet": FREE}, 1.0),
         ({"attempt": TAKEN, "fleet": EMPTY}, 1.0),

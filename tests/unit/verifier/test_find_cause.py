@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from services.verifier.prove.find_cause import LISTED, NEVER_LISTED, NOT_STARTED, Facts, find_cause
+from services.verifier.prove.find_cause import (
+    LISTED,
+    NEVER_LISTED,
+    NOT_STARTED,
+    SILENT,
+    UNHEARD,
+    Facts,
+    find_cause,
+)
 from services.verifier.prove.observe import JobSighting, Sighting
 from shared.contracts.causes import ADVICE, Cause
 from shared.core.workers.registry import Fleet
@@ -242,6 +250,19 @@ def test_free_workers_and_no_job_is_an_assignment_that_timed_out() -> None:
 
 def test_nothing_known_and_no_registry_is_unknown_and_says_so() -> None:
     assert find_cause(seen(fleet=None)) == (Cause.UNKNOWN, {"registry": "unreadable"})
+
+
+def test_of_a_worker_that_was_chosen_the_registry_tells_whether_it_still_beats() -> None:
+    chosen = {"chosen_worker_id": "worker-1"}
+    others = Fleet([make_heartbeat("worker-2")])
+    assert find_cause(seen(attempt=chosen)) == (
+        Cause.ASSIGNMENT_TIMEOUT,
+        {"worker_id": "worker-1", "sign": SILENT},
+    )
+    assert find_cause(seen(attempt=chosen, fleet=others)) == (
+        Cause.WORKER_DIED,
+        {"worker_id": "worker-1", "sign": UNHEARD},
+    )
 
 
 # In the order of certainty: each gives its cause even if all later ones apply too.
