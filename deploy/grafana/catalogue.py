@@ -49,7 +49,7 @@ class Metric:
 
 def read_catalogue() -> list[Metric]:
     """Return all metrics, by name."""
-    graph = grimp.build_graph("services", "shared", cache_dir=None)
+    graph = grimp.build_graph("services", "rollcall_agent", "shared", cache_dir=None)
     metrics = []
     for module in modules_with_metrics():
         services = _services_with(module, graph)
@@ -60,9 +60,12 @@ def read_catalogue() -> list[Metric]:
 
 def modules_with_metrics() -> list[str]:
     """Yield the modules that define metrics."""
-    files = [file for folder in ("services", "shared") for file in (ROOT / folder).rglob("*.py")]
+    folders = (ROOT, "services"), (ROOT, "shared"), (ROOT / "rollcall-agent", "rollcall_agent")
     return sorted(
-        ".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if _defines_metrics(file)
+        ".".join(file.relative_to(top).with_suffix("").parts)
+        for top, folder in folders
+        for file in (top / folder).rglob("*.py")
+        if _defines_metrics(file)
     )
 
 

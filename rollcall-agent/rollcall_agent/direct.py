@@ -4,29 +4,35 @@ Redis holds every session's turns and fences: only a worker in one's own network
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from livekit.agents.version import __version__ as sdk_version
+from redis.asyncio import Redis
 
+from rollcall_agent.envelopes import wrap_told
+from rollcall_agent.job.fence import RedisFences
+from rollcall_agent.job.job_beat import JobBeat
+from rollcall_agent.job.publish import Publisher
+from rollcall_agent.job.resume import read_past_turns
+from rollcall_agent.settings import WorkerSettings
+from rollcall_agent.spool.resend import Resender
+from rollcall_agent.spool.spool import JobSpool, SpooledOutbox
 from rollcall_agent.transport import Transport
-from services.agent.job.captions import Captions
-from services.agent.job.job_beat import JobBeat
-from services.agent.job.publish import Publisher
-from services.agent.job.resume import take_over
-from services.agent.job.turns import TurnLog
-from services.agent.settings import AgentSettings
-from services.agent.spool.resend import Resender
-from services.agent.spool.spool import JobSpool, SpooledOutbox
-from services.agent.worker.heartbeat import Heart, Standing
-from services.agent.worker.shared_counter import SharedCounter
-from services.agent.worker.shutdown import FLUSH_S, SPOOL_FINISH_S
+from rollcall_agent.worker.heartbeat import Heart, Standing
+from rollcall_agent.worker.shared_counter import SharedCounter
+from rollcall_agent.worker.stop import FLUSH_S, SPOOL_FINISH_S
 from shared.contracts.dispatching import DispatchOrder, PastTurn
-from shared.contracts.events import Envelope
+from shared.contracts.events import CaptionChanged, Envelope
+from shared.contracts.keys import captions_channel
 from shared.contracts.workers import WorkerOrder
-from shared.core.workers.fence import Strings
 from shared.platform.background import running
+from shared.platform.clock import utc_now
+from shared.platform.logs.logs import get_logger
 from shared.platform.redis.client import connect_redis
+from shared.platform.redis.streams import UNREACHABLE
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class DirectTransport:
 
     def open_worker(
         self,
-        settings: AgentSettings,
+        settings: WorkerSettings,
         *,
         standing: Callable[[], Standing],
         obey: Callable[[WorkerOrder], None],
@@ -45,13 +51,13 @@ class DirectTransport:
         return DirectWorker(settings, standing=standing, obey=obey, spool_failures=spool_failures)
 
     def open_job(
-        self, settings: AgentSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
+        self, settings: WorkerSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
     ) -> "DirectJob":
         """See `Transport`."""
         return DirectJob(settings, order, job_id, spool_failures=spool_failures)
 
 
-def choose_transport(settings: AgentSettings) -> Transport | None:
+def choose_transport(settings: WorkerSettings) -> Transport | None:
     """The way that the environment asks for; None if it names none. Redis's default address doesn't count."""
     return DirectTransport() if "redis_url" in settings.model_fields_set else None
 
@@ -61,7 +67,7 @@ class DirectWorker:
 
     def __init__(
         self,
-        settings: AgentSettings,
+        settings: WorkerSettings,
         *,
         standing: Callable[[], Standing],
         obey: Callable[[WorkerOrder], None],
@@ -70,6 +76,7 @@ class DirectWorker:
         self._redis = connect_redis(settings.redis_url)
         self.outbox = Publisher(self._redis)
         self.outbox.start()
+        self.fences = RedisFences(self._redis)
         self._heart = Heart(
             redis=self._redis,
             settings=settings,
@@ -79,14 +86,13 @@ class DirectWorker:
         )
         self._resender = Resender(settings.spool_folder, redis=self._redis, failures=spool_failures)
 
-    @property
-    def fences(self) -> Strings:
-        """See `WorkerTransport`."""
-        return self._redis
-
     def registered(self, worker_id: str) -> None:
         """See `WorkerTransport`."""
         self._heart.registered(worker_id)
+
+    def beat_now(self) -> None:
+        """See `WorkerTransport`."""
+        self._heart.beat_now()
 
     async def run(self) -> None:
         """See `WorkerTransport`."""
@@ -105,7 +111,7 @@ class DirectJob:
     """A job's way; see `JobTransport`."""
 
     def __init__(
-        self, settings: AgentSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
+        self, settings: WorkerSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
     ) -> None:
         self._order = order
         self._redis = connect_redis(settings.redis_url)
@@ -115,23 +121,19 @@ class DirectJob:
         self._spool = JobSpool(folder, failures=spool_failures) if folder is not None else None
         self._beat = JobBeat(redis=self._redis, order=order, job_id=job_id)
         self.outbox = _JobOutbox(self._publisher, self._spool)
+        self.fences = RedisFences(self._redis)
 
-    @property
-    def fences(self) -> Strings:
+    async def show(self, captions: Sequence[CaptionChanged]) -> bool:
         """See `JobTransport`."""
-        return self._redis
-
-    def captions(self) -> Captions:
-        """See `JobTransport`."""
-        return Captions(order=self._order, redis=self._redis)
+        return await publish_captions(self._redis, captions)
 
     def start_beat(self) -> None:
         """See `JobTransport`."""
         self._beat.start()
 
-    async def take_over(self, turns: TurnLog) -> list[PastTurn]:
+    async def read_past_turns(self) -> list[PastTurn]:
         """See `JobTransport`."""
-        return await take_over(self._order, redis=self._redis, turns=turns)
+        return await read_past_turns(self._order, redis=self._redis)
 
     async def aclose(self, *, flush_s: float) -> None:
         """See `JobTransport`."""
@@ -140,6 +142,22 @@ class DirectJob:
             await self._spool.aclose()
         await self._beat.aclose()
         await self._redis.aclose()
+
+
+async def publish_captions(redis: Redis, captions: Sequence[CaptionChanged]) -> bool:
+    """Publish captions on their session's channel; return whether Redis took them."""
+    try:
+        async with redis.pipeline(transaction=False) as pipe:
+            for caption in captions:
+                envelope = wrap_told(caption, time=utc_now())
+                pipe.publish(
+                    captions_channel(caption.session_id), envelope.model_dump_json(exclude_none=True)
+                )
+            await pipe.execute()
+    except UNREACHABLE as error:
+        log.debug("captions_lost", error=repr(error))
+        return False
+    return True
 
 
 class _JobOutbox:

@@ -1,21 +1,20 @@
 """The ways by which a worker and its jobs talk with Rollcall, as the rest of this package sees them.
 
 `rollcall_agent.direct` is the only way now: Rollcall's Redis, for workers in one's own network. A way over
-Rollcall's API is another implementation of these protocols, and changes nothing else in this package.
+Rollcall's API is another implementation of these protocols, and changes nothing else in this package: what
+crosses them are the envelopes, orders and turns of `shared.contracts`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from services.agent.job.captions import Captions
-from services.agent.job.turns import TurnLog
-from services.agent.ports import Outbox
-from services.agent.settings import AgentSettings
-from services.agent.worker.heartbeat import Standing
-from services.agent.worker.shared_counter import SharedCounter
+from rollcall_agent.ports import Fences, Outbox
+from rollcall_agent.settings import WorkerSettings
+from rollcall_agent.worker.heartbeat import Standing
+from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.dispatching import DispatchOrder, PastTurn
+from shared.contracts.events import CaptionChanged
 from shared.contracts.workers import WorkerOrder
-from shared.core.workers.fence import Strings
 
 
 class Publishing(Outbox, Protocol):
@@ -33,17 +32,17 @@ class JobTransport(Protocol):
         """Takes the job's reports and turns."""
 
     @property
-    def fences(self) -> Strings:
+    def fences(self) -> Fences:
         """Where the fence of the job's session is read, and its attempt taken."""
 
-    def captions(self) -> Captions:
-        """Captions of the job's session; not started."""
+    async def show(self, captions: Sequence[CaptionChanged]) -> bool:
+        """Send captions to those who listen now; return whether Rollcall was reached."""
 
     def start_beat(self) -> None:
         """Tell from now on that the loop of this job turns."""
 
-    async def take_over(self, turns: TurnLog) -> list[PastTurn]:
-        """The conversation so far, if the job takes one over; `turns` does not publish it again."""
+    async def read_past_turns(self) -> list[PastTurn]:
+        """The conversation so far, in the order of speech; none if it can't be read, since a caller waits."""
 
     async def aclose(self, *, flush_s: float) -> None:
         """Send what is left, for `flush_s` seconds at most, and stop the beat."""
@@ -57,11 +56,14 @@ class WorkerTransport(Protocol):
         """Takes the worker's reports of the jobs that it is offered."""
 
     @property
-    def fences(self) -> Strings:
+    def fences(self) -> Fences:
         """Where the fences of the jobs' sessions are read."""
 
     def registered(self, worker_id: str) -> None:
         """LiveKit registered the worker under this id: tell the registry from now on that it lives."""
+
+    def beat_now(self) -> None:
+        """Tell the registry how the worker stands, without waiting for the next beat."""
 
     async def run(self) -> None:
         """Beat, and send again what jobs have left on this host's disk, until cancelled."""
@@ -75,7 +77,7 @@ class Transport(Protocol):
 
     def open_worker(
         self,
-        settings: AgentSettings,
+        settings: WorkerSettings,
         *,
         standing: Callable[[], Standing],
         obey: Callable[[WorkerOrder], None],
@@ -84,6 +86,6 @@ class Transport(Protocol):
         """Open the worker's way, in the running loop. `obey` is given what operators order the worker."""
 
     def open_job(
-        self, settings: AgentSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
+        self, settings: WorkerSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
     ) -> JobTransport:
         """Open a job's way, in the running loop."""

@@ -1,10 +1,7 @@
-"""The LiveKit agent worker: joins the rooms to which it is dispatched, talks, and reports what happens.
+"""The built-in LiveKit agent worker: an example of a user of `rollcall_agent`, its models and its prompt.
 
-In: jobs from LiveKit under `LIVEKIT_AGENT_NAME`, each with a `DispatchOrder` in its attributes, and the fence
-of its session in Redis. Out: an ACTIVE participant with the attempt's attributes, its steps on the reports
-stream, its turns on the turns stream (and in a spool on disk until they are stored), captions for the current
-followers of its session, and a heartbeat in the registry every second.
+In: jobs from LiveKit under `LIVEKIT_AGENT_NAME`, each with a `DispatchOrder` in its attributes. Out: a
+conversation. What is reported, published and resumed around it is the library's part (see `rollcall_agent`).
 
-The worker (`bootstrap`, `worker/`, `spool/resend`) is one process. Every job (`job/`, `spool/spool`) runs in
-a child process of its own, with its own Redis client.
+The worker (`bootstrap`) is one process. Every job (`converse`) runs in a child process of its own.
 """

@@ -1,21 +1,11 @@
 """The settings of the agent worker."""
 
-from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from rollcall_agent.settings import WorkerSettings
 from shared.contracts.models import DESCRIPTOR_PATTERN, Models
-from shared.contracts.names import Deployment
-from shared.contracts.settings import (
-    AgentNameSettings,
-    LiveKitSettings,
-    PlacementSettings,
-    ProcessSettings,
-    RedisSettings,
-    StoredTextSettings,
-)
 
 Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
 
@@ -33,17 +23,8 @@ _INSTRUCTIONS = (
 )
 
 
-class AgentSettings(
-    LiveKitSettings,
-    PlacementSettings,
-    AgentNameSettings,
-    RedisSettings,
-    StoredTextSettings,
-    ProcessSettings,
-):
+class AgentSettings(WorkerSettings):
     """The worker's limits, and the defaults for sessions that set nothing else."""
-
-    livekit_agent_deployment: Deployment = Field("", description="LiveKit's deployment name")
 
     livekit_inference_url: str | None = Field(
         None, pattern=r"^(http|ws)s?://.+", description="default: LiveKit's own gateway"
@@ -51,15 +32,11 @@ class AgentSettings(
     livekit_inference_api_key: str | None = Field(None, description="default: LIVEKIT_API_KEY")
     livekit_inference_api_secret: SecretStr | None = Field(None, description="default: LIVEKIT_API_SECRET")
 
-    agent_max_jobs: int = Field(10, ge=1, le=1000)
     agent_idle_processes: int = Field(2, ge=0, le=64, description="kept warm; each job takes one")
     agent_http_port: int = Field(
         0, ge=0, le=65535, description="of LiveKit's own health page; 0: any, on loopback"
     )
     agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may continue")
-    agent_spool_dir: str = Field(
-        ".rollcall/spool", min_length=1, description="keeps turns until they are stored; none: no spool"
-    )
     agent_max_retry: int = Field(16, ge=0, description="attempts to connect to LiveKit before giving up")
 
     agent_stt: OptionalDescriptor = "deepgram/nova-3"
@@ -72,15 +49,7 @@ class AgentSettings(
     agent_turn_detection: Literal["vad", "v1-mini"] = "vad"
 
     agent_instructions: str = _INSTRUCTIONS
-    transcript_instructions: bool = Field(
-        False, description="an agent's instructions are a turn of its transcript"
-    )
     agent_greeting: str = "Hello! How can I help you today?"
-
-    @property
-    def spool_folder(self) -> Path | None:
-        """The folder that keeps turns until the database has them; None for no spool."""
-        return None if self.agent_spool_dir.lower() == "none" else Path(self.agent_spool_dir).absolute()
 
     @property
     def default_models(self) -> Models:
@@ -92,14 +61,3 @@ class AgentSettings(
             realtime=self.agent_realtime_model,
             language=self.agent_language,
         )
-
-    @property
-    def content_may_be_traced(self) -> bool:
-        """Whether spans may contain what is said: only if the text is stored unredacted."""
-        return self.trace_content and self.transcript_store == "full" and self.transcript_redactor is None
-
-    @property
-    def public_livekit_url(self) -> str:
-        """The server's URL for logs and the registry."""
-        url = urlsplit(self.livekit_url)
-        return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"

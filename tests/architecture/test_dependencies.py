@@ -29,6 +29,7 @@ EXTRA_OF: Final = {
     "services/webhooks": "control",
     "services/api": "api",
     "services/agent": "agent",
+    "rollcall-agent/rollcall_agent": "agent",
     "services/inference": "inference",
     "shared": "control",
     "cli": "all",
@@ -88,10 +89,11 @@ def imported(part: str) -> dict[str, set[str]]:
             continue
         seen.add(file)
         for name in names_imported(file):
-            path = ROOT / name.replace(".", "/")
+            top = ROOT / "rollcall-agent" if name.startswith("rollcall_agent") else ROOT
+            path = top / name.replace(".", "/")
             ours = [one for one in (path.with_suffix(".py"), path / "__init__.py") if one.exists()]
             waiting += ours
-            if not ours and not (ROOT / name.split(".")[0]).is_dir():
+            if not ours and not (top / name.split(".")[0]).is_dir():
                 found.setdefault(name.split(".")[0], set()).add(str(file.relative_to(ROOT)))
     return {top: files for top, files in found.items() if top not in sys.stdlib_module_names}
 

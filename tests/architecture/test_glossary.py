@@ -9,9 +9,10 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-TOPS: Final = ("services", "shared", "devstack", "cli")
+TOPS: Final = ("services", "rollcall-agent", "shared", "devstack", "cli")
 LIVEKIT_SIDE: Final = (
     "services/agent/",
+    "rollcall-agent/",
     "services/verifier/",
     "services/dispatcher/",
     "shared/core/workers/",

@@ -13,9 +13,9 @@ from shared.platform.redis.client import connect_redis
 LONG_S: Final = 300.0
 # By name: a feature's tests need not load the modules of all others, such as livekit-agents.
 LIMITS: Final = (
-    ("services.agent.job.fence", "READ_TIMEOUT_S"),
-    ("services.agent.worker.inference", "TIMEOUT_S"),
-    ("services.agent.worker.preflight", "TIMEOUT_S"),
+    ("rollcall_agent.job.fence", "READ_TIMEOUT_S"),
+    ("services.agent.inference", "TIMEOUT_S"),
+    ("services.agent.preflight", "TIMEOUT_S"),
     ("services.api.health.checks", "CHECK_TIMEOUT_S"),
     ("services.api.health.checks", "LOOK_TIMEOUT_S"),
     ("services.verifier.admit.admission", "PROBE_TIMEOUT_S"),

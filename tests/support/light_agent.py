@@ -1,21 +1,23 @@
 """Our own worker, whose jobs are threads that join the room and do nothing: who is chosen is what matters.
 
-Only the job is another one. How the worker registers, beats, and takes jobs is the agent service's own code.
+Only the job is another one. How the worker registers, beats, and takes jobs is the library's own code.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 from unittest.mock import patch
 
 from livekit.agents import AgentServer
 from livekit.agents.job import JobContext, JobExecutorType
 
+from rollcall_agent.job.entrypoint import SetUp
+from rollcall_agent.job.running_job import RunningJob
 from services.agent import bootstrap
 from services.agent.settings import AgentSettings
 from shared.platform.config import load_settings
 from shared.platform.logs.logs import configure_logs
 from tests.support.shared_media import outlive_panics
+
+_build = bootstrap.build_server
 
 
 async def stay(ctx: JobContext) -> None:
@@ -23,22 +25,20 @@ async def stay(ctx: JobContext) -> None:
     await ctx.connect()
 
 
-async def _end(_: JobContext) -> None:
-    """Say nothing at the end."""
-
-
-def _set_up(*_: object, **__: object) -> None:
+def _set_up(*_: object) -> None:
     """Set nothing up: the threads share this process."""
 
 
-def _with_threads(build: Callable[..., AgentServer]) -> Callable[..., AgentServer]:
-    def build_server(*args: Any) -> AgentServer:
-        server = build(*args)
-        server.update_options(job_executor_type=JobExecutorType.THREAD)
-        server.setup_fnc = _set_up
-        return server
+def _not_told(*_: object) -> None:
+    """No job is Rollcall's, so that none tells anything."""
 
-    return build_server
+
+def build_light_server(settings: AgentSettings) -> AgentServer:
+    """The service's server, with threads in place of processes."""
+    server = _build(settings)
+    server._entrypoint_fnc = stay
+    server.update_options(job_executor_type=JobExecutorType.THREAD)
+    return server
 
 
 def main() -> None:
@@ -47,8 +47,9 @@ def main() -> None:
     configure_logs(settings, service="agent")
     outlive_panics()
     with (
-        patch.object(bootstrap, "run_job", stay),
-        patch.object(bootstrap, "end_job", _end),
-        patch.object(bootstrap, "build_server", _with_threads(bootstrap.build_server)),
+        patch.object(bootstrap, "build_server", build_light_server),
+        patch.object(RunningJob, "open", _not_told),
+        patch.object(RunningJob, "of", _not_told),
+        patch.object(SetUp, "__call__", _set_up),
     ):
         asyncio.run(bootstrap.run_worker(settings))

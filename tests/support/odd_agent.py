@@ -13,8 +13,7 @@ from unittest.mock import patch
 from livekit.agents.job import JobContext
 
 from services.agent import bootstrap
-from services.agent.job.converse import Conversation
-from services.agent.job.job import run_job
+from services.agent.converse import Conversation, converse
 from services.agent.settings import AgentSettings
 from shared.platform.config import load_settings
 from shared.platform.logs.logs import configure_logs
@@ -46,11 +45,11 @@ async def _be_killed(*_: object, **__: object) -> None:
 
 
 _INJECTED = {
-    "is killed before connecting": (JobContext, "connect", _be_killed),
-    "raises before connecting": (JobContext, "connect", _raise),
-    "raises after connecting": (Conversation, "start", _raise),
-    "blocks before connecting": (JobContext, "connect", _block),
-    "never connects": (JobContext, "connect", _wait_for_ever),
+    "is killed before connecting": ("connect", _be_killed),
+    "raises before connecting": ("connect", _raise),
+    "raises after connecting": ("start", _raise),
+    "blocks before connecting": ("connect", _block),
+    "never connects": ("connect", _wait_for_ever),
 }
 
 
@@ -58,16 +57,16 @@ async def run_odd_job(ctx: JobContext) -> None:
     """The service's entry point, with one of its functions broken."""
     injected = _INJECTED.get(fault_in(ctx.job.metadata) or "")
     if injected is None:
-        await run_job(ctx)
+        await converse(ctx)
         return
-    owner, name, broken = injected
-    with patch.object(owner, name, broken):
-        await run_job(ctx)
+    name, broken = injected
+    with patch.object(ctx if name == "connect" else Conversation, name, broken):
+        await converse(ctx)
 
 
 def main() -> None:
     """Run the worker as `python -m services.agent` does, with the other entry point."""
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
-    bootstrap.run_job = run_odd_job  # type: ignore[attr-defined]
+    bootstrap.converse = run_odd_job  # type: ignore[attr-defined]
     asyncio.run(bootstrap.run_worker(settings))

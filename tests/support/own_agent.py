@@ -5,7 +5,6 @@ It runs as a user runs it, `python own_agent.py start`. Sessions ask for faults 
 
 import os
 
-import rollcall_agent
 from livekit.agents import (
     Agent,
     AgentServer,
@@ -17,6 +16,8 @@ from livekit.agents import (
     inference,
 )
 from livekit.agents.voice.room_io import RoomOptions
+
+import rollcall_agent
 from rollcall_agent import Rollcall
 
 server = AgentServer(num_idle_processes=1, port=0)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from livekit.agents import Agent, AgentSession, RunContext, function_tool
+from livekit.agents import Agent, AgentServer, AgentSession, RunContext, function_tool
 from livekit.agents.job import JobContext
 from livekit.agents.llm import (
     AgentHandoff,
@@ -28,10 +28,8 @@ from livekit.agents.llm import (
 )
 from livekit.agents.voice.events import ConversationItemAddedEvent, FunctionToolsExecutedEvent
 
-from services.agent import bootstrap
-from services.agent.job import converse
-from services.agent.job.converse import Conversation
-from services.agent.job.job import end_job, run_job
+from rollcall_agent.job.running_job import RunningJob
+from services.agent import bootstrap, converse
 from services.agent.settings import AgentSettings
 from shared.platform.config import load_settings
 from shared.platform.logs.logs import configure_logs
@@ -99,7 +97,7 @@ class SecondClerk(Clerk):
 
 
 _recordings: dict[str, Recording] = {}
-_listen, _start = Conversation._listen, AgentSession.start
+_listen, _converse, _build = RunningJob._listen, converse.converse, bootstrap.build_server
 
 
 async def run_recorded_job(ctx: JobContext) -> None:
@@ -107,6 +105,7 @@ async def run_recorded_job(ctx: JobContext) -> None:
     recording = _recordings[ctx.job.id] = Recording(ctx.job.id)
     recording.write(pid=os.getpid(), room=ctx.job.room.name, began=time.time())
     is_text = json.loads(ctx.job.metadata or "{}").get("text", False)
+    start_session = AgentSession.start  # as Rollcall has replaced it
 
     def on_item(event: ConversationItemAddedEvent) -> None:
         recording.spoken(event.item)  # type: ignore[arg-type]
@@ -117,35 +116,42 @@ async def run_recorded_job(ctx: JobContext) -> None:
             if output is not None:
                 recording.spoken(output)
 
-    def listen(self: Conversation, session: AgentSession[None]) -> None:
-        _listen(self, session)  # first, so that what is on record has been published
+    def listen(self: RunningJob, session: AgentSession[Any], captions: Any) -> Any:
+        listener = _listen(self, session, captions)  # first, so that what is on record has been published
         session.on("conversation_item_added", on_item)
         session.on("function_tools_executed", on_tools)
+        return listener
 
     async def start(self: AgentSession[None], agent: Agent, **options: Any) -> Any:
         if is_text:
             ours = options["room_options"]
             options["room_options"] = replace(ours, audio_input=False, audio_output=False)
-        return await _start(self, agent, **options)
+        return await start_session(self, agent, **options)
 
-    Conversation._listen = listen  # type: ignore[method-assign]
+    RunningJob._listen = listen  # type: ignore[method-assign]
     AgentSession.start = start  # type: ignore[method-assign, assignment]
     converse.Agent = Clerk  # type: ignore[attr-defined]
-    await run_job(ctx)
+    await _converse(ctx)
 
 
 async def end_recorded_job(ctx: JobContext) -> None:
-    """Record the SDK's history, before the service's last reports."""
+    """Record the SDK's history, before Rollcall's last reports."""
     session = ctx._primary_agent_session
     if session is not None:
         _recordings[ctx.job.id].write(history=[as_turn(item) for item in session.history.items])
-    await end_job(ctx)
+
+
+def build_recording_server(settings: AgentSettings) -> AgentServer:
+    """The service's server, with these entry points."""
+    server = _build(settings)
+    server._entrypoint_fnc = run_recorded_job
+    server._session_end_fnc = end_recorded_job
+    return server
 
 
 def main() -> None:
     """Run the worker as `python -m services.agent` does, with these entry points."""
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
-    bootstrap.run_job = run_recorded_job  # type: ignore[attr-defined]
-    bootstrap.end_job = end_recorded_job  # type: ignore[attr-defined]
+    bootstrap.build_server = build_recording_server
     asyncio.run(bootstrap.run_worker(settings))

@@ -45,7 +45,7 @@ _SECRETS = re.compile(
 
 # A library writes text. Its lines get this event name, so that `event` is always a name.
 LIBRARY_EVENT: Final = "library_logged"
-_OURS: Final = ("services.", "shared.")
+_OURS: Final = ("services.", "shared.", "rollcall_agent.")
 # Records of the standard library can't carry a field named `message`.
 _CARRIED: Final = "carried_message"
 

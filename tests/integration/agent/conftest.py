@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from services.agent.spool.spool import check_spool
+from rollcall_agent.spool.spool import check_spool
 from tests.integration.agent.spooling import Host
 
 

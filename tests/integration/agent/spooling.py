@@ -6,11 +6,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from services.agent.job.turns import TurnLog
-from services.agent.report import Reporter
-from services.agent.spool.resend import Resender
-from services.agent.spool.spool import JobSpool, SpooledOutbox
-from services.agent.worker.shared_counter import SharedCounter
+from rollcall_agent.job.turns import TurnLog
+from rollcall_agent.report import Reporter
+from rollcall_agent.spool.resend import Resender
+from rollcall_agent.spool.spool import JobSpool, SpooledOutbox
+from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import Envelope, Step, TurnFinished
 from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
 from shared.platform.clock import utc_now

@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 from sqlmodel import col
 
-from services.agent.job.publish import Publisher
-from services.agent.job.turns import TurnLog
-from services.agent.report import Reporter
-from services.agent.spool.spool import JobSpool, SpooledOutbox
-from services.agent.spool.spool_file import SpoolFile
-from services.agent.worker.shared_counter import SharedCounter
+from rollcall_agent.job.publish import Publisher
+from rollcall_agent.job.turns import TurnLog
+from rollcall_agent.report import Reporter
+from rollcall_agent.spool.spool import JobSpool, SpooledOutbox
+from rollcall_agent.spool.spool_file import SpoolFile
+from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentError, AgentReady, Step, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId

@@ -9,11 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from devstack.process import Process
-from services.agent.job.job_beat import JobBeat
-from services.agent.job.resume import read_past_turns
+from rollcall_agent.job.job_beat import JobBeat
+from rollcall_agent.job.resume import read_past_turns
+from rollcall_agent.worker.heartbeat import Heart, Standing
+from rollcall_agent.worker.orders import Orders
 from services.agent.settings import AgentSettings
-from services.agent.worker.heartbeat import Heart, Standing
-from services.agent.worker.orders import Orders
 from shared.contracts.causes import Cause
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.keys import JOB_BEATS, history_key
@@ -82,7 +82,7 @@ async def test_a_worker_that_livekit_does_not_know_yet_is_not_in_the_registry(wo
 async def test_a_change_of_the_jobs_is_told_before_the_next_beat_is_due(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.agent.worker.heartbeat.HEARTBEAT_INTERVAL_S", 3600.0)
+    monkeypatch.setattr("rollcall_agent.worker.heartbeat.HEARTBEAT_INTERVAL_S", 3600.0)
     worker.heart.registered("AW_1")
     await eventually(worker.told)
     fault = WorkerFault(cause=Cause.INFERENCE_UNAVAILABLE, detail="away", since=utc_now())

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from livekit.agents.voice.events import UserInputTranscribedEvent
 from redis.asyncio import Redis
 
 from devstack.process import Process
-from services.agent.job import captions as module
-from services.agent.job.captions import SEGMENTS, Captions
+from rollcall_agent.direct import publish_captions
+from rollcall_agent.job import captions as module
+from rollcall_agent.job.captions import SEGMENTS, Captions
 from shared.contracts.events import CaptionChanged, Envelope
 from shared.contracts.keys import captions_channel
 from shared.contracts.sessions import Role
@@ -41,7 +43,7 @@ async def listening(redis: Redis) -> AsyncIterator[list[CaptionChanged]]:
 
 @asynccontextmanager
 async def telling(redis: Redis) -> AsyncIterator[Captions]:
-    captions = Captions(order=an_order(2), redis=redis)
+    captions = Captions(order=an_order(2), show=partial(publish_captions, redis))
     captions.start()
     yield captions
     await captions.aclose()

@@ -10,9 +10,9 @@ import pytest
 import structlog
 from aiohttp import web
 
+from services.agent import inference
+from services.agent.inference import InferenceCheck
 from services.agent.settings import AgentSettings
-from services.agent.worker import inference
-from services.agent.worker.inference import InferenceCheck
 from services.inference.auth import Gatekeeper
 from services.inference.request_refused import RequestRefused
 from shared.contracts.causes import Cause

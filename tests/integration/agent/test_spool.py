@@ -8,11 +8,11 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from devstack.process import Process
-from services.agent.job.turns import TurnLog
-from services.agent.report import Reporter
-from services.agent.spool.resend import BACKOFF_MAX_S, DEAD_S, RESEND_S
-from services.agent.spool.spool import JobSpool, SpooledOutbox
-from services.agent.worker.shared_counter import SharedCounter
+from rollcall_agent.job.turns import TurnLog
+from rollcall_agent.report import Reporter
+from rollcall_agent.spool.resend import BACKOFF_MAX_S, DEAD_S, RESEND_S
+from rollcall_agent.spool.spool import JobSpool, SpooledOutbox
+from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import AgentReported, Envelope, Step
 from shared.contracts.keys import REPORTS_STREAM, TURNS_STREAM
 from shared.core.transcripts.erasure import MARKER_TTL, mark_erased

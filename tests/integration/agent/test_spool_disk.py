@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from services.agent.spool.resend import DEAD_S
-from services.agent.spool.spool import SpoolUnusable, check_spool
-from services.agent.worker.shared_counter import SharedCounter
+from rollcall_agent.spool.resend import DEAD_S
+from rollcall_agent.spool.spool import SpoolUnusable, check_spool
+from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import Step
 from shared.core.transcripts.erasure import mark_erased
 from tests.integration.agent.spooling import Host, Job, counts_sent, turns_sent

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.agent.job.resume import as_context, awaits_reply
+from rollcall_agent.job.resume import as_context, awaits_reply
 from services.dispatcher.repository import HISTORY_TURNS, Repository
 from shared.contracts.sessions import Role
 from shared.platform.database.database import Database

@@ -10,7 +10,7 @@ from livekit.protocol.agent import Job
 from livekit.protocol.models import Room
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from services.agent.report import JobFacts
+from rollcall_agent.report import JobFacts
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Envelope, Event
 from shared.contracts.identifiers import SessionId
@@ -122,6 +122,12 @@ class FakeEndpoint:
 
     def lacks(self, llm: str) -> bool:
         return llm in self.lacking
+
+    async def run(self) -> None:
+        """It never changes."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
 
 
 class Offer:

@@ -11,8 +11,8 @@ from livekit.agents.types import TOPIC_CHAT
 from livekit.agents.voice.room_io import TextInputEvent
 from structlog.testing import capture_logs
 
-from services.agent.job import chat
-from services.agent.job.chat import Chat
+from services.agent import chat
+from services.agent.chat import Chat
 
 CALLER, STRANGER = "caller", "stranger"
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from livekit import rtc
 
-from services.agent.job.linked_participant import KINDS, LinkedParticipant, Person, Wanted, choose
+from services.agent.linked_participant import KINDS, LinkedParticipant, Person, Wanted, choose
 from tests.unit.agent.agent_fakes import an_order
 
 ANN, BOB, CAT = "ann", "bob", "cat"
@@ -218,7 +218,7 @@ def test_machines_the_hidden_and_an_agents_other_half_are_nobody() -> None:
 
 def test_what_was_said_is_the_words_of_who_was_the_partner_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("services.agent.job.linked_participant.time.time", lambda: now)
+    monkeypatch.setattr("services.agent.linked_participant.time.time", lambda: now)
     it = Following()
     assert it.partner.at(now) is None
     it.room.join(ANN)

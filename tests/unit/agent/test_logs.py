@@ -5,8 +5,8 @@ from typing import Any
 
 from livekit.agents import AgentServer
 
-from services.agent.worker.address import is_connected
-from services.agent.worker.logs import JobRecords
+from rollcall_agent.worker.address import is_connected
+from services.agent.logs import JobRecords
 
 
 def a_record(text: str, **extra: Any) -> logging.LogRecord:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.agent.job.diagnose import ModelRefused
-from services.agent.job.models import build_session, choose
+from rollcall_agent.job.diagnose import ModelRefused
+from services.agent.models import build_session, choose
 from services.agent.settings import AgentSettings
 from shared.contracts.models import Models
 from shared.contracts.sessions import Mode

@@ -7,7 +7,8 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from services.agent.worker.shutdown import Signals, WorkerStop, serve
+from rollcall_agent.worker.stop import WorkerStop
+from services.agent.shutdown import Signals, serve
 
 
 class Server:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from livekit.agents.llm import ChatMessage
 
-from services.agent.job.turns import message_fields
-from services.agent.job.typed import read_typed
+from rollcall_agent.job.turns import message_fields
+from services.agent.typed import read_typed
 from shared.contracts.text import CUT_MARK, MAX_TYPED_BYTES, size_of
 
 

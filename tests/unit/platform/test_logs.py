@@ -167,7 +167,7 @@ def test_what_an_agents_job_logs_keeps_its_name_and_its_sentence(lines: Lines) -
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    job = structlog.stdlib.get_logger("services.agent.job.job").bind()
+    job = structlog.stdlib.get_logger("rollcall_agent.job.running_job").bind()
     configure(log_format="json")
     job.info("job_started", message="the job has started", pid=7)
     logging.getLogger("some.library").warning("job_started")

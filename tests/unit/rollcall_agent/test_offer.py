@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from livekit.agents.job import JobAcceptArguments, JobRequest
 from livekit.protocol.agent import Job
-from rollcall_agent.offer import JobTurnedDown, UsersAnswer
+
+from rollcall_agent.worker.offer import JobTurnedDown, UsersAnswer
 
 OURS = {"rollcall.session_id": "s-1"}
 

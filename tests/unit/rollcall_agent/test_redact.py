@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from rollcall_agent.redact import FAILED, RedactedOutbox
 
+from rollcall_agent.job.redact import FAILED, RedactedOutbox
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError, AgentReported, Envelope, Step, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId

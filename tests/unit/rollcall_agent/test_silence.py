@@ -9,8 +9,9 @@ from livekit.agents import Agent, AgentSession, llm
 from livekit.agents.llm import ChatChunk, ChoiceDelta
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 from livekit.agents.utils import http_context
-from rollcall_agent import silence
-from rollcall_agent.silence import Silence
+
+from rollcall_agent.job import silence
+from rollcall_agent.job.silence import Silence
 
 
 class Parrot(llm.LLM[Any]):

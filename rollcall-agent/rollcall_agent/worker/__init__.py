@@ -1,0 +1,1 @@
+"""The worker: takes jobs, sends heartbeats to the registry, and obeys operators."""

@@ -1,1 +1,0 @@
-"""The worker: takes jobs, sends heartbeats to the registry, and stops in order."""
