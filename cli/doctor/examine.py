@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cli.client.target import DEFAULT_API, Target
+from cli.doctor.agents import check_agents
 from cli.doctor.api import check_api
 from cli.doctor.broker import check_broker
 from cli.doctor.database import check_database
@@ -43,6 +44,7 @@ async def examine(
         "broker": lambda: check_broker(here),
         "database": lambda: check_database(here),
         "workers": lambda: check_workers(here),
+        "agents": lambda: check_agents(here),
         "inference": lambda: check_models(here, probe),
         "api": lambda: check_api(target),
         "webhook": lambda: check_webhook(here, hook),

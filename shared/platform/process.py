@@ -2,10 +2,13 @@
 
 import os
 import socket
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 DISTRIBUTION: Final = "rollcall"
+# Of an agent's own environment, which has the library alone.
+LIBRARY: Final = "rollcall-agent"
 
 
 def process_name() -> str:
@@ -15,7 +18,7 @@ def process_name() -> str:
 
 def rollcall_version() -> str:
     """Return the installed version; "0" if the source runs without being installed."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "0"
+    for name in (DISTRIBUTION, LIBRARY):
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return "0"

@@ -28,7 +28,7 @@ USED_BY_FEWER = {
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("services", "shared", cache_dir=None)
+    return grimp.build_graph("services", "rollcall_agent", "shared", cache_dir=None)
 
 
 def shared_modules() -> list[str]:

@@ -1,55 +1,44 @@
 """An agent of a user's own with the two lines of `rollcall_agent` has what the built-in agent has."""
 
+import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import pytest_asyncio
 from livekit import api, rtc
 from livekit.agents.types import TOPIC_CHAT
+from livekit.agents.voice.remote_session import RemoteSession
 
 from devstack.stack import Stack
-from services.inference.converse import GREETING
+from services.inference.converse import GREETING, HOURS
+from tests.support.event_streams import following
 from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until
-from tests.support.workers import OurWorker, foreign_worker, until_in_registry
+from tests.support.workers import OWN_AGENT, OurWorker, foreign_worker, own_worker, until_in_registry
 
 pytestmark = pytest.mark.e2e
 
 NAME = "own"
-OWN_AGENT = Path(__file__).parents[1] / "support" / "own_agent.py"
 # The SDK drops what comes from somebody whom it doesn't see yet, up to 3 s after they have joined.
 UNSEEN_S = 4.0
+# The session host of livekit-agents 1.8.9 answers within a second, where it is open.
+UNANSWERED_S = 4.0
 
 
 @pytest_asyncio.fixture(scope="module")
 async def worker(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OurWorker]:
     """The user's worker: `python own_agent.py start`, in an environment that names Rollcall's Redis."""
-    folder = tmp_path_factory.mktemp("own")
-    env = {"OWN_AGENT_NAME": NAME, "AGENT_SPOOL_DIR": str(folder / "spool")}
-    async with _own_worker(stack, folder / "worker.log", env) as running:
-        yield running
-
-
-@asynccontextmanager
-async def _own_worker(stack: Stack, log: Path, env: Mapping[str, str]) -> AsyncIterator[OurWorker]:
     client = Rollcall(stack)
+    log = tmp_path_factory.mktemp("own") / "worker.log"
     try:
-        async with foreign_worker(stack, agent_name=NAME, log=log, program=OWN_AGENT, env=env) as process:
-            await until_in_registry(client, process, log)
-            await until(partial(_says, log, "process initialized"), what="a process is ready for a job")
-            yield OurWorker(process, NAME, log, urlsplit(stack.redis_url).port or 0)
+        async with own_worker(client, agent_name=NAME, log=log) as running:
+            yield running
     finally:
         await client.close()
-
-
-async def _says(log: Path, words: str) -> bool:
-    return words in log.read_text()
 
 
 async def _asked(rollcall: Rollcall, session_id: str, room: rtc.Room, text: str, answer: str) -> None:
@@ -115,6 +104,53 @@ async def test_every_turn_tool_note_and_handoff_is_stored(rollcall: Rollcall, wo
     types = await rollcall.event_types(session_id)
     assert "agent.joined.v1" in types
     assert "agent.missing.v1" not in types
+
+
+async def test_followers_see_what_the_agent_says_as_it_says_it(
+    rollcall: Rollcall, stack: Stack, worker: OurWorker
+) -> None:
+    started = await _ready(rollcall)
+    session_id = started["session_id"]
+    client = httpx.AsyncClient(base_url=stack.api_url, timeout=30)
+    async with client, following(client, session_id) as live, guest(started) as room:
+        await _asked(rollcall, session_id, room, "What are your opening hours?", HOURS)
+        await live.until(lambda stream: any(e.text == HOURS for e in stream.captions))
+    said = {e.data["data"]["role"] for e in live.captions}
+    assert said == {"assistant"}, "who writes is not heard"
+    await rollcall.until_status(session_id, "ended")
+
+
+async def test_nobody_in_the_room_can_ask_the_agent_how_it_works(
+    rollcall: Rollcall, worker: OurWorker
+) -> None:
+    started = await _ready(rollcall)
+    agent = (await rollcall.session(started["session_id"]))["agent_identity"]
+    async with guest(started) as room:
+        remote = RemoteSession.from_room(room, agent)
+        await remote.start()
+        try:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(remote.get_agent_info(), UNANSWERED_S)
+        finally:
+            await remote.aclose()
+    await rollcall.until_status(started["session_id"], "ended")
+
+
+async def test_a_file_without_the_two_lines_runs_through_the_library(
+    rollcall: Rollcall, stack: Stack, tmp_path: Path
+) -> None:
+    log, name = tmp_path / "worker.log", "through-the-library"
+    worker = foreign_worker(stack, agent_name=name, log=log, through=("-m", "rollcall_agent"))
+    async with worker as process:
+        await until_in_registry(rollcall, process, log)
+        started = await rollcall.start(agent_name=name)
+        session = await rollcall.until_status(started["session_id"], "active")
+        assert session["attempts"][-1]["worker_id"] in {
+            one["worker_id"]
+            for one in (await rollcall.get("/v1/workers"))["workers"]
+            if one["agent_name"] == name
+        }
+        await rollcall.end(started["session_id"])
 
 
 async def test_an_entrypoint_that_raises_is_told_with_its_exception(

@@ -1,6 +1,7 @@
 """One trace for each session, from the request to the row in the database, as a real receiver gets it."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.observability.conftest import CONFIDENTIAL, QUESTION, UNSERVED, Observed
 from tests.support.otlp import ReceivedSpan, ancestry, tree
 from tests.support.sessions import until
+from tests.support.workers import own_worker
 
 pytestmark = pytest.mark.e2e
 
@@ -90,6 +92,32 @@ async def test_each_session_has_a_trace_of_its_own(observed: Observed) -> None:
         assert sessions == {started["session_id"]}
         traces |= {span.trace_id for span in spans}
     assert len(traces) == 2
+
+
+async def test_an_agent_of_a_users_own_is_in_the_trace_to_its_first_word(
+    observed: Observed, tmp_path: Path
+) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": observed.traces.url}
+    worker = own_worker(observed.rollcall, agent_name="own", log=tmp_path / "worker.log", env=env)
+    async with worker:
+        started = await observed.rollcall.start(agent_name="own")
+        session_id = started["session_id"]
+
+        async def greeted() -> bool:
+            return bool((await observed.rollcall.transcript(session_id))["items"])
+
+        await until(greeted, what="its first words are stored")
+        await observed.rollcall.end(session_id)
+        spans = await spans_of(observed, session_id, {*LAST, "llm_request"})
+    print(tree(spans))
+    assert len({span.trace_id for span in spans}) == 1
+    assert [span.name for span in spans if span.parent_id == ""] == ["POST /v1/sessions"]
+    chains = {tuple(ancestry(span, spans)) for span in spans}
+    assert (*IN_ITS_SESSION, "agent_turn", "llm_node", "llm_request") in chains
+    turns = [span for span in spans if span.name == "turn"]
+    assert turns, "what it has said is a turn"
+    entry = next(span for span in spans if span.name == "job_entrypoint")
+    assert entry.attributes["rollcall.session.id"] == session_id
 
 
 async def test_the_trace_of_a_session_that_nobody_serves_says_why(observed: Observed) -> None:

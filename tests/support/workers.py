@@ -18,6 +18,7 @@ from tests.support.sessions import Rollcall, until
 
 FOREIGN_WORKER = Path(__file__).parent / "foreign_worker.py"
 ODD_WORKER = Path(__file__).parent / "odd_worker.py"
+OWN_AGENT = Path(__file__).parent / "own_agent.py"
 ODD_AGENT = "from tests.support.odd_agent import main; main()"
 
 
@@ -29,11 +30,15 @@ async def foreign_worker(
     log: Path,
     wait: bool = True,
     program: Path = FOREIGN_WORKER,
+    through: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Yield a plain livekit-agents worker of this name, registered with the stack's LiveKit server."""
+    """Yield a plain livekit-agents worker of this name, registered with the stack's LiveKit server.
+
+    through: what runs the program, as `-m rollcall_agent`.
+    """
     variables = {**stack.env, "LIVEKIT_AGENT_NAME": agent_name, **(env or {})}
-    async with _running([str(program), "start"], env=variables, log=log) as process:
+    async with _running([*through, str(program), "start"], env=variables, log=log) as process:
         if wait:
             await until_registered(process, log)
         yield process
@@ -79,6 +84,25 @@ class OurWorker:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
         return len(processes)
+
+
+@asynccontextmanager
+async def own_worker(
+    rollcall: Rollcall, *, agent_name: str, log: Path, env: Mapping[str, str] | None = None
+) -> AsyncIterator[OurWorker]:
+    """Yield a user's worker, `python own_agent.py start`, which is in the registry and ready for a job."""
+    variables = {"OWN_AGENT_NAME": agent_name, "AGENT_SPOOL_DIR": str(log.parent / "spool"), **(env or {})}
+    worker = foreign_worker(rollcall.stack, agent_name=agent_name, log=log, program=OWN_AGENT, env=variables)
+    async with worker as process:
+        await until_in_registry(rollcall, process, log)
+
+        async def ready() -> bool:
+            return "process initialized" in log.read_text()
+
+        await until(ready, what="a process is ready for a job")
+        redis_port = urlsplit(rollcall.stack.redis_url).port
+        assert redis_port is not None
+        yield OurWorker(process, agent_name, log, redis_port)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
 from shared.platform.clock import utc_now
 from tests.support.stream_entries import entries_of
 from tests.unit.agent.agent_fakes import FACTS, ListedOutbox, an_order
-from tests.unit.agent.test_turns import a_message
+from tests.unit.rollcall_agent.test_turns import a_message
 
 
 class Job:

@@ -38,8 +38,8 @@ from tests.integration.verifier.test_reports import a_report, handled
 from tests.integration.verifier.test_reports import consuming as consuming_reports
 from tests.support.sessions import until
 from tests.unit.agent.agent_fakes import FACTS
-from tests.unit.agent.test_turns import a_message
 from tests.unit.making import T0, FakeClock
+from tests.unit.rollcall_agent.test_turns import a_message
 
 pytestmark = pytest.mark.sql
 

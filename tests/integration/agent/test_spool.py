@@ -21,7 +21,7 @@ from shared.platform.redis.client import connect_redis
 from tests.integration.agent.spooling import Host, Job, counts_sent, sent, turns_sent
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.agent.agent_fakes import FACTS, SESSION, ListedOutbox, an_order
-from tests.unit.agent.test_turns import a_message
+from tests.unit.rollcall_agent.test_turns import a_message
 
 
 async def test_a_turn_is_on_disk_before_it_is_offered_to_redis(folder: Path) -> None:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from cli.doctor import livekit
+from cli.doctor.agents import check_agents
 from cli.doctor.database import check_database
 from cli.doctor.findings import Finding
 from cli.doctor.redis import check_redis
@@ -113,6 +114,30 @@ async def test_webhooks_that_never_came_are_found(
     async with database.write() as db:
         db.add(WebhookReceiptRow(id="EV_1", event="room_started", room_name="r", received_at=utc_now()))
     assert await arrivals() == "pass"
+
+
+async def test_an_unmodified_agent_is_found_with_the_two_lines_that_give_it_the_rest(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    here = surroundings(tmp_path, DATABASE_URL=database_url)
+
+    async def found() -> Finding:
+        [one] = await check_agents(here)
+        return one
+
+    assert (await found()).status == "skip"
+    now = utc_now()
+    reporting = {"active_at": now, "reported_at": now}
+    await put_session(database, room_name="room-1", agent_name="modified", attempt=reporting)
+    assert (await found()).status == "pass"
+    await put_session(database, room_name="room-2", agent_name="shop", attempt={"active_at": now})
+    await put_session(database, room_name="room-3", agent_name="absent", attempt={})
+    warning = await found()
+    assert warning.status == "warn"
+    assert warning.evidence.startswith("shop: the agent joins, and reports nothing.")
+    assert warning.fix is not None
+    assert "from rollcall_agent import Rollcall" in warning.fix
+    assert "rollcall = Rollcall(server)" in warning.fix
 
 
 @contextmanager
