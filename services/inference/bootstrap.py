@@ -12,6 +12,7 @@ from services.inference.converse import reply
 from services.inference.flite import FliteSynthesizer
 from services.inference.llm import Chat
 from services.inference.ports import Message, ToolCall, Tools
+from services.inference.realtime import Engines, Realtime
 from services.inference.routes import build_app
 from services.inference.settings import InferenceSettings
 from services.inference.silero import SileroDetector
@@ -64,6 +65,7 @@ def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.A
         now = utc_now().astimezone()  # local time
         return use_tools(messages, tools) or reply(messages, now=now)
 
+    synthesizer = FliteSynthesizer(path=settings.flite_path)
     return build_app(
         gatekeeper=Gatekeeper(api_key=settings.livekit_api_key, api_secret=settings.livekit_api_secret),
         chat=Chat(converse=converse, clock=utc_now),
@@ -73,7 +75,16 @@ def _wire(settings: InferenceSettings, transcriber: WhisperTranscriber) -> web.A
             silence_s=settings.inference_silence_s,
             interim_s=settings.inference_interim_s,
         ),
-        speak=Speak(synthesizer=FliteSynthesizer(path=settings.flite_path)),
+        speak=Speak(synthesizer=synthesizer),
+        realtime=Realtime(
+            Engines(
+                transcriber=transcriber,
+                new_detector=SileroDetector,
+                silence_s=settings.inference_silence_s,
+                converse=converse,
+                synthesizer=synthesizer,
+            )
+        ),
         ready=lambda: transcriber.ready,
     )
 

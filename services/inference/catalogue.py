@@ -16,6 +16,7 @@ class Kind(StrEnum):
     LLM = "llm"
     STT = "stt"
     TTS = "tts"
+    REALTIME = "realtime"
 
 
 def _descriptors(provider: str, models: str) -> frozenset[str]:
@@ -84,6 +85,17 @@ _TTS: Final = (
 )
 
 
+_REALTIME: Final = (
+    _descriptors(
+        "openai",
+        "gpt-realtime gpt-realtime-mini gpt-realtime-2.1 gpt-realtime-2.1-mini"
+        " gpt-realtime-2 gpt-realtime-1.5",
+    )
+    | _descriptors("google", "gemini-3.8-live gemini-3.8-live-extended-thinking gemini-live")
+    | _descriptors("xai", "grok-voice grok-voice-latest grok-voice-3.0 grok-voice-think-fast-2.0")
+)
+
+
 def _with_bare_providers(descriptors: frozenset[str]) -> frozenset[str]:
     # "cartesia" alone means the provider's default model, for speech in both directions.
     return descriptors | {descriptor.partition("/")[0] for descriptor in descriptors}
@@ -93,6 +105,7 @@ KNOWN: Final[dict[Kind, frozenset[str]]] = {
     Kind.LLM: _LLM,
     Kind.STT: _with_bare_providers(_STT),
     Kind.TTS: _with_bare_providers(_TTS),
+    Kind.REALTIME: _REALTIME,
 }
 
 
@@ -103,7 +116,7 @@ def require(kind: Kind, descriptor: object) -> str:
     """
     if not isinstance(descriptor, str) or not descriptor:
         raise malformed(f"no {kind} model is named", param="model")
-    model = descriptor if kind is Kind.LLM else descriptor.partition(":")[0]
+    model = descriptor.partition(":")[0] if kind in (Kind.STT, Kind.TTS) else descriptor
     if model not in KNOWN[kind]:
         raise RequestRefused(
             404,

@@ -9,6 +9,7 @@ from services.inference import metrics
 from services.inference.auth import Gatekeeper
 from services.inference.catalogue import Kind
 from services.inference.llm import Chat
+from services.inference.realtime import Realtime
 from services.inference.request_refused import RequestRefused
 from services.inference.sockets import close_open_sockets
 from services.inference.stt import Listen
@@ -18,7 +19,12 @@ from shared.platform.logs.logs import get_logger
 MAX_BODY_BYTES = 4 << 20  # a conversation of hours, tool schemas included
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_KINDS = {"/v1/chat/completions": Kind.LLM, "/v1/stt": Kind.STT, "/v1/tts": Kind.TTS}
+_KINDS = {
+    "/v1/chat/completions": Kind.LLM,
+    "/v1/stt": Kind.STT,
+    "/v1/tts": Kind.TTS,
+    "/v1/realtime": Kind.REALTIME,
+}
 _log = get_logger(__name__)
 
 
@@ -28,6 +34,7 @@ def build_app(
     chat: Chat,
     listen: Listen,
     speak: Speak,
+    realtime: Realtime,
     ready: Callable[[], bool],
 ) -> web.Application:
     """Return the application with all routes; everything under /v1/ needs a token."""
@@ -61,5 +68,6 @@ def build_app(
     app.router.add_post("/v1/chat/completions", chat.complete)
     app.router.add_get("/v1/stt", listen.handle)
     app.router.add_get("/v1/tts", speak.handle)
+    app.router.add_get("/v1/realtime", realtime.handle)
     app.on_shutdown.append(close_open_sockets)
     return app

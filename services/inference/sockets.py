@@ -1,4 +1,4 @@
-"""What both speech sockets share: reading and writing JSON frames, and the order of answers."""
+"""What the sockets for speech share: reading and writing JSON frames, and the order of answers."""
 
 import asyncio
 import base64
@@ -50,6 +50,7 @@ class Conduct(ABC, Generic[W]):
         """Serve the socket until either side closes it."""
         await self._ws.prepare(request)
         _open.add(self._ws)
+        await self.greet()
         with metrics.socket_open(self.kind):
             halves = [
                 asyncio.create_task(self._to_its_end(half())) for half in (self._read, self._work_in_order)
@@ -62,6 +63,13 @@ class Conduct(ABC, Generic[W]):
                     half.cancel()
                 await asyncio.gather(*halves, return_exceptions=True)
         return self._ws
+
+    async def greet(self) -> None:
+        """Send what the client expects before its first frame; nothing by default."""
+
+    def refused(self, refusal: RequestRefused) -> dict[str, Any]:
+        """Return the frame that tells of a refusal."""
+        return refusal.frame()
 
     @abstractmethod
     async def on_frame(self, frame: dict[str, Any]) -> None:
@@ -102,7 +110,7 @@ class Conduct(ABC, Generic[W]):
         if self._ws.closed:
             return
         try:
-            await self._ws.send_str(json.dumps(refusal.frame()))
+            await self._ws.send_str(json.dumps(self.refused(refusal)))
             await self._ws.close(code=WSCloseCode.POLICY_VIOLATION, message=refusal.code.encode())
         except ConnectionError:
             return

@@ -1,5 +1,7 @@
 """Find the cause behind an exception of an agent's job."""
 
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import ClientResponseError
@@ -55,9 +57,20 @@ def diagnose_event(event: ErrorEvent) -> AgentError:
 
 def _said_by(error: BaseException) -> str:
     try:
-        return clean(str(error) or repr(error))
+        said = clean(str(error) or repr(error))
     except Exception:  # an error of a tool or plugin whose own text raises
         return type(error).__name__
+    refused = next((link for link in _links(error) if isinstance(link, ClientResponseError)), None)
+    return said if refused is None or error is refused else f"{said}: {_answer_of(refused)}"
+
+
+def _answer_of(refused: ClientResponseError) -> str:
+    """Say which address answered what. The SDK's own words for a failed handshake name neither."""
+    url = refused.request_info.real_url.with_query(None).with_user(None)
+    answer = f"{url} answers {refused.status}"
+    if refused.status == HTTPStatus.NOT_FOUND and url.name == "realtime":
+        return f"{answer}: this gateway has no realtime models, or not this one"
+    return answer
 
 
 def _cause_of(error: BaseException) -> Cause:
@@ -80,11 +93,18 @@ def _status_of(error: APIError) -> int | None:
     code = error.body.get("code") if isinstance(error.body, dict) else None
     if isinstance(code, int):
         return code
-    link: BaseException | None = error
-    for _ in range(MAX_CAUSES):
+    for link in _links(error):
         if isinstance(link, APIStatusError):
             return link.status_code
         if isinstance(link, ClientResponseError):
             return link.status
-        link = link.__cause__ if link else None
     return None
+
+
+def _links(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and those behind it."""
+    link: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if link is not None:
+            yield link
+            link = link.__cause__

@@ -3,7 +3,7 @@
 from typing import Any, get_args
 
 import pytest
-from livekit.agents.inference import llm, stt, tts
+from livekit.agents.inference import _realtime_models, llm, stt, tts
 
 from services.inference.catalogue import KNOWN, Kind, require
 from services.inference.request_refused import RequestRefused
@@ -16,7 +16,12 @@ def _named_in(literals: Any) -> set[str]:
 
 @pytest.mark.parametrize(
     ("kind", "literals"),
-    [(Kind.LLM, llm.LLMModels), (Kind.STT, stt.STTModels), (Kind.TTS, tts.TTSModels)],
+    [
+        (Kind.LLM, llm.LLMModels),
+        (Kind.STT, stt.STTModels),
+        (Kind.TTS, tts.TTSModels),
+        (Kind.REALTIME, _realtime_models.RealtimeModels),
+    ],
 )
 def test_every_descriptor_of_the_client_is_known(kind: Kind, literals: Any) -> None:
     assert _named_in(literals) <= KNOWN[kind]

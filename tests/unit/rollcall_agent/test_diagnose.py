@@ -38,11 +38,16 @@ def test_the_cause_of(error: Exception, cause: Cause) -> None:
 
 
 def test_a_status_is_found_behind_a_connection_error() -> None:
-    url = URL("ws://inference/v1/realtime")
+    url = URL("ws://inference/v1/realtime?model=openai/gpt-realtime")
     request = RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict()), url)
     error = APIConnectionError("client connection error")
     error.__cause__ = ClientResponseError(request, (), status=404)
-    assert diagnose(error).cause is Cause.MODEL_MISCONFIGURED
+    found = diagnose(error)
+    assert found.cause is Cause.MODEL_MISCONFIGURED
+    assert found.message == (
+        "client connection error: ws://inference/v1/realtime answers 404:"
+        " this gateway has no realtime models, or not this one"
+    )
 
 
 def test_an_event_tells_the_model_and_whether_it_may_recover() -> None:
