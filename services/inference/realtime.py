@@ -85,6 +85,10 @@ class Talking(Conduct[SpeechStarted | Utterance | Respond]):
         self._response: str | None = None
         self._cancelled = False
 
+    async def send(self, type_: str, **fields: Any) -> None:
+        """Send one frame. Each has an id, which the client's metrics need."""
+        await super().send(type_, event_id=new_id("event"), **fields)
+
     async def greet(self) -> None:
         """Say that the session exists."""
         await self.send("session.created", session={"type": "realtime", "id": new_id("sess")})

@@ -37,31 +37,6 @@ async def test_inference_that_refuses_us_or_is_away(
     await _fails_with(rollcall, board, "inference down", "inference_unavailable")
 
 
-async def test_a_gateway_without_realtime_models_is_named(
-    endpoint: BrokenInference, rollcall: Rollcall
-) -> None:
-    endpoint.status, endpoint.absent = 200, ("/realtime",)
-
-    async def healthy() -> bool:
-        workers = (await rollcall.get("/v1/workers"))["workers"]
-        return not any(worker["faults"] for worker in workers if worker["agent_name"] == WORKER)
-
-    await until(healthy, what="the endpoint answers the worker")
-    started = await rollcall.start(agent_name=WORKER, mode="realtime")
-    session_id = started["session_id"]
-
-    async def told() -> dict[str, Any] | None:
-        session = await rollcall.session(session_id)
-        errors = [attempt["error"] for attempt in session["attempts"] if attempt["error"]]
-        return next((error for error in errors if "realtime" in error["message"]), None)
-
-    error = await until(told, what="the session's history names the endpoint")
-    assert error["cause"] == "model_misconfigured"
-    assert f"ws://127.0.0.1:{endpoint.port}/v1/realtime answers 404" in error["message"]
-    assert "this gateway has no realtime models" in error["message"]
-    await rollcall.end(session_id)
-
-
 async def _fails_with(rollcall: Rollcall, board: Scoreboard, scenario: str, cause: str) -> None:
     started = await rollcall.start(agent_name=WORKER)
     verdict = await until_over(rollcall, started["session_id"])

@@ -9,15 +9,11 @@ from devstack.ports import free_port
 
 
 class BrokenInference:
-    """Answers with `status`, which may be changed; `close()` makes it refuse connections.
-
-    `absent`: the ends of paths that it answers with 404.
-    """
+    """Answers with `status`, which may be changed; `close()` makes it refuse connections."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.status = 401
-        self.absent: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -36,9 +32,8 @@ class BrokenInference:
         """Refuse every connection from now on."""
         await self._runner.cleanup()
 
-    async def _refuse(self, request: web.Request) -> web.Response:
-        status = 404 if request.path.endswith(self.absent) else self.status
-        return web.json_response({"error": {"message": "out of order"}}, status=status)
+    async def _refuse(self, _: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "out of order"}}, status=self.status)
 
 
 @asynccontextmanager

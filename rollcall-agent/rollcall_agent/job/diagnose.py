@@ -61,16 +61,13 @@ def _said_by(error: BaseException) -> str:
     except Exception:  # an error of a tool or plugin whose own text raises
         return type(error).__name__
     refused = next((link for link in _links(error) if isinstance(link, ClientResponseError)), None)
-    return said if refused is None or error is refused else f"{said}: {_answer_of(refused)}"
+    if refused is not None and _lacks_realtime(refused):
+        return f"{said}; this gateway has no realtime models, or not this one"
+    return said
 
 
-def _answer_of(refused: ClientResponseError) -> str:
-    """Say which address answered what. The SDK's own words for a failed handshake name neither."""
-    url = refused.request_info.real_url.with_query(None).with_user(None)
-    answer = f"{url} answers {refused.status}"
-    if refused.status == HTTPStatus.NOT_FOUND and url.name == "realtime":
-        return f"{answer}: this gateway has no realtime models, or not this one"
-    return answer
+def _lacks_realtime(refused: ClientResponseError) -> bool:
+    return refused.status == HTTPStatus.NOT_FOUND and refused.request_info.real_url.name == "realtime"
 
 
 def _cause_of(error: BaseException) -> Cause:
