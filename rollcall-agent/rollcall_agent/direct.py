@@ -15,9 +15,8 @@ from rollcall_agent.job.fence import RedisFences
 from rollcall_agent.job.job_beat import JobBeat
 from rollcall_agent.job.publish import Publisher
 from rollcall_agent.job.resume import read_past_turns
-from rollcall_agent.settings import WorkerSettings
 from rollcall_agent.spool.resend import Resender
-from rollcall_agent.spool.spool import JobSpool, SpooledOutbox
+from rollcall_agent.spool.spool import JobSpool, SpooledOutbox, folder_of
 from rollcall_agent.transport import Transport
 from rollcall_agent.worker.heartbeat import Heart, Standing
 from rollcall_agent.worker.shared_counter import SharedCounter
@@ -25,6 +24,7 @@ from rollcall_agent.worker.stop import FLUSH_S, SPOOL_FINISH_S
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import CaptionChanged, Envelope
 from shared.contracts.keys import captions_channel
+from shared.contracts.settings import WorkerSettings
 from shared.contracts.workers import WorkerOrder
 from shared.platform.background import running
 from shared.platform.clock import utc_now
@@ -84,7 +84,7 @@ class DirectWorker:
             standing=standing,
             obey=obey,
         )
-        self._resender = Resender(settings.spool_folder, redis=self._redis, failures=spool_failures)
+        self._resender = Resender(folder_of(settings), redis=self._redis, failures=spool_failures)
 
     def registered(self, worker_id: str) -> None:
         """See `WorkerTransport`."""
@@ -117,7 +117,7 @@ class DirectJob:
         self._redis = connect_redis(settings.redis_url)
         self._publisher = Publisher(self._redis)
         self._publisher.start()
-        folder = settings.spool_folder
+        folder = folder_of(settings)
         self._spool = JobSpool(folder, failures=spool_failures) if folder is not None else None
         self._beat = JobBeat(redis=self._redis, order=order, job_id=job_id)
         self.outbox = _JobOutbox(self._publisher, self._spool)

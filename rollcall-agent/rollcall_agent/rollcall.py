@@ -11,7 +11,7 @@ from rollcall_agent.direct import choose_transport
 from rollcall_agent.logs import log_with_sdk
 from rollcall_agent.qualification import Qualification
 from rollcall_agent.settings import read_settings
-from rollcall_agent.spool.spool import check_spool
+from rollcall_agent.spool.spool import check_spool, folder_of
 from rollcall_agent.transport import Transport
 from rollcall_agent.worker.attached import AttachedWorker
 from shared.platform.logs.logs import get_logger
@@ -76,7 +76,7 @@ class Rollcall:
             why = "set REDIS_URL to that of Rollcall; without it the agent runs on its own"
             log.warning("rollcall_not_attached", message=why)
             return None
-        check_spool(settings.spool_folder)
+        check_spool(folder_of(settings))
         worker = AttachedWorker(
             self._server,
             settings=settings,

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rollcall_agent.ports import Fences, Outbox
-from rollcall_agent.settings import WorkerSettings
 from rollcall_agent.worker.heartbeat import Standing
 from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import CaptionChanged
+from shared.contracts.settings import WorkerSettings
 from shared.contracts.workers import WorkerOrder
 
 

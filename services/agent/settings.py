@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from rollcall_agent.settings import WorkerSettings
 from shared.contracts.models import DESCRIPTOR_PATTERN, Models
+from shared.contracts.settings import WorkerSettings
 
 Descriptor = Annotated[str, Field(pattern=DESCRIPTOR_PATTERN)]
 

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.contracts.broker_url import check_broker_url
 from shared.contracts.database_url import POSTGRES_SCHEMES, SQLITE_SCHEME, is_postgres, read_postgres_url
-from shared.contracts.names import AgentName
+from shared.contracts.names import AgentName, Deployment
 from shared.contracts.redis_url import read_redis_url
 
 
@@ -301,3 +301,35 @@ class WebhookSettings(Settings):
     webhook_secrets_key: Annotated[SecretStr, AfterValidator(_of_fernet_keys)] | None = Field(
         None, description="seals the secrets in the database: base64; several: the first seals, all open"
     )
+
+
+class WorkerSettings(
+    LiveKitSettings,
+    PlacementSettings,
+    AgentNameSettings,
+    RedisSettings,
+    StoredTextSettings,
+    ProcessSettings,
+):
+    """How a worker reaches Rollcall, and its limits. What the agent itself is, its own code says."""
+
+    livekit_agent_deployment: Deployment = Field("", description="LiveKit's deployment name")
+
+    agent_max_jobs: int = Field(10, ge=1, le=1000)
+    agent_spool_dir: str = Field(
+        ".rollcall/spool", min_length=1, description="keeps turns until they are stored; none: no spool"
+    )
+    transcript_instructions: bool = Field(
+        False, description="an agent's instructions are a turn of its transcript"
+    )
+
+    @property
+    def content_may_be_traced(self) -> bool:
+        """Whether spans may contain what is said: only if the text is stored unredacted."""
+        return self.trace_content and self.transcript_store == "full" and self.transcript_redactor is None
+
+    @property
+    def public_livekit_url(self) -> str:
+        """The server's URL for logs and the registry."""
+        url = urlsplit(self.livekit_url)
+        return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"

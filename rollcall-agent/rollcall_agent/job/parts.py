@@ -6,10 +6,10 @@ from typing import Final
 
 from livekit.agents.job import JobProcess
 
-from rollcall_agent.settings import WorkerSettings
 from rollcall_agent.transport import Transport
 from rollcall_agent.worker.shared_counter import SharedCounter
 from rollcall_agent.worker.stop import WorkerStop
+from shared.contracts.settings import WorkerSettings
 
 _KEY: Final = "rollcall_agent.job.parts"
 

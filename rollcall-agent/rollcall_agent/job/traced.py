@@ -15,9 +15,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, Tracer
 
-from rollcall_agent.settings import WorkerSettings
 from rollcall_agent.worker.admit import MalformedOrder, read_order
 from shared.contracts.dispatching import DispatchOrder
+from shared.contracts.settings import WorkerSettings
 from shared.platform.tracing import span_names as names
 from shared.platform.tracing.tracing import configure_tracing, stop_tracing
 

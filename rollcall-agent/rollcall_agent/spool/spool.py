@@ -20,6 +20,7 @@ from typing import Final
 from rollcall_agent.ports import Outbox
 from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
+from shared.contracts.settings import WorkerSettings
 from shared.contracts.text import MAX_EVENT_BYTES
 from shared.platform.logs.logs import get_logger
 from shared.platform.threads import in_thread
@@ -47,6 +48,11 @@ class SpoolUnusable(RuntimeError):
             f"AGENT_SPOOL_DIR={folder} can't be used ({why.strerror or why}): name a folder that this process"
             " may write to, or none to keep no turns on disk"
         )
+
+
+def folder_of(settings: WorkerSettings) -> Path | None:
+    """Return the folder that keeps turns until the database has them; None for no spool."""
+    return None if settings.agent_spool_dir.lower() == "none" else Path(settings.agent_spool_dir).absolute()
 
 
 def check_spool(folder: Path | None) -> None:

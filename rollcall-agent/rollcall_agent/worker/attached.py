@@ -13,7 +13,6 @@ from livekit.protocol.models import ServerInfo
 from rollcall_agent.job.entrypoint import Entrypoint, SessionEnd, SetUp
 from rollcall_agent.job.parts import JobParts
 from rollcall_agent.qualification import Qualification
-from rollcall_agent.settings import WorkerSettings
 from rollcall_agent.transport import Transport
 from rollcall_agent.worker.address import Address, is_connected
 from rollcall_agent.worker.admit import Admission
@@ -22,6 +21,7 @@ from rollcall_agent.worker.offer import UsersAnswer
 from rollcall_agent.worker.orders import Orders
 from rollcall_agent.worker.shared_counter import SharedCounter
 from rollcall_agent.worker.stop import WorkerStop
+from shared.contracts.settings import WorkerSettings
 from shared.platform.background import running, stop_all
 from shared.platform.build import tell_build
 from shared.platform.http.probe import start_probe

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 
 from rollcall_agent import metrics
-from rollcall_agent.settings import WorkerSettings
 from shared.contracts.models import Models
+from shared.contracts.settings import WorkerSettings
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
 from shared.core.workers.orders import read_order
 from shared.core.workers.registry import HEARTBEAT_INTERVAL_S, remove_worker, write_heartbeat

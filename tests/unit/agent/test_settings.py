@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rollcall_agent.job.diagnose import ModelRefused
+from rollcall_agent.spool.spool import folder_of
 from services.agent.models import build_session, choose
 from services.agent.settings import AgentSettings
 from shared.contracts.models import Models
@@ -106,7 +107,7 @@ def test_the_spool_is_where_it_is_said_or_nowhere(
 ) -> None:
     for name, known in {**COMPLETE, "AGENT_SPOOL_DIR": value}.items():
         monkeypatch.setenv(name, known)
-    assert AgentSettings().spool_folder == folder
+    assert folder_of(AgentSettings()) == folder
 
 
 def test_the_spool_is_beside_the_other_local_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,4 +115,4 @@ def test_the_spool_is_beside_the_other_local_state(monkeypatch: pytest.MonkeyPat
     for name, known in COMPLETE.items():
         monkeypatch.setenv(name, known)
     monkeypatch.delenv("AGENT_SPOOL_DIR", raising=False)
-    assert AgentSettings().spool_folder == tmp_path / ".rollcall" / "spool"
+    assert folder_of(AgentSettings()) == tmp_path / ".rollcall" / "spool"
