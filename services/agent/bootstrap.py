@@ -8,6 +8,7 @@ from livekit.agents.job import JobProcess
 
 from rollcall_agent import Rollcall
 from rollcall_agent.direct import DirectTransport
+from rollcall_agent.spool.spool import check_spool, folder_of
 from rollcall_agent.worker.admit import NO_THRESHOLD
 from services.agent.converse import SETTINGS, converse
 from services.agent.inference import InferenceCheck
@@ -32,6 +33,7 @@ async def run_worker(settings: AgentSettings) -> None:
     Raises `CredentialsRefused`, `SpoolUnusable`, `RuntimeError` after the last failed try to reach LiveKit,
     or `OSError` if a port is taken.
     """
+    check_spool(folder_of(settings))  # before anything is asked of LiveKit
     log.info("livekit_connecting", message="connecting to LiveKit", url=settings.public_livekit_url)
     await check_credentials(settings)
     signals = Signals()
