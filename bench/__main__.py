@@ -22,6 +22,7 @@ NAMES = (
     "causes",
     "revive",
     "throughput",
+    "cost",
     "outage",
     "transcripts",
     "sse",

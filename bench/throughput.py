@@ -73,7 +73,7 @@ async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
     span_s = 6.0 if chosen.short else 20.0
     steps = [chosen.sessions] if chosen.sessions else [16, 32] if chosen.short else [8, 16, 32, 64]
-    async with _sides(chosen) as (ours, bare):
+    async with both_sides(chosen) as (ours, bare):
         before = usage(ours.stack)
         loads: list[Load] = []
         for _ in range(chosen.rounds or 1):
@@ -102,7 +102,8 @@ class Side:
 
 
 @asynccontextmanager
-async def _sides(chosen: Options) -> AsyncIterator[tuple[Side, Side]]:
+async def both_sides(chosen: Options) -> AsyncIterator[tuple[Side, Side]]:
+    """Run both sides, each with its own LiveKit server and light joiners: ours first."""
     async with (
         bench_stack(chosen) as stack,
         bare_stack(chosen) as bare_server,

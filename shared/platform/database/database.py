@@ -46,6 +46,7 @@ _FAILURES = Counter(
     "Failed database sessions, by fault: transient (down or busy) or deployment (the operator must fix it).",
     ["kind", "fault"],
 )
+_STATEMENTS = Counter("database_statements_total", "SQL statements that the database has answered.")
 for _kind in ("read", "write"):
     for _fault in (Kind.TRANSIENT, Kind.DEPLOYMENT):
         _FAILURES.labels(_kind, _fault)
@@ -67,6 +68,7 @@ class Database:
             _create_sqlite(url, pool_size) if self._postgres is None else _create(self._postgres, pool_size)
         )
         self.state = DatabaseState(self._engine.sync_engine)
+        event.listen(self._engine.sync_engine, "after_cursor_execute", lambda *_: _STATEMENTS.inc())
         # A transaction costs two more messages with PostgreSQL, and for reading only a snapshot needs one.
         self._autocommitting = self._isolated("AUTOCOMMIT")
         self._snapshots = async_sessionmaker(self._isolated("REPEATABLE READ"), expire_on_commit=False)
