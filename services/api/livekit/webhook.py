@@ -7,7 +7,7 @@ sent as soon as the receipt is committed.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from livekit import api
 from livekit.protocol.models import ParticipantInfo
@@ -73,9 +73,11 @@ async def receive_webhook(
 ) -> Received:
     """Record the event, and return what follows. From a repeated event, nothing follows.
 
-    An event that can't change anything is not recorded, since LiveKit sends several for each track.
+    An event that can't change anything is not recorded, since LiveKit sends several for each track. A read
+    tells whether it can. What another process changes after the read is no loss: LiveKit sent the event
+    before that change, and whoever made it looks at the room next.
     """
-    if event.event not in _OF_INTEREST:
+    if event.event not in _OF_INTEREST or not await _may_change_something(event, database):
         metrics.webhook_received("of_no_interest")
         return Received()
     receipt = {
@@ -91,8 +93,8 @@ async def receive_webhook(
             metrics.webhook_received("repeated")
             return Received()
         live = await _live_sessions(db, event.room.name) if event.room.name else []
-        sessions = [session_id for session_id, _ in live]
-        reserved = [session_id for session_id, status in live if status == SessionStatus.RESERVED]
+        sessions = [one.id for one in live]
+        reserved = [one.id for one in live if one.status == SessionStatus.RESERVED]
         asked = {"limits": limits, "join_budget_s": join_budget_s, "now": now()}
         moved = await _request(db, reserved, event, **asked) if reserved else []
         if sessions:
@@ -107,6 +109,31 @@ async def receive_webhook(
     # one.
     looks = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
     return Received(to_look_at=sessions if looks else (), moved=moved)
+
+
+async def _may_change_something(event: WebhookEvent, database: Database) -> bool:
+    """Return False if neither a session nor a look at a room can depend on this event.
+
+    1. A room with live sessions: departures, agents that arrive, callers that nobody has seen yet, and
+       whatever makes a request of a reservation.
+    2. Any other room: an arrival, if a session had this room, or if the agent that arrives names one.
+    """
+    named = event.participant.attributes.get(SESSION_ATTRIBUTE)
+    async with database.read() as db:
+        live = await _live_sessions(db, event.room.name) if event.room.name else []
+        if live and (event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)):
+            return True
+        if any(_waits_for_caller(one, event) for one in live):
+            return True
+        if live or event.event not in ARRIVALS:
+            return False
+        return named is not None or await _due_in_left_room(db, event) is not None
+
+
+def _waits_for_caller(session: "_Live", event: WebhookEvent) -> bool:
+    if session.status == SessionStatus.RESERVED:
+        return event.event in ARRIVALS
+    return session.caller_joined_at is None and _is_arrival_of(event, is_caller)
 
 
 def _is_arrival_of(event: WebhookEvent, whom: Callable[[ParticipantInfo], bool]) -> bool:
@@ -149,12 +176,19 @@ async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime
         await close_again(db, session_id, now=now)
 
 
-async def _live_sessions(db: AsyncSession, room_name: str) -> list[tuple[str, str]]:
-    """Return the ids of the room's live sessions, each with its status."""
-    live = select(col(SessionRow.id), col(SessionRow.status)).where(
+class _Live(NamedTuple):
+    """A live session of the event's room."""
+
+    id: str
+    status: str
+    caller_joined_at: datetime | None
+
+
+async def _live_sessions(db: AsyncSession, room_name: str) -> list[_Live]:
+    live = select(col(SessionRow.id), col(SessionRow.status), col(SessionRow.caller_joined_at)).where(
         col(SessionRow.room_name) == room_name, col(SessionRow.status).in_(LIVE)
     )
-    return [(session_id, status) for session_id, status in await db.execute(live)]
+    return [_Live(*found) for found in await db.execute(live)]
 
 
 def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:

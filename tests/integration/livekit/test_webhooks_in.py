@@ -16,6 +16,7 @@ from shared.contracts.settings import SessionLimitSettings
 from shared.core.sessions.tables import SessionRow
 from shared.platform.database.database import Database
 from tests.integration.rows import count, get_attempts, get_session, put_session
+from tests.support.counted import write_transactions
 from tests.unit.making import T0, FakeClock
 
 KEY, SECRET = "devkey", "a-secret-of-thirty-two-characters"
@@ -350,3 +351,29 @@ async def test_an_event_of_no_interest_is_not_remembered(database: Database, clo
     event = received(an_event("lobby", kind="track_published"))
     assert await looked_at(event, database=database, now=clock) == []
     assert await count(database, "livekit_webhook_receipt") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "participant", "row"),
+    [
+        ("room_started", None, {"status": SessionStatus.DISPATCHED}),
+        ("participant_left", OUR_AGENT, {"status": SessionStatus.ENDED, "room_is_ours": True}),
+        ("room_finished", None, {"status": SessionStatus.ENDED, "room_is_ours": True}),
+        ("participant_joined", CALLER, {"status": SessionStatus.ACTIVE, "caller_joined_at": T0}),
+        ("participant_joined", CALLER, None),
+    ],
+)
+async def test_an_event_that_can_change_nothing_costs_no_transaction(
+    database: Database,
+    clock: FakeClock,
+    kind: str,
+    participant: dict[str, str] | None,
+    row: dict[str, Any] | None,
+) -> None:
+    if row is not None:
+        await put_session(database, room_name="lobby", **row)
+    before = write_transactions()
+    event = received(an_event("lobby", kind=kind, participant=participant))
+    assert await looked_at(event, database=database, now=clock) == []
+    assert await count(database, "livekit_webhook_receipt") == 0
+    assert write_transactions() == before
