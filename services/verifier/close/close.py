@@ -1,8 +1,8 @@
 """Close an ended session: withdraw its dispatches, remove its agents, and close its room if allowed.
 
-This is done twice, a few seconds apart: an agent that had taken the job, but had not connected when the room
-was deleted, would create the room again. If the session has a cause, its caller gets it before the room is
-closed.
+This is done twice, a few seconds apart, if an agent may come late: one that had taken the job, but had not
+connected when the room was deleted, would create the room again. If the session has a cause, its caller gets
+it before the room is closed.
 """
 
 import json
@@ -59,12 +59,22 @@ class Closer:
             await self._repository.look_again(row, at=self._after(row, SECOND_LOOK))
 
     async def _clear(self, row: SessionRow) -> None:
+        """Take out of LiveKit what is left of the session, with as few calls as the room allows.
+
+        1. Put the cause into the room's state, so that a caller who joins right now gets it too.
+        2. A room of the session's own, with nobody but its caller and agents in it: close it. LiveKit deletes
+           the dispatches of a room with the room (livekit-server 1.13.5, pkg/service/redisstore.go).
+        3. Any other room: withdraw the session's dispatches, look who is there, and close the room or remove
+           the session's agents.
+        """
+        if row.room_is_ours and row.cause is not None:
+            await _if_there(self._rooms.set_room_metadata(row.room_name, why_over(row)))
+        if row.room_is_ours and (await self._look(row, None, set())).may_close:
+            await self._close_room(row.room_name)
+            return
         room = await self._rooms.room(row.room_name)
         if room is None:
             return
-        if row.room_is_ours and row.cause is not None:
-            # It is part of the room's state, so that a caller who joins right now gets it too.
-            await _if_there(self._rooms.set_room_metadata(room.name, why_over(row)))
         dispatches = await self._rooms.dispatches(room.name)
         mine = [one for one in dispatches if one.attributes.get(SESSION_ATTRIBUTE) == row.id]
         for dispatch in mine:
@@ -72,14 +82,17 @@ class Closer:
         left = await self._look(row, room, identities_of_jobs(dispatches, row.id))
         # No other step in between, since somebody else may be about to join.
         if left.may_close:
-            await _if_there(self._rooms.delete_room(room.name))
-            log.info("room_closed")
+            await self._close_room(room.name)
             return
         for agent in left.agents:
             await _if_there(self._rooms.remove_participant(room.name, agent.identity))
 
-    async def _look(self, row: SessionRow, room: Room, jobs: set[str]) -> Remains:
-        present = await self._rooms.participants(room.name)
+    async def _close_room(self, name: str) -> None:
+        await _if_there(self._rooms.delete_room(name))
+        log.info("room_closed")
+
+    async def _look(self, row: SessionRow, room: Room | None, jobs: set[str]) -> Remains:
+        present = await self._rooms.participants(row.room_name)
         superseded = await self._repository.is_superseded(row)
         return remains_of(row, room, present, jobs=jobs, superseded=superseded, now=self._now())
 
@@ -87,13 +100,24 @@ class Closer:
         self, row: SessionRow, delay: timedelta, *, error: LiveKitError | None = None
     ) -> datetime | None:
         age = self._now() - (row.ended_at or row.requested_at)
-        done = age >= SECOND_LOOK if error is None else age >= GIVE_UP or not error.retryable
+        if error is None:
+            done = age >= SECOND_LOOK or not _may_come_late(row)
+        else:
+            done = age >= GIVE_UP or not error.retryable
         return None if done else self._now() + delay
 
 
 def why_over(row: SessionRow) -> str:
     """Return the JSON for a room's metadata, which the caller's app can read before the room is closed."""
     return json.dumps({"rollcall": {"session_id": row.id, "status": row.status, "cause": row.cause}})
+
+
+def _may_come_late(row: SessionRow) -> bool:
+    """Return whether an agent may have taken a job of this session that nobody has seen in the room.
+
+    The one attempt of a session that brought its agent has no other job.
+    """
+    return row.attempt != 1 or row.agent_sid is None
 
 
 async def _if_there(call: Awaitable[None]) -> None:

@@ -55,7 +55,7 @@ def identities_of_jobs(dispatches: Iterable[AgentDispatch], session_id: str) -> 
 
 def remains_of(
     row: SessionRow,
-    room: Room,
+    room: Room | None,
     present: Collection[ParticipantInfo],
     *,
     jobs: Collection[str],
@@ -64,13 +64,14 @@ def remains_of(
 ) -> Remains:
     """Judge a room by its name, its sid and its participants.
 
-    `jobs` are the identities of the session's jobs. For `superseded`, see `is_superseded`.
+    Without `room`, it is not known whether this is another room of the same name. `jobs` are the identities
+    of the session's jobs. For `superseded`, see `is_superseded`.
     """
     agents = [one for one in present if _is_ours(one, row, jobs)]
     people = [one for one in present if is_caller(one)]
     if superseded or any(person.identity != row.participant_identity for person in people):
         return Remains(agents)
-    is_same = _is_same(row, room, agents)
+    is_same = room is not None and _is_same(row, room, agents)
     if not row.room_is_ours:
         return Remains(agents, may_close=is_same and (not people or _goes_with_session(row, now)))
     # No other session has this name: only a late agent or a caller with a used token creates the room again.

@@ -3,9 +3,9 @@
 A lost race is a normal result (`False`); a forbidden transition raises `InvalidTransition`.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import bindparam, insert, inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +21,9 @@ from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.sessions.trace import session_over
 from shared.platform.database.database import after_commit
 from shared.platform.tracing.tracing import here
+
+# How soon a verifier must have cleared the room of a session that is over.
+CLOSE_WITHIN: Final = timedelta(seconds=1)
 
 
 async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
@@ -73,10 +76,16 @@ async def end(
 ) -> bool:
     """Move `row` to a terminal `status`, and make its room due for clearing; return True if this writer won.
 
-    This also clears the claim and `waiting_for`. `changes` override these values: an expired reservation
-    without a room, for example, has nothing to clear.
+    The event enqueues the clearing; if it gets lost, the sweep enqueues it after `CLOSE_WITHIN`. This also
+    clears the claim and `waiting_for`. `changes` override these values: an expired reservation without a
+    room, for example, has nothing to clear.
     """
-    over: dict[str, Any] = {"ended_at": now, "waiting_for": None, "claimed_until": None, "next_check_at": now}
+    over: dict[str, Any] = {
+        "ended_at": now,
+        "waiting_for": None,
+        "claimed_until": None,
+        "next_check_at": now + CLOSE_WITHIN,
+    }
     return await advance(db, row, status, event=event, now=now, **(over | changes))
 
 

@@ -34,6 +34,15 @@ async def test_an_ended_session_is_cleared_away_twice_and_then_left(bench: Bench
     assert stored.next_check_at is None
 
 
+async def test_a_session_that_got_its_agent_at_once_is_closed_by_two_calls_for_good(bench: Bench) -> None:
+    row = await bench.put(S.ENDED, next_check_at=T0, ended_at=T0, room_is_ours=True, agent_sid="PA_1")
+    bench.rooms.people["lobby"].append(make_agent(session_id=row.id, attempt=1))
+    stored = await close(bench, row)
+    assert "lobby" not in bench.rooms.sids
+    assert bench.rooms.calls == ["participants", "delete_room"]
+    assert stored.next_check_at is None
+
+
 async def test_in_a_room_of_somebody_else_only_our_agent_is_sent_away(bench: Bench) -> None:
     row = await bench.put(S.FAILED, next_check_at=T0, ended_at=T0, room_is_ours=False)
     bench.rooms.people["lobby"] += [
