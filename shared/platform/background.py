@@ -30,6 +30,12 @@ async def running(**loops: Loop) -> AsyncIterator[None]:
         await stop_all(tasks)
 
 
+async def run_together(**loops: Loop) -> None:
+    """Run loops as `running` does, until this task is cancelled."""
+    async with running(**loops):
+        await asyncio.Event().wait()
+
+
 async def stop_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks repeatedly until each has ended.
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -24,9 +25,9 @@ from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import record
 from shared.core.sessions.tables import AttemptRow, SessionRow
-from shared.core.sessions.upkeep import set_room_sid, watch_now
+from shared.core.sessions.upkeep import lock_sessions, set_room_sid, watch_now
 from shared.core.transcripts.watermark import publish_counted
-from shared.platform.background import finish
+from shared.platform.background import finish, run_together
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database, after_commit
 from shared.platform.database.errors import DATABASE_ERRORS, is_of_the_data
@@ -62,8 +63,25 @@ _LEVELS = {
 }
 
 
+# Steps that nobody waits for: they are written with the next ones.
+_PATIENT = {Step.ACCEPTED, Step.ENTRYPOINT_STARTED, Step.FIRST_SPEECH, Step.SETTLED}
+LINGER_S = 0.15
+
+
+class _Report(NamedTuple):
+    """A report as it came, and when its worker sent it."""
+
+    entry: Entry
+    content: AgentReported
+    at: datetime
+
+
 class Reports:
-    """Consumes the reports stream."""
+    """Consumes the reports stream.
+
+    It keeps reports that nobody waits for until the next one that somebody waits for, at most for
+    `LINGER_S`, and writes them in one transaction.
+    """
 
     def __init__(
         self, *, database: Database, redis: Redis, relay: Relay, waker: Waker, consumer: str, now: Clock
@@ -75,51 +93,98 @@ class Reports:
         self._chosen_workers = ChosenWorkers(redis)
         self._group = ConsumerGroup(redis, stream=REPORTS_STREAM, group=GROUP, consumer=consumer)
         self._now = now
+        self._kept: list[_Report] = []
+        self._has_kept = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     async def run(self) -> None:
         """Consume forever."""
         try:
-            await self._consume()
+            await run_together(reports_read=self._consume, reports_write=self._write_what_lingers)
         finally:
             await finish(self._group.give_back())
 
     async def _consume(self) -> None:
         async for batch in self._group.batches():
             try:
-                await self._handle(batch)
+                await self._take(batch)
             except (RedisError, *DATABASE_ERRORS) as error:
-                # Not acknowledged, so it comes again.
-                log.warning("reports_not_handled", entries=len(batch), error=repr(error))
-                await asyncio.sleep(RETRY_DELAY_S)
-                self._group.read_again()
+                await self._not_handled(error)
 
-    async def _handle(self, batch: Sequence[Entry]) -> None:
-        parsed = [(entry, *found) for entry in batch if (found := await self._parse(entry))]
-        reports = [report for _, report, _ in parsed]
+    async def _write_what_lingers(self) -> None:
+        while True:
+            await self._has_kept.wait()
+            await asyncio.sleep(LINGER_S)
+            try:
+                await self._write_kept()
+            except (RedisError, *DATABASE_ERRORS) as error:
+                await self._not_handled(error)
+
+    async def _not_handled(self, error: Exception) -> None:
+        # Not acknowledged, so they come again.
+        log.warning("reports_not_handled", error=repr(error))
+        await asyncio.sleep(RETRY_DELAY_S)
+        self._group.read_again()
+
+    async def _take(self, batch: Sequence[Entry]) -> None:
+        reports = [found for entry in batch if (found := await self._parse(entry))]
         # A caller waits for an agent in the room, so wake first and then write.
-        await self._wake([report for report in reports if report.step == Step.CONNECTED])
-        for entry, report, at in parsed:
-            with bound(session_id=report.session_id, attempt=report.attempt, room=report.room_name):
-                await self._store(entry, report, at)
-        await self._tell_counted(reports)
-        await self._group.acknowledge(batch)
-        await self._wake([report for report in reports if report.step in _WAKING])
-        for session_id in {report.session_id for report in reports}:
+        await self._wake([one for one in reports if one.content.step == Step.CONNECTED])
+        self._kept += reports
+        if self._kept:
+            self._has_kept.set()
+        if any(one.content.step not in _PATIENT for one in reports):
+            await self._write_kept()
+
+    async def _write_kept(self) -> None:
+        async with self._writing:
+            reports, self._kept = self._kept, []
+            self._has_kept.clear()
+            await self._store(reports)
+            await self._tell_counted([one.content for one in reports])
+            await self._group.acknowledge([one.entry for one in reports])
+        await self._wake([one for one in reports if one.content.step in _WAKING])
+        for session_id in {one.content.session_id for one in reports}:
             self._relay.nudge(session_id)
 
-    async def _store(self, entry: Entry, report: AgentReported, at: datetime) -> None:
-        # One transaction for each report: it locks one session's row, and so can't deadlock.
+    async def _store(self, reports: Sequence[_Report]) -> None:
+        """Write all in one transaction or, if one of them can't be written, each in its own."""
+        if len(reports) > 1:
+            try:
+                await self._write(reports)
+            except (RedisError, *DATABASE_ERRORS) as error:
+                if isinstance(error, RedisError) or not is_of_the_data(error):
+                    raise
+            except Exception as error:
+                log.warning("reports_written_singly", reports=len(reports), error=repr(error))
+            else:
+                return
+        for report in reports:
+            await self._store_one(report)
+
+    async def _store_one(self, report: _Report) -> None:
         try:
-            async with self._database.write() as db:
-                attempt = await _apply(db, report, at=at, now=self._now())
-            if attempt is not None and report.step in _ANSWERS:
-                await self._chosen_workers.answered(report, attempt, self._now())
+            await self._write([report])
         except (RedisError, *DATABASE_ERRORS) as error:
             if isinstance(error, RedisError) or not is_of_the_data(error):
                 raise
-            await self._set_aside(entry, "refused", repr(error))
+            await self._set_aside(report.entry, "refused", repr(error))
         except Exception as error:  # only this report can't be written
-            await self._set_aside(entry, "refused", repr(error))
+            await self._set_aside(report.entry, "refused", repr(error))
+
+    async def _write(self, reports: Sequence[_Report]) -> None:
+        answers: list[tuple[AgentReported, AttemptRow]] = []
+        async with self._database.write() as db:
+            if len(reports) > 1:
+                await lock_sessions(db, {one.content.session_id for one in reports})
+            for one in reports:
+                told = one.content
+                with bound(session_id=told.session_id, attempt=told.attempt, room=told.room_name):
+                    attempt = await _apply(db, told, at=one.at, now=self._now())
+                if attempt is not None and told.step in _ANSWERS:
+                    answers.append((told, attempt))
+        for told, attempt in answers:
+            await self._chosen_workers.answered(told, attempt, self._now())
 
     async def _tell_counted(self, reports: Sequence[AgentReported]) -> None:
         """Let agent workers delete counts that are recorded now, or that nothing needs."""
@@ -128,26 +193,29 @@ class Reports:
         except REDIS_UNREACHABLE as error:
             log.warning("counts_not_told", error=repr(error))  # the workers will report them again
 
-    async def _parse(self, entry: Entry) -> tuple[AgentReported, datetime] | None:
+    async def _parse(self, entry: Entry) -> _Report | None:
+        """Return the report; an entry that is none is set aside and acknowledged."""
         try:
             envelope = entry.envelope()
             report = envelope.event()
         except Exception as fault:
             await self._set_aside(entry, "malformed", repr(fault))
+            await self._group.acknowledge([entry])
             return None
         if not isinstance(report, AgentReported):
             await self._set_aside(entry, "unexpected_type", envelope.type)
+            await self._group.acknowledge([entry])
             return None
         metrics.report_received(report.step)
-        return report, envelope.time
+        return _Report(entry, report, envelope.time)
 
     async def _set_aside(self, entry: Entry, reason: str, detail: str) -> None:
         log.error("report_set_aside", reason=reason, detail=detail)
         metrics.report_dead_lettered(reason)
         await dead_letter(self._redis, REPORTS_STREAM, entry, f"{reason}: {detail}")
 
-    async def _wake(self, reports: Sequence[AgentReported]) -> None:
-        for session_id in {report.session_id for report in reports}:
+    async def _wake(self, reports: Sequence[_Report]) -> None:
+        for session_id in {one.content.session_id for one in reports}:
             if not self._waker.wake(session_id):
                 await give_hint(self._redis, session_id)
 

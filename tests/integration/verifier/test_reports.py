@@ -30,6 +30,7 @@ from shared.platform.database.database import Database
 from shared.platform.redis.streams import publish
 from tests.integration.background import in_background
 from tests.integration.rows import event_types, get_attempts, get_session, put_session
+from tests.support.counted import write_transactions
 from tests.support.sessions import until
 from tests.unit.making import T0, FakeClock, make_attempt
 
@@ -138,6 +139,26 @@ async def test_an_answer_tells_how_soon_the_chosen_worker_answers_and_takes_a_fa
     assert await redis.lrange(worker_answers_key("worker-1"), 0, -1) == ["4200"]
     assert await read_circuits(redis, [circuit_of("worker-1")]) == [None]
     assert await may_place(redis, last_chance=True), "an addressed dispatch has arrived"
+
+
+async def test_steps_that_nobody_waits_for_are_written_with_the_next_one(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    steps = [Step.ACCEPTED, Step.ENTRYPOINT_STARTED, Step.CONNECTED]
+    before = write_transactions()
+    await publish(redis, REPORTS_STREAM, [a_report(row, step) for step in steps])
+    async with consuming(database, redis, relay, clock):
+        await handled(redis, 3)
+    assert write_transactions() - before == 1
+
+
+async def test_a_step_that_no_other_follows_is_written_all_the_same(
+    database: Database, redis: Redis, relay: Relay, clock: FakeClock, row: SessionRow
+) -> None:
+    async with consuming(database, redis, relay, clock):
+        await publish(redis, REPORTS_STREAM, [a_report(row, Step.ACCEPTED)])
+        await handled(redis, 1)
+    assert (await get_session(database, row.id)).assigned_at == AT
 
 
 async def test_a_report_moves_no_session(
