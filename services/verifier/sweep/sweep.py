@@ -1,25 +1,27 @@
 """The sweep: find sessions that a crash or a lost message left behind, or that are due, and enqueue them.
 
-It runs in every verifier; only the one that holds the lease works. Each round, four times a second:
+It runs in every verifier; only the one that holds the lease works. Each round, four times a second while any
+session is open or not yet closed, else once a second:
 
-1. Fail the sessions whose time is over. This comes first, since it needs only the database: callers get an
+1. Ask the database, in one statement, for which of the next four steps there is work.
+2. Fail the sessions whose time is over. This comes first, since it needs only the database: callers get an
    answer even if the broker is down.
-2. Let waiting sessions go on that can be served now.
-3. Enqueue the task of every session that is due, and set its next time. If that task is lost too, the session
+3. Let waiting sessions go on that can be served now.
+4. Enqueue the task of every session that is due, and set its next time. If that task is lost too, the session
    becomes due again.
-4. Once a second: publish overdue events, and delete old receipts and idempotency keys.
-5. Once a minute: compare LiveKit's rooms with the sessions.
+5. Publish the events that no process has published in time.
+6. Once a minute: delete old receipts and idempotency keys, and compare LiveKit's rooms with the sessions.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, delete, or_, select, tuple_
+from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -33,14 +35,15 @@ from services.verifier.repository import Repository
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionWaiting
 from shared.contracts.sessions import NEXT_TASK, UNDISPATCHED, SessionStatus
+from shared.core.admission.wait_queue import is_waiting
 from shared.core.livekit.tables import WebhookReceiptRow
-from shared.core.sessions.outbox import Relay
+from shared.core.sessions.outbox import Relay, is_overdue
 from shared.core.sessions.tables import AttemptRow, EventRow, IdempotencyKeyRow, SessionRow
 from shared.core.sessions.trace import bound_to
 from shared.core.sessions.upkeep import make_due
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import Clock
-from shared.platform.database.database import Database
+from shared.platform.database.database import Database, changed
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.database.set_aside import write_what_can_be
 from shared.platform.lease import Lease, every
@@ -51,6 +54,9 @@ log = get_logger(__name__)
 LEASE = "sweep"
 LEASE_TERM = timedelta(seconds=3)
 TICK_S = 0.25
+# A session that begins is due after a second at the soonest; until then its own task works on it.
+IDLE = timedelta(seconds=1)
+CHORES = timedelta(minutes=1)
 # How long after enqueueing a task again the sweep enqueues it once more.
 REQUEUE_AFTER = timedelta(seconds=2)
 # The verifier decides at the deadline; the sweep decides only if it doesn't.
@@ -58,6 +64,16 @@ GIVE_UP_AFTER = timedelta(seconds=2)
 RECEIPTS_KEPT = timedelta(days=1)
 _FORGOTTEN_AT_ONCE = 1000
 _BATCH = 500
+
+
+class _Work(NamedTuple):
+    """Whether any session is open or not yet closed, and which steps of a round have something to do."""
+
+    open: bool
+    overdue: bool
+    waiting: bool
+    due: bool
+    unpublished: bool
 
 
 class Sweep:
@@ -83,6 +99,8 @@ class Sweep:
         self._collector = collector
         self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
         self._now = now
+        self._idle_until: datetime | None = None
+        self._had_waiting = False
         self._next_chores: datetime | None = None
         self._next_collection: datetime | None = None
 
@@ -90,7 +108,7 @@ class Sweep:
         """Sweep forever. What fails now is tried again in the next round."""
         await every(
             TICK_S,
-            self._sweep_once,
+            self.sweep_if_needed,
             lease=self._lease,
             of=(Exception,),
             note=_note,
@@ -100,26 +118,48 @@ class Sweep:
     async def _leave_to_the_holder(self) -> None:
         metrics.sessions_waiting({})
 
-    async def _sweep_once(self) -> None:
+    async def sweep_if_needed(self) -> None:
+        """Do one round, unless the last one found nothing open less than a second ago."""
+        if self._idle_until is None or self._idle_until <= self._now():
+            self._idle_until = None if await self._sweep_once() else self._now() + IDLE
+
+    async def _sweep_once(self) -> bool:
+        """Return whether any session is open, or not yet closed."""
         now = self._now()
-        await self._give_up_overdue(now)
-        await self._admission.advance()
-        await self._enqueue_due(now)
-        if self._next_chores is None or self._next_chores <= now:
-            self._next_chores = now + timedelta(seconds=1)
+        work = await self._find_work(now)
+        if work.overdue:
+            await self._give_up_overdue(now)
+        if work.waiting or self._had_waiting:
+            self._had_waiting = work.waiting
+            await self._admission.advance()
+        if work.due:
+            await self._enqueue_due(now)
+        if work.unpublished:
             await self._relay.publish_overdue()
-            await self._forget_what_is_old(now)
+        if self._next_chores is None or self._next_chores <= now:
+            is_done = await self._forget_what_is_old(now)
+            self._next_chores = now + CHORES if is_done else now
         if self._next_collection is None or self._next_collection <= now:
             self._next_collection = now + collect.INTERVAL
             await self._collector.collect()
+        return work.open
+
+    async def _find_work(self, now: datetime) -> _Work:
+        scheduled = col(SessionRow.next_check_at).is_not(None)
+        questions = (
+            exists().where(scheduled),
+            exists().where(*_overdue(now)),
+            exists().where(scheduled, is_waiting(now)),
+            exists().where(*_due(now)),
+            exists().where(*is_overdue(now)),
+        )
+        async with self._database.read() as db:
+            return _Work(*(await db.execute(select(*questions))).one())
 
     async def _enqueue_due(self, now: datetime) -> None:
         due = (
             select(col(SessionRow.id), col(SessionRow.status))
-            .where(
-                col(SessionRow.next_check_at) <= now,
-                _unclaimed(now),
-            )
+            .where(*_due(now))
             .order_by(col(SessionRow.next_check_at))
             .limit(_BATCH)
         )
@@ -140,19 +180,7 @@ class Sweep:
             await make_due(db, *still_due, at=now + REQUEUE_AFTER)
 
     async def _give_up_overdue(self, now: datetime) -> None:
-        overdue = (
-            select(SessionRow)
-            .where(
-                col(SessionRow.next_check_at).is_not(None),
-                _unclaimed(now),
-                or_(
-                    col(SessionRow.status).in_(UNDISPATCHED) & (col(SessionRow.deadline_at) <= now),
-                    (col(SessionRow.status) == SessionStatus.DISPATCHED)
-                    & (col(SessionRow.deadline_at) <= now - GIVE_UP_AFTER),
-                ),
-            )
-            .limit(_BATCH)
-        )
+        overdue = select(SessionRow).where(*_overdue(now)).limit(_BATCH)
         async with self._database.read() as db:
             rows = (await db.scalars(overdue)).all()
         for row in rows:
@@ -182,8 +210,8 @@ class Sweep:
             return tried, evidence
         return Cause.QUEUE_STALLED, {"status": row.status, **waited}
 
-    async def _forget_what_is_old(self, now: datetime) -> None:
-        """Delete a batch of each at a time, so that no request waits for it."""
+    async def _forget_what_is_old(self, now: datetime) -> bool:
+        """Delete a batch of each at a time, so that no request waits for it; return whether that was all."""
         receipts = select(col(WebhookReceiptRow.id)).where(
             col(WebhookReceiptRow.received_at) < now - RECEIPTS_KEPT
         )
@@ -191,10 +219,12 @@ class Sweep:
         keys = select(*key).where(col(IdempotencyKeyRow.expires_at) <= now)
         async with self._database.write() as db:
             old = col(WebhookReceiptRow.id).in_(receipts.limit(_FORGOTTEN_AT_ONCE))
-            await db.execute(delete(WebhookReceiptRow).where(old))
-            await db.execute(
-                delete(IdempotencyKeyRow).where(tuple_(*key).in_(keys.limit(_FORGOTTEN_AT_ONCE)))
+            forgotten = tuple_(*key).in_(keys.limit(_FORGOTTEN_AT_ONCE))
+            deleted = (
+                await changed(db, delete(WebhookReceiptRow).where(old)),
+                await changed(db, delete(IdempotencyKeyRow).where(forgotten)),
             )
+        return max(deleted) < _FORGOTTEN_AT_ONCE
 
 
 def _note(error: Exception) -> None:
@@ -213,6 +243,23 @@ async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, A
     )
     data = await db.scalar(began)
     return {} if data is None else dict(data["evidence"])
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (col(SessionRow.next_check_at) <= now, _unclaimed(now))
+
+
+def _overdue(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for sessions that nobody has given up in time."""
+    deadline, status = col(SessionRow.deadline_at), col(SessionRow.status)
+    return (
+        col(SessionRow.next_check_at).is_not(None),
+        _unclaimed(now),
+        or_(
+            status.in_(UNDISPATCHED) & (deadline <= now),
+            (status == SessionStatus.DISPATCHED) & (deadline <= now - GIVE_UP_AFTER),
+        ),
+    )
 
 
 def _unclaimed(now: datetime) -> ColumnElement[bool]:

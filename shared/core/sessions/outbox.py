@@ -7,14 +7,14 @@ Events are published at least once; readers drop events that they have seen, by 
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from kombu.exceptions import KombuError
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import ColumnElement, select, tuple_, update
 from sqlmodel import col
 
 from shared.contracts.events import (
@@ -98,7 +98,7 @@ class Relay:
         """Publish events that no process has sent in time, and return how many; the sweep calls this."""
         overdue = (
             select(col(EventRow.session_id))
-            .where(col(EventRow.published_at).is_(None), col(EventRow.occurred_at) < utc_now() - OVERDUE)
+            .where(*is_overdue(utc_now()))
             .order_by(col(EventRow.id))
             .limit(_BATCH)
         )
@@ -153,6 +153,11 @@ class Relay:
         traceparents = {row.session_id: row.traceparent for row in last.values() if row.traceparent}
         for task, session_ids in wanted.items():
             await self._tasks.send(task, session_ids, traceparents)
+
+
+def is_overdue(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for events that no process has published in time."""
+    return (col(EventRow.published_at).is_(None), col(EventRow.occurred_at) < now - OVERDUE)
 
 
 def _envelopes(rows: Sequence[EventRow]) -> Iterator[Envelope]:

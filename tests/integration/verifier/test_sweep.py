@@ -15,7 +15,7 @@ from shared.contracts.events import SessionWaiting
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, EVENTS_STREAM, VERIFY_TASK
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.core.livekit.tables import WebhookReceiptRow
-from shared.core.sessions.outbox import Relay
+from shared.core.sessions.outbox import OVERDUE, Relay
 from shared.core.sessions.repository import record
 from shared.platform.celery.tasks import TaskSender, make_celery
 from shared.platform.clock import utc_now
@@ -25,6 +25,7 @@ from tests.integration.background import in_background
 from tests.integration.conftest import Queued
 from tests.integration.rows import count, get_attempts, get_session, last_event, put_session
 from tests.integration.verifier.verifier_bench import Bench
+from tests.support.counted import reads
 from tests.support.refusals import refused
 from tests.support.sessions import until
 from tests.unit.making import T0, FakeClock
@@ -233,7 +234,7 @@ async def test_a_running_sweep_publishes_what_a_crash_left_unsent_and_enqueues_w
     clock.time = utc_now()
     row = await put_session(
         database,
-        requested_at=utc_now() - timedelta(seconds=2),
+        requested_at=utc_now() - OVERDUE - timedelta(seconds=1),
         deadline_at=utc_now() + timedelta(minutes=5),
         next_check_at=utc_now() + timedelta(minutes=5),
     )
@@ -259,3 +260,24 @@ async def test_a_session_that_the_database_refuses_holds_up_no_other(
         assert due.id in (await queued())[VERIFY_TASK]
     await sweep._sweep_once()
     assert (await get_session(database, rows[1].id)).status == S.FAILED
+
+
+async def test_with_no_session_open_the_sweep_asks_the_database_once_a_second(
+    database: Database, sweep: Sweep, clock: FakeClock
+) -> None:
+    await put_session(database, status=S.ENDED, next_check_at=None)
+    await sweep.sweep_if_needed()
+    before = reads()
+    await sweep.sweep_if_needed()
+    assert reads() == before
+    clock.forward(seconds=1)
+    await sweep.sweep_if_needed()
+    assert reads() > before
+
+
+async def test_with_a_session_open_each_round_asks_the_database(database: Database, sweep: Sweep) -> None:
+    await put_session(database, status=S.ACTIVE, next_check_at=T0 + timedelta(minutes=1))
+    await sweep.sweep_if_needed()
+    before = reads()
+    await sweep.sweep_if_needed()
+    assert reads() > before
