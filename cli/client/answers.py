@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.contracts.models import Models
 from shared.contracts.sessions import TERMINAL, Level, SessionStatus
-from shared.contracts.workers import WorkerOrder
+from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
 
 
 class Answer(BaseModel):
@@ -61,6 +61,7 @@ class Attempt(Answer):
     dispatch_id: str | None = None
     job_id: str | None = None
     worker_id: str | None = None
+    deployment: str | None = None
     participant_identity: str | None = None
     cause: str | None = None
     evidence: dict[str, Any] | None = None
@@ -79,6 +80,7 @@ class Session(Answer):
     status: SessionStatus
     room_name: str
     agent_name: str
+    deployment: str | None = None
     mode: str = "pipeline"
     models: Models = Models()
     metadata: dict[str, Any] | str = {}
@@ -117,6 +119,13 @@ class SessionPage(Answer):
 
     sessions: list[Session]
     next_cursor: str | None = None
+
+
+class Workers(Answer):
+    """The live agent workers, and the last heartbeats of those that fell silent without a goodbye."""
+
+    workers: list[WorkerHeartbeat]
+    lost: list[WorkerHeartbeat] = []
 
 
 class WorkerOrdered(Answer):

@@ -16,12 +16,12 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from cli.client.answers import Session, SessionPage, StartedSession, Transcript, Turn, WorkerOrdered
+from cli.client.answers import Session, SessionPage, StartedSession, Transcript, Turn, WorkerOrdered, Workers
 from cli.client.errors import ApiError, Unreachable
 from cli.client.live import News, follow
 from cli.client.show_error import error_of, unreachable
 from shared.contracts.events import Envelope
-from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
+from shared.contracts.workers import WorkerOrder
 
 __all__ = [
     "ApiError",
@@ -49,10 +49,6 @@ class _History(BaseModel):
     events: list[Envelope]
 
 
-class _Workers(BaseModel):
-    workers: list[WorkerHeartbeat]
-
-
 class Client:
     """Calls the API.
 
@@ -65,10 +61,10 @@ class Client:
     async def start_session(self, *, wait_s: int | None = None, **wish: Any) -> StartedSession:
         """Start a session, and wait up to `wait_s` (at most 30) for its agent.
 
-        `wish` may name agent_name, room_name, participant_identity, participant_name, mode, models,
-        instructions, metadata, require, canary; for a value that is None, the API uses its default. Raises
-        `ApiError` with the cause if the session fails in that time. If its outcome is still open, returns the
-        session as it is.
+        `wish` may name agent_name, deployment, room_name, participant_identity, participant_name, mode,
+        models, instructions, metadata, require, canary; for a value that is None, the API uses its default.
+        Raises `ApiError` with the cause if the session fails in that time. If its outcome is still open,
+        returns the session as it is.
         """
         headers = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
         timeout = TIMEOUT_S if wait_s is None else wait_s + WAIT_SLACK_S
@@ -120,10 +116,9 @@ class Client:
         path = f"{session_path(session_id)}/transcript"
         return read_as(Transcript, await self.read(path, after_seq=after_seq or None))
 
-    async def workers(self) -> list[WorkerHeartbeat]:
-        """Read the live agent workers."""
-        answer = await self.read("/v1/workers")
-        return read_as(_Workers, answer).workers
+    async def workers(self) -> Workers:
+        """Read the live agent workers, and the lost ones."""
+        return read_as(Workers, await self.read("/v1/workers"))
 
     async def order_worker(self, worker_id: str, order: WorkerOrder) -> WorkerOrdered:
         """Order a worker to cordon, uncordon or drain; it reads the order with its next heartbeat."""

@@ -16,6 +16,9 @@ def start(
     agent_name: Annotated[
         str | None, typer.Option("--agent-name", "--agent", help="The agent's name; default: the API's.")
     ] = None,
+    deployment: Annotated[
+        str | None, typer.Option(help="The pool of workers; default: by the shares of the agent's traffic.")
+    ] = None,
     wait: Annotated[
         int | None,
         typer.Option(min=1, max=30, help="Seconds to wait for the agent; exit code 1 if none comes."),
@@ -52,6 +55,7 @@ def start(
 
     wish = {
         "agent_name": agent_name,
+        "deployment": deployment,
         "require": require,
         "metadata": named_values("--metadata", metadata),
         "room_name": room_name,

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.text import Text
 
+from cli.client.answers import Workers
 from cli.client.target import Target, print_json
-from cli.render.show import ago, plain_table
+from cli.render.show import ago, name_in_pool, plain_table
 from devstack.log_console import make_console
 from shared.contracts.workers import WorkerCircuit, WorkerHeartbeat, WorkerOrder
 from shared.platform.plain_text import one_line
@@ -26,11 +26,11 @@ LOOK_INTERVAL_S: Final = 0.2
 async def run_workers(target: Target, *, as_json: bool) -> int:
     """Show the workers; return the exit code. Raises `ApiError`."""
     async with target.open() as client:
-        workers = await client.workers()
+        found = await client.workers()
     if as_json:
-        print_json({"workers": [worker.model_dump(mode="json") for worker in workers]})
+        print_json(found.model_dump(mode="json"))
     else:
-        show_workers(workers, make_console(), now=datetime.now(UTC))
+        show_workers(found, make_console(), now=datetime.now(UTC))
     return 0
 
 
@@ -51,7 +51,7 @@ async def _obeyed(client: "Client", worker_id: str, order: WorkerOrder) -> str |
     """Say how the worker obeys; None if it has not told so in time."""
     give_up_at = time.monotonic() + OBEYS_WITHIN_S
     while time.monotonic() < give_up_at:
-        worker = next((one for one in await client.workers() if one.worker_id == worker_id), None)
+        worker = next((one for one in (await client.workers()).workers if one.worker_id == worker_id), None)
         if worker is None:
             return f"{worker_id} has ended" if order is WorkerOrder.DRAIN else None
         calls = f"{worker.active_jobs} of its calls go on"
@@ -65,26 +65,32 @@ async def _obeyed(client: "Client", worker_id: str, order: WorkerOrder) -> str |
     return None
 
 
-def show_workers(workers: Sequence[WorkerHeartbeat], console: Console, *, now: datetime) -> None:
-    """Print one line for each worker, with its faults below it."""
-    if not workers:
+def show_workers(found: Workers, console: Console, *, now: datetime) -> None:
+    """Print one line for each worker, the lost ones last, with their faults below."""
+    if not found.workers:
         console.print(Text("no agent worker is running", style="yellow"))
         console.print(
             Text("start one: python -m services.agent; rollcall doctor says why it is missing", style="dim")
         )
+    if not found.workers and not found.lost:
         return
     table = plain_table("agent", "worker", "host:pid", "calls", "state", "up")
-    for worker in workers:
+    states = [(worker, _state(worker)) for worker in found.workers]
+    states += [
+        (worker, Text(f"lost, last heard {ago(worker.beat_at, now)} ago", style="red"))
+        for worker in found.lost
+    ]
+    for worker, state in states:
         table.add_row(
-            Text(one_line(worker.agent_name + (f"@{worker.deployment}" if worker.deployment else ""))),
+            Text(name_in_pool(worker.agent_name, worker.deployment)),
             Text(one_line(worker.worker_id)),
             Text(one_line(f"{worker.host}:{worker.pid}")),
             f"{worker.active_jobs}/{worker.max_jobs}",
-            _state(worker),
+            state,
             ago(worker.started_at, now),
         )
     console.print(table)
-    for worker in workers:
+    for worker in found.workers:
         if worker.circuit is not None:
             console.print(Text(one_line(f"{worker.worker_id}: {_circuit(worker.circuit)}"), style="red"))
         for fault in worker.faults:

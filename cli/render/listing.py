@@ -16,6 +16,7 @@ from cli.render.show import (
     fields,
     local,
     local_short,
+    name_in_pool,
     plain_table,
     reason_text,
     status_text,
@@ -74,7 +75,7 @@ def _more_of(session: Session) -> list[Text]:
     join_ms, timings = session.levels_ms.get(Level.ACTIVE), session.timings
     length = "" if timings.active_at is None else duration(timings.active_at, timings.ended_at)
     cells = (
-        one_line(session.agent_name),
+        name_in_pool(session.agent_name, session.deployment),
         one_line(session.participant_identity or ""),
         "" if join_ms is None else f"{join_ms} ms",
         length,
@@ -106,7 +107,7 @@ def show_session(session: Session, console: Console) -> None:
             ("status", status),
             ("waits for", _waiting(session)),
             ("room", one_line(session.room_name)),
-            ("agent", one_line(session.agent_name)),
+            ("agent", name_in_pool(session.agent_name, session.deployment)),
             ("in room as", one_line(session.agent_identity or "")),
             ("caller", one_line(session.participant_identity or "")),
             ("models", one_line(", ".join(f"{kind} {name}" for kind, name in models.items()))),
@@ -139,7 +140,8 @@ def _levels(session: Session) -> str:
 
 
 def _attempts(attempts: list[Attempt]) -> Table:
-    table = plain_table("attempt", f"began {zone()}", "outcome", "dispatch", "worker")
+    pools = ["pool"] if any(one.deployment for one in attempts) else []
+    table = plain_table("attempt", f"began {zone()}", "outcome", "dispatch", "worker", *pools)
     for one in attempts:
         outcome = Text(one_line(one.outcome or "under way"))
         if one.cause:
@@ -147,6 +149,6 @@ def _attempts(attempts: list[Attempt]) -> Table:
         if one.error:
             outcome.append(f"\n{one_line(one.error.get('type') or '')}", style="dim")
         began = local_short(one.started_at)
-        ids = (one_line(one.dispatch_id or ""), one_line(one.worker_id or ""))
-        table.add_row(str(one.number), began, outcome, *map(Text, ids))
+        more = [one.dispatch_id, one.worker_id, *([one.deployment] if pools else [])]
+        table.add_row(str(one.number), began, outcome, *(Text(one_line(cell or "")) for cell in more))
     return table

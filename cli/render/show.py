@@ -98,6 +98,11 @@ def status_text(status: str) -> Text:
     return Text(one_line(status), style=_STATUS_STYLES.get(status, ""))
 
 
+def name_in_pool(agent_name: str, pool: str | None) -> str:
+    """Return an agent name with the pool of its workers: `shop@green`, or `shop` for the unnamed pool."""
+    return one_line(f"{agent_name}@{pool}" if pool else agent_name)
+
+
 def fields(console: Console, pairs: Iterable[tuple[str, Text | str | None]]) -> None:
     """Print names and values, one a line, without None and empty ones. Values are never cut."""
     for name, value in pairs:

@@ -36,6 +36,10 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
         f"an agent of a worker without a name was {'removed' if d['removed'] else 'there'}: "
         f"{d['participant_identity']}"
     ),
+    "pool.share_taken_back.v1": lambda d: (
+        f"{d['failed']} of {d['sessions']} sessions of pool {d['deployment'] or 'without a name'} failed; "
+        f"its share of {d['percent']} % went to another pool"
+    ),
     "session.failed.v1": lambda d: (
         f"{without_agent(joined=d.get('agent_joined', False))}: {d['cause']}. {d['advice']}"
     ),

@@ -7,6 +7,12 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy.grafana.panels import agent_name_variable, board, figure, graph, or_none, per_second, rows
 
 NAMED: Final = 'agent_name=~"$agent_name"'
+_JOINED: Final = 'result="joined", '
+_POOL: Final = "{{agent_name}}@{{deployment}}"
+
+
+def _joins(labels: str = "") -> str:
+    return f"sum by (agent_name, deployment) (rate(session_pool_joins_total{{{labels}{NAMED}}}[$interval]))"
 
 
 def fleet() -> Dashboard:
@@ -65,9 +71,10 @@ def fleet() -> Dashboard:
         Capacity=[
             graph(
                 "Workers",
-                "By agent name and state; draining ones finish their conversations.",
+                "By agent name and state; draining ones finish their conversations, lost ones fell silent.",
                 "short",
                 (f"sum by (agent_name, state) (fleet_workers{{{NAMED}}})", "{{agent_name}}, {{state}}"),
+                (f"sum by (agent_name) (fleet_workers_lost{{{NAMED}}}) > 0", "{{agent_name}}, lost"),
             ),
             graph(
                 "Slots",
@@ -82,6 +89,28 @@ def fleet() -> Dashboard:
                 "percentunit",
                 (f"max by (agent_name) (fleet_load_ratio{{{NAMED}}})", "{{agent_name}}"),
                 maximum=1,
+            ),
+        ],
+        Pools=[
+            graph(
+                "Shares of the traffic",
+                "Which share of the sessions that name no pool goes to each pool.",
+                "percentunit",
+                (f"max by (agent_name, deployment) (fleet_pool_share_ratio{{{NAMED}}})", _POOL),
+                stacked=True,
+            ),
+            graph(
+                "Sessions with an agent, by pool",
+                "Share of each pool's sessions that got their agent. A pool that fails loses its share.",
+                "percentunit",
+                (f"{_joins(_JOINED)} / ({_joins()} > 0)", _POOL),
+                maximum=1,
+            ),
+            graph(
+                "Free slots, by pool",
+                "How many more conversations the workers of each pool would take.",
+                "short",
+                (f'sum by (agent_name, deployment) (fleet_pool_slots{{state="free", {NAMED}}})', _POOL),
             ),
         ],
         Queue=[

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from services.dispatcher.repository import Repository, Wanted
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import Cause
+from shared.contracts.keys import line_name
 from shared.core.admission.slots import take
 from shared.core.admission.wait_queue import FULL
 from shared.core.workers.placement import BY_NAME, Candidate, Choice, candidates
@@ -43,17 +44,18 @@ class Chooser:
 
     async def _choose(self, wanted: Wanted, fleet: Fleet) -> Choice | Obstacle:
         row = wanted.row
-        name = row.agent_name
+        name, pool = row.agent_name, row.pool
         served = fleet.sessions(name)
         # The slot that an earlier attempt's job still holds is ours.
         ours = row.id in served
-        obstacle = None if ours else fleet.why_none(name)
+        obstacle = None if ours else fleet.why_none(name, pool)
         if obstacle is not None:
             cause, _ = obstacle
             return obstacle if cause in FULL or not self._settings.wait_for_workers else BY_NAME
-        free = fleet.free_slots(name) + ours
+        free = fleet.free_slots(name, pool) + ours
         possible = await self._candidates(wanted, fleet)
-        slot = await take(self._redis, name, row.id, free=free, served=served, candidates=possible)
+        queue = line_name(name, pool)
+        slot = await take(self._redis, queue, row.id, free=free, served=served, candidates=possible)
         if slot is None:
             return Cause.WORKERS_AT_CAPACITY, {"free_slots": free, "promised": "all to others"}
         chosen = next((one for one in possible if one.worker_id == slot.worker_id), None)
@@ -71,7 +73,7 @@ class Chooser:
         row = wanted.row
         if self._settings.livekit_placement == "off":
             return []
-        possible = candidates(fleet, row.agent_name, deployment=row.deployment or "", tries=wanted.tries)
+        possible = candidates(fleet, row.agent_name, deployment=row.pool, tries=wanted.tries)
         possible = [one for one in possible if one.worker_id not in wanted.tries]
         last_chance = bool(wanted.tries) and row.attempt + 1 >= row.max_attempts
         if not possible or not await may_place(self._redis, last_chance=last_chance):

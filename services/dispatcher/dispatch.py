@@ -14,7 +14,7 @@ from services.dispatcher.ports import Rooms
 from services.dispatcher.repository import Claim, Repository, Wanted
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
-from shared.contracts.keys import DISPATCH_TASK
+from shared.contracts.keys import DISPATCH_TASK, line_name
 from shared.core.admission.slots import release
 from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.outbox import Relay
@@ -211,6 +211,6 @@ class Dispatcher:
 
     async def _release(self, row: SessionRow) -> None:
         try:
-            await release(self._redis, row.agent_name, row.id)
+            await release(self._redis, line_name(row.agent_name, row.pool), row.id)
         except (RedisError, OSError) as error:
             log.debug("slot_not_released", error=repr(error))  # the promise ends by itself

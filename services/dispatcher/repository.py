@@ -84,7 +84,7 @@ class Claim:
     @property
     def deployment(self) -> str:
         """The `deployment` of the dispatch: the chosen worker's address, or what the session asks for."""
-        return self.order.address or self.row.deployment or ""
+        return self.order.address or self.row.pool
 
     @property
     def fresh_room(self) -> bool:
@@ -207,6 +207,7 @@ class Repository:
                 first_seq=await next_seq(db, row.id),
                 chosen_worker_id=choice.worker_id,
                 address=choice.address,
+                deployment=row.deployment or None,
             )
             db.add(attempt)
             order = _order(row, attempt, takes_over=await takes_over(db, row.id))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from services.verifier.admit.admission import Admission
 from services.verifier.admit.reservations import Reservations
@@ -11,6 +12,7 @@ from services.verifier.close.collect import Collector
 from services.verifier.gauges.queues import AmqpQueues, Queues, RedisQueues
 from services.verifier.gauges.survey import Gauger
 from services.verifier.liveness import Liveness
+from services.verifier.pools.take_back import Rule, TrafficWatch
 from services.verifier.prove.attempt_deadline import AttemptDeadline
 from services.verifier.prove.proofs import Proofs
 from services.verifier.prove.verify import Verifier
@@ -93,6 +95,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
     )
     watch = Watch(
         repository=repository,
+        redis=redis,
         proofs=proofs,
         rooms=livekit,
         relay=relay,
@@ -129,6 +132,17 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
         now=utc_now,
     )
 
+    traffic = TrafficWatch(
+        database=database,
+        rule=Rule(
+            window=timedelta(seconds=settings.traffic_window_s),
+            min_sessions=settings.traffic_min_sessions,
+            max_failed_percent=settings.traffic_max_failed_percent,
+        ),
+        holder=me,
+        now=utc_now,
+    )
+
     async def fell_silent(session_id: str) -> None:
         if not waker.wake(session_id):
             await watch.fell_silent(session_id)
@@ -142,6 +156,7 @@ async def open_verifier(settings: VerifierSettings) -> AsyncIterator[Services]:
             sweep=sweep.run,
             gauges=gauger.run,
             reservations=reservations.run,
+            traffic=traffic.run,
         ):
             yield Services(
                 database=database,

@@ -1,11 +1,13 @@
 """The metrics of the verifier."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.contracts.causes import Cause
 from shared.contracts.events import Step
+from shared.core.pools.tables import TrafficRow
+from shared.platform.agent_names import agent_label
 from shared.platform.celery.tasks import TASK_QUEUES
 
 _ABANDONED = Counter("session_abandoned_total", "Sessions whose caller left before the agent came.")
@@ -19,6 +21,21 @@ _OLDEST = Gauge("session_verification_oldest_seconds", "How long the longest of 
 _REPORTS = Counter("agent_reports_total", "Reports of agent workers.", ["step"])
 _DEAD_LETTERS = Counter("agent_reports_dead_lettered_total", "Reports set aside.", ["reason"])
 _WAITING = Gauge("sessions_waiting", "Waiting sessions, by what they wait for.", ["cause"])
+_POOL_WAITING = Gauge(
+    "sessions_waiting_in_pool",
+    "Waiting sessions, by pool and what they wait for.",
+    ["agent_name", "deployment", "cause"],
+)
+_SHARE = Gauge(
+    "fleet_pool_share_ratio",
+    "Each pool's share of the sessions that name no pool.",
+    ["agent_name", "deployment"],
+)
+_TAKEN_BACK = Gauge(
+    "fleet_pool_taken_back_ratio",
+    "The share that a failing pool had, from when it was taken back until an operator sets the shares again.",
+    ["agent_name", "deployment"],
+)
 _ADMITTED = Counter("sessions_admitted_total", "Sessions that stopped waiting and went on.", ["cause"])
 _RESERVATIONS = Counter(
     "session_reservations_total",
@@ -150,11 +167,31 @@ def session_swept(task: str, number: int) -> None:
     _SWEPT.labels(task).inc(number)
 
 
-def sessions_waiting(numbers: Mapping[Cause, int]) -> None:
-    """Set how many sessions wait; only the process that lets them go on shows it."""
+def sessions_waiting(numbers: Mapping[tuple[str, str, Cause], int]) -> None:
+    """Set how many sessions of an agent name, pool and cause wait.
+
+    Only the process that lets them go on shows it.
+    """
     _WAITING.clear()
-    for cause, number in numbers.items():
-        _WAITING.labels(cause).set(number)
+    _POOL_WAITING.clear()
+    for (agent_name, pool, cause), number in numbers.items():
+        _WAITING.labels(cause).inc(number)
+        _POOL_WAITING.labels(agent_label(agent_name), pool, cause).inc(number)
+
+
+def traffic(rows: Sequence[TrafficRow]) -> None:
+    """Set each pool's share of the sessions that name no pool.
+
+    Only the process that watches the shares shows them.
+    """
+    _SHARE.clear()
+    _TAKEN_BACK.clear()
+    for row in rows:
+        name = agent_label(row.agent_name)
+        for pool, percent in row.shares.items():
+            _SHARE.labels(name, pool).set(percent / 100)
+        for taken in row.taken_back:
+            _TAKEN_BACK.labels(name, taken["deployment"]).set(taken["percent"] / 100)
 
 
 def sessions_admitted(cause: Cause, number: int) -> None:

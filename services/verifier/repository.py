@@ -110,23 +110,29 @@ class Repository:
             log.warning("claim_not_given_back", error=repr(error))
 
     async def missing(
-        self, current: Current, cause: Cause, evidence: dict[str, Any], *, delay: timedelta
+        self, current: Current, cause: Cause, evidence: dict[str, Any], *, delay: timedelta, pool: str
     ) -> bool:
-        """Record that the attempt brought no agent, and ask for another after `delay`.
+        """Record that the attempt brought no agent, and ask for another one of a pool after `delay`.
 
         False if the session moved on.
         """
         event = AgentMissing(attempt=current.session.attempt, cause=cause, evidence=evidence)
         again_at = self._now() + delay if delay else None
-        return await self._redispatch(current.session, event, claimed_until=again_at)
+        return await self._redispatch(current.session, event, claimed_until=again_at, pool=pool)
 
-    async def lost(self, row: SessionRow, cause: Cause, evidence: dict[str, Any], *, attempts: int) -> bool:
-        """Record that an active session lost its agent, and ask for a new one with a budget of its own."""
+    async def lost(
+        self, row: SessionRow, cause: Cause, evidence: dict[str, Any], *, attempts: int, pool: str
+    ) -> bool:
+        """Record that an active session lost its agent, and ask for a new one of a pool.
+
+        The new one has a budget of its own.
+        """
         revival = row.revivals + 1
         event = AgentLost(attempt=row.attempt, cause=cause, evidence=evidence, revival=revival)
         return await self._redispatch(
             row,
             event,
+            pool=pool,
             revivals=revival,
             max_attempts=row.attempt + attempts,
             deadline_at=self._now() + self._join_budget,
@@ -139,10 +145,13 @@ class Repository:
         row: SessionRow,
         event: AgentMissing | AgentLost,
         *,
+        pool: str,
         claimed_until: datetime | None = None,
         **changes: Any,
     ) -> bool:
         now = self._now()
+        if pool != row.pool:
+            changes["deployment"] = pool
         outcome = "lost" if isinstance(event, AgentLost) else "missing"
         async with self._database.write() as db:
             won = await advance(
@@ -248,6 +257,14 @@ class Repository:
         """Return whether an agent of a worker that doesn't report to us recently joined under this name."""
         async with self._database.read() as db:
             return await is_served_by_unreporting(db, agent_name)
+
+    async def was_reported(self, session_id: str) -> bool:
+        """Has a worker that reports to us had a job of this session?"""
+        reported = select(col(AttemptRow.number)).where(
+            col(AttemptRow.session_id) == session_id, col(AttemptRow.reported_at).is_not(None)
+        )
+        async with self._database.read() as db:
+            return await db.scalar(reported.limit(1)) is not None
 
     async def extra_removed(self, row: SessionRow, identity: str) -> None:
         """Record that an extra agent was removed."""

@@ -52,6 +52,22 @@ class VerifierSettings(
         description="how long an agent waits for a caller who was never there; the session then ends as "
         "caller_never_came, and the agent's slot is free. 0: until LiveKit closes the room",
     )
+    traffic_window_s: float = Field(
+        1800.0,
+        gt=0,
+        description="how far back the sessions of a pool count, to see whether its share of the traffic is "
+        "taken back",
+    )
+    traffic_min_sessions: int = Field(
+        10, ge=1, description="how many sessions of a pool must have got their agent or not, to be judged"
+    )
+    traffic_max_failed_percent: int = Field(
+        25,
+        ge=0,
+        le=100,
+        description="how many of a pool's sessions may get no agent, or lose it, before its share is taken "
+        "back; 100: never",
+    )
     max_revivals: int = Field(
         2, ge=0, description="how many times a lost agent of an active session is replaced"
     )

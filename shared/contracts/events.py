@@ -276,6 +276,28 @@ class ForeignAgentSeen(Event):
     advice: str
 
 
+class ShareTakenBack(Event):
+    """Too many sessions of a pool failed, so its share of the sessions went to another pool.
+
+    The newest of these sessions has the event. `percent` was the pool's share; `shares` are those of all
+    pools now. Of `sessions` requested since `since`, `failed` got no agent by an attempt in the pool, or lost
+    it; `causes` counts their attempts by cause. The pool gets no session by shares until an operator sets the
+    shares again: see `advice`.
+    """
+
+    type: ClassVar[str] = "pool.share_taken_back.v1"
+    severity: ClassVar[Severity] = Severity.WARNING
+    agent_name: str
+    deployment: str
+    percent: int
+    shares: dict[str, int]
+    sessions: int
+    failed: int
+    causes: dict[str, int] = {}
+    since: datetime
+    advice: str
+
+
 class SessionFailed(Event):
     """The session has no agent, and no attempt is left. The operator has to act.
 
@@ -479,6 +501,7 @@ SESSION_EVENTS: Final[tuple[type[Event], ...]] = (
     AgentLost,
     ExtraAgentRemoved,
     ForeignAgentSeen,
+    ShareTakenBack,
     SessionFailed,
     SessionEnded,
     SessionCancelled,

@@ -22,13 +22,19 @@ def captions_channel(session_id: str) -> str:
     return f"rollcall:captions:{session_id}"
 
 
-# Worker registry: a key for each worker with a short expiry, and an index of worker ids by last heartbeat.
+# Worker registry: a key for each worker with a short expiry, another one that outlives it, and an index of
+# worker ids by last heartbeat.
 WORKER_INDEX: Final = "rollcall:workers"
 
 
 def worker_key(worker_id: str) -> str:
     """Return the registry key of one agent worker; its value is a `WorkerHeartbeat` in JSON."""
     return f"rollcall:worker:{worker_id}"
+
+
+def last_beat_key(worker_id: str) -> str:
+    """The newest heartbeat of one agent worker, kept as long as LiveKit may list a worker that vanished."""
+    return f"rollcall:worker-last:{worker_id}"
 
 
 def order_key(worker_id: str) -> str:
@@ -56,6 +62,11 @@ JOB_BEATS: Final = "rollcall:job-beats"
 def job_beat_field(session_id: str, attempt: int) -> str:
     """Return the field of one attempt's job in the hash of job beats."""
     return f"{session_id}:{attempt}"
+
+
+def line_name(agent_name: str, pool: str) -> str:
+    """One name for a pool of an agent name; neither holds a control character."""
+    return f"{agent_name}\n{pool}" if pool else agent_name
 
 
 def slots_key(agent_name: str) -> str:

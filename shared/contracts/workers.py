@@ -110,9 +110,14 @@ class WorkerHeartbeat(CleanModel):
         return circuit is not None and not circuit.ignored and circuit.state is CircuitState.HALF_OPEN
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether it takes no new job, however many slots get free."""
+        return self.draining or self.cordoned
+
+    @property
     def free_slots(self) -> int:
         """Return how many more jobs this worker would accept now, and may get."""
-        if self.draining or self.cordoned or not self.registered:
+        if self.is_leaving or not self.registered:
             return 0
         free = max(0, self.max_jobs - self.active_jobs)
         if not self.is_left_out:

@@ -34,6 +34,8 @@ ROUTES = {
     ("post", "/v1/workers/{worker_id}/uncordon"),
     ("post", "/v1/workers/{worker_id}/drain"),
     ("get", "/v1/agents/{agent_name}/demand"),
+    ("get", "/v1/agents/{agent_name}/traffic"),
+    ("put", "/v1/agents/{agent_name}/traffic"),
     ("get", "/v1/keys"),
     ("post", "/v1/keys"),
     ("delete", "/v1/keys/{key_id}"),
@@ -100,6 +102,7 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
     assert "required" not in wish
     assert properties(schema, "StartSession") == {
         "agent_name",
+        "deployment",
         "room_name",
         "participant_identity",
         "participant_name",
@@ -122,9 +125,10 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
     [
         (
             "Session",
-            "session_id status room_name room_sid agent_name mode models metadata participant_identity "
-            "participant_name attempt max_attempts require canary agent_identity agent_sid waiting_for "
-            "place_in_line failure end_reason deadline_at revivals trace_id turns timings attempts",
+            "session_id status room_name room_sid agent_name deployment mode models metadata "
+            "participant_identity participant_name attempt max_attempts require canary agent_identity "
+            "agent_sid waiting_for place_in_line failure end_reason deadline_at revivals trace_id turns "
+            "timings attempts",
         ),
         (
             "Timings",
@@ -144,9 +148,9 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
         ("Failure", "cause advice evidence"),
         (
             "Attempt",
-            "number outcome dispatch_id job_id worker_id participant_identity participant_sid cause "
-            "evidence started_at accepted_at assigned_at rejected_at entrypoint_at connected_at active_at "
-            "ready_at first_speech_at closed_at close_reason error left_at left_reason",
+            "number outcome dispatch_id job_id worker_id deployment participant_identity participant_sid "
+            "cause evidence started_at accepted_at assigned_at rejected_at entrypoint_at connected_at "
+            "active_at ready_at first_speech_at closed_at close_reason error left_at left_reason",
         ),
         ("SessionPage", "sessions next_cursor"),
         ("SessionHistory", "events"),
@@ -202,13 +206,15 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
             "CauseGroup",
             "cause agent_name sessions first_at last_at advice sample_session_id sample_evidence",
         ),
-        ("Workers", "workers"),
+        ("Workers", "workers lost"),
         (
             "WorkerHeartbeat",
             "worker_id agent_name deployment address address_worker_id host pid version livekit_url load "
             "active_jobs max_jobs draining cordoned registered started_at beat_at models sessions faults "
             "circuit",
         ),
+        ("Traffic", "agent_name shares changed_at taken_back pools"),
+        ("PoolShare", "deployment percent workers free_slots"),
         ("Ordered", "worker_id order cordoned draining active_jobs"),
         ("Demand", "agent_name deployment wanted busy withheld waiting buffer slots"),
         ("WorkerFault", "cause detail since"),

@@ -57,10 +57,14 @@ async def control_plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 @pytest_asyncio.fixture(scope="session")
 async def agent_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A control plane with inference, for workers of ours that the tests start themselves."""
+    """A control plane with inference, for workers of ours that the tests start themselves.
+
+    Two sessions of a pool are enough to judge it.
+    """
     state = tmp_path_factory.mktemp("agents")
     services = [*CONTROL_PLANE, "inference"]
-    async with Stack(state, env=clean_environment(LONG_LIMITS), services=services) as stack:
+    env = clean_environment({**LONG_LIMITS, "TRAFFIC_MIN_SESSIONS": "2"})
+    async with Stack(state, env=env, services=services) as stack:
         yield stack
 
 

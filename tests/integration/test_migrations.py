@@ -20,7 +20,7 @@ from tests.integration.rows import a_turn, count, get_session, put_session, stor
 
 pytestmark = pytest.mark.sql
 
-HEAD = "0015"
+HEAD = "0017"
 TABLES = {
     "api_key",
     "dispatch_attempt",
@@ -30,6 +30,7 @@ TABLES = {
     "livekit_webhook_receipt",
     "session",
     "session_event",
+    "traffic",
     "transcript_item",
     "webhook_cursor",
     "webhook_delivery",

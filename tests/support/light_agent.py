@@ -4,6 +4,7 @@ Only the job is another one. How the worker registers, beats, and takes jobs is 
 """
 
 import asyncio
+import os
 from unittest.mock import patch
 
 from livekit.agents import AgentServer
@@ -17,11 +18,16 @@ from shared.platform.config import load_settings
 from shared.platform.logs.logs import configure_logs
 from tests.support.shared_media import outlive_panics
 
+# In the environment of a worker: each of its jobs fails.
+FAILS = "LIGHT_AGENT_FAILS"
+
 _build = bootstrap.build_server
 
 
 async def stay(ctx: JobContext) -> None:
-    """Join the room, until it is closed or the dispatch is withdrawn."""
+    """Join the room, until it is closed or the dispatch is withdrawn; or fail, if all jobs shall."""
+    if os.environ.get(FAILS):
+        raise RuntimeError("injected by the test")
     await ctx.connect()
 
 

@@ -113,8 +113,12 @@ async def our_worker(
     log: Path,
     env: Mapping[str, str] | None = None,
     program: str = ODD_AGENT,
+    in_registry: bool = True,
 ) -> AsyncIterator[OurWorker]:
-    """Yield a registered worker of ours with this name. Sessions can ask it for faults."""
+    """Yield a registered worker of ours with this name. Sessions can ask it for faults.
+
+    `in_registry=False`: `env` gives it to another installation, whose registry this API does not read.
+    """
     variables = {
         **rollcall.stack.env,
         "LIVEKIT_AGENT_NAME": agent_name,
@@ -124,7 +128,10 @@ async def our_worker(
         **(env or {}),
     }
     async with _running(["-c", program], env=variables, log=log) as process:
-        await until_in_registry(rollcall, process, log)
+        if in_registry:
+            await until_in_registry(rollcall, process, log)
+        else:
+            await until_registered(process, log)
         redis_port = urlsplit(variables["REDIS_URL"]).port
         assert redis_port is not None
         yield OurWorker(process, agent_name, log, redis_port)

@@ -1,1 +1,1 @@
-"""What is decided for all workers of an agent name: how many slots are wanted."""
+"""All workers of an agent name: how many slots are wanted, and which pool gets which share of sessions."""

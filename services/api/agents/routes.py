@@ -5,21 +5,48 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from services.api.agents.demand import read_demand
-from services.api.agents.schemas import Demand
+from services.api.agents.schemas import Demand, Shares, Traffic
+from services.api.agents.traffic import show_traffic
 from services.api.auth.access import Admin
 from services.api.deps import Deps
 from services.api.errors.problems import PROBLEMS
 from services.api.workers.fleet import fleet_of
 from shared.contracts.names import AgentName, Deployment
+from shared.core.pools.traffic import set_traffic
+from shared.platform.clock import utc_now
+from shared.platform.logs.logs import get_logger
 
 router = APIRouter(responses=PROBLEMS)
+log = get_logger(__name__)
+
+Name = Annotated[AgentName, Path(description="as workers register under it")]
+
+
+@router.get("/v1/agents/{agent_name}/traffic", tags=["operations"], summary="Read the traffic between pools")
+async def get_traffic(services: Deps, _: Admin, agent_name: Name) -> Traffic:
+    """How sessions that name no pool are shared, and which workers there are in each pool."""
+    return await show_traffic(services.database, services.redis, agent_name)
+
+
+@router.put("/v1/agents/{agent_name}/traffic", tags=["operations"], summary="Share traffic between pools")
+async def put_traffic(services: Deps, asking: Admin, agent_name: Name, shares: Shares) -> Traffic:
+    """Share the sessions that name no pool between pools, in percent: `{"blue": 90, "green": 10}`.
+
+    It holds for sessions that are requested from now on. Sessions that were requested before stay in their
+    pool. `{}` takes the shares away: sessions that name no pool go to the pool without a name. A share that
+    was taken back from a failing pool may be given again; its sessions are then counted anew.
+    """
+    async with services.database.write() as db:
+        await set_traffic(db, agent_name, shares.root, now=utc_now())
+    log.info("traffic_shared", agent_name=agent_name, shares=shares.root, key_id=asking.key_id)
+    return await show_traffic(services.database, services.redis, agent_name)
 
 
 @router.get("/v1/agents/{agent_name}/demand", tags=["operations"], summary="How many slots are wanted")
 async def demand(
     services: Deps,
     _: Admin,
-    agent_name: Annotated[AgentName, Path(description="as workers register under it")],
+    agent_name: Name,
     *,
     deployment: Annotated[Deployment | None, Query(description="one pool; default: all together")] = None,
     buffer: Annotated[

@@ -1,6 +1,11 @@
 """The JSON of /v1/agents."""
 
-from pydantic import BaseModel, Field
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field, RootModel, model_validator
+
+from shared.contracts.names import Deployment
 
 
 class Demand(BaseModel):
@@ -17,3 +22,49 @@ class Demand(BaseModel):
     waiting: int = Field(description="sessions that want an agent, and whose job no worker has yet")
     buffer: int = Field(description="as asked for")
     slots: int = Field(description="that the workers have now, without those of workers that drain")
+
+
+class Shares(RootModel[dict[Deployment, Annotated[int, Field(ge=0, le=100)]]]):
+    """Percent of the sessions that name no pool, by pool; together 100. None at all: nothing is shared."""
+
+    @model_validator(mode="after")
+    def _sum_is_100(self) -> "Shares":
+        total = sum(self.root.values())
+        if self.root and total != 100:
+            raise ValueError(f"the shares must be 100 together; they are {total}")
+        return self
+
+
+class PoolShare(BaseModel):
+    """A pool, its share, and its workers as the registry has them; null where it can't be read."""
+
+    deployment: str
+    percent: int
+    workers: int | None
+    free_slots: int | None
+
+
+class TakenBack(BaseModel):
+    """A share that was taken back because too many sessions of its pool failed."""
+
+    deployment: str
+    percent: int = Field(description="the share that the pool had")
+    at: datetime
+    sessions: int = Field(description="of the pool, requested since `since`, whose outcome was known")
+    failed: int = Field(description="of these, those that got no agent by an attempt in the pool, or lost it")
+    causes: dict[str, int] = Field(description="their attempts by cause")
+    since: datetime
+    advice: str
+
+
+class Traffic(BaseModel):
+    """How sessions that name no pool are shared between the pools of an agent name.
+
+    `pools` are those with a share, and those in which there are workers.
+    """
+
+    agent_name: str
+    shares: dict[str, int] = Field(description="in percent; empty: they go to the pool without a name")
+    changed_at: datetime | None
+    taken_back: list[TakenBack] = Field(description="since the shares were last set by a request")
+    pools: list[PoolShare]

@@ -5,7 +5,7 @@ A loop repeats it every two seconds, so that each cause has the time since when 
 
 import asyncio
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from services.api.health.checks import Check, ask_livekit, check
 from services.api.health.findings import Finding, read_findings
+from services.api.health.pools import pools_as_json, read_shares, why_shares_fail
 from services.api.health.recent_sessions import Records, read_names, read_records
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat
@@ -71,8 +72,8 @@ class Known(StrEnum):
 class Outlook:
     """What is known about the next session's chances.
 
-    `fleet` is None if the registry can't be read. `others` are the outlooks of all other relevant names, if
-    they were requested.
+    `fleet` is None if the registry can't be read. `shares` is each pool's percentage of sessions that name
+    no pool. `others` are the outlooks of all other relevant names, if they were requested.
     """
 
     agent_name: str
@@ -82,6 +83,7 @@ class Outlook:
     root_causes: list[RootCause] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     known: Known = Known.UNKNOWN
+    shares: Mapping[str, int] = field(default_factory=dict)
     others: list["Outlook"] | None = None
 
     @property
@@ -104,6 +106,7 @@ class Outlook:
             "summary": self.summary,
             "last_proven_join": joined and joined.at.isoformat(),
             "last_canary": canary and canary.as_json(),
+            "pools": None if self.fleet is None else pools_as_json(self.fleet, self.agent_name, self.shares),
             "root_cause": [found.as_json() for found in self.root_causes],
             "findings": [found.as_json() for found in self.findings],
             "agents": None if self.others is None else [each.in_short() for each in (self, *self.others)],
@@ -196,7 +199,8 @@ class Forecast:
         """Return another name's outlook, from the state of LiveKit and the registry."""
         now = self._now()
         records = await read_records(self._database, agent_name=agent_name, now=now)
-        bare = Outlook(agent_name, seen.livekit, seen.fleet, records)
+        shares = await read_shares(self._database, agent_name)
+        bare = Outlook(agent_name, seen.livekit, seen.fleet, records, shares=shares)
         return self._judged(bare, "the registry can't be read", now)
 
     async def make_outlook(self, agent_name: str | None = None) -> Outlook:
@@ -212,13 +216,14 @@ class Forecast:
             fleet = await read_fleet(self._redis)
 
         now = self._now()
-        livekit, redis, records, findings = await asyncio.gather(
+        livekit, redis, records, findings, shares = await asyncio.gather(
             check(lambda: ask_livekit(self._livekit)),
             check(registry),
             read_records(self._database, agent_name=name, now=now),
             read_findings(self._database, now=now),
+            read_shares(self._database, name),
         )
-        seen = Outlook(name, livekit, fleet, records, findings=findings)
+        seen = Outlook(name, livekit, fleet, records, findings=findings, shares=shares)
         return self._judged(seen, redis.output, now)
 
     def _judged(self, seen: Outlook, redis_fault: str | None, now: datetime) -> Outlook:
@@ -226,7 +231,7 @@ class Forecast:
         name, fleet = seen.agent_name, seen.fleet
         found = [
             *_livekit_causes(seen.livekit),
-            *_registry_causes(name, redis_fault, fleet, seen.records),
+            *_registry_causes(name, redis_fault, fleet, seen),
             *_fault_causes(fleet.named(name) if fleet else []),
             *_record_causes(seen.records),
         ]
@@ -257,13 +262,14 @@ def _livekit_causes(livekit: Check) -> list[RootCause]:
 
 
 def _registry_causes(
-    agent_name: str, redis_fault: str | None, fleet: Fleet | None, records: Records
+    agent_name: str, redis_fault: str | None, fleet: Fleet | None, seen: Outlook
 ) -> list[RootCause]:
+    records = seen.records
     if fleet is None:
         return [RootCause(Cause.QUEUE_STALLED, {"redis": redis_fault})]
     none = fleet.why_none(agent_name)
     if none is None:
-        return []
+        return [RootCause(*found) for found in why_shares_fail(fleet, agent_name, seen.shares)]
     if agent_name in fleet.names() or not _is_of_other_projects(records):
         return [RootCause(*none)]
     # The registry never knows workers that don't report, so only their last outcome counts.

@@ -60,6 +60,16 @@ class AgentInShort(BaseModel):
     causes: list[Cause]
 
 
+class PoolHealth(BaseModel):
+    """A pool with workers, or with a share of the sessions that name none. `cause`: why it takes no call."""
+
+    deployment: str
+    percent: int
+    registered_workers: int
+    free_slots: int
+    cause: Cause | None
+
+
 class AgentHealth(BaseModel):
     """Whether the next session of this agent's name would get its agent.
 
@@ -75,6 +85,7 @@ class AgentHealth(BaseModel):
     summary: str
     last_proven_join: datetime | None = Field(description="of an agent of this name")
     last_canary: Canary | None
+    pools: list[PoolHealth] | None = Field(description="null where the registry can't be read")
     root_cause: list[FoundCause]
     findings: list[FoundFault]
     agents: list[AgentInShort] | None = Field(description="every relevant name, unless the request named one")

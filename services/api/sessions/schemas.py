@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Envelope
 from shared.contracts.models import Models
-from shared.contracts.names import AgentName, Name, Text
+from shared.contracts.names import AgentName, Deployment, Name, Text
 from shared.contracts.sessions import Level, Mode, SessionStatus
 from shared.contracts.traceparent import trace_id_of
 from shared.core.sessions.tables import AttemptRow, SessionRow
@@ -26,6 +26,9 @@ class StartSession(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     agent_name: AgentName | None = Field(None, description="default: LIVEKIT_AGENT_NAME")
+    deployment: Deployment | None = Field(
+        None, description="the pool of workers; default: by the shares of the agent name's traffic"
+    )
     room_name: Name | None = Field(None, description="default: a new room")
     participant_identity: Name | None = None
     participant_name: Name | None = None
@@ -88,6 +91,7 @@ class Attempt(BaseModel):
     dispatch_id: str | None
     job_id: str | None
     worker_id: str | None
+    deployment: str | None = Field(description="the pool of workers; null: the one without a name")
     participant_identity: str | None
     participant_sid: str | None
     cause: Cause | None
@@ -128,6 +132,7 @@ class Session(BaseModel):
     room_name: str
     room_sid: str | None
     agent_name: str
+    deployment: str | None = Field(description="the pool of workers; null: the one without a name")
     mode: Mode
     models: Models
     metadata: dict[str, Any] | str
@@ -170,6 +175,7 @@ class Session(BaseModel):
             room_name=row.room_name,
             room_sid=row.room_sid,
             agent_name=row.agent_name,
+            deployment=row.deployment or None,
             mode=Mode(row.mode),
             models=Models.model_validate(row.models),
             metadata=row.client_metadata,

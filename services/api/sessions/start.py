@@ -118,6 +118,7 @@ def new_row(wanted: StartSession, asking: Principal, settings: ApiSettings, now:
         room_name=room_of(asking.project, wanted.room_name or new_room_name(session_id)),
         room_is_ours=wanted.room_name is None,
         agent_name=wanted.agent_name or settings.livekit_agent_name,
+        deployment=wanted.deployment,
         mode=wanted.mode,
         models=wanted.models.model_dump(exclude_none=True),
         instructions=wanted.instructions,
@@ -140,6 +141,7 @@ def check_allowed(wanted: StartSession, settings: ApiSettings) -> None:
     if wanted.canary and wanted.room_name is not None:
         raise invalid_field("room_name", "a canary always gets a new room")
     check_agent_name(wanted.agent_name, settings)
+    check_deployment(wanted.deployment, settings)
     _check_models(wanted.models, settings)
 
 
@@ -148,6 +150,13 @@ def check_agent_name(name: str | None, settings: ApiSettings, *, field: str = "a
     names = settings.allowed_agent_names
     if name and names and name not in names:
         raise invalid_field(field, f"must be one of {', '.join(names)}")
+
+
+def check_deployment(name: str | None, settings: ApiSettings, *, field: str = "deployment") -> None:
+    """Raise `Problem` if clients may not ask for this pool."""
+    if name and name not in settings.allowed_deployments:
+        allowed = ", ".join(settings.allowed_deployments) or "left out"
+        raise invalid_field(field, f"must be {allowed}")
 
 
 def check_metadata(

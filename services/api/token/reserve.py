@@ -16,6 +16,7 @@ from services.api.sessions.schemas import StartSession
 from services.api.sessions.start import (
     MAX_METADATA_BYTES,
     check_agent_name,
+    check_deployment,
     check_metadata,
     new_row,
     write_session,
@@ -66,6 +67,7 @@ async def reserve_session(
     row = new_row(
         StartSession(
             agent_name=agent.agent_name,
+            deployment=agent.deployment,
             participant_identity=wanted.participant_identity,
             participant_name=wanted.participant_name,
             metadata=_agent_metadata(agent.metadata, _most_metadata(asking, settings)),
@@ -75,7 +77,6 @@ async def reserve_session(
         now,
     )
     row.status = SessionStatus.RESERVED
-    row.deployment = agent.deployment
     row.deadline_at = expires_at(row, settings) + USABLE_AFTER_ITS_END
     row.next_check_at = None
     event = SessionReserved(
@@ -127,9 +128,7 @@ def _check_participant(wanted: TokenRequest) -> None:
 def _agent(wanted: TokenRequest, settings: ApiSettings) -> AgentWish:
     agent = wanted.room_config.agents[0] if wanted.room_config.agents else AgentWish()
     check_agent_name(agent.agent_name, settings, field=f"{_AGENT}.agent_name")
-    if agent.deployment and agent.deployment not in settings.allowed_deployments:
-        allowed = ", ".join(settings.allowed_deployments) or "left out"
-        raise invalid_field(f"{_AGENT}.deployment", f"must be {allowed}")
+    check_deployment(agent.deployment, settings, field=f"{_AGENT}.deployment")
     return agent
 
 

@@ -16,9 +16,12 @@ router = APIRouter(responses=PROBLEMS)
 
 @router.get("/v1/workers", tags=["operations"], summary="List agent workers")
 async def workers(services: Deps, asking: Admin) -> Workers:
-    """List the live agent workers, with those of their sessions that belong to the key's project."""
+    """List the live agent workers and the lost ones, with their sessions that belong to the key's project."""
     fleet = await fleet_of(services.redis)
-    return Workers(workers=await hide_other_projects(services.database, fleet.workers, asking))
+    return Workers(
+        workers=await hide_other_projects(services.database, fleet.workers, asking),
+        lost=await hide_other_projects(services.database, fleet.lost, asking),
+    )
 
 
 @router.post(

@@ -6,9 +6,14 @@ from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
 
 
 class Workers(BaseModel):
-    """The live agent workers."""
+    """The live agent workers, and those that are lost."""
 
     workers: list[WorkerHeartbeat]
+    lost: list[WorkerHeartbeat] = Field(
+        description="the last heartbeats, sent at `beat_at`, of workers that fell silent without a goodbye: "
+        "their process was killed or is frozen, or their host is cut off. LiveKit may still list them. They "
+        "stay here for 20 minutes, or until they are heard again"
+    )
 
 
 class Ordered(BaseModel):

@@ -21,9 +21,9 @@ from sqlmodel import col
 from services.verifier import metrics
 from services.verifier.ports import Rooms
 from shared.contracts.causes import Cause
-from shared.contracts.keys import DISPATCH_TASK
+from shared.contracts.keys import DISPATCH_TASK, line_name
 from shared.core.admission.slots import reserve
-from shared.core.admission.wait_queue import FULL, IN_LINE, is_waiting
+from shared.core.admission.wait_queue import FULL, IN_LINE, POOL, is_waiting
 from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import let_go_on
 from shared.core.workers.registry import Fleet, read_fleet
@@ -52,6 +52,7 @@ class Waiting:
     session_id: str
     requested_at: datetime
     agent_name: str
+    pool: str
     waiting_for: Cause
 
     @property
@@ -81,8 +82,9 @@ class Admission:
         If the broker is down, the sweep enqueues them later.
         """
         now = self._now()
-        causes = await self._count(now)
-        metrics.sessions_waiting(causes)
+        waiting = await self._count(now)
+        metrics.sessions_waiting(waiting)
+        causes = {cause for _, _, cause in waiting}
         if not causes:
             self._unreadable_since = None
             return 0
@@ -98,20 +100,24 @@ class Admission:
             log.warning("admitted_sessions_not_enqueued", sessions=len(session_ids), error=repr(error))
         return len(session_ids)
 
-    async def _count(self, now: datetime) -> dict[Cause, int]:
-        waiting = select(col(SessionRow.waiting_for), func.count()).where(is_waiting(now))
+    async def _count(self, now: datetime) -> dict[tuple[str, str, Cause], int]:
+        """How many wait, by agent name, pool and cause."""
+        line = (col(SessionRow.agent_name), POOL, col(SessionRow.waiting_for))
+        waiting = select(*line, func.count()).where(is_waiting(now)).group_by(*line)
         async with self._database.read() as db:
-            counted = (await db.execute(waiting.group_by(col(SessionRow.waiting_for)))).all()
-        return {Cause(cause): number for cause, number in counted if cause is not None}
+            counted = (await db.execute(waiting)).all()
+        return {(name, pool, Cause(cause or "")): number for name, pool, cause, number in counted}
 
     async def _first_in_lines(self, now: datetime) -> Sequence[Waiting]:
-        """Return the first sessions of each agent name's queue, all in the order of their requests."""
-        place = func.row_number().over(partition_by=col(SessionRow.agent_name), order_by=IN_LINE)
+        """Return the first sessions of each pool's queue, all in the order of their requests."""
+        of_line = (col(SessionRow.agent_name), POOL)
+        place = func.row_number().over(partition_by=of_line, order_by=IN_LINE)
         lines = (
             select(
                 col(SessionRow.id),
                 col(SessionRow.requested_at),
                 col(SessionRow.agent_name),
+                POOL.label("pool"),
                 col(SessionRow.waiting_for),
                 place.label("place"),
             )
@@ -119,39 +125,39 @@ class Admission:
             .subquery()
         )
         first = (
-            select(lines.c.id, lines.c.requested_at, lines.c.agent_name, lines.c.waiting_for)
+            select(lines.c.id, lines.c.requested_at, lines.c.agent_name, lines.c.pool, lines.c.waiting_for)
             .where(lines.c.place <= MOST_AT_ONCE)
             .order_by(lines.c.requested_at, lines.c.id)
         )
         async with self._database.read() as db:
-            return [Waiting(*found[:3], Cause(found[3])) for found in await db.execute(first)]
+            return [Waiting(*found[:4], Cause(found[4])) for found in await db.execute(first)]
 
     async def _choose(self, waiting: Sequence[Waiting], fleet: Fleet | None, now: datetime) -> list[Waiting]:
         chosen: list[Waiting] = []
-        for name, line in _by_agent_name(waiting).items():
+        for (name, pool), line in _by_pool(waiting).items():
             # No session overtakes one that waits for LiveKit.
             moving = line if self._livekit_answers else list(takewhile(_waits_for_slot, line))
-            slots = await self._slots(name, moving, fleet, now)
+            slots = await self._slots(name, pool, moving, fleet, now)
             chosen += moving[:slots]
             # It goes on even without a slot: the dispatcher then makes it wait for one, and records that.
             chosen += [one for one in moving[slots:] if not _waits_for_slot(one)]
         return sorted(chosen, key=lambda one: one.place)[:MOST_AT_ONCE]
 
     async def _slots(
-        self, agent_name: str, line: Sequence[Waiting], fleet: Fleet | None, now: datetime
+        self, agent_name: str, pool: str, line: Sequence[Waiting], fleet: Fleet | None, now: datetime
     ) -> int:
         """Return how many sessions of the queue, from its first on, have a slot now."""
         if fleet is None:
             unknown = self._unreadable_since is not None and now - self._unreadable_since >= UNKNOWN_AFTER
             return len(line) if unknown else 0
-        if not fleet.named(agent_name):
+        if not fleet.named(agent_name, pool):
             return len(line)  # the workers are gone, so waiting makes no sense; the verifier finds the cause
-        free, served = fleet.free_slots(agent_name), fleet.sessions(agent_name)
+        free, served = fleet.free_slots(agent_name, pool), fleet.sessions(agent_name)
         if not line or not free:
             return 0
         ids = [one.session_id for one in line]
         try:
-            return await reserve(self._redis, agent_name, ids, free=free, served=served)
+            return await reserve(self._redis, line_name(agent_name, pool), ids, free=free, served=served)
         except (RedisError, OSError):
             return 0
 
@@ -192,10 +198,10 @@ class Admission:
             self._livekit_answers = True
 
 
-def _by_agent_name(waiting: Sequence[Waiting]) -> dict[str, list[Waiting]]:
-    lines: dict[str, list[Waiting]] = {}
+def _by_pool(waiting: Sequence[Waiting]) -> dict[tuple[str, str], list[Waiting]]:
+    lines: dict[tuple[str, str], list[Waiting]] = {}
     for one in waiting:
-        lines.setdefault(one.agent_name, []).append(one)
+        lines.setdefault((one.agent_name, one.pool), []).append(one)
     return lines
 
 

@@ -1,5 +1,6 @@
 """The gauges of what belongs to no single process. Only the verifier that holds their lease shows them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import Gauge
@@ -21,8 +22,19 @@ _SLOTS = Gauge(
     "Slots of the workers of a name: taken by running jobs (busy), or free.",
     ["agent_name", "state"],
 )
+_POOL_WORKERS = Gauge(
+    "fleet_pool_workers",
+    "Agent workers in the registry by pool.",
+    ["agent_name", "deployment", "state"],
+)
+_POOL_SLOTS = Gauge("fleet_pool_slots", "Slots by pool.", ["agent_name", "deployment", "state"])
 _LOAD = Gauge("fleet_load_ratio", "Running jobs as a share of the most allowed.", ["agent_name"])
 _FAULTY = Gauge("fleet_workers_faulty", "Workers that report a fault of their own.", ["agent_name"])
+_LOST = Gauge(
+    "fleet_workers_lost",
+    "Workers that fell silent without a goodbye in the last 20 minutes. LiveKit may still list them.",
+    ["agent_name"],
+)
 _QUEUE = Gauge("celery_queue_tasks", "Celery tasks that wait in a queue.", ["queue"])
 _QUEUE_AGE = Gauge("celery_queue_oldest_seconds", "Age of the oldest waiting Celery task.", ["queue"])
 _DEAD_LETTERS = Gauge("stream_dead_letters", "Entries of all streams that are set aside.")
@@ -32,6 +44,7 @@ WORKER_STATES = ("serving", "left_out", "cordoned", "draining", "unregistered")
 
 # The names seen so far: a name whose last worker is gone has 0 workers, which is not the same as unknown.
 _fleet_names: set[str] = set()
+_fleet_pools: set[tuple[str, str]] = set()
 _session_names: set[str] = set()
 
 
@@ -53,11 +66,14 @@ def outbox(events: float, oldest_s: float) -> None:
     _OUTBOX_AGE.set(oldest_s)
 
 
-def fleet(workers: Sequence[WorkerHeartbeat]) -> None:
-    """Set the gauges of the workers in the registry."""
+def fleet(workers: Sequence[WorkerHeartbeat], lost: Sequence[WorkerHeartbeat] = ()) -> None:
+    """Set the gauges of the workers in the registry, and of those that fell silent."""
     by_name: dict[str, list[WorkerHeartbeat]] = {name: [] for name in _fleet_names}
     for worker in workers:
         by_name.setdefault(agent_label(worker.agent_name), []).append(worker)
+    silent = Counter(agent_label(worker.agent_name) for worker in lost)
+    for name in silent:
+        by_name.setdefault(name, [])
     _fleet_names.update(by_name)
     for name, named in by_name.items():
         states = [_state(worker) for worker in named]
@@ -67,7 +83,22 @@ def fleet(workers: Sequence[WorkerHeartbeat]) -> None:
         _SLOTS.labels(name, "busy").set(busy)
         _SLOTS.labels(name, "free").set(sum(w.free_slots for w in named))
         _LOAD.labels(name).set(busy / most if most else 0)
+        _pools(name, named)
         _FAULTY.labels(name).set(sum(bool(w.faults) for w in named))
+        _LOST.labels(name).set(silent[name])
+
+
+def _pools(name: str, workers: Sequence[WorkerHeartbeat]) -> None:
+    pools: dict[str, list[WorkerHeartbeat]] = {pool: [] for known, pool in _fleet_pools if known == name}
+    for worker in workers:
+        pools.setdefault(worker.deployment, []).append(worker)
+    _fleet_pools.update((name, pool) for pool in pools)
+    for pool, of_pool in pools.items():
+        states = [_state(worker) for worker in of_pool]
+        for state in WORKER_STATES:
+            _POOL_WORKERS.labels(name, pool, state).set(states.count(state))
+        _POOL_SLOTS.labels(name, pool, "busy").set(sum(w.active_jobs for w in of_pool))
+        _POOL_SLOTS.labels(name, pool, "free").set(sum(w.free_slots for w in of_pool))
 
 
 def celery_queue(queue: str, tasks: int, oldest_s: float) -> None:
@@ -83,7 +114,7 @@ def dead_letters(entries: int) -> None:
 
 def forget_fleet() -> None:
     """Show nothing about workers, because they are unknown."""
-    for gauge in (_WORKERS, _SLOTS, _LOAD, _FAULTY):
+    for gauge in (_WORKERS, _SLOTS, _POOL_WORKERS, _POOL_SLOTS, _LOAD, _FAULTY, _LOST):
         gauge.clear()
 
 

@@ -17,6 +17,7 @@ from services.verifier.gauges import gauges
 from services.verifier.gauges.queues import Queues
 from shared.contracts.keys import DEAD_LETTERS_STREAM
 from shared.contracts.sessions import LIVE
+from shared.contracts.workers import WorkerHeartbeat
 from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.workers.registry import read_fleet
 from shared.platform.clock import Clock
@@ -40,6 +41,7 @@ class Gauger:
         self._queues = queues
         self._lease = Lease(database, name=LEASE, holder=holder, term=LEASE_TERM, now=now)
         self._now = now
+        self._lost: set[str] = set()
 
     async def run(self) -> None:
         """Look forever."""
@@ -85,8 +87,13 @@ class Gauger:
         gauges.outbox(number, self._age_s(oldest))
 
     async def look_at_fleet(self) -> None:
-        """Count workers and slots; raises `RedisError` or `OSError`."""
-        gauges.fleet((await read_fleet(self._redis)).workers)
+        """Count workers and slots, and tell of each lost worker; raises `RedisError` or `OSError`."""
+        found = await read_fleet(self._redis)
+        gauges.fleet(found.workers, found.lost)
+        lost = {worker.worker_id: worker for worker in found.lost}
+        for worker_id in lost.keys() - self._lost:
+            _tell_of_lost(lost[worker_id])
+        self._lost = set(lost)
 
     async def look_at_queues(self) -> None:
         """Measure Celery's queues and the dead letters; raises `RedisError`, `KombuError` or `OSError`."""
@@ -96,3 +103,17 @@ class Gauger:
 
     def _age_s(self, since: datetime | None) -> float:
         return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
+
+
+def _tell_of_lost(worker: WorkerHeartbeat) -> None:
+    log.warning(
+        "worker_lost",
+        message=f"worker {worker.worker_id} on {worker.host} fell silent; LiveKit may still list it",
+        worker_id=worker.worker_id,
+        agent_name=worker.agent_name,
+        deployment=worker.deployment,
+        host=worker.host,
+        pid=worker.pid,
+        last_beat=worker.beat_at.isoformat(),
+        sessions=len(worker.sessions),
+    )

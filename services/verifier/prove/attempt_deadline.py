@@ -78,7 +78,7 @@ class Observations:
             self.dropped_at = None
             return
         if self.had_worker is None:
-            self.had_worker = bool(fleet.named(row.agent_name))
+            self.had_worker = bool(fleet.named(row.agent_name, row.pool))
         if attempt.reported_at is None or row.id in fleet.sessions(row.agent_name):
             self.dropped_at = None
         else:
@@ -178,7 +178,7 @@ class AttemptDeadline:
     def _nobody_took_it(self, current: Current, observed: Observations, now: datetime) -> bool:
         row, attempt = current.session, current.attempt
         waited = now - sent_at(attempt)
-        ours = observed.fleet.named(row.agent_name) if observed.fleet is not None else []
+        ours = observed.fleet.named(row.agent_name, row.pool) if observed.fleet is not None else []
         free = any(worker.free_slots for worker in ours)
         if observed.fleet is not None and row.id in observed.fleet.sessions(row.agent_name):
             # A worker has the job, and its report is late.
@@ -214,7 +214,7 @@ class AttemptDeadline:
             return False
         others = [
             worker
-            for worker in observed.fleet.named(row.agent_name)
+            for worker in observed.fleet.named(row.agent_name, row.pool)
             if worker.worker_id != attempt.chosen_worker_id and worker.free_slots
         ]
         return bool(others) and row.attempt < row.max_attempts and waited >= observed.window

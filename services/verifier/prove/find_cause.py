@@ -175,7 +175,8 @@ def _registry(seen: Facts) -> Finding | None:
     if seen.fleet is None:
         return None
     wanted = seen.session.agent_name
-    workers = seen.fleet.named(wanted)
+    pool = seen.session.pool
+    workers = seen.fleet.named(wanted, pool)
     if not workers and seen.had_worker:
         return Cause.WORKER_DIED, {"agent_name": wanted, "names_seen": seen.fleet.names()}
     holders = [worker.worker_id for worker in workers if seen.session.id in worker.sessions]
@@ -183,7 +184,7 @@ def _registry(seen: Facts) -> Finding | None:
         return Cause.JOB_NOT_STARTED, {"worker_id": holders[0], "sign": NOT_STARTED}
     if seen.attempt.chosen_worker_id is not None:
         return _silent_worker(seen.attempt.chosen_worker_id, seen.fleet)
-    cause, evidence = seen.fleet.why_none(wanted) or (
+    cause, evidence = seen.fleet.why_none(wanted, pool) or (
         Cause.ASSIGNMENT_TIMEOUT,
         {"workers": [worker.worker_id for worker in workers]},
     )

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from services.verifier import metrics
 from services.verifier.extra_agents import remove_extra_agents
 from services.verifier.give_up import give_up
+from services.verifier.pools.revival_pool import evidence_of_move, pool_for_revival
 from services.verifier.ports import Rooms
 from services.verifier.prove.attempt_deadline import AttemptDeadline, Observations, is_passed_on
 from services.verifier.prove.chosen_worker import ChosenWorkers
@@ -249,7 +250,11 @@ class Verifier:
         tries_left = row.attempt < row.max_attempts or cause in FULL
         if tries_left and self._now() < row.deadline_at and worth_it:
             delay = timedelta(seconds=PASSING_DELAY_S if cause in PASSING else 0)
-            if await self._repository.missing(current, cause, evidence, delay=delay):
+            pool = row.pool
+            if row.revivals:
+                pool = await pool_for_revival(row, redis=self._redis, repository=self._repository)
+            evidence = evidence_of_move(row, pool, evidence)
+            if await self._repository.missing(current, cause, evidence, delay=delay, pool=pool):
                 metrics.agent_missing(cause)
                 failed(cause, {names.OUTCOME: "missing", names.CAUSE: cause})
                 log.warning(

@@ -12,11 +12,13 @@ The `verify_session` task of an active session runs one look, and each look says
 from datetime import timedelta
 
 from livekit.protocol.models import ParticipantInfo
+from redis.asyncio import Redis
 
 from services.verifier import metrics
 from services.verifier.extra_agents import remove_extra_agents
 from services.verifier.give_up import give_up
 from services.verifier.liveness import Liveness
+from services.verifier.pools.revival_pool import evidence_of_move, pool_for_revival
 from services.verifier.ports import Rooms
 from services.verifier.prove.attempt_deadline import CALLER_GRACE
 from services.verifier.prove.departure import Departure, judge_departure, why_gone
@@ -59,6 +61,7 @@ class Watch:
         self,
         *,
         repository: Repository,
+        redis: Redis,
         proofs: Proofs,
         rooms: Rooms,
         relay: Relay,
@@ -70,6 +73,7 @@ class Watch:
         now: Clock,
     ) -> None:
         self._repository = repository
+        self._redis = redis
         self._proofs = proofs
         self._rooms = rooms
         self._relay = relay
@@ -231,8 +235,10 @@ class Watch:
             metrics.agent_lost("given_up")
             await give_up(row, cause, {**evidence, "revivals": row.revivals}, repository=self._repository)
             return
+        pool = await pool_for_revival(row, redis=self._redis, repository=self._repository)
+        evidence = evidence_of_move(row, pool, evidence)
         with span(names.REPLACE, of=row.traceparent, attributes={names.CAUSE: cause}):
-            lost = await self._repository.lost(row, cause, evidence, attempts=self._max_attempts)
+            lost = await self._repository.lost(row, cause, evidence, attempts=self._max_attempts, pool=pool)
         if lost:
             metrics.agent_lost("revived")
             log.warning(

@@ -1,8 +1,8 @@
 """The wait queue: sessions that can't be dispatched now, what they wait for, and their order.
 
 A waiting session has a `waiting_for` and is claimed until its deadline, so that no task takes it.
-services/verifier/admit/admission.py removes the claim when the session may go on. Each agent name has a queue
-of its own, in the order of the requests; a reservation's request is its caller's join.
+services/verifier/admit/admission.py removes the claim when the session may go on. Each pool of an agent name
+has a queue of its own, in the order of the requests; a reservation's request is its caller's join.
 """
 
 from datetime import datetime
@@ -27,10 +27,15 @@ FULL: Final = frozenset({Cause.WORKERS_AT_CAPACITY, Cause.WORKER_DRAINING})
 IN_LINE: Final = (col(SessionRow.requested_at), col(SessionRow.id))
 
 
+# Whose line it is.
+POOL: Final = func.coalesce(col(SessionRow.deployment), "")
+
+
 def _is_before(row: SessionRow) -> ColumnElement[bool]:
-    """Return the condition for sessions of the same agent name with older requests."""
+    """Return the condition for sessions of the same agent name and pool with older requests."""
     place = tuple_(literal(row.requested_at, UtcDateTime), literal(row.id))
-    return and_(col(SessionRow.agent_name) == row.agent_name, tuple_(*IN_LINE) < place)
+    of_line = and_(col(SessionRow.agent_name) == row.agent_name, literal(row.pool) == POOL)
+    return and_(of_line, tuple_(*IN_LINE) < place)
 
 
 def is_waiting(now: datetime) -> ColumnElement[bool]:

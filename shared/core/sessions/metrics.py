@@ -27,6 +27,11 @@ _JOINS = Counter(
     "Sessions by whether they got their first agent (joined, failed); those that were cancelled are neither.",
     ["result", "agent_name", "canary"],
 )
+_POOL_JOINS = Counter(
+    "session_pool_joins_total",
+    "Sessions of a pool, by whether they got their first agent (joined, failed).",
+    ["result", "agent_name", "deployment"],
+)
 _ENDS = Counter("session_ends_total", "Sessions that are over, by how they ended.", ["status", "agent_name"])
 _FAILURES = Counter(
     "session_failures_total",
@@ -74,10 +79,12 @@ def session_moved(row: SessionRow, *, before: str) -> None:
         session_requested(row)
     elif row.status == SessionStatus.ACTIVE and row.revivals == 0:
         _JOINS.labels(JOINED, name, canary).inc()
+        _POOL_JOINS.labels(JOINED, name, row.pool).inc()
     elif row.status == SessionStatus.FAILED:
         _FAILURES.labels(Cause(row.cause or Cause.UNKNOWN), name).inc()
         if before != SessionStatus.ACTIVE and row.revivals == 0:
             _JOINS.labels(FAILED, name, canary).inc()
+            _POOL_JOINS.labels(FAILED, name, row.pool).inc()
     if row.status in TERMINAL:
         _ENDS.labels(row.status, name).inc()
 

@@ -152,6 +152,11 @@ class SessionRow(SQLModel, table=True):
     transcript_deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     traceparent: str | None = None
 
+    @property
+    def pool(self) -> str:
+        """LiveKit's deployment that the session is dispatched to; empty is the one without a name."""
+        return self.deployment or ""
+
 
 class AttemptRow(SQLModel, table=True):
     """One attempt to get an agent, and what LiveKit, the worker and the room showed of it.
@@ -163,7 +168,8 @@ class AttemptRow(SQLModel, table=True):
     about its agent. `left_at` is the time of that webhook, or else when the agent was first missing from the
     room.
     `chosen_worker_id` is the worker that the dispatcher chose, and `address` its address at LiveKit; both are
-    null where LiveKit chose. `worker_id` is the worker that took the job.
+    null where LiveKit chose. `worker_id` is the worker that took the job. `deployment` is the session's
+    pool at the time of the attempt.
     """
 
     __tablename__ = "dispatch_attempt"
@@ -178,6 +184,7 @@ class AttemptRow(SQLModel, table=True):
     worker_id: str | None = None
     chosen_worker_id: str | None = None
     address: str | None = None
+    deployment: str | None = None
     participant_identity: str | None = None
     participant_sid: str | None = None
     cause: str | None = None

@@ -14,6 +14,7 @@ from cli.client.client import open_client
 from cli.main import app
 from cli.render.watch_all import LINGERS, Board
 from shared.contracts.causes import ADVICE, Cause
+from shared.contracts.keys import worker_key
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
 from shared.core.workers.registry import remove_worker, write_heartbeat
@@ -148,8 +149,13 @@ async def test_the_workers_are_shown_with_what_is_wrong_with_them(rollcall: Run,
     assert row_of("w-ill")[4] == "faulty"
     assert row_of("w-new")[4:6] == ["not", "registered"]
     assert "w-ill: inference_quota: answers 429" in shown
-    found = json_of(await rollcall("workers", "--json"))["workers"]
-    assert {one["worker_id"] for one in found} == {"w-free", "w-full", "w-ill", "w-new"}
+    told = json_of(await rollcall("workers", "--json"))
+    assert {one["worker_id"] for one in told["workers"]} == {"w-free", "w-full", "w-ill", "w-new"}
+    await redis.delete(worker_key("w-free"))
+    shown = (await rollcall("workers")).stdout
+    assert row_of("w-free")[4:7] == ["lost,", "last", "heard"]
+    told = json_of(await rollcall("workers", "--json"))
+    assert [one["worker_id"] for one in told["lost"]] == ["w-free"]
 
 
 async def beat_and_obey(redis: Redis, worker: WorkerHeartbeat) -> None:

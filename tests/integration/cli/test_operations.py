@@ -123,8 +123,14 @@ async def test_a_wide_terminal_shows_more_of_each_session(
     rollcall: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    times = {"active_at": T0 + timedelta(milliseconds=310), "ended_at": T0 + timedelta(seconds=190)}
-    row = await put_session(database, status=SessionStatus.ENDED, participant_identity="anna", **times)  # type: ignore[arg-type]
+    times: dict[str, Any] = {
+        "active_at": T0 + timedelta(milliseconds=310),
+        "ended_at": T0 + timedelta(seconds=190),
+    }
+    row = await put_session(
+        database, status=SessionStatus.ENDED, participant_identity="anna", deployment="blue", **times
+    )
     await store_turns(database, [a_turn(row.id, n) for n in (1, 2, 3)])
+    assert "agent@blue" in (await rollcall("session", row.id)).stdout
     [line] = [line for line in (await rollcall("sessions")).stdout.splitlines() if row.id in line]
-    assert line.split()[-7:] == ["agent", "anna", "310", "ms", "3:09", "min", "3"]
+    assert line.split()[-7:] == ["agent@blue", "anna", "310", "ms", "3:09", "min", "3"]

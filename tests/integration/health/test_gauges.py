@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from services.verifier.gauges import gauges
 from services.verifier.gauges.queues import RedisQueues
 from services.verifier.gauges.survey import LEASE, Gauger
 from shared.contracts.causes import Cause
-from shared.contracts.keys import DISPATCH_QUEUE, DISPATCH_TASK
+from shared.contracts.keys import DISPATCH_QUEUE, DISPATCH_TASK, worker_key
 from shared.contracts.sessions import SessionStatus
 from shared.contracts.workers import WorkerFault
 from shared.core.workers.circuit import open_circuit
@@ -119,6 +120,19 @@ async def test_only_the_holder_shows_anything(database: Database, gauger: Gauger
     async with in_background(gauger.run()):
         await eventually(lambda: shown("sessions_open", status="requested", agent_name="agent") is None)
         assert str(shown("outbox_unpublished_events")) == "nan"
+
+
+async def test_a_lost_worker_is_counted_and_told_once(gauger: Gauger, redis: Redis) -> None:
+    await beat_for_ever(redis, make_heartbeat("one", sessions=["s-1"]))
+    await gauger.look_at_fleet()
+    assert shown("fleet_workers_lost", agent_name="agent") == 0
+    await redis.delete(worker_key("one"))
+    with capture_logs() as logged:
+        for _ in range(2):
+            await gauger.look_at_fleet()
+            assert shown("fleet_workers_lost", agent_name="agent") == 1
+    [told] = [line for line in logged if line["event"] == "worker_lost"]
+    assert (told["worker_id"], told["host"], told["sessions"]) == ("one", "host-1", 1)
 
 
 async def test_a_registry_that_cannot_be_read_is_not_shown_as_empty(

@@ -256,7 +256,7 @@ async def test_who_is_told_to_stop_does_not_touch_what_has_moved_on(bench: Bench
     await until(claimed, what="the session is claimed")
     current = await bench.current(row)
     later = timedelta(seconds=2)
-    assert await bench.repository.missing(current, Cause.UNKNOWN, {}, delay=later)
+    assert await bench.repository.missing(current, Cause.UNKNOWN, {}, delay=later, pool="")
     await stop_all([working])
     assert (await get_session(bench.database, row.id)).claimed_until == T0 + later
 

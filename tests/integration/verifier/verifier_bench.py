@@ -49,6 +49,7 @@ class Bench:
         )
         self.watch = Watch(
             repository=self.repository,
+            redis=redis,
             rooms=self.rooms,
             relay=relay,
             proofs=self.proofs,

@@ -7,7 +7,8 @@ from redis.asyncio import Redis
 
 from devstack.process import Process
 from shared.contracts.causes import Cause
-from shared.contracts.keys import WORKER_INDEX, worker_key
+from shared.contracts.keys import WORKER_INDEX, last_beat_key, worker_key
+from shared.contracts.workers import WorkerHeartbeat
 from shared.core.workers import registry
 from shared.core.workers.registry import Fleet, read_fleet, remove_worker, write_heartbeat
 from shared.platform.redis.client import connect_redis
@@ -27,17 +28,59 @@ async def test_without_a_worker_the_fleet_is_empty(redis: Redis) -> None:
     assert await read_fleet(redis) == Fleet()
 
 
-async def test_a_worker_that_beats_no_more_is_gone(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "HEARTBEAT_EXPIRY_S", 0.05)
-    await write_heartbeat(redis, make_heartbeat("dead"))
-    monkeypatch.undo()
+async def fall_silent(redis: Redis, beat: WorkerHeartbeat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker beats once more, and then no more."""
+    with monkeypatch.context() as short:
+        short.setattr(registry, "HEARTBEAT_EXPIRY_S", 0.05)
+        await write_heartbeat(redis, beat)
+
+    async def silent() -> bool:
+        return beat not in (await read_fleet(redis)).workers
+
+    await until(silent, what="the worker lives no more")
+
+
+async def test_a_worker_that_beats_no_more_is_lost_until_it_is_heard_again(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat, other = make_heartbeat("dead", sessions=["s-1"]), make_heartbeat("alive")
+    await write_heartbeat(redis, other)
+    await fall_silent(redis, beat, monkeypatch)
+    assert await read_fleet(redis) == Fleet([other], lost=[beat])
+    assert 1_190_000 < await redis.pttl(last_beat_key("dead")) <= 1_200_000
+    await write_heartbeat(redis, beat)
+    assert await read_fleet(redis) == Fleet([other, beat])
+
+
+async def test_a_lost_worker_that_livekit_lists_no_more_is_forgotten(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await write_heartbeat(redis, make_heartbeat("alive"))
+    monkeypatch.setattr(registry, "LISTED_FOR_S", 0.06)
+    await fall_silent(redis, make_heartbeat("dead"), monkeypatch)
 
-    async def gone() -> bool:
-        return [worker.worker_id for worker in (await read_fleet(redis)).workers] == ["alive"]
+    async def forgotten() -> bool:
+        return (await read_fleet(redis)).lost == []
 
-    await until(gone, what="the dead worker is gone")
+    await until(forgotten, what="the dead worker is forgotten")
     assert await redis.zrange(WORKER_INDEX, 0, -1) == ["alive"]
+
+
+def test_why_no_worker_would_take_a_job_names_the_lost_ones() -> None:
+    lost = [
+        make_heartbeat("w-1"),
+        make_heartbeat("w-2", deployment="blue"),
+        make_heartbeat("w-3", agent_name="x"),
+    ]
+    assert Fleet(lost=lost).why_none("agent") == (
+        Cause.NO_WORKER_REGISTERED,
+        {"agent_name": "agent", "lost": ["w-1", "w-2"]},
+    )
+    alike = Fleet([make_heartbeat("w-4", agent_name="Agent")], lost=lost)
+    assert alike.why_none("agent", "blue") == (
+        Cause.NO_WORKER_REGISTERED,
+        {"agent_name": "agent", "names_seen": ["Agent"], "nearest": "Agent", "lost": ["w-2"]},
+    )
 
 
 async def test_a_heartbeat_expires_by_itself_a_few_beats_after_the_last(redis: Redis) -> None:

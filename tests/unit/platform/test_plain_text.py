@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.call.canary import Verdict
-from cli.client.answers import Attempt, Failure, Session, Turn
+from cli.client.answers import Attempt, Failure, Session, Turn, Workers
 from cli.client.show_error import error_of
 from cli.render.fleet import show_workers
 from cli.render.listing import sessions_table, show_session
@@ -146,12 +146,15 @@ def test_logs_for_people_have_no_command(said: str, capsys: pytest.CaptureFixtur
 def test_what_the_api_and_workers_say_begins_no_line_of_its_own(said: str) -> None:
     file = io.StringIO()
     console = PlainConsole(file=file, soft_wrap=True, highlight=False, width=300)
-    attempt = Attempt(number=1, outcome=said, cause=said, worker_id=said, dispatch_id=said, started_at=T0)
+    attempt = Attempt(
+        number=1, outcome=said, cause=said, worker_id=said, dispatch_id=said, deployment=said, started_at=T0
+    )
     session = Session(
         session_id="s1",
         status=SessionStatus.FAILED,
         room_name=said,
         agent_name=said,
+        deployment=said,
         participant_identity=said,
         agent_identity=said,
         metadata={said: said},
@@ -161,7 +164,8 @@ def test_what_the_api_and_workers_say_begins_no_line_of_its_own(said: str) -> No
     )
     show_session(session, console)
     console.print(sessions_table([session], wide=True))
-    show_workers([make_heartbeat(said, agent_name=said, host=said)], console, now=T0)
+    worker = make_heartbeat(said, agent_name=said, host=said)
+    show_workers(Workers(workers=[worker], lost=[worker]), console, now=T0)
     requested = SessionRequested(room_name=said, agent_name=said, mode=Mode.PIPELINE)
     console.print(event_line(wrap(requested, session_id=SessionId("s1"), source="test", time=T0), T0))
     console.print(turn_line(Turn(seq=1, role="user", text=said, created_at=T0), T0))

@@ -1,0 +1,1 @@
+"""Pools: which one replaces a lost agent, and which pool's share of the sessions is taken back."""

@@ -1,0 +1,1 @@
+"""Pools of an agent name's workers, and how sessions are shared between them."""
