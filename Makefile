@@ -1,6 +1,6 @@
 # Everything starts from Python 3.11 or later, git and make; the rest is fetched or built.
 .DEFAULT_GOAL := help
-.PHONY: help demo up check unit watch integration test test-faults coverage bench dashboards lint audit docs lock clean setup servers test-tools
+.PHONY: help demo up console check unit watch integration test test-faults coverage bench dashboards lint audit docs lock clean setup servers test-tools
 
 PY := .venv/bin/python
 # Compiled once, and not at each start.
@@ -55,6 +55,10 @@ coverage: setup $(if $(LONG),servers test-tools) ## which lines and branches tes
 
 bench: setup servers ## the published numbers, in short; ARGS="join --rounds 30" for one of them
 	$(PY) -m bench $(or $(ARGS),all --short)
+
+console: setup test-tools ## build the console's page, which the API serves; DEV=1 serves it with a server of its own, rebuilt at each change
+	$(PY) -m tools.openapi .rollcall/openapi.json
+	cd services/console && OPENAPI=$(CURDIR)/.rollcall/openapi.json npm run --silent types && npm run --silent check && npm run --silent test && npm run --silent $(if $(DEV),dev,build)
 
 dashboards: setup ## write what is made from the code: Grafana's dashboards and docs/metrics.md
 	$(PY) -m deploy.grafana

@@ -13,7 +13,7 @@ from cli.call.conversation import Outcome, hold_conversation
 from cli.call.voice import VoiceMissing
 from cli.client.client import ApiError, open_client
 from cli.interrupt import EXIT_INTERRUPTED
-from cli.up import OPEN_TO_ALL, run_with_stack
+from cli.up import OPEN_TO_ALL, console_line, run_with_stack
 from devstack.log_console import WARNING, LogConsole, make_console
 from devstack.stack import Stack
 
@@ -50,6 +50,7 @@ def run_demo(state: Path, *, once: bool) -> int:
             console.print(Text(_what_now(stack), style="bold"))
             if not stack.asks_for_keys:
                 console.print(Text(OPEN_TO_ALL, style="bold yellow"))
+            console.print(console_line(stack))
             await asyncio.Event().wait()
         return 0
 

@@ -40,6 +40,7 @@ def run_up(state: Path, *, agents: int) -> int:
             console.print(Text(_welcome(stack), style="bold green"))
             if not stack.asks_for_keys:
                 console.print(Text(OPEN_TO_ALL, style="bold yellow"))
+            console.print(console_line(stack))
             await asyncio.Event().wait()
         return 0
 
@@ -56,6 +57,13 @@ def run_with_stack(work: Coroutine[Any, Any, int], *, stack: Stack, screen: LogC
     except (ProvisionError, StartFailed) as failure:
         screen.tell_failure(str(failure))
         return EXIT_FAILED
+
+
+def console_line(stack: Stack) -> Text:
+    """Return the last line of a start: where to look at sessions."""
+    return Text(
+        f"\nSee every session, and why one has no agent: {stack.api_url}/console/", style="bold green"
+    )
 
 
 def _welcome(stack: Stack) -> str:

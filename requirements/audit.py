@@ -22,7 +22,7 @@ ENVIRONMENT: Final = ROOT / ".rollcall" / "audit"
 LOCK: Final = ROOT / "requirements" / "audit.txt"
 LIMIT_S: Final = 300.0
 MOST_LINES: Final = 5
-NPM_FOLDERS: Final = ("tests/js",)
+NPM_FOLDERS: Final = ("tests/js", "services/console")
 
 SERVICES: Final = ("osv", "pypi")
 _PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what only the tests need: of Debian, libfaketime, for services whose clock is wrong, Chromium and
 # Node, Prometheus and Alertmanager, which look at a stack, and RabbitMQ, Celery's other broker; of npm,
-# LiveKit's own JavaScript libraries.
+# LiveKit's own JavaScript libraries, and what builds the console.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,7 +41,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-if ! cmp -s tests/js/package-lock.json tests/js/node_modules/.locked; then
-    say "installing the locked npm packages"
-    (cd tests/js && npm ci --silent --ignore-scripts </dev/null >&2 && cp package-lock.json node_modules/.locked)
-fi
+for folder in tests/js services/console; do
+    if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/.locked"; then
+        say "installing the locked npm packages of $folder"
+        (cd "$folder" && npm ci --silent --ignore-scripts </dev/null >&2 && cp package-lock.json node_modules/.locked)
+    fi
+done

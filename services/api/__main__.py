@@ -43,7 +43,10 @@ def main() -> None:
         )
         sys.exit(STARTUP_FAILURE)
     log.info(
-        "api_listening", message="the API listens", host=settings.api_host, port=listening.getsockname()[1]
+        "api_listening",
+        message="the API listens; its console is under /console/",
+        host=settings.api_host,
+        port=listening.getsockname()[1],
     )
     give_up_unread(listening)
     server = Server(server_config(app, max_connections=settings.api_max_connections))

@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from services.api.agents import routes as agents
 from services.api.auth.auth_mode import decide_auth, warn_if_open
 from services.api.bootstrap import open_services
+from services.api.console import routes as console
 from services.api.errors import pages, problems
 from services.api.health import routes as health
 from services.api.http import middleware
@@ -38,6 +39,7 @@ ROUTERS: Final = (
     workers.router,
     agents.router,
     keys.router,
+    console.router,
     livekit.router,
     health.router,
     pages.router,

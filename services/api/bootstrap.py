@@ -8,6 +8,7 @@ from livekit import api
 
 from services.api.auth.bad_keys import BadKeys
 from services.api.auth.keyring import Keyring
+from services.api.console.logins import Logins
 from services.api.deps import Services
 from services.api.growth import Growth
 from services.api.health.checks import Health
@@ -51,6 +52,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
     tasks = TaskSender(make_celery("api", settings.celery_broker_url, queue_type=settings.broker_queue_type))
     relay = Relay(database=database, redis=redis, tasks=tasks)
     keyring = Keyring(database, now=utc_now)
+    logins = Logins(database, keyring, now=utc_now)
     hub = Hub(
         reads=reading.database,
         redis=redis,
@@ -58,7 +60,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
         captions=settings.captions_allowed,
         max_followers=settings.max_followers,
         max_followers_project=settings.max_followers_project,
-        refused_since=keyring.refused_since,
+        refused_since=logins.refused_since,
     )
     me = process_name()
     housekeeping = Housekeeping(database=database, redis=redis, settings=settings, holder=me, now=utc_now)
@@ -102,6 +104,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 webhook_targets=TargetPolicy(settings),
                 webhook_secrets=webhook_secrets,
                 keyring=keyring,
+                logins=logins,
                 bad_keys=BadKeys(settings.requests_per_minute_bad_key),
                 rate_limits=RateLimits(settings, redis),
                 waiting_visitors=WaitingVisitors(

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from services.api.auth.bad_keys import BadKeys
 from services.api.auth.keyring import Keyring
+from services.api.console.logins import Logins
 from services.api.health.checks import Health
 from services.api.health.forecast import Forecast
 from services.api.limits.rates import RateLimits
@@ -40,6 +41,7 @@ class Services:
     webhook_targets: TargetPolicy
     webhook_secrets: SecretBox
     keyring: Keyring
+    logins: Logins
     bad_keys: BadKeys
     rate_limits: RateLimits
     waiting_visitors: WaitingVisitors

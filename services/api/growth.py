@@ -9,16 +9,17 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
-from sqlalchemy import ColumnElement, delete, literal, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, delete, literal, literal_column, or_, select, tuple_
 from sqlmodel import col
 
 from services.api import metrics
+from services.api.console.logins import IDLE, LONGEST
 from services.api.settings import ApiSettings
 from shared.contracts.causes import Cause
 from shared.contracts.identifiers import first_id
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import TERMINAL, SessionStatus
-from shared.core.api_keys.tables import ApiKeyRow
+from shared.core.api_keys.tables import ApiKeyRow, ConsoleLoginRow
 from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import delete_sessions
 from shared.core.transcripts.erasure_rows import exclude_stores
@@ -71,6 +72,7 @@ class Growth:
     async def step(self) -> bool:
         """Handle a batch of each kind; return True if there may be more."""
         rows = await self.delete_reservations() + await self.delete_sessions() + await self.delete_marks()
+        rows += await self.delete_logins()
         if not rows:
             await self.bound_streams()
         return rows > 0
@@ -152,6 +154,23 @@ class Growth:
             marks = await changed(db, delete(ErasureMarkRow).where(key.in_(found)))
         metrics.outlived("erasure_mark", marks)
         return marks
+
+    async def delete_logins(self) -> int:
+        """Delete a batch of the console's logins that are over, and return how many."""
+        now = self._now()
+        over = or_(
+            col(ConsoleLoginRow.last_used_at) <= now - IDLE, col(ConsoleLoginRow.created_at) <= now - LONGEST
+        )
+        async with self._database.read() as db:
+            found = list(await db.scalars(select(col(ConsoleLoginRow.id_hash)).where(over).limit(_MARKS)))
+        if not found:
+            return 0
+        async with self._database.write() as db:
+            logins = await changed(
+                db, delete(ConsoleLoginRow).where(col(ConsoleLoginRow.id_hash).in_(found), over)
+            )
+        metrics.outlived("console_login", logins)
+        return logins
 
     async def bound_streams(self) -> None:
         """Trim streams to their limits of age and size, oldest entries first."""

@@ -20,9 +20,10 @@ from tests.integration.rows import a_turn, count, get_session, put_session, stor
 
 pytestmark = pytest.mark.sql
 
-HEAD = "0017"
+HEAD = "0018"
 TABLES = {
     "api_key",
+    "console_login",
     "dispatch_attempt",
     "erasure_mark",
     "idempotency_key",

@@ -48,7 +48,9 @@ def packages() -> list[str]:
 def sources() -> list[str]:
     """Every file of the wheel's packages that is, or is about to be, under version control."""
     folders = [f"rollcall-agent/{name}" if name == LIBRARY else name for name in packages()]
-    ask = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *folders]
+    # The console's source is no package: what is built of it is data of the API.
+    wanted = [*folders, ":!services/console"]
+    ask = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *wanted]
     names = run(*ask, cwd=ROOT).split("\0")
     return [name for name in names if name and (ROOT / name).is_file()]
 

@@ -13,17 +13,22 @@ from cli.call.voice import SAMPLE_RATE, synthesise, write_wav
 _PAUSE_S = 3.0
 
 
+def chromium_program() -> str:
+    """Return the machine's Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert program is not None, "Chromium is missing: requirements/tests.sh installs it"
+    return program
+
+
 @asynccontextmanager
 async def chromium_saying(sentence: str, *, folder: Path) -> AsyncIterator[Browser]:
     """Yield the machine's Chromium. When a page opens the microphone, it hears the sentence, with pauses."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert program is not None, "Chromium is missing: requirements/tests.sh installs it"
     recorded = folder / "sentence.wav"
     silence = bytes(int(2 * SAMPLE_RATE * _PAUSE_S))
     write_wav(recorded, silence + await synthesise(sentence) + silence)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=program,
+            executable_path=chromium_program(),
             args=[
                 "--use-fake-ui-for-media-stream",
                 "--use-fake-device-for-media-stream",

@@ -45,13 +45,15 @@ def all_held(scopes: Collection[Scope]) -> frozenset[Scope]:
 class Principal:
     """The caller of a request: a project, by one of its keys. It can't see the sessions of other projects.
 
-    `key_id` is None while no keys are required. Everybody can read a publishable key.
+    `key_id` is None while no keys are required. Everybody can read a publishable key. `login` is the login
+    of the console by whose cookie the request came; None if it sent its key.
     """
 
     project: str = DEFAULT_PROJECT
     scopes: frozenset[Scope] = frozenset(Scope)
     key_id: str | None = None
     publishable: bool = False
+    login: str | None = None
 
 
 _BEARER: Final = HTTPBearer(auto_error=False, description="An API key: `rollcall keys create`")

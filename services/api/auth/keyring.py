@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -72,6 +72,16 @@ class Keyring:
             self._taken.popitem(last=False)
         self._note_use(row)
         return asking
+
+    async def by_id(self, key_id: str, *, login: str) -> Principal:
+        """Return the principal of a browser's login with this key. Raises as `who` does."""
+        row = await self._look_up(key_id)
+        if row is None:
+            raise _refused("key_unknown", "the key of this login no longer exists")
+        if over := _is_over(row, self._now()):
+            raise over
+        self._note_use(row)
+        return replace(_principal(row, None), login=login)
 
     async def refused_since(self, asking: Collection[Principal]) -> dict[Principal, Problem]:
         """Return which of these principals would be refused now, and why, read from the database."""

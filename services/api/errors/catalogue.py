@@ -34,6 +34,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The Idempotency-Key header is not one string of 1 to 255 printable characters.",
         "Send one key, such as a UUID. To send the request again, use the same key.",
     ),
+    "https_needed": Entry(
+        400,
+        "Bad request",
+        "A browser on another machine wants to log in to the console by plain http.",
+        "Open the console by https. On the machine itself, `http://localhost` works too.",
+    ),
     "key_missing": Entry(
         401,
         "Not authenticated",
@@ -75,6 +81,24 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Not allowed",
         "The key may not do this. `missing_scope` names the scope that it lacks.",
         "Use a key with that scope.",
+    ),
+    "login_over": Entry(
+        401,
+        "Not authenticated",
+        "The browser's login has ended: it logged out, sent nothing for 12 hours, or is 7 days old.",
+        "Log in with an API key again.",
+    ),
+    "not_from_console": Entry(
+        403,
+        "Not allowed",
+        "A request with the console's cookie wants to change something, and does not come from the console.",
+        "Programs send `Authorization: Bearer` and an API key instead of the cookie.",
+    ),
+    "login_not_needed": Entry(
+        409,
+        "Conflict",
+        "A browser wants to log in that needs no login: the API asks nobody for a key, or knows the browser.",
+        "Use the console as it is. To log in with another key, log out first.",
     ),
     "origin_not_allowed": Entry(
         403,

@@ -33,7 +33,7 @@ MAX_AGE_S: Final = 7200
 
 
 def allow_origins(app: FastAPI, origins: list[str]) -> None:
-    """Let pages of these origins call `app`; `*` means any. The API uses no cookies, so none are allowed."""
+    """Let pages of these origins call `app`; `*` means any. Browsers send them no cookies of ours."""
     if origins:
         app.add_middleware(
             CORSMiddleware,

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from services.api.auth.access import Principal
 from services.api.auth.auth_mode import Auth
 from services.api.auth.networks import network_of
+from services.api.console.cookies import cookie_in
 from services.api.deps import Services, services_of
 from services.api.errors.problems import TRACE_HEADER, Problem, answer, without_database
 from services.api.http.traced import note_answer, traced
@@ -105,14 +106,16 @@ class RequestMiddleware:
         return asking
 
     async def _who(self, request: Request, network: str, services: Services) -> Principal:
-        bad_keys, headers = services.bad_keys, request.headers
-        key, origin = headers.get("authorization"), headers.get("origin")
-        if bad_keys.too_many(network) and not services.keyring.has_taken(key):
+        bad_keys, keyring, logins = services.bad_keys, services.keyring, services.logins
+        key, origin = request.headers.get("authorization"), request.headers.get("origin")
+        cookie = cookie_in(request)
+        known = keyring.has_taken(key) if cookie is None else logins.has_taken(cookie)
+        if bad_keys.too_many(network) and not known:
             raise bad_keys.refuse(network)
         try:
-            return await services.keyring.who(key, origin)
+            return await (keyring.who(key, origin) if cookie is None else logins.who(cookie))
         except Problem:
-            if key:
+            if key or cookie:
                 bad_keys.count_bad_key(network)
             raise
 

@@ -1,4 +1,4 @@
-"""The table of API keys."""
+"""The tables of API keys, and of the browsers that were let in with one."""
 
 from datetime import datetime
 
@@ -24,3 +24,14 @@ class ApiKeyRow(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ConsoleLoginRow(SQLModel, table=True):
+    """A browser that has exchanged an API key for a cookie. The table has only a hash of the cookie."""
+
+    __tablename__ = "console_login"
+
+    id_hash: str = Field(primary_key=True, repr=False)
+    key_id: str
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    last_used_at: datetime = Field(sa_type=UtcDateTime)

@@ -28,6 +28,9 @@ OPEN = {
     "GET /docs",
     "GET /docs/oauth2-redirect",
     "GET /redoc",
+    # The console's page asks for a key itself.
+    "GET /console",
+    "GET /console/{path:path}",
 }
 # The body or query that a request needs to get as far as the check of ownership.
 ASKED_WITH: dict[str, dict[str, Any]] = {

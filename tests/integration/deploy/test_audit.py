@@ -120,7 +120,7 @@ def test_every_lock_is_looked_at() -> None:
         if "--hash=" in path.read_text(errors="replace") and not {".venv", "node_modules"} & set(path.parts)
     }
     assert locks == on_disk
-    npm = {path.parent.relative_to(ROOT) for path in ROOT.glob("tests/*/package-lock.json")}
+    npm = {path.parent.relative_to(ROOT) for path in ROOT.glob("*/*/package-lock.json")}
     assert {Path(folder) for folder in module.NPM_FOLDERS} == npm
 
 
@@ -138,6 +138,7 @@ def test_every_kind_of_lock_and_image_has_its_updates() -> None:
         ("pip", "deploy/requirements"),
         ("pip", "devstack/provision"),
         ("npm", "tests/js"),
+        ("npm", "services/console"),
         ("docker", "deploy"),
         ("docker", ".devcontainer"),
         ("github-actions", "."),

@@ -1,0 +1,33 @@
+"""The JSON of who uses the console."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from services.api.auth.access import Principal, Scope
+
+
+class Me(BaseModel):
+    """Who asks: the project, and what the key may do there.
+
+    With `auth` off nobody needs a key, and `key_id` is null.
+    """
+
+    auth: Literal["off", "keys"]
+    project: str
+    scopes: list[Scope]
+    key_id: str | None
+    logged_in: bool = Field(description="true: by the console's cookie")
+    version: str
+
+    @classmethod
+    def of(cls, asking: Principal, *, version: str) -> "Me":
+        """Return what a principal is told about itself."""
+        return cls(
+            auth="off" if asking.key_id is None else "keys",
+            project=asking.project,
+            scopes=sorted(asking.scopes),
+            key_id=asking.key_id,
+            logged_in=asking.login is not None,
+            version=version,
+        )

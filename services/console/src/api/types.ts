@@ -1,0 +1,33 @@
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type Session = Schemas["Session"];
+export type Attempt = Schemas["Attempt"];
+export type Status = Schemas["SessionStatus"];
+export type Cause = Schemas["Cause"];
+export type Me = Schemas["Me"];
+export type Scope = Schemas["Scope"];
+export type Envelope = Schemas["Envelope"] & { id: string };
+export type Turn = Schemas["Turn"];
+export type Transcript = Schemas["Transcript"];
+export type CauseGroup = Schemas["CauseGroup"];
+export type Stats = Schemas["Stats"];
+export type AgentHealth = Schemas["AgentHealth"];
+export type Worker = Schemas["WorkerHeartbeat"];
+export type Evidence = { [key: string]: unknown };
+
+// The closed lists, whose completeness the compiler checks against the API.
+const STATUSES: Record<Status, true> = {
+  reserved: true,
+  requested: true,
+  dispatching: true,
+  dispatched: true,
+  active: true,
+  ended: true,
+  failed: true,
+  cancelled: true,
+  expired: true,
+};
+export const ALL_STATUSES = Object.keys(STATUSES) as Status[];
+export const LIVE: ReadonlySet<Status> = new Set(["reserved", "requested", "dispatching", "dispatched", "active"]);

@@ -1,0 +1,73 @@
+import { Link, Outlet } from "@tanstack/react-router";
+
+import { ApiError } from "../api/client";
+import type { Me } from "../api/types";
+import { Icon } from "../ui/icons";
+import { BUTTONS, Loading, Trouble } from "../ui/parts";
+import { Find } from "./find";
+import { LogIn } from "./login";
+import { useEntry, useMe } from "./me";
+import { PAGES } from "./pages";
+import { ThemeButton } from "./theme";
+
+/** The frame of every page. Whoever is not let in sees the form that asks for a key. */
+export function Shell() {
+  const me = useMe();
+  if (me.data) return <Frame me={me.data} />;
+  if (me.error instanceof ApiError && (me.error.status === 401 || me.error.status === 403)) return <LogIn />;
+  if (me.error) {
+    return (
+      <main className="mx-auto mt-[12vh] max-w-md space-y-3 px-4">
+        <Trouble error={me.error} what="who you are" />
+        <button type="button" className={BUTTONS.plain} onClick={() => void me.refetch()}>
+          Try again
+        </button>
+      </main>
+    );
+  }
+  return <Loading what="Rollcall" />;
+}
+
+function Frame({ me }: { me: Me }) {
+  const { logOut } = useEntry();
+  return (
+    <div className="flex h-dvh flex-col">
+      <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-30 focus:bg-card focus:p-2">
+        Skip to the page
+      </a>
+      <header className="shrink-0 border-b border-line bg-card">
+        <div className="flex h-11 items-center gap-3 px-3">
+        <nav aria-label="Pages" className="flex min-w-0 items-center gap-1 overflow-x-auto">
+          {PAGES.map(({ to, name }) => (
+            <Link
+              key={to}
+              to={to}
+              activeOptions={{ exact: true, includeSearch: false }}
+              className="rounded-md px-2 py-1 text-sm font-medium text-quiet hover:text-text aria-[current=page]:bg-accent-soft aria-[current=page]:text-accent"
+            >
+              {name}
+            </Link>
+          ))}
+        </nav>
+        <div className="flex min-w-0 flex-1 items-center justify-end gap-1">
+          <Find />
+          <ThemeButton />
+          {me.logged_in && (
+            <button type="button" onClick={() => void logOut()} aria-label="Log out" title={`Log out (key ${me.key_id}, project ${me.project})`} className="inline-flex size-7 items-center justify-center rounded text-quiet hover:bg-raised hover:text-text">
+              <Icon name="out" />
+            </button>
+          )}
+        </div>
+        </div>
+        {me.auth === "off" && (
+          <p className="border-t border-line bg-warn-soft px-3 py-0.5 text-xs text-warn">
+            Authentication is off: whoever reaches this address may do everything. API_AUTH=keys turns it on.
+          </p>
+        )}
+      </header>
+      <main id="main" className="flex min-h-0 flex-1 flex-col overflow-y-auto">
+        <Outlet />
+      </main>
+    </div>
+  );
+}
