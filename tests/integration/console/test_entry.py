@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select, update
 
-from services.api.auth.access import Scope
+from services.api.auth.access import DEFAULT_PROJECT, Scope
 from services.api.auth.key_format import Kind
 from services.api.console.cookies import CONSOLE_HEADER, LOOPBACK_COOKIE, SECURE_COOKIE
 from services.api.console.logins import IDLE, LONGEST
@@ -34,9 +34,9 @@ async def browser(database_url: str, redis_url: str) -> AsyncIterator[httpx.Asyn
 
 
 async def log_in(
-    browser: httpx.AsyncClient, database: Database, *scopes: Scope, **wish: str
+    browser: httpx.AsyncClient, database: Database, *scopes: Scope, project: str = DEFAULT_PROJECT
 ) -> dict[str, str]:
-    key = await put_key(database, *(scopes or (Scope.ADMIN,)), **wish)
+    key = await put_key(database, *(scopes or (Scope.ADMIN,)), project=project)
     answer = await browser.post("/v1/login", headers={**key, **OURS})
     assert answer.status_code == 200, answer.text
     return key
