@@ -12,7 +12,7 @@ ONE_STACK: Final = {
         f"tests/faults/test_{name}.py"
         for name in ("causes_control", "causes_inference", "celery", "healthy", "queue")
     ),
-    "agent_stack": ("tests/faults/test_causes_agent.py", "tests/faults/test_revive.py"),
+    "agent_stack": tuple(f"tests/faults/test_{name}.py" for name in ("causes_agent", "pools", "revive")),
 }
 
 
