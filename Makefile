@@ -10,9 +10,8 @@ SIDE_BY_SIDE := tests/unit tests/contracts tests/architecture tests/integration
 # These start whole stacks, and mostly wait. STACK_PROCESSES=0 runs one test at a time, without xdist.
 STACKS := tests/e2e tests/faults tests/observability
 STACK_PROCESSES ?= 2
-# The stages run at the same time: the first takes what the second leaves of the processor. IN_TURN=1 for a busy
-# machine.
-IN_TURN ?=
+# One stage after the other. With `IN_TURN=` they run at the same time, for a machine with more than two cores.
+IN_TURN ?= 1
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

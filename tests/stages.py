@@ -2,9 +2,9 @@
 
     python -m tests.stages "--numprocesses 3 tests/unit" "tests/e2e"
 
-Each argument is one stage: the arguments of one run of pytest. All stages run at the same time. The last one
-has the terminal. The others have a lower priority, and their output is shown once they have ended. With
-`--in-turn` before them, each stage waits for the one before it, and runs by itself.
+Each argument is one stage: the arguments of one run of pytest. With `--in-turn` before them, each stage waits
+for the one before it, and runs by itself. Otherwise all stages run at the same time: the last one has the
+terminal, and the others have a lower priority, and their output is shown once they have ended.
 
 A stage whose failed tests pass alone has passed; these tests are listed at the end, and in
 .rollcall/unsteady.txt (docs/adr/0036).

@@ -74,7 +74,7 @@ def fleet() -> Dashboard:
                 "By agent name and state; draining ones finish their conversations, lost ones fell silent.",
                 "short",
                 (f"sum by (agent_name, state) (fleet_workers{{{NAMED}}})", "{{agent_name}}, {{state}}"),
-                (f"sum by (agent_name) (fleet_workers_lost{{{NAMED}}}) > 0", "{{agent_name}}, lost"),
+                (f"sum by (agent_name) (fleet_workers_lost{{{NAMED}}})", "{{agent_name}}, lost"),
             ),
             graph(
                 "Slots",

@@ -190,6 +190,7 @@ def traffic(rows: Sequence[TrafficRow]) -> None:
         name = agent_label(row.agent_name)
         for pool, percent in row.shares.items():
             _SHARE.labels(name, pool).set(percent / 100)
+            _TAKEN_BACK.labels(name, pool).set(0)
         for taken in row.taken_back:
             _TAKEN_BACK.labels(name, taken["deployment"]).set(taken["percent"] / 100)
 

@@ -85,6 +85,7 @@ class Play:
                 await self._one(scenario, "odd")
 
         async with self._worker("odd", AGENT_IDLE_PROCESSES="2"):
+            await self._rollcall.end(await self._served("odd"))
             await asyncio.gather(*(one(scenario) for scenario in ODD))
 
     async def _deaf(self) -> None:
@@ -99,20 +100,15 @@ class Play:
 
     async def _full(self) -> None:
         async with self._worker("single", AGENT_MAX_JOBS="1") as worker:
-            busy = await self._occupy("single")
+            busy = await self._served("single")
             await self._one(FULL, "single")
             worker.send(signal.SIGTERM)
             await self._one(DRAINING, "single")
             await self._rollcall.end(busy)
 
-    async def _occupy(self, name: str, *, tries: int = 4) -> str:
-        """Start a session that occupies the worker's slot; a new worker's first job may start too late."""
-        for left in reversed(range(tries)):
-            session_id: str = (await self._rollcall.start(agent_name=name))["session_id"]
-            session = await self._rollcall.until_status(session_id, "active", "failed")
-            if session["status"] == "active" or not left:
-                break
-        assert session["status"] == "active", session
+    async def _served(self, name: str) -> str:
+        """Return a session with its agent; a new worker's first jobs may start too late."""
+        session_id: str = (await self._rollcall.start_served(agent_name=name))["session_id"]
         return session_id
 
     def _worker(self, name: str, **env: str) -> Any:

@@ -56,6 +56,7 @@ async def observed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ob
         rollcall = Rollcall(stack)
         async with observing(stack, folder / "observatory", rules=RULES, faster=FASTER) as observatory:
             await _until_scraped(observatory)
+            await rollcall.put("/v1/agents/agent/traffic", {"": 100, UNSERVED: 0})
             spoken, canary, _ = await asyncio.gather(
                 _talk(rollcall), _canary(rollcall), join_and_fail(rollcall)
             )
