@@ -14,21 +14,30 @@ from services.api.console.cookies import CONSOLE_HEADER, LOOPBACK_COOKIE, SECURE
 from services.api.console.logins import IDLE, LONGEST
 from services.api.growth import Growth
 from services.api.keys.manage import revoke_key
+from services.api.settings import ApiSettings
 from shared.core.api_keys.tables import ConsoleLoginRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, assert_problem, in_process
 from tests.support.keys import id_in, put_key
+from tests.support.sessions import until
 
+# How many bad keys one address may send in a minute.
+FEW = 5
 HERE = "http://localhost:8080"
 # What the console's own page sends with each request.
 OURS = {CONSOLE_HEADER: "1", "Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
-async def browser(database_url: str, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+def settings(database_url: str, redis_url: str) -> ApiSettings:
+    return api_settings(database_url, redis_url, api_auth="keys", requests_per_minute_bad_key=FEW)
+
+
+@pytest.fixture
+async def browser(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
     """Keeps cookies, as a browser does."""
-    async with in_process(api_settings(database_url, redis_url, api_auth="keys")) as client:
+    async with in_process(settings) as client:
         client.base_url = httpx.URL(HERE)
         yield client
 
@@ -157,11 +166,12 @@ async def test_a_logout_ends_the_cookie_everywhere(browser: httpx.AsyncClient, d
     assert_problem(await browser.get("/v1/me", headers=with_it), 401, "login_over")
 
 
-async def test_a_login_ends_with_its_key(browser: httpx.AsyncClient, database: Database) -> None:
+async def test_a_login_ends_with_its_key(
+    browser: httpx.AsyncClient, database: Database, settings: ApiSettings
+) -> None:
     key = await log_in(browser, database)
     await revoke_key(database, id_in(key), now=utc_now)
     # The key's row is remembered for two seconds; another process has not seen it.
-    settings = browser._transport.app.app.state.services.settings  # type: ignore[attr-defined]
     async with in_process(settings) as another:
         another.base_url, another.cookies = browser.base_url, browser.cookies
         assert_problem(await another.get("/v1/me"), 401, "key_revoked")
@@ -173,31 +183,34 @@ async def test_a_login_ends_with_its_key(browser: httpx.AsyncClient, database: D
     ids=["idle", "old"],
 )
 async def test_a_login_ends_by_its_age_and_is_deleted(
-    browser: httpx.AsyncClient, database: Database, redis: Redis, aged: dict[str, timedelta]
+    browser: httpx.AsyncClient,
+    database: Database,
+    redis: Redis,
+    settings: ApiSettings,
+    aged: dict[str, timedelta],
 ) -> None:
     await log_in(browser, database)
     await backdate(database, **{name: age - timedelta(minutes=5) for name, age in aged.items()})
     assert (await browser.get("/v1/me")).status_code == 200
     await backdate(database, **aged)
     assert_problem(await browser.get("/v1/me"), 401, "login_over")
-    settings = api_settings("sqlite://", "redis://")
     growth = Growth(database=database, redis=redis, settings=settings, holder="test", now=utc_now)
     assert await growth.delete_logins() == 1
     assert await logins(database) == []
 
 
 async def test_a_login_that_is_used_goes_on(
-    browser: httpx.AsyncClient, database: Database, redis: Redis
+    browser: httpx.AsyncClient, database: Database, redis: Redis, settings: ApiSettings
 ) -> None:
     await log_in(browser, database)
     await backdate(database, last_used_at=IDLE / 2)
     assert (await browser.get("/v1/me")).status_code == 200
-    services = browser._transport.app.app.state.services  # type: ignore[attr-defined]
-    for note in list(services.logins._notes):
-        await note
-    (row,) = await logins(database)
-    assert utc_now() - row.last_used_at < timedelta(minutes=1)
-    settings = api_settings("sqlite://", "redis://")
+
+    async def is_noted() -> bool:
+        (row,) = await logins(database)
+        return utc_now() - row.last_used_at < IDLE / 4
+
+    await until(is_noted, what="the use of the login is noted")
     growth = Growth(database=database, redis=redis, settings=settings, holder="test", now=utc_now)
     assert await growth.delete_logins() == 0
 
@@ -220,14 +233,12 @@ async def test_a_key_of_a_web_page_opens_no_console(browser: httpx.AsyncClient, 
 async def test_guessed_cookies_are_counted_as_bad_keys(
     browser: httpx.AsyncClient, database: Database
 ) -> None:
-    services = browser._transport.app.app.state.services  # type: ignore[attr-defined]
-    services.bad_keys._most = 2
     await log_in(browser, database)
     guess = {"Cookie": f"{LOOPBACK_COOKIE}={'a' * 43}"}
     known = {"Cookie": f"{LOOPBACK_COOKIE}={browser.cookies[LOOPBACK_COOKIE]}"}
     browser.cookies.clear()
     assert (await browser.get("/v1/me", headers=known)).status_code == 200
-    for _ in range(2):
+    for _ in range(FEW):
         assert_problem(await browser.get("/v1/me", headers=guess), 401, "login_over")
     assert_problem(await browser.get("/v1/me", headers=guess), 429, "too_many_requests")
     assert (await browser.get("/v1/me", headers=known)).status_code == 200, "who was let in stays in"

@@ -105,6 +105,9 @@ async def test_all_is_well_when_all_is_well(healthy: httpx.AsyncClient, redis: R
         "summary": "1 registered, 6 free slots; no proven join yet",
         "last_proven_join": None,
         "last_canary": None,
+        "pools": [
+            {"deployment": "", "percent": 0, "registered_workers": 1, "free_slots": 6, "cause": None},
+        ],
         "root_cause": [],
         "findings": [],
     }

@@ -12,7 +12,7 @@ import pytest
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import AgentReady, SessionEnded
 from shared.contracts.sessions import SessionStatus
-from shared.core.sessions.repository import advance, record
+from shared.core.sessions.repository import CLOSE_WITHIN, advance, record
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from tests.integration.api_client import (
@@ -98,7 +98,7 @@ async def test_ending_a_session_that_waits_in_line_says_for_what_and_frees_it_at
     stored = await get_session(database, row.id)
     assert (stored.waiting_for, stored.claimed_until) == (None, None)
     assert stored.next_check_at is not None
-    assert stored.next_check_at <= utc_now()
+    assert stored.next_check_at <= utc_now() + CLOSE_WITHIN
     assert await last_event(database, row.id) == {
         "type": "session.cancelled.v1",
         "reason": "ended by request",

@@ -245,7 +245,7 @@ async def test_a_method_that_is_not_there_is_a_405_that_names_those_that_are(
 
 
 async def test_the_workers_that_live_now_are_listed(client: httpx.AsyncClient, redis: Any) -> None:
-    assert (await client.get("/v1/workers")).json() == {"workers": []}
+    assert (await client.get("/v1/workers")).json() == {"workers": [], "lost": []}
     fault = WorkerFault(cause=Cause.INFERENCE_QUOTA, detail="429 Too Many Requests", since=T0)
     a_worker = make_heartbeat("w-1", active_jobs=2, sessions=["s-1"], faults=[fault])
     await beat_for_ever(redis, a_worker)
