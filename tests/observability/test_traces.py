@@ -108,7 +108,7 @@ async def test_an_agent_of_a_users_own_is_in_the_trace_to_its_first_word(
 
         await until(greeted, what="its first words are stored")
         await observed.rollcall.end(session_id)
-        spans = await spans_of(observed, session_id, {*LAST, "llm_request"})
+        spans = await spans_of(observed, session_id, {*LAST, "dispatch_session", "llm_request", "turn"})
     print(tree(spans))
     assert len({span.trace_id for span in spans}) == 1
     assert [span.name for span in spans if span.parent_id == ""] == ["POST /v1/sessions"]

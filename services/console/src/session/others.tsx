@@ -39,10 +39,10 @@ export function Others({ session, cause }: { session: Session; cause: Cause }) {
       <ul className="mt-1 text-xs">
         {others.map(({ session_id, timings, participant_identity }) => (
           <li key={session_id} className="flex justify-between gap-2">
-            <Link to="/sessions/$id" params={{ id: session_id }} className="truncate leading-6 text-accent underline">
+            <Link to="/sessions/$id" params={{ id: session_id }} className="truncate leading-[24px] text-accent underline">
               {participant_identity}
             </Link>
-            <span className="whitespace-nowrap leading-6 text-quiet">{clock(timings.requested_at)}</span>
+            <span className="whitespace-nowrap leading-[24px] text-quiet">{clock(timings.requested_at)}</span>
           </li>
         ))}
       </ul>
