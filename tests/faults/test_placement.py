@@ -30,7 +30,7 @@ NAME = "placed"
 LIGHT_AGENT = "from tests.support.light_agent import main; main()"
 # A worker of an address that nobody has: dispatches to it do not arrive, as on a server that drops them.
 LOST_ADDRESS = """
-from services.agent.worker.address import Address
+from rollcall_agent.worker.address import Address
 from tests.support.light_agent import main
 Address.address = property(lambda self: self._standing and "rollcall-nobody")
 main()
