@@ -137,7 +137,7 @@ async def test_what_others_call_with_parameters_of_their_own_is_left_alone(clien
 WISHES: list[tuple[dict[str, Any], str, str]] = [
     ({"agent": "x"}, "agent", "did you mean agent_name?"),
     ({"Room_Name": "x"}, "Room_Name", "did you mean room_name?"),
-    ({"zzz": 1}, "zzz", "no such field; there are: agent_name, canary, instructions,"),
+    ({"zzz": 1}, "zzz", "no such field; there are: agent_name, canary, deployment, instructions,"),
     ({"models": {"lmm": "openai/gpt-5-mini"}}, "models.lmm", "did you mean llm?"),
     ({"models": {"llm": "openai gpt-5-mini"}}, "models.llm", "did you mean openai/gpt-5-mini?"),
     ({"models": {"llm": "gpt-5-mini"}}, "models.llm", "did you mean openai/gpt-5-mini?"),
