@@ -45,13 +45,13 @@ async def test_a_key_lets_a_browser_in_until_it_logs_out(
         await expect(page.get_by_role("alert")).to_contain_text("not a key of this deployment")
         assert await axe_violations(page) == []
         await log_in(page, key)
-        await expect(page.get_by_role("cell", name="shop")).to_be_visible()
+        await expect(page.get_by_role("cell", name="shop", exact=True)).to_be_visible()
         kept = await page.evaluate("JSON.stringify([document.cookie, localStorage, sessionStorage])")
         assert key not in kept, "scripts can't read the key"
         [cookie] = await page.context.cookies()
         assert (cookie["name"], cookie["httpOnly"]) == (LOOPBACK_COOKIE, True)
         await page.reload()
-        await expect(page.get_by_role("cell", name="shop")).to_be_visible()
+        await expect(page.get_by_role("cell", name="shop", exact=True)).to_be_visible()
         await page.get_by_role("button", name="Log out").click()
         await expect(field).to_be_visible()
         await page.reload()

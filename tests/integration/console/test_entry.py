@@ -177,11 +177,14 @@ async def test_a_login_ends_with_its_key(
         assert_problem(await another.get("/v1/me"), 401, "key_revoked")
 
 
-@pytest.mark.parametrize(
+AGES = pytest.mark.parametrize(
     "aged",
     [{"last_used_at": IDLE}, {"created_at": LONGEST, "last_used_at": timedelta()}],
     ids=["idle", "old"],
 )
+
+
+@AGES
 async def test_a_login_ends_by_its_age_and_is_deleted(
     browser: httpx.AsyncClient,
     database: Database,
@@ -190,13 +193,20 @@ async def test_a_login_ends_by_its_age_and_is_deleted(
     aged: dict[str, timedelta],
 ) -> None:
     await log_in(browser, database)
-    await backdate(database, **{name: age - timedelta(minutes=5) for name, age in aged.items()})
-    assert (await browser.get("/v1/me")).status_code == 200
     await backdate(database, **aged)
     assert_problem(await browser.get("/v1/me"), 401, "login_over")
     growth = Growth(database=database, redis=redis, settings=settings, holder="test", now=utc_now)
     assert await growth.delete_logins() == 1
     assert await logins(database) == []
+
+
+@AGES
+async def test_a_login_lasts_until_that_age(
+    browser: httpx.AsyncClient, database: Database, aged: dict[str, timedelta]
+) -> None:
+    await log_in(browser, database)
+    await backdate(database, **{name: age - timedelta(minutes=5) for name, age in aged.items()})
+    assert (await browser.get("/v1/me")).status_code == 200
 
 
 async def test_a_login_that_is_used_goes_on(

