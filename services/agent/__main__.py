@@ -19,12 +19,13 @@ def main() -> None:
     log.info("models_chosen", message="models in use", **models)
     # Imported late: faults in the environment are reported at once, and a job's process needs none of this.
     from services.agent.bootstrap import run_worker
+    from services.agent.profile import ProfileInvalid
 
     try:
         asyncio.run(run_worker(settings))
     except Exception as failure:
         log.critical("worker_failed", reason=str(failure), error_type=type(failure).__name__)
-        sys.exit(1)
+        sys.exit(2 if isinstance(failure, ProfileInvalid) else 1)
 
 
 if __name__ == "__main__":

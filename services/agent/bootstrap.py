@@ -10,10 +10,11 @@ from rollcall_agent import Rollcall
 from rollcall_agent.direct import DirectTransport
 from rollcall_agent.spool.spool import check_spool, folder_of
 from rollcall_agent.worker.admit import NO_THRESHOLD
-from services.agent.converse import SETTINGS, converse
+from services.agent.converse import PROFILE, SETTINGS, converse
 from services.agent.inference import InferenceCheck
 from services.agent.logs import JobRecords
 from services.agent.preflight import check_credentials
+from services.agent.profile import read_own_profile, with_profile
 from services.agent.qualification import ModelQualification
 from services.agent.settings import AgentSettings
 from services.agent.shutdown import Signals, serve
@@ -30,9 +31,12 @@ log = get_logger(__name__)
 async def run_worker(settings: AgentSettings) -> None:
     """Serve jobs until told to stop.
 
-    Raises `CredentialsRefused`, `SpoolUnusable`, `RuntimeError` after the last failed try to reach LiveKit,
-    or `OSError` if a port is taken.
+    Raises `ProfileInvalid`, `CredentialsRefused`, `SpoolUnusable`, `RuntimeError` after the last failed try
+    to reach LiveKit, or `OSError` if a port is taken.
     """
+    settings = with_profile(settings, read_own_profile(settings))
+    if settings.agent_profiles is not None:
+        log.info("profile_read", agent_name=settings.livekit_agent_name, file=str(settings.agent_profiles))
     check_spool(folder_of(settings))  # before anything is asked of LiveKit
     log.info("livekit_connecting", message="connecting to LiveKit", url=settings.public_livekit_url)
     await check_credentials(settings)
@@ -80,7 +84,8 @@ def build_server(settings: AgentSettings) -> AgentServer:
 
 def set_up(process: JobProcess) -> None:
     """Prepare a process before it gets a job."""
-    process.userdata[SETTINGS] = load_settings(AgentSettings)
+    settings = load_settings(AgentSettings)
+    process.userdata[SETTINGS], process.userdata[PROFILE] = settings, read_own_profile(settings)
 
 
 def _page_host(settings: AgentSettings) -> str:

@@ -34,18 +34,26 @@ def check_complete(models: Models, mode: Mode) -> None:
             )
 
 
-def build_session(models: Models, *, mode: Mode, settings: AgentSettings) -> AgentSession[None]:
+def build_session(
+    models: Models, *, mode: Mode, settings: AgentSettings, silence_s: float | None = None
+) -> AgentSession[None]:
     """Return an agent session that is not started. It calls no model yet, except for the LLM's prewarm.
+
+    silence_s: after so long without a word of either side, the user is `away`; None: the SDK's default.
 
     Raises `ModelRefused` if a model is missing, or if the SDK can't build one from its descriptor.
     """
     check_complete(models, mode)
     if mode is Mode.REALTIME:
-        return _realtime_session(models, settings)
-    return _pipeline_session(models, settings)
+        return _realtime_session(models, settings, **_away(silence_s))
+    return _pipeline_session(models, settings, **_away(silence_s))
 
 
-def _pipeline_session(models: Models, settings: AgentSettings) -> AgentSession[None]:
+def _away(silence_s: float | None) -> dict[str, Any]:
+    return {} if silence_s is None else {"user_away_timeout": silence_s}
+
+
+def _pipeline_session(models: Models, settings: AgentSettings, **more: Any) -> AgentSession[None]:
     reach = _how_to_reach(settings)
     stt, llm, tts = models.stt or "", models.llm or "", models.tts or ""
     language = models.language or NOT_GIVEN
@@ -64,10 +72,11 @@ def _pipeline_session(models: Models, settings: AgentSettings) -> AgentSession[N
             tts, lambda: inference.TTS(tts, voice=models.voice or NOT_GIVEN, language=language, **reach)
         ),
         turn_handling=turn_handling,
+        **more,
     )
 
 
-def _realtime_session(models: Models, settings: AgentSettings) -> AgentSession[None]:
+def _realtime_session(models: Models, settings: AgentSettings, **more: Any) -> AgentSession[None]:
     realtime = models.realtime or ""
     return AgentSession(
         vad=inference.VAD(model="silero"),
@@ -78,6 +87,7 @@ def _realtime_session(models: Models, settings: AgentSettings) -> AgentSession[N
             ),
         ),
         turn_handling={"turn_detection": "realtime_llm", "interruption": {"mode": "vad"}},
+        **more,
     )
 
 

@@ -1,5 +1,6 @@
 """The settings of the agent worker."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
@@ -39,6 +40,9 @@ class AgentSettings(WorkerSettings):
     agent_drain_timeout_s: int = Field(3600, ge=1, description="how long running calls may continue")
     agent_max_retry: int = Field(16, ge=0, description="attempts to connect to LiveKit before giving up")
 
+    agent_profiles: Path | None = Field(
+        None, description="agents.yaml: what the agent of this name is (docs/profiles.md)"
+    )
     agent_stt: OptionalDescriptor = "deepgram/nova-3"
     agent_llm: OptionalDescriptor = "openai/gpt-5-mini"
     agent_tts: OptionalDescriptor = "cartesia/sonic-3:9626c31c-bec5-4cca-baa8-f8ba9e84c8bc"

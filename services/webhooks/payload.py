@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from standardwebhooks import Webhook
-
 from shared.contracts.events import Envelope
+from shared.platform.http.signatures import signature_headers
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 # The limit that Standard Webhooks advises, because many receivers accept no more.
@@ -35,14 +34,8 @@ def signed_headers(
     body: str, *, message_id: str, secrets: Iterable[str], now: datetime, user_agent: str
 ) -> dict[str, str]:
     """Return the headers, with a signature by each secret, so that a receiver may know either secret."""
-    signatures = [Webhook(secret).sign(message_id, now, body) for secret in secrets]
-    return {
-        "Content-Type": CONTENT_TYPE,
-        "User-Agent": user_agent,
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(signatures),
-    }
+    signed = signature_headers(body, message_id=message_id, secrets=secrets, now=now)
+    return {"Content-Type": CONTENT_TYPE, "User-Agent": user_agent, **signed}
 
 
 def _json(envelope: Envelope) -> str:

@@ -376,7 +376,8 @@ class AgentReported(Event):
     """One step of one job, reported by the worker that runs it.
 
     It is a hint: the verifier polls to decide. `misplaced`: the job was addressed to one worker, and LiveKit
-    offered it by another way.
+    offered it by another way. `in_order`: the agent's own code has ended the job because it is done, whatever
+    its `reason`.
     """
 
     type: ClassVar[str] = "agent.reported.v1"
@@ -394,6 +395,7 @@ class AgentReported(Event):
     turns: int | None = None
     error: AgentError | None = None
     misplaced: bool = False
+    in_order: bool = False
 
 
 # --- What was said: the turns stream -------------------------------------------------------------

@@ -171,6 +171,16 @@ async def test_an_agent_says_itself_why_it_cant_work(rollcall: Rollcall, worker:
     assert evidence["message"] == "The customer 4711 is not in the database."
 
 
+async def test_an_agent_that_is_done_ends_its_session_for_a_reason_of_its_own(
+    rollcall: Rollcall, worker: OurWorker
+) -> None:
+    started = await rollcall.start(agent_name=NAME, metadata={"fault": "done"})
+    ended = await rollcall.until_status(started["session_id"], "ended")
+    assert ended["end_reason"] == "order_taken"
+    [attempt] = ended["attempts"]
+    assert (attempt["error"]["type"], attempt["error"]["recoverable"]) == ("printer_slow", True)
+
+
 async def test_a_killed_agent_is_replaced_by_one_that_remembers_and_does_not_greet(
     rollcall: Rollcall, worker: OurWorker
 ) -> None:

@@ -20,7 +20,7 @@ from tests.integration.rows import a_turn, count, get_session, put_session, stor
 
 pytestmark = pytest.mark.sql
 
-HEAD = "0018"
+HEAD = "0019"
 TABLES = {
     "api_key",
     "console_login",

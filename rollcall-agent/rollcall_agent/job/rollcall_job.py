@@ -76,6 +76,13 @@ class RollcallJob:
         text = json.dumps(data, ensure_ascii=False)
         self._job.turns.note(Note(f"note_{secrets.token_hex(6)}", name, text, time.time()))
 
+    def warn(self, code: str, detail: str) -> None:
+        """Tell of an error that the call survives; the session's attempt shows it.
+
+        code: what went wrong, in one word for programs. detail: in a sentence for people.
+        """
+        self._job.warn(code, detail)
+
     def fail(self, code: str, detail: str) -> None:
         """End this job because it can't do its work; Rollcall makes another attempt, if there is one left.
 
@@ -85,8 +92,8 @@ class RollcallJob:
         self._job.fail(code, detail)
 
     def end(self, reason: str) -> None:
-        """End this job in order. reason: why, in one word; the session's history has it."""
-        self._job.stop(reason)
+        """End this job in order, and its session. reason: why, in one word; the session's history has it."""
+        self._job.stop(reason, in_order=True)
 
 
 def current() -> RollcallJob | None:

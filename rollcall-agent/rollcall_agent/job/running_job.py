@@ -132,15 +132,19 @@ class RunningJob:
         self.reporter.error(AgentError(type=code, message=detail, cause=Cause.ENTRYPOINT_FAILED))
         self.stop("error")
 
-    def stop(self, reason: str) -> None:
-        """End the job."""
-        self.ending.because(reason)
+    def warn(self, code: str, detail: str) -> None:
+        """Report an error that the call survives."""
+        self.reporter.error(AgentError(type=code, message=detail, recoverable=True))
+
+    def stop(self, reason: str, *, in_order: bool = False) -> None:
+        """End the job. in_order: the agent is done, and wants no other in its place."""
+        self.ending.because(reason, in_order=in_order)
         self.ctx.shutdown(reason)
 
     async def aclose(self) -> None:
         """Report the end, and send what is left."""
         reason, turns = self.ending.reason, self.turns.count
-        self.reporter.step(Step.CLOSED, reason=reason, turns=turns)
+        self.reporter.step(Step.CLOSED, reason=reason, turns=turns, in_order=self.ending.in_order)
         log.info("job_closed", reason=reason, turns=turns)
         await self._way.aclose(flush_s=FLUSH_S)
 

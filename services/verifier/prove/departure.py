@@ -46,7 +46,8 @@ class Departure(Enum):
 def judge_departure(attempt: AttemptRow, now: datetime) -> Departure:
     """Judge the end of an agent that is no longer in the room."""
     if attempt.close_reason is not None or attempt.closed_at is not None:
-        return Departure.MEANT if attempt.close_reason in NORMAL_ENDS else Departure.LOSS
+        meant = attempt.closed_in_order or attempt.close_reason in NORMAL_ENDS
+        return Departure.MEANT if meant else Departure.LOSS
     if fatal_error(attempt) is not None:
         return Departure.LOSS
     waits = attempt.left_at is None or now - attempt.left_at < LAST_WORDS

@@ -300,7 +300,7 @@ def _note(attempt: AttemptRow, report: AgentReported, at: datetime) -> bool:
         if attempt.rejected_at is not None:
             attempt.error = None
     elif report.reason is not None:
-        attempt.close_reason = report.reason
+        attempt.close_reason, attempt.closed_in_order = report.reason, report.in_order
     dated = _DATED_BY.get(report.step)
     if dated is None:
         return True

@@ -168,7 +168,8 @@ class AttemptRow(SQLModel, table=True):
     about its agent. `left_at` is the time of that webhook, or else when the agent was first missing from the
     room.
     `chosen_worker_id` is the worker that the dispatcher chose, and `address` its address at LiveKit; both are
-    null where LiveKit chose. `worker_id` is the worker that took the job. `deployment` is the session's
+    null where LiveKit chose. `worker_id` is the worker that took the job. `closed_in_order`: the agent's own
+    code has ended the job because it was done, for a `close_reason` of its own. `deployment` is the session's
     pool at the time of the attempt.
     """
 
@@ -191,6 +192,7 @@ class AttemptRow(SQLModel, table=True):
     evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(json_type()))
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(json_type()))
     close_reason: str | None = None
+    closed_in_order: bool | None = None
     started_at: datetime = Field(sa_type=UtcDateTime)
     accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

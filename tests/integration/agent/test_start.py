@@ -41,3 +41,27 @@ def test_a_spool_that_cannot_be_used_ends_the_start_and_is_named(tmp_path: Path)
         f"AGENT_SPOOL_DIR={tmp_path}/file/spool can't be used (Not a directory)"
         in ended.stderr + ended.stdout
     )
+
+
+@pytest.mark.parametrize(
+    ("profiles", "fault"),
+    [
+        ("agent: {greting: Hi}", "agent.greting: Extra inputs are not permitted"),
+        ("agent: [", "while parsing"),
+        ("other: {}", "has no profile agent; it has other"),
+        (
+            "agent: {mcp_servers: [{url: 'https://x/mcp', headers: {A: '${AGENT_SECRET_X}'}}]}",
+            "agent needs AGENT_SECRET_X, which the worker's environment lacks",
+        ),
+    ],
+)
+def test_a_profile_with_a_fault_ends_the_start_with_2_and_is_named(
+    tmp_path: Path, profiles: str, fault: str
+) -> None:
+    file = tmp_path / "agents.yaml"
+    file.write_text(profiles)
+    ended = start(tmp_path, **COMPLETE, AGENT_PROFILES=str(file))
+    assert ended.returncode == 2
+    said = ended.stderr + ended.stdout
+    assert str(file) in said
+    assert fault in said

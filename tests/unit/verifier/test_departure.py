@@ -54,6 +54,15 @@ def judged(given: dict[str, Any], *, after: timedelta = timedelta()) -> Departur
             ({**REPORTS, **GOODBYE, "closed_at": T0, "close_reason": end}, Departure.LOSS)
             for end in ("error", "worker_stopped", "participant_removed", "late")
         ),
+        # An agent's own code ends the job for a reason of its own.
+        (
+            {**REPORTS, "closed_at": T0, "close_reason": "order_taken", "closed_in_order": True},
+            Departure.MEANT,
+        ),
+        (
+            {**REPORTS, "closed_at": T0, "close_reason": "order_taken", "closed_in_order": False},
+            Departure.LOSS,
+        ),
         ({**REPORTS, **GOODBYE, **FATAL}, Departure.LOSS),
         ({**REPORTS, **LOST}, Departure.LOSS),
     ],
