@@ -84,9 +84,9 @@ def test_a_fault_is_named_with_its_place(tmp_path: Path, text: str, fault: str) 
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
 def test_a_secret_that_signs_nothing_is_named_and_not_shown(tmp_path: Path, secret: str) -> None:
+    file, secrets = written(tmp_path, profile(http_tools=[SIGNED])), Secrets({"AGENT_SECRET_SHOP": secret})
     with pytest.raises(ProfileInvalid, match="AGENT_SECRET_SHOP must be whsec_") as invalid:
-        secrets = Secrets({"AGENT_SECRET_SHOP": secret})
-        read_profile(written(tmp_path, profile(http_tools=[SIGNED])), "shop", secrets=secrets)
+        read_profile(file, "shop", secrets=secrets)
     assert secret == "whsec_" or secret not in str(invalid.value)
 
 
