@@ -14,7 +14,7 @@ from services.agent.converse import PROFILE, SETTINGS, converse
 from services.agent.inference import InferenceCheck
 from services.agent.logs import JobRecords
 from services.agent.preflight import check_credentials
-from services.agent.profile import read_own_profile, with_profile
+from services.agent.profile import Secrets, read_own_profile, with_profile
 from services.agent.qualification import ModelQualification
 from services.agent.settings import AgentSettings
 from services.agent.shutdown import Signals, serve
@@ -34,7 +34,7 @@ async def run_worker(settings: AgentSettings) -> None:
     Raises `ProfileInvalid`, `CredentialsRefused`, `SpoolUnusable`, `RuntimeError` after the last failed try
     to reach LiveKit, or `OSError` if a port is taken.
     """
-    settings = with_profile(settings, read_own_profile(settings))
+    without_profile, settings = settings, with_profile(settings, read_own_profile(settings))
     if settings.agent_profiles is not None:
         log.info("profile_read", agent_name=settings.livekit_agent_name, file=str(settings.agent_profiles))
     check_spool(folder_of(settings))  # before anything is asked of LiveKit
@@ -47,7 +47,12 @@ async def run_worker(settings: AgentSettings) -> None:
     server = build_server(settings)
     Rollcall(
         server,
-        qualification=ModelQualification(defaults=settings.default_models, endpoint=InferenceCheck(settings)),
+        qualification=ModelQualification(
+            defaults=settings.default_models,
+            settings=without_profile.default_models,
+            endpoint=InferenceCheck(settings),
+            secrets=Secrets.of_process(),
+        ),
         transport=DirectTransport(),
         drain=signals.drain.set,
     )

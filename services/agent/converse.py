@@ -45,10 +45,11 @@ class Conversation:
 
     def __init__(self, ctx: JobContext, settings: AgentSettings, profile: Profile) -> None:
         self._ctx = ctx
-        self._settings = with_profile(settings, profile)
-        self._profile = profile
         self._job = current()  # None if somebody else has dispatched the job
         self._order = self._job.order if self._job else None
+        stored = self._order.profile if self._order else None
+        self._profile = profile if stored is None else stored
+        self._settings = with_profile(settings, self._profile)
         self._mode = self._order.mode if self._order else Mode.PIPELINE
         self._chat = Chat(ctx.room)
         self._partner = LinkedParticipant(ctx.room, self._order, on_last_left=self._on_last_left)

@@ -5,6 +5,7 @@ from typing import Protocol
 from rollcall_agent import Objection, Qualification
 from rollcall_agent.job.diagnose import ModelRefused, diagnose
 from services.agent.models import check_complete, choose
+from services.agent.profile import ProfileInvalid, Secrets
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentError
 from shared.contracts.models import Models
@@ -33,11 +34,24 @@ class Endpoint(Protocol):
 
 
 class ModelQualification(Qualification):
-    """Decides whether this worker can serve a session, by its models and the state of the endpoint."""
+    """Decides whether this worker can serve a session, by its models, its secrets and the endpoint.
 
-    def __init__(self, *, defaults: Models, endpoint: Endpoint) -> None:
+    defaults: what the worker's own profile and settings say. settings: what the settings alone say, for
+    sessions whose profile is stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        defaults: Models,
+        endpoint: Endpoint,
+        settings: Models | None = None,
+        secrets: Secrets | None = None,
+    ) -> None:
         self._defaults = defaults
         self._endpoint = endpoint
+        self._settings = settings or defaults
+        self._secrets = secrets or Secrets({})
 
     @property
     def models(self) -> Models:
@@ -52,10 +66,11 @@ class ModelQualification(Qualification):
     async def objection(self, order: DispatchOrder | None) -> Objection | None:
         """See `Qualification`."""
         mode = order.mode if order else Mode.PIPELINE
-        models = choose(order.models if order else Models(), self._defaults)
+        models = self._models_for(order)
         try:
+            self._check_secrets(order)
             check_complete(models, mode)
-        except ModelRefused as refused:
+        except (ModelRefused, ProfileInvalid) as refused:
             return Objection(diagnose(refused), Refusal.MISCONFIGURED)
         fault = await self._endpoint.look()
         if fault is not None:
@@ -65,6 +80,18 @@ class ModelQualification(Qualification):
             unknown = ModelRefused(models.llm, "the inference endpoint does not list this model")
             return Objection(diagnose(unknown), Refusal.MISCONFIGURED)
         return None
+
+    def _models_for(self, order: DispatchOrder | None) -> Models:
+        if order is None:
+            return self._defaults
+        stored = order.profile
+        return choose(
+            order.models, self._defaults if stored is None else choose(stored.models, self._settings)
+        )
+
+    def _check_secrets(self, order: DispatchOrder | None) -> None:
+        if order is not None and order.profile is not None:
+            self._secrets.check(order.profile, source=f"version {order.profile_version} of the profile")
 
     async def run(self) -> None:
         """See `Qualification`."""

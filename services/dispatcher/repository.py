@@ -20,9 +20,11 @@ from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import DispatchAccepted, DispatchFailed, DispatchStarted
 from shared.contracts.identifiers import SessionId, new_caller_identity
 from shared.contracts.models import Models
+from shared.contracts.profiles import Profile
 from shared.contracts.sessions import UNDISPATCHED, Level, Mode, Role, SessionStatus
 from shared.core.admission.wait_queue import FULL, wait_in_line, waits_behind
 from shared.core.database_ready import unready
+from shared.core.profiles.profiles import profile_of, read_version
 from shared.core.sessions.foreign_agents import foreign_agent_seen
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
@@ -181,7 +183,7 @@ class Repository:
                 # A Celery worker died in the middle of this attempt: continue it.
                 won = await claim(db, row, **lease)
                 goes_on = await takes_over(db, row.id)
-                order = _order(row, current, takes_over=goes_on)
+                order = _order(row, current, takes_over=goes_on, profile=await _profile(db, row))
                 chosen = current.chosen_worker_id
                 return Claim(row, order, unsure=True, worker_id=chosen) if won else None
             number = row.attempt + 1
@@ -210,7 +212,8 @@ class Repository:
                 deployment=row.deployment or None,
             )
             db.add(attempt)
-            order = _order(row, attempt, takes_over=await takes_over(db, row.id))
+            goes_on = await takes_over(db, row.id)
+            order = _order(row, attempt, takes_over=goes_on, profile=await _profile(db, row))
         return Claim(row, order, unsure=False, worker_id=choice.worker_id)
 
     @asynccontextmanager
@@ -353,7 +356,21 @@ async def _fruitless_attempts(db: AsyncSession, session_id: str) -> Sequence[Att
     return (await db.scalars(fruitless)).all()
 
 
-def _order(row: SessionRow, attempt: AttemptRow, *, takes_over: bool) -> DispatchOrder:
+async def _profile(db: AsyncSession, row: SessionRow) -> Profile | None:
+    """The version that was chosen when the agent was asked for, for each attempt the same."""
+    if row.profile_version is None:
+        return None
+    stored = await read_version(db, row.agent_name, row.profile_version)
+    if stored is None:
+        raise LookupError(f"{row.agent_name} has no profile of version {row.profile_version}")
+    profile = profile_of(stored)
+    # The session's own come first, and both might be too long for a dispatch.
+    return profile.model_copy(update={"instructions": None}) if row.instructions else profile
+
+
+def _order(
+    row: SessionRow, attempt: AttemptRow, *, takes_over: bool, profile: Profile | None
+) -> DispatchOrder:
     return DispatchOrder(
         session_id=SessionId(row.id),
         attempt=row.attempt,
@@ -367,6 +384,8 @@ def _order(row: SessionRow, attempt: AttemptRow, *, takes_over: bool) -> Dispatc
         caller_identity=row.participant_identity,
         caller_only=row.room_is_ours or row.participant_identity != new_caller_identity(SessionId(row.id)),
         address=attempt.address,
+        profile=profile,
+        profile_version=row.profile_version,
     )
 
 

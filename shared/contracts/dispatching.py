@@ -12,12 +12,15 @@ from pydantic import ConfigDict
 from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, METADATA_KEY, ORDER_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.contracts.models import Models
+from shared.contracts.profiles import Profile
 from shared.contracts.sessions import Mode, Role
 from shared.contracts.text import CleanModel
 from shared.contracts.traceparent import Traceparent
 
 # LiveKit's limit for a dispatch's attributes, names and values together (`limit.max_attributes_size`).
 MAX_ATTRIBUTES_BYTES: Final = 64 * 1024
+# What a stored profile may take of that. The longest instructions take 53 KiB, if they are random characters.
+MAX_PACKED_PROFILE_BYTES: Final = 8 * 1024
 # No order is longer. Without a limit, a text could be a thousand times as long once decompressed.
 _MAX_ORDER_BYTES: Final = 1024 * 1024
 
@@ -49,6 +52,7 @@ class DispatchOrder(CleanModel):
     `caller_identity` is the identity in the session's token. `caller_only` says that no other participant who
     could have a token counts as the caller, because the client named the identity or the room is ours.
     `address` is that of the worker which the dispatcher chose; null: LiveKit chooses.
+    `profile` is the stored profile of the agent name, in the version `profile_version`; null: none is stored.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +69,8 @@ class DispatchOrder(CleanModel):
     caller_identity: str | None = None
     caller_only: bool = False
     address: str | None = None
+    profile: Profile | None = None
+    profile_version: int | None = None
 
     def attributes(self) -> dict[str, str]:
         """Return the attributes that bind the dispatch to this attempt, and later the agent's participant."""
@@ -76,8 +82,7 @@ class DispatchOrder(CleanModel):
         The order is compressed for two reasons. The longest instructions fit (`MAX_ATTRIBUTES_BYTES`), and
         they are not readable in LiveKit's log, which shows the attributes of every dispatch.
         """
-        packed = base64.b85encode(zlib.compress(self.model_dump_json().encode(), 9))
-        return {**self.attributes(), ORDER_ATTRIBUTE: packed.decode()}
+        return {**self.attributes(), ORDER_ATTRIBUTE: _packed(self.model_dump_json())}
 
     def is_of(self, attributes: Mapping[str, str]) -> bool:
         """Return whether these are attributes of this attempt's dispatch or of its agent."""
@@ -103,6 +108,20 @@ def client_metadata(metadata: dict[str, Any] | str) -> str:
     if isinstance(metadata, str):
         return metadata
     return json.dumps(metadata, ensure_ascii=False) if metadata else ""
+
+
+def packed_size(profile: Profile) -> int:
+    """Return how many bytes of an order's attribute a profile takes, without its instructions.
+
+    A session's own instructions come in the place of the profile's, and both have the same limit.
+    """
+    return len(
+        _packed(profile.model_copy(update={"instructions": None}).model_dump_json(exclude_defaults=True))
+    )
+
+
+def _packed(order: str) -> str:
+    return base64.b85encode(zlib.compress(order.encode(), 9)).decode()
 
 
 def _unpacked(packed: str) -> bytes:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, fiel
 
 from shared.contracts.models import Models
 from shared.contracts.names import Text
+from shared.contracts.text import cleaned
 
 # Only variables with this prefix can be named: whoever writes profiles must not get the worker's others.
 SECRET_PREFIX: Final = "AGENT_SECRET_"  # noqa: S105 (a name)
@@ -45,6 +46,8 @@ def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"must be nested at most {MAX_SCHEMA_DEPTH} deep")
     if len(json.dumps(schema, allow_nan=False, ensure_ascii=False).encode()) > MAX_SCHEMA_BYTES:
         raise ValueError(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON")
+    if cleaned(schema) != schema:
+        raise ValueError("must not contain NUL, lone surrogates or NaN")
     properties = schema.get("properties", {})
     if schema.get("type") != "object" or not isinstance(properties, dict):
         raise ValueError('must be a JSON schema of an object: {"type": "object", "properties": {…}}')

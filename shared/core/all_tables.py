@@ -7,6 +7,7 @@ from sqlmodel import SQLModel
 import shared.core.api_keys.tables
 import shared.core.livekit.tables
 import shared.core.pools.tables
+import shared.core.profiles.tables
 import shared.core.sessions.tables
 import shared.core.transcripts.tables
 import shared.core.webhooks.tables

@@ -33,6 +33,8 @@ ROUTES = {
     ("post", "/v1/workers/{worker_id}/cordon"),
     ("post", "/v1/workers/{worker_id}/uncordon"),
     ("post", "/v1/workers/{worker_id}/drain"),
+    ("get", "/v1/agents/{agent_name}"),
+    ("put", "/v1/agents/{agent_name}"),
     ("get", "/v1/agents/{agent_name}/demand"),
     ("get", "/v1/agents/{agent_name}/traffic"),
     ("put", "/v1/agents/{agent_name}/traffic"),
@@ -128,7 +130,7 @@ def test_everything_a_client_may_ask_for_is_optional(schema: dict[str, Any]) -> 
     [
         (
             "Session",
-            "session_id status room_name room_sid agent_name deployment mode models metadata "
+            "session_id status room_name room_sid agent_name deployment profile_version mode models metadata "
             "participant_identity participant_name attempt max_attempts require canary agent_identity "
             "agent_sid waiting_for place_in_line failure end_reason deadline_at revivals trace_id turns "
             "timings attempts",

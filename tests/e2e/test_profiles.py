@@ -147,3 +147,34 @@ async def test_an_agent_without_tools_that_it_requires_gives_up_with_the_cause(
     assert failed["failure"]["cause"] == "entrypoint_failed"
     assert failed["failure"]["evidence"]["type"] == "mcp_server_failed"
     assert url in failed["failure"]["evidence"]["message"]
+
+
+async def test_a_stored_profile_reaches_the_agents_of_the_sessions_that_come_after_it(
+    rollcall: Rollcall, tmp_path: Path
+) -> None:
+    route = "/v1/agents/stored"
+    async with worker_of(rollcall, tmp_path, "stored", {"stored": {"greeting": "From the file."}}):
+        await rollcall.put(route, {"greeting": "Hello, {{ name }}.", "hang_up": True})
+        first = await _greeted(rollcall, "Hello, Anna.", metadata={"name": "Anna"})
+        needs = {"url": "https://tools.example/mcp", "headers": {"A": "${AGENT_SECRET_ABSENT}"}}
+        await rollcall.put(route, {"mcp_servers": [needs]})
+        started = await rollcall.start(agent_name="stored")
+        failed = await rollcall.until_status(started["session_id"], "failed")
+    assert (first["profile_version"], failed["profile_version"]) == (1, 2)
+    assert failed["failure"]["evidence"]["message"] == (
+        "version 2 of the profile needs AGENT_SECRET_ABSENT, which the worker's environment lacks"
+    )
+
+
+async def _greeted(rollcall: Rollcall, greeting: str, **wish: Any) -> dict[str, Any]:
+    started = await rollcall.start(agent_name="stored", **wish)
+    session_id = started["session_id"]
+    async with Caller(server_url=started["server_url"], token=started["participant_token"]) as caller:
+        await caller.wait_until_agent_quiet(60)
+
+        async def said() -> bool:
+            items = (await rollcall.transcript(session_id))["items"]
+            return greeting in [item["text"] for item in items]
+
+        await until(said, what=f"{greeting!r} is said")
+        return await rollcall.session(session_id)

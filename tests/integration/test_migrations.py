@@ -20,8 +20,9 @@ from tests.integration.rows import a_turn, count, get_session, put_session, stor
 
 pytestmark = pytest.mark.sql
 
-HEAD = "0019"
+HEAD = "0020"
 TABLES = {
+    "agent_profile",
     "api_key",
     "console_login",
     "dispatch_attempt",

@@ -1,1 +1,1 @@
-"""All workers of an agent name: how many slots are wanted, and which pool gets which share of sessions."""
+"""An agent name: its profile, how many slots are wanted, and which pool gets which share of sessions."""

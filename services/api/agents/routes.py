@@ -2,16 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Header, Path, Query, Response
 
 from services.api.agents.demand import read_demand
-from services.api.agents.schemas import Demand, Shares, Traffic
+from services.api.agents.profile import etag_of, expected_version, get_profile, put_profile
+from services.api.agents.schemas import Demand, Shares, StoredProfile, Traffic
 from services.api.agents.traffic import show_traffic
 from services.api.auth.access import Admin
 from services.api.deps import Deps
-from services.api.errors.problems import PROBLEMS
+from services.api.errors.problems import CHANGED, PROBLEMS
 from services.api.workers.fleet import fleet_of
 from shared.contracts.names import AgentName, Deployment
+from shared.contracts.profiles import Profile
 from shared.core.pools.traffic import set_traffic
 from shared.platform.clock import utc_now
 from shared.platform.logs.logs import get_logger
@@ -19,7 +21,59 @@ from shared.platform.logs.logs import get_logger
 router = APIRouter(responses=PROBLEMS)
 log = get_logger(__name__)
 
+MAX_VERSION = 2**31 - 1  # of the column
 Name = Annotated[AgentName, Path(description="as workers register under it")]
+
+
+@router.get("/v1/agents/{agent_name}", tags=["operations"], summary="Read an agent's profile")
+async def get_agent(
+    services: Deps,
+    response: Response,
+    _: Admin,
+    agent_name: Name,
+    *,
+    version: Annotated[
+        int | None, Query(ge=1, le=MAX_VERSION, description="an earlier version; default: the newest")
+    ] = None,
+) -> StoredProfile:
+    """What the built-in agent of this name is, as it was stored; secrets are named in it.
+
+    The `ETag` is the version, for `If-Match`.
+    """
+    row = await get_profile(services.database, agent_name, version)
+    response.headers["ETag"] = etag_of(row.version)
+    return StoredProfile.of(row)
+
+
+@router.put(
+    "/v1/agents/{agent_name}",
+    tags=["operations"],
+    summary="Store an agent's profile",
+    responses={412: CHANGED},
+)
+async def put_agent(
+    services: Deps,
+    response: Response,
+    asking: Admin,
+    agent_name: Name,
+    profile: Profile,
+    *,
+    if_match: Annotated[str | None, Header(description="the version that you have read, as its ETag")] = None,
+    if_none_match: Annotated[str | None, Header(description="`*`: only if no profile is stored")] = None,
+) -> StoredProfile:
+    """Store the next version of what the built-in agent of this name is.
+
+    It holds for sessions that are requested from now on. Each session keeps the version that was the newest
+    when its agent was asked for, in every attempt. A stored profile comes in the place of the one in the
+    worker's file; `{}` leaves everything to the worker's settings.
+    """
+    expected = expected_version(if_match, if_none_match)
+    row = await put_profile(
+        services.database, agent_name, profile, expected=expected, key_id=asking.key_id, now=utc_now()
+    )
+    log.info("profile_stored", agent_name=agent_name, version=row.version, key_id=asking.key_id)
+    response.headers["ETag"] = etag_of(row.version)
+    return StoredProfile.of(row)
 
 
 @router.get("/v1/agents/{agent_name}/traffic", tags=["operations"], summary="Read the traffic between pools")

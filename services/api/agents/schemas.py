@@ -6,6 +6,9 @@ from typing import Annotated
 from pydantic import BaseModel, Field, RootModel, model_validator
 
 from shared.contracts.names import Deployment
+from shared.contracts.profiles import Profile
+from shared.core.profiles.profiles import profile_of
+from shared.core.profiles.tables import ProfileRow
 
 
 class Demand(BaseModel):
@@ -33,6 +36,27 @@ class Shares(RootModel[dict[Deployment, Annotated[int, Field(ge=0, le=100)]]]):
         if self.root and total != 100:
             raise ValueError(f"the shares must be 100 together; they are {total}")
         return self
+
+
+class StoredProfile(BaseModel):
+    """One version of an agent name's profile. It never changes; `version` counts from 1."""
+
+    agent_name: str
+    version: int
+    profile: Profile
+    created_at: datetime
+    key_id: str | None = Field(description="the API key that stored it; null: none was asked for")
+
+    @classmethod
+    def of(cls, row: ProfileRow) -> "StoredProfile":
+        """Return the profile of a database row."""
+        return cls(
+            agent_name=row.agent_name,
+            version=row.version,
+            profile=profile_of(row),
+            created_at=row.created_at,
+            key_id=row.key_id,
+        )
 
 
 class PoolShare(BaseModel):

@@ -112,6 +112,18 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "There is no such route.",
         "See `/docs` for the routes.",
     ),
+    "profile_not_found": Entry(
+        404,
+        "Not found",
+        "No profile is stored for this agent name, or not in this version.",
+        "Store one with `PUT /v1/agents/{name}`. Profiles in a worker's file are not shown here.",
+    ),
+    "profile_changed": Entry(
+        412,
+        "Precondition failed",
+        "The newest version of the profile is not the one that `If-Match` or `If-None-Match` names.",
+        "Read the profile again, make your change in it, and send its `ETag` as `If-Match`.",
+    ),
     "session_not_found": Entry(
         404,
         "Not found",

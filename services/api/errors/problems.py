@@ -29,6 +29,7 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Too large",
     415: "Unsupported media type",
     422: "Invalid request",
@@ -58,6 +59,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": _TITLES[status], **_DOCUMENTED}
     for status in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 }
+
+# For routes that take If-Match.
+CHANGED: dict[str, Any] = {"description": _TITLES[412], **_DOCUMENTED}
 
 
 class NoAgentDetails(ProblemDetails):

@@ -133,6 +133,9 @@ class Session(BaseModel):
     room_sid: str | None
     agent_name: str
     deployment: str | None = Field(description="the pool of workers; null: the one without a name")
+    profile_version: int | None = Field(
+        description="of the agent's stored profile; null: none was stored, or the caller has not come yet"
+    )
     mode: Mode
     models: Models
     metadata: dict[str, Any] | str
@@ -176,6 +179,7 @@ class Session(BaseModel):
             room_sid=row.room_sid,
             agent_name=row.agent_name,
             deployment=row.deployment or None,
+            profile_version=row.profile_version,
             mode=Mode(row.mode),
             models=Models.model_validate(row.models),
             metadata=row.client_metadata,

@@ -17,7 +17,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import SessionCancelled, SessionRequested
 from shared.contracts.sessions import Mode, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
-from shared.core.pools.traffic import draw_pool
+from shared.core.sessions.choices import choices_for
 from shared.core.sessions.limits import Exceeded, find_exceeded
 from shared.core.sessions.repository import advance, end
 from shared.core.sessions.tables import SessionRow
@@ -66,8 +66,7 @@ async def _request(
 ) -> SessionStatus | None:
     event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=Mode(row.mode))
     changes: dict[str, Any] = {"caller_joined_at": now} if joined else {}
-    if row.deployment is None:
-        changes["deployment"] = await draw_pool(db, row.agent_name, row.id)
+    changes |= await choices_for(db, row)
     won = await advance(
         db,
         row,

@@ -5,8 +5,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
+from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import ScalarSelect, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -48,17 +49,16 @@ async def take_back(
     return bool(await changed(db, unchanged.values(values)))
 
 
-async def draw_pool(db: AsyncSession, agent_name: str, session_id: str) -> str | None:
-    """Return the pool of a session that names none; None if no shares are set.
-
-    By the session's id: whoever asks again gets the same pool, as long as the shares are the same.
-    """
-    row = await read_traffic(db, agent_name)
-    return None if row is None else pool_of(session_id, row.shares)
+def shares_of(agent_name: str) -> ScalarSelect[Any]:
+    """Return the shares of an agent name's pools, or null, as a part of a statement."""
+    return select(col(TrafficRow.shares)).where(col(TrafficRow.agent_name) == agent_name).scalar_subquery()
 
 
 def pool_of(session_id: str, shares: Mapping[str, int]) -> str:
-    """Return the pool of an id: of many ids, each pool gets its share."""
+    """Return the pool of a session that names none: of many sessions, each pool gets its share.
+
+    By the session's id: whoever asks again gets the same pool, as long as the shares are the same.
+    """
     pools = sorted(shares)
     ends = list(accumulate(shares[pool] for pool in pools))
     return pools[bisect_right(ends, zlib.crc32(session_id.encode()) % ends[-1])]

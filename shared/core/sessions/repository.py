@@ -16,7 +16,7 @@ from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Event, SessionFailed
 from shared.contracts.identifiers import new_id
 from shared.contracts.sessions import TERMINAL, SessionStatus, check_transition
-from shared.core.pools.traffic import draw_pool
+from shared.core.sessions.choices import choices_for
 from shared.core.sessions.metrics import session_moved, session_requested
 from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.sessions.trace import session_over
@@ -28,8 +28,8 @@ CLOSE_WITHIN: Final = timedelta(seconds=1)
 
 
 async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
-    """Insert a new session together with its first event; one that names no pool gets one by the shares."""
-    await _choose_pool(db, row)
+    """Insert a new session together with its first event, and choose its pool and its profile's version."""
+    await _choose(db, row)
     first = _begin(row, event)
     db.add(row)
     await db.flush()  # the event refers to the session
@@ -39,7 +39,7 @@ async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> Non
 
 async def insert_session(db: AsyncSession, row: SessionRow, *, event: Event) -> None:
     """Like `add_session`, in one statement for `Database.autocommit` on PostgreSQL; it costs half as much."""
-    await _choose_pool(db, row)
+    await _choose(db, row)
     first = _begin(row, event)
     await db.execute(_INSERT_BOTH, _values(row) | _values(first))
     _session_added(row)
@@ -136,10 +136,11 @@ async def record(db: AsyncSession, session_id: str, event: Event, *, now: dateti
         db.add(_event_row(session_id, sequence, event, now, traceparent=traceparent))
 
 
-async def _choose_pool(db: AsyncSession, row: SessionRow) -> None:
-    # A reservation gets its pool when its caller comes.
-    if row.deployment is None and row.status != SessionStatus.RESERVED:
-        row.deployment = await draw_pool(db, row.agent_name, row.id)
+async def _choose(db: AsyncSession, row: SessionRow) -> None:
+    if row.status == SessionStatus.RESERVED:
+        return  # chosen when its caller comes
+    for name, value in (await choices_for(db, row)).items():
+        setattr(row, name, value)
 
 
 def _begin(row: SessionRow, event: Event) -> EventRow:

@@ -40,7 +40,8 @@ class SessionRow(SQLModel, table=True):
     deadline unless it may go on sooner. From `transcript_erased_at` on, no text of its turns is stored, and
     from `transcript_deleted_at` on, no turn. Reservations have no `next_check_at`: a reservation expires at
     `deadline_at`, and `requested_at` becomes the time when its caller joins. `caller_left_at` is since when
-    the room of an active session has no caller. `traceparent` is where the session's trace begins.
+    the room of an active session has no caller. `profile_version` is that of the agent name's stored profile
+    when the agent was asked for; null if none was stored. `traceparent` is where the session's trace begins.
     """
 
     __tablename__ = "session"
@@ -116,6 +117,7 @@ class SessionRow(SQLModel, table=True):
     room_sid: str | None = None
     agent_name: str
     deployment: str | None = None
+    profile_version: int | None = None
     mode: str
     models: dict[str, Any] = Field(default_factory=dict, sa_column=Column(json_type(), nullable=False))
     instructions: str | None = Field(default=None, sa_type=Text)

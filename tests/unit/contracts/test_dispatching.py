@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared.contracts.dispatching import MAX_ATTRIBUTES_BYTES, DispatchOrder
+from shared.contracts.dispatching import (
+    MAX_ATTRIBUTES_BYTES,
+    MAX_PACKED_PROFILE_BYTES,
+    DispatchOrder,
+    packed_size,
+)
 from shared.contracts.identifiers import SessionId, new_id
 from shared.contracts.keys import METADATA_KEY, ORDER_ATTRIBUTE
 from shared.contracts.models import Models
+from shared.contracts.profiles import Profile
 from shared.contracts.sessions import Mode
 
 
@@ -55,6 +61,23 @@ def test_an_order_of_an_older_dispatcher_is_read_from_the_metadata() -> None:
 def test_session_and_attempt_are_known_where_there_is_no_more(metadata: str) -> None:
     order = an_order()
     assert read(order.attributes(), metadata) == order
+
+
+def test_a_profile_of_the_most_bytes_fits_beside_the_longest_instructions() -> None:
+    random = Random(1)
+    letters = "".join(chr(random.randrange(0x20000, 0x2A6DF)) for _ in range(16_384))
+    tools: list[dict[str, str]] = []
+    while packed_size(fitting := Profile.model_validate({"http_tools": tools})) <= MAX_PACKED_PROFILE_BYTES:
+        longest = fitting
+        words = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(100))
+        url = "https://shop.example/tools"
+        tools.append({"name": f"tool_{len(tools)}", "description": words, "url": url})
+    own = an_order(instructions=letters, profile=longest, caller_identity="x" * 256)
+    theirs = an_order(profile=longest.model_copy(update={"instructions": letters}), profile_version=1)
+    for order in (own, theirs):
+        attributes = order.dispatch_attributes()
+        assert sum(len(name) + len(value) for name, value in attributes.items()) < MAX_ATTRIBUTES_BYTES
+        assert read(attributes) == order
 
 
 def test_metadata_alone_makes_no_order() -> None:

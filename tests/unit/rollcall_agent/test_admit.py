@@ -12,6 +12,7 @@ from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError, AgentReported, Step
 from shared.contracts.keys import FENCE_CLOSED, ORDER_ATTRIBUTE, fence_key
 from shared.contracts.models import Models
+from shared.contracts.profiles import Profile
 from shared.contracts.sessions import Mode
 from shared.contracts.workers import WorkerFault
 from shared.core.workers.fence import Strings
@@ -327,3 +328,25 @@ async def test_a_job_that_was_addressed_to_another_worker_is_taken_and_told() ->
         report = outbox.events[-1]
         assert isinstance(report, AgentReported)
         assert (report.step, report.misplaced) == (Step.ACCEPTED, misplaced)
+
+
+async def test_a_job_whose_profile_names_a_secret_that_the_worker_lacks_is_turned_down_with_the_name() -> (
+    None
+):
+    server = {"url": "https://x/mcp", "headers": {"Authorization": "Bearer ${AGENT_SECRET_SHOP}"}}
+    profile = Profile.model_validate({"mcp_servers": [server]})
+    admit, outbox = admission()
+    offer = Offer(a_job(an_order(profile=profile, profile_version=3)))
+    await admit.answer(offer)
+    error = reason_of_refusal(outbox)
+    assert (error.type, error.cause) == ("ProfileInvalid", Cause.ENTRYPOINT_FAILED)
+    assert error.message == (
+        "version 3 of the profile needs AGENT_SECRET_SHOP, which the worker's environment lacks"
+    )
+
+
+async def test_a_job_is_judged_by_the_models_of_its_stored_profile() -> None:
+    profile = Profile(models=Models(llm="openai/gpt-6"))
+    admit, outbox = admission(endpoint=FakeEndpoint(lacking={"openai/gpt-6"}))
+    await admit.answer(Offer(a_job(an_order(profile=profile, profile_version=1))))
+    assert reason_of_refusal(outbox).descriptor == "openai/gpt-6"

@@ -14,6 +14,7 @@ export function aSession({ timings, ...wish }: Wish = {}): Session {
     room_sid: null,
     agent_name: "agent",
     deployment: null,
+    profile_version: null,
     mode: "pipeline",
     models: {} as Session["models"],
     metadata: {},

@@ -1,0 +1,1 @@
+"""Profiles of agent names in the database, each in versions that never change."""
