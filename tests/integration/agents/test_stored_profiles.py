@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import httpx
@@ -132,12 +133,12 @@ async def test_a_fault_is_named_by_its_field_and_stores_nothing(
 
 
 async def test_a_profile_that_would_not_fit_into_a_dispatch_is_refused(api: httpx.AsyncClient) -> None:
-    words = " ".join(str(n * 7919) for n in range(200))[:1000]
+    letters = Random(1)
     tools = [
         {
             **TOOL,
             "name": f"tool_{n}",
-            "description": "".join(chr(0x4E00 + ord(c) * 31 * (n + 1)) for c in words),
+            "description": "".join(chr(letters.randrange(0x4E00, 0x9FFF)) for _ in range(1000)),
         }
         for n in range(32)
     ]

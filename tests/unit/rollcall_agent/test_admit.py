@@ -337,7 +337,7 @@ async def test_a_job_whose_profile_names_a_secret_that_the_worker_lacks_is_turne
     profile = Profile.model_validate({"mcp_servers": [server]})
     admit, outbox = admission()
     offer = Offer(a_job(an_order(profile=profile, profile_version=3)))
-    await admit.answer(offer)
+    await admit.answer(offer.request)
     error = reason_of_refusal(outbox)
     assert (error.type, error.cause) == ("ProfileInvalid", Cause.ENTRYPOINT_FAILED)
     assert error.message == (
@@ -348,5 +348,5 @@ async def test_a_job_whose_profile_names_a_secret_that_the_worker_lacks_is_turne
 async def test_a_job_is_judged_by_the_models_of_its_stored_profile() -> None:
     profile = Profile(models=Models(llm="openai/gpt-6"))
     admit, outbox = admission(endpoint=FakeEndpoint(lacking={"openai/gpt-6"}))
-    await admit.answer(Offer(a_job(an_order(profile=profile, profile_version=1))))
+    await admit.answer(Offer(a_job(an_order(profile=profile, profile_version=1))).request)
     assert reason_of_refusal(outbox).descriptor == "openai/gpt-6"
