@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, Self
 
 from livekit.agents import ToolError, mcp
+from livekit.agents.llm import RawFunctionTool
 
 from services.agent.profile import Secrets
 from shared.contracts.profiles import McpServer
@@ -61,7 +62,7 @@ class ProfileToolset(mcp.MCPToolset):
         if lacking:
             log.warning("mcp_tools_missing", server=address_of(self._server), tools=sorted(lacking))
 
-    def _has_a_name_of_its_own(self, tool: mcp.MCPTool) -> bool:
+    def _has_a_name_of_its_own(self, tool: RawFunctionTool[..., Any]) -> bool:
         if tool.info.name in self._names:
             log.warning("mcp_tool_left_out", server=address_of(self._server), tool=tool.info.name)
             return False

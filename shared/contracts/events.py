@@ -395,7 +395,7 @@ class AgentReported(Event):
     turns: int | None = None
     error: AgentError | None = None
     misplaced: bool = False
-    in_order: bool = False
+    in_order: bool = Field(False, exclude_if=lambda in_order: not in_order)
 
 
 # --- What was said: the turns stream -------------------------------------------------------------

@@ -156,7 +156,7 @@ class Profile(_Part):
 
 
 def secret_in(value: str) -> str:
-    """Return the name of the variable in a `Secret`."""
+    """Return the name of the variable in a `Secret`. Raises `ValueError` for another text."""
     found = _SECRET.search(value)
     if found is None:
         raise ValueError(f"no secret is named in {value!r}")

@@ -9,7 +9,7 @@ TABLE: Final = ROOT / "docs" / "calls-out.md"
 CLIENT: Final = re.compile(
     r"\b(ClientSession|AsyncClient|httpx\.(Client|get|post|request)|create_async_engine|asyncpg\.connect"
     r"|asyncio\.open_connection|create_connection|LiveKitAPI|Redis\.from_(url|pool)|OTLPSpanExporter|Celery|getaddrinfo"
-    r"|urlopen|requests\.(get|post|Session))\("
+    r"|urlopen|requests\.(get|post|Session))\(|\bMCPServerHTTP\b"
 )
 # These start or fetch the local stack's servers; the last one resolves our own addresses.
 NOT_CALLS_OUT: Final = ("devstack/provision/", "shared/platform/http/listen.py")

@@ -60,9 +60,13 @@ async def put_profile(
     key_id: str | None,
     now: datetime,
 ) -> ProfileRow:
-    """Store the next version and return it; raises `Problem` if the newest is not the expected one."""
+    """Store the next version and return it; raises `Problem` if the newest is not the expected one.
+
+    Writers at once that name no version have `_TRIES` tries each.
+    """
     _check_size(profile)
-    for tries_left in reversed(range(_TRIES)):
+    tries = 1
+    while True:
         try:
             async with database.write() as db:
                 newest = await read_version(db, agent_name)
@@ -71,9 +75,9 @@ async def put_profile(
                     raise _changed(agent_name, version)
                 return await add_version(db, agent_name, profile, version=version + 1, key_id=key_id, now=now)
         except IntegrityError as error:
-            if not is_unique_violation(error) or not tries_left:
+            if not is_unique_violation(error) or tries == _TRIES:
                 raise
-    raise AssertionError  # the last try returns or raises
+            tries += 1
 
 
 def _check_size(profile: Profile) -> None:

@@ -76,10 +76,15 @@ def fatal_error(attempt: AttemptRow) -> AgentError | None:
 
 
 def reported_error(attempt: AttemptRow) -> Finding | None:
-    """Return the fault that the attempt's worker itself reported, if any."""
+    """Return the fault that the attempt's worker itself reported, if any.
+
+    A warning of the agent's own code is none: the call survives it, and it names no cause.
+    """
     if attempt.error is None:
         return None
     error = AgentError.model_validate(attempt.error)
+    if error.recoverable and error.cause is None:
+        return None
     evidence = error.model_dump(exclude_none=True, exclude={"cause", "recoverable"})
     return error.cause or Cause.ENTRYPOINT_FAILED, evidence
 

@@ -90,3 +90,10 @@ def test_a_loss_is_explained_by_how_livekit_says_that_the_agent_left() -> None:
     closed = {**REPORTS, **LOST, "closed_at": T0, "close_reason": "worker_stopped"}
     cause, evidence = why_gone(make_attempt(make_session(), **closed))
     assert (cause, evidence["reason"]) == (Cause.AGENT_LEFT, "worker_stopped")
+
+
+def test_a_warning_that_the_call_survives_is_no_cause_of_its_loss() -> None:
+    warned = {"error": {"type": "mcp_server_failed", "message": "no answer", "recoverable": True}}
+    cause, evidence = why_gone(make_attempt(make_session(), **LOST, **warned))
+    assert cause is Cause.WORKER_DIED
+    assert "type" not in evidence
