@@ -1,12 +1,15 @@
 """The `rollcall` command."""
 
 import logging
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from cli import keys
 from cli.commands import webhooks, workers
+from cli.commands.audit import audit
+from cli.commands.console import open_console
 from cli.commands.dead_letters import replay
 from cli.commands.local import demo, up
 from cli.commands.privacy import erase
@@ -44,16 +47,19 @@ def _prepare(
 
 
 _PANELS = {
-    "On this machine": (up, demo, doctor),
+    "On this machine": (up, demo, open_console, doctor, audit),
     "Sessions": (call, start, token, end, watch, sessions, session, canary),
     "What was said": (transcript, search, erase, replay),
 }
 # All other commands need only an API.
-_EXTRAS = {up: "all", demo: "all", doctor: "cli", call: "cli", replay: "cli"}
+_EXTRAS = {up: "all", demo: "all", doctor: "cli", call: "cli"}
+# The functions of the others are called as their commands are.
+_NAMES: dict[Callable[..., None], str] = {open_console: "open"}
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         _extra = _EXTRAS.get(_command)
-        app.command(rich_help_panel=_panel)(needing(_extra, _command) if _extra else _command)
+        _name = _NAMES.get(_command)
+        app.command(_name, rich_help_panel=_panel)(needing(_extra, _command) if _extra else _command)
 app.add_typer(workers.app, name="workers", rich_help_panel="Sessions")
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel="Sessions")
 app.add_typer(keys.app, name="keys", rich_help_panel="On this machine")

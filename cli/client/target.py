@@ -49,6 +49,12 @@ class Target:
         found_key = key or env.get("ROLLCALL_API_KEY")
         return cls(url.strip().rstrip("/"), found_key and found_key.strip())
 
+    @staticmethod
+    def is_named(api: str | None, key: str | None) -> bool:
+        """Return whether the options, the environment or `.env` name an API or a key of one."""
+        env = user_environment()
+        return bool(api or key or env.get("ROLLCALL_URL") or env.get("ROLLCALL_API_KEY"))
+
     def open(self) -> "AbstractAsyncContextManager[Client]":
         """Open a client of the API."""
         from cli.client.client import open_client

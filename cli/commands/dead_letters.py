@@ -1,10 +1,12 @@
 """`rollcall replay`."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.client.target import DEFAULT_STATE, AsJson, State
+from cli.client.target import DEFAULT_STATE, ApiUrl, AsJson, Key, State, Target, run
+from cli.extras import needing
 
 
 def replay(
@@ -16,10 +18,34 @@ def replay(
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many, the oldest first.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the dead letters.")] = False,
     as_json: AsJson = False,
+    api: ApiUrl = None,
+    key: Key = None,
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Put dead letters back on their stream, in order, and show those that are left."""
-    from cli.replay import STREAMS, run_replay
+    """Put dead letters back on their stream, in order, and show those that are left.
 
-    wish = {"stream": STREAMS.get(stream or ""), "reason": reason, "limit": limit, "dry_run": dry_run}
-    raise typer.Exit(run_replay(wish, state, as_json=as_json))
+    With --api or --key the API does it, for the key's project; the key needs the scope admin. Without, this
+    command does it on the Redis that REDIS_URL names, or on that of the local stack.
+    """
+    from cli.render.dead_letters import show_replayed
+
+    wish = {"stream": stream, "reason": reason, "limit": limit, "dry_run": dry_run}
+    answers: list[Any] = []
+
+    async def over_api(target: Target) -> None:
+        async with target.open() as client:
+            answers.append(await client.call("POST", "/v1/dead-letter-replays", json=wish))
+
+    def on_redis() -> None:
+        from cli.replay import replay_on_redis
+
+        answers.append(replay_on_redis(wish, state))
+
+    if Target.is_named(api, key):
+        run(over_api(Target.of(api, key, state)))
+    else:
+        needing("cli", on_redis)()
+    if as_json:
+        typer.echo(json.dumps(answers[0]))
+    else:
+        show_replayed(answers[0])

@@ -123,6 +123,11 @@ def sessions(
     ] = None,
     room_name: Annotated[str | None, typer.Option(help="Only sessions in this room.")] = None,
     identity: Annotated[str | None, typer.Option(help="Only sessions of this caller.")] = None,
+    worker: Annotated[str | None, typer.Option(help="Only sessions that were given to this worker.")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option("--metadata", "-m", help="Only sessions with this name=value; may be repeated."),
+    ] = None,
     since: Annotated[str | None, typer.Option(help="From this time on: 2026-11-23T12:00:00Z")] = None,
     until: Annotated[str | None, typer.Option(help="Before this time: 2026-11-24T12:00:00Z")] = None,
     live: Annotated[bool, typer.Option("--live", help="Only sessions that have not ended.")] = False,
@@ -149,6 +154,8 @@ def sessions(
         "cause": cause or None,
         "room_name": room_name,
         "participant_identity": identity,
+        "worker_id": worker,
+        "metadata": metadata or None,
         "since": since,
         "until": until,
     }

@@ -8,9 +8,11 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from services.api.agents import routes as agents
+from services.api.audit import routes as audit
 from services.api.auth.auth_mode import decide_auth, warn_if_open
 from services.api.bootstrap import open_services
 from services.api.console import routes as console
+from services.api.dead_letters import routes as dead_letters
 from services.api.errors import pages, problems
 from services.api.health import routes as health
 from services.api.http import middleware
@@ -18,6 +20,7 @@ from services.api.http.cors import allow_origins
 from services.api.http.head import AnswerHead
 from services.api.http.parameters import OnlyDeclared
 from services.api.keys import routes as keys
+from services.api.line import routes as line
 from services.api.live import routes as live
 from services.api.livekit import routes as livekit
 from services.api.sessions import routes as sessions
@@ -31,6 +34,7 @@ from shared.platform.process import rollcall_version
 
 ROUTERS: Final = (
     sessions.router,
+    line.router,
     live.router,
     stats.router,
     token.router,
@@ -39,6 +43,8 @@ ROUTERS: Final = (
     workers.router,
     agents.router,
     keys.router,
+    dead_letters.router,
+    audit.router,
     console.router,
     livekit.router,
     health.router,

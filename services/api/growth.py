@@ -20,6 +20,7 @@ from shared.contracts.identifiers import first_id
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.core.api_keys.tables import ApiKeyRow, ConsoleLoginRow
+from shared.core.audit.tables import AuditRow
 from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import delete_sessions
 from shared.core.transcripts.erasure_rows import exclude_stores
@@ -72,7 +73,7 @@ class Growth:
     async def step(self) -> bool:
         """Handle a batch of each kind; return True if there may be more."""
         rows = await self.delete_reservations() + await self.delete_sessions() + await self.delete_marks()
-        rows += await self.delete_logins()
+        rows += await self.delete_logins() + await self.delete_audit()
         if not rows:
             await self.bound_streams()
         return rows > 0
@@ -171,6 +172,21 @@ class Growth:
             )
         metrics.outlived("console_login", logins)
         return logins
+
+    async def delete_audit(self) -> int:
+        """Delete a batch of entries of the audit trail past their retention, and return how many."""
+        days = self._settings.audit_retention_days
+        if not days:
+            return 0
+        before = col(AuditRow.id) < first_id(self._now() - timedelta(days=days))
+        async with self._database.read() as db:
+            found = list(await db.scalars(select(col(AuditRow.id)).where(before).limit(_MARKS)))
+        if not found:
+            return 0
+        async with self._database.write() as db:
+            entries = await changed(db, delete(AuditRow).where(col(AuditRow.id).in_(found)))
+        metrics.outlived("audit_entry", entries)
+        return entries
 
     async def bound_streams(self) -> None:
         """Trim streams to their limits of age and size, oldest entries first."""

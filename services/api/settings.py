@@ -126,6 +126,9 @@ class ApiSettings(
     erasure_mark_retention_days: int = Field(
         365, ge=1, le=36_500, description="longer than a worker's disk may hold unsent turns"
     )
+    audit_retention_days: float = Field(
+        365, ge=0, le=36_500, description="how long the audit trail is kept; 0: for ever"
+    )
     events_stream_hours: float = Field(
         24, gt=0, le=8760, description="how long events stay in Redis for programs that read them there"
     )

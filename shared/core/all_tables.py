@@ -5,6 +5,7 @@ from typing import Final
 from sqlmodel import SQLModel
 
 import shared.core.api_keys.tables
+import shared.core.audit.tables
 import shared.core.livekit.tables
 import shared.core.pools.tables
 import shared.core.profiles.tables

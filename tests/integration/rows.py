@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, text
+from redis.asyncio import Redis
+from sqlalchemy import select
+from sqlalchemy import text as sql
 from sqlmodel import col
 
 from services.transcripts.store import DatabaseArchive
-from shared.contracts.events import SessionRequested, TurnFinished
+from shared.contracts.events import SessionRequested, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId, new_id
+from shared.contracts.keys import DEAD_LETTERS_STREAM, ENVELOPE_FIELD, TURNS_STREAM
 from shared.contracts.sessions import Mode, Role
 from shared.contracts.webhooks import DeliveryStatus
 from shared.core.sessions.repository import add_session
@@ -16,6 +19,8 @@ from shared.core.sessions.tables import AttemptRow, EventRow, SessionRow
 from shared.core.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
+from shared.platform.redis.streams import Entry, dead_letter
+from tests.support.stream_entries import entries_of
 from tests.unit.making import T0, make_attempt, make_session
 
 REQUESTED = SessionRequested(room_name="room-1", agent_name="agent", mode=Mode.PIPELINE)
@@ -59,6 +64,23 @@ async def put_webhook(database: Database, *, project: str) -> dict[str, str]:
     return {"endpoint_id": endpoint_id, "event_id": event_id}
 
 
+async def put_letter(
+    redis: Redis,
+    session_id: str,
+    *,
+    stream: str = TURNS_STREAM,
+    reason: str = "refused: too late",
+    text: str = "This is turn 1.",
+    content: dict[str, str] | None = None,
+) -> str:
+    """A dead letter with a turn of the session, or with other content; returns its id."""
+    turn = wrap(a_turn(session_id, text=text), session_id=SessionId(session_id), source="test", time=T0)
+    fields = {ENVELOPE_FIELD: turn.model_dump_json(exclude_none=True)} if content is None else content
+    await dead_letter(redis, stream, Entry("1-1", fields), reason)
+    letters = await entries_of(redis, DEAD_LETTERS_STREAM)
+    return letters[-1][0]
+
+
 async def get_session(database: Database, session_id: str) -> SessionRow:
     async with database.read() as db:
         row = await db.get(SessionRow, session_id)
@@ -90,7 +112,7 @@ async def last_event(database: Database, session_id: str) -> dict[str, Any]:
 
 async def count(database: Database, table: str) -> int:
     async with database.read() as db:
-        found: int | None = await db.scalar(text(f"SELECT count(*) FROM {table}"))
+        found: int | None = await db.scalar(sql(f"SELECT count(*) FROM {table}"))
     return found or 0
 
 

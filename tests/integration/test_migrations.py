@@ -20,10 +20,11 @@ from tests.integration.rows import a_turn, count, get_session, put_session, stor
 
 pytestmark = pytest.mark.sql
 
-HEAD = "0020"
+HEAD = "0021"
 TABLES = {
     "agent_profile",
     "api_key",
+    "audit_entry",
     "console_login",
     "dispatch_attempt",
     "erasure_mark",

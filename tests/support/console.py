@@ -51,6 +51,12 @@ async def console_page(
     assert not faults, faults
 
 
+async def log_in(page: Page, key: str) -> None:
+    """Exchange the key for a login, in the form that the page shows."""
+    await page.get_by_label("API key").fill(key)
+    await page.get_by_role("button", name="Log in", exact=True).click()
+
+
 def _scheme(theme: str) -> Any:
     return theme
 

@@ -31,6 +31,11 @@ async def put_key(
     return {"Authorization": f"Bearer {secret.get_secret_value()}"}
 
 
+async def bare_key(database: Database, *scopes: Scope) -> str:
+    """Make a key; return it as people paste it."""
+    return (await put_key(database, *scopes))["Authorization"].removeprefix("Bearer ")
+
+
 def id_in(headers: dict[str, str]) -> str:
     """The public id of the key in a request's headers."""
     return id_of(headers["Authorization"].removeprefix("Bearer ")) or ""

@@ -148,11 +148,23 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The webhook endpoint has no delivery of this event.",
         "List its deliveries. Rollcall removes old ones after a while.",
     ),
+    "dead_letter_not_found": Entry(
+        404,
+        "Not found",
+        "There is no dead letter with this id, or it is of another project.",
+        "`GET /v1/dead-letters` lists them. Dead letters are deleted after `DEAD_LETTER_RETENTION_DAYS`.",
+    ),
     "method_not_allowed": Entry(
         405,
         "Method not allowed",
         "The route exists, but does not allow this method.",
         "The Allow header lists the methods that it allows.",
+    ),
+    "dead_letter_empty": Entry(
+        409,
+        "Conflict",
+        "The dead letter can't be put back: it has no content, or is from a stream that takes nothing back.",
+        "Its reason says what was wrong. Nothing more can be done than to delete it.",
     ),
     "room_in_use": Entry(
         409,
@@ -292,6 +304,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Conflict",
         "The worker drains: it ends when its calls have ended. A drain can't be taken back.",
         "Start another worker. Next time, `cordon` a worker that you may need again.",
+    ),
+    "redis_unavailable": Entry(
+        503,
+        "Not available",
+        "Redis does not answer, and what was asked for is stored there.",
+        "Try again after the time in Retry-After. Look at Redis if it does not come back.",
     ),
     "registry_unreachable": Entry(
         503,

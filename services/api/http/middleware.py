@@ -9,10 +9,11 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Send
 
+from services.api.audit.record import audit
 from services.api.auth.access import Principal
 from services.api.auth.auth_mode import Auth
 from services.api.auth.networks import network_of
@@ -68,6 +69,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[TRACE_HEADER] = trace_id
                 note_answer(request, message["status"])
+                await audit(request, message["status"], Headers(raw=message["headers"]))
             await send(message)
 
         with bound(trace_id=trace_id):

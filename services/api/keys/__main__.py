@@ -6,12 +6,15 @@ everything anyway. `rollcall keys` runs this program.
 
 import argparse
 import asyncio
+import getpass
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from services.api.audit.trail import Via, note_act
 from services.api.auth.access import DEFAULT_PROJECT, Scope
 from services.api.auth.key_format import Kind
 from services.api.keys.manage import NewKey, Refused, create_key, list_keys, revoke_key
@@ -50,7 +53,9 @@ async def _run(arguments: argparse.Namespace, database: Database) -> dict[str, A
     if arguments.command == "list":
         return {"keys": [as_json(row) for row in await list_keys(database, project=arguments.project)]}
     if arguments.command == "revoke":
-        return as_json(await revoke_key(database, arguments.id, now=utc_now))
+        row = await revoke_key(database, arguments.id, now=utc_now)
+        await _note(database, "key.revoke", row)
+        return as_json(row)
     days = arguments.expires_in_days
     wanted = NewKey(
         name=arguments.name,
@@ -61,7 +66,28 @@ async def _run(arguments: argparse.Namespace, database: Database) -> dict[str, A
         expires_in=None if days is None else timedelta(days=days),
     )
     secret, row = await create_key(database, wanted, now=utc_now)
+    await _note(database, "key.create", row)
     return {"key": secret.get_secret_value(), **as_json(row)}
+
+
+async def _note(database: Database, action: str, row: ApiKeyRow) -> None:
+    """Note in the audit trail what the user of this machine has done."""
+    await note_act(
+        database,
+        action,
+        project=row.project,
+        via=Via.COMMAND_LINE,
+        actor=_user(),
+        target=row.id,
+        at=utc_now(),
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"
 
 
 async def _main(arguments: argparse.Namespace) -> dict[str, Any]:

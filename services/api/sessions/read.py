@@ -1,10 +1,10 @@
 """Read sessions and their history."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Text, cast, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -22,7 +22,8 @@ class SessionFilters:
     """Which sessions are listed. A filter that is None or empty matches all.
 
     `causes` are those of failures, and those why an agent was still missing when a session was cancelled. The
-    times are those of the request: from `since` on, and before `until`.
+    times are those of the request: from `since` on, and before `until`. `worker_id` is of a worker that an
+    attempt chose, or that took its job. `metadata` are values by name, as texts.
     """
 
     agent_name: str | None = None
@@ -31,6 +32,8 @@ class SessionFilters:
     causes: Collection[Cause] = ()
     since: datetime | None = None
     until: datetime | None = None
+    worker_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the filters as conditions of a query."""
@@ -49,7 +52,21 @@ class SessionFilters:
             conditions.append(col(SessionRow.requested_at) >= self.since)
         if self.until is not None:
             conditions.append(col(SessionRow.requested_at) < self.until)
+        if self.worker_id is not None:
+            conditions.append(_had_worker(self.worker_id))
+        conditions += [_metadata(name) == value for name, value in self.metadata.items()]
         return conditions
+
+
+def _had_worker(worker_id: str) -> ColumnElement[bool]:
+    of_session = col(AttemptRow.session_id) == col(SessionRow.id)
+    its = or_(col(AttemptRow.worker_id) == worker_id, col(AttemptRow.chosen_worker_id) == worker_id)
+    return exists().where(of_session, its)
+
+
+def _metadata(name: str) -> ColumnElement[str]:
+    """A value of the session's metadata as text, on either database: SQLite would compare a number as one."""
+    return cast(col(SessionRow.client_metadata)[name].as_string(), Text)
 
 
 async def get_session(db: AsyncSession, session_id: str) -> SessionRow:

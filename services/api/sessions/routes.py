@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import Field
 
 from services.api.auth.access import SessionsReader, SessionsWriter
 from services.api.deps import Deps
@@ -28,6 +29,9 @@ from shared.core.admission.wait_queue import place_in_line
 from shared.platform.clock import utc_now
 
 router = APIRouter(responses=PROBLEMS)
+
+MetadataValue = Annotated[Sought, Field(pattern=r'^[^="\\]+=')]
+"""`name=value`. The name has no character that would end it in a path of SQLite's JSON functions."""
 
 
 @router.post(
@@ -91,9 +95,19 @@ async def list_(
     ] = [],  # noqa: B006
     since: Annotated[Time | None, Query(description="requested at this time or later")] = None,
     until: Annotated[Time | None, Query(description="requested before")] = None,
+    worker_id: Annotated[
+        Sought | None, Query(description="of a worker that an attempt chose, or that took its job")
+    ] = None,
+    metadata: Annotated[
+        list[MetadataValue],
+        Query(description="`name=value` of the metadata's first level; one or several", max_length=10),
+    ] = [],  # noqa: B006
 ) -> SessionPage:
     """List sessions, newest first. A session has to match all filters."""
-    filters = SessionFilters(agent_name, room_name, participant_identity, cause, since, until)
+    values = dict(each.split("=", 1) for each in metadata)
+    filters = SessionFilters(
+        agent_name, room_name, participant_identity, cause, since, until, worker_id, values
+    )
     reading = services.reading
 
     async def found() -> SessionPage:

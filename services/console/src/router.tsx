@@ -1,9 +1,13 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
 
+import { readSought as readAudit } from "./audit/sought";
+import { readSought as readLetters } from "./dead-letters/sought";
 import { NotFound } from "./shell/not-found";
 import { Shell } from "./shell/shell";
+import { readSought } from "./search/sought";
 import { type Last, readFilters } from "./sessions/filters";
 import { Loading, Trouble } from "./ui/parts";
+import { readChosen } from "./webhooks/chosen";
 
 // Every page is a file of its own, loaded when it is opened. What a page shows is in its URL.
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
@@ -25,6 +29,7 @@ const session = createRoute({
 const transcript = createRoute({
   getParentRoute: () => root,
   path: "/sessions/$id/transcript",
+  validateSearch: (search: Record<string, unknown>): { turn?: number } => (typeof search.turn === "number" ? { turn: search.turn } : {}),
   component: lazyRouteComponent(() => import("./transcript/page"), "TranscriptPage"),
 });
 
@@ -47,9 +52,56 @@ const fleet = createRoute({
   component: lazyRouteComponent(() => import("./fleet/page"), "FleetPage"),
 });
 
+const search = createRoute({
+  getParentRoute: () => root,
+  path: "/search",
+  validateSearch: readSought,
+  component: lazyRouteComponent(() => import("./search/page"), "SearchPage"),
+});
+
+const webhooks = createRoute({
+  getParentRoute: () => root,
+  path: "/webhooks",
+  validateSearch: readChosen,
+  component: lazyRouteComponent(() => import("./webhooks/page"), "WebhooksPage"),
+});
+
+const keys = createRoute({
+  getParentRoute: () => root,
+  path: "/keys",
+  validateSearch: (search: Record<string, unknown>): { over?: true } => (search.over === true ? { over: true } : {}),
+  component: lazyRouteComponent(() => import("./keys/page"), "KeysPage"),
+});
+
+const deadLetters = createRoute({
+  getParentRoute: () => root,
+  path: "/dead-letters",
+  validateSearch: readLetters,
+  component: lazyRouteComponent(() => import("./dead-letters/page"), "DeadLettersPage"),
+});
+
+const line = createRoute({
+  getParentRoute: () => root,
+  path: "/line",
+  component: lazyRouteComponent(() => import("./line/page"), "LinePage"),
+});
+
+const canaries = createRoute({
+  getParentRoute: () => root,
+  path: "/canaries",
+  component: lazyRouteComponent(() => import("./canaries/page"), "CanariesPage"),
+});
+
+const audit = createRoute({
+  getParentRoute: () => root,
+  path: "/audit",
+  validateSearch: readAudit,
+  component: lazyRouteComponent(() => import("./audit/page"), "AuditPage"),
+});
+
 export function makeRouter() {
   return createRouter({
-    routeTree: root.addChildren([sessions, session, transcript, now, causes, fleet]),
+    routeTree: root.addChildren([sessions, session, transcript, now, causes, fleet, search, line, canaries, webhooks, deadLetters, keys, audit]),
     basepath: "/console",
     defaultPreload: "intent",
     scrollRestoration: true,

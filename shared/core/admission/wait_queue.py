@@ -40,10 +40,11 @@ def _is_before(row: SessionRow) -> ColumnElement[bool]:
 
 def is_waiting(now: datetime) -> ColumnElement[bool]:
     """Return the condition for waiting sessions."""
-    return and_(_has_waited(), col(SessionRow.claimed_until) > now)
+    return and_(has_waited(), col(SessionRow.claimed_until) > now)
 
 
-def _has_waited() -> ColumnElement[bool]:
+def has_waited() -> ColumnElement[bool]:
+    """Return the condition for sessions that have a place in line, also when they may go on by now."""
     return and_(
         col(SessionRow.waiting_for).is_not(None),
         col(SessionRow.status).in_(UNDISPATCHED),
@@ -85,5 +86,5 @@ async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
     """Return the session's place in the queue: 1 is the next; None if it waits for no slot."""
     if row.waiting_for not in FULL or row.status not in UNDISPATCHED:
         return None
-    ahead = select(func.count()).where(_has_waited(), _is_before(row))
+    ahead = select(func.count()).where(has_waited(), _is_before(row))
     return 1 + (await db.scalar(ahead) or 0)

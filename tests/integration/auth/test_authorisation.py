@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from redis.asyncio import Redis
 
 from services.api.app import create_app
 from services.api.auth.access import Scope, all_held
@@ -15,7 +16,7 @@ from services.api.auth.key_format import Kind
 from shared.contracts.identifiers import new_id
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, in_process
-from tests.integration.rows import a_turn, put_session, put_webhook, store_turns
+from tests.integration.rows import a_turn, put_letter, put_session, put_webhook, store_turns
 from tests.support.keys import ORIGIN, Route, expired_key, id_in, put_key, routes_of
 from tests.unit.making import T0
 
@@ -37,6 +38,7 @@ ASKED_WITH: dict[str, dict[str, Any]] = {
     "POST /v1/erasures": {"json": {"participant_identity": "anna"}},
     "GET /v1/transcripts/search": {"params": {"q": "hello"}},
     "PATCH /v1/webhook-endpoints/{endpoint_id}": {"json": {"enabled": False}},
+    "POST /v1/dead-letter-replays": {"json": {}},
     "POST /v1/webhook-endpoints/{endpoint_id}/replay": {"json": {"since": "2026-01-01T00:00:00Z"}},
 }
 PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
@@ -153,7 +155,7 @@ async def test_a_publishable_key_reserves_tokens_from_its_own_pages_and_nothing_
 
 
 async def test_what_is_another_projects_is_not_there_on_any_route(
-    client: httpx.AsyncClient, database: Database
+    client: httpx.AsyncClient, database: Database, redis: Redis
 ) -> None:
     theirs = await put_session(database, project="theirs", participant_identity="anna")
     await store_turns(database, [a_turn(theirs.id, text="hello there", participant_identity="anna")])
@@ -162,6 +164,7 @@ async def test_what_is_another_projects_is_not_there_on_any_route(
         "session_id": theirs.id,
         "code": "-",
         "key_id": id_in(await put_key(database, project="theirs")),
+        "letter_id": await put_letter(redis, theirs.id),
         **await put_webhook(database, project="theirs"),
     }
     named = {name for route in behind_the_door() for name in PARAMETER.findall(route.path)}

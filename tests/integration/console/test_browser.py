@@ -1,42 +1,24 @@
 """How people get into the console in a browser, and what their keys show."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from services.api.auth.access import Scope
 from services.api.console.cookies import LOOPBACK_COOKIE
 from shared.platform.database.database import Database
 from tests.integration.api_client import api_settings, served
 from tests.integration.rows import a_turn, put_session, store_turns
-from tests.support.console import axe_violations, chromium, console_page
-from tests.support.keys import put_key
+from tests.support.console import axe_violations, console_page, log_in
+from tests.support.keys import bare_key
 from tests.support.sessions import PATIENCE_S
 
 expect.set_options(timeout=PATIENCE_S * 1000)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-async def a_key(database: Database, *scopes: Scope) -> str:
-    return (await put_key(database, *scopes))["Authorization"].removeprefix("Bearer ")
-
-
-async def log_in(page: Page, key: str) -> None:
-    await page.get_by_label("API key").fill(key)
-    await page.get_by_role("button", name="Log in").click()
 
 
 async def test_a_key_lets_a_browser_in_until_it_logs_out(
     database: Database, database_url: str, redis_url: str, browser: Browser
 ) -> None:
     await put_session(database, agent_name="shop")
-    key = await a_key(database, Scope.SESSIONS_READ)
+    key = await bare_key(database, Scope.SESSIONS_READ)
     settings = api_settings(database_url, redis_url, api_auth="keys")
     async with served(settings) as api, console_page(browser, str(api.base_url)) as page:
         await page.goto("/console/")
@@ -68,7 +50,7 @@ async def test_a_key_without_transcripts_shows_no_words(
         for scopes, words in (([Scope.SESSIONS_READ], 0), ([Scope.SESSIONS_READ, Scope.TRANSCRIPTS_READ], 1)):
             async with console_page(browser, str(api.base_url)) as page:
                 await page.goto(f"/console/sessions/{session.id}")
-                await log_in(page, await a_key(database, *scopes))
+                await log_in(page, await bare_key(database, *scopes))
                 timeline = page.get_by_role("region", name="Timeline")
                 await expect(timeline).to_contain_text("Requested")
                 await expect(page.get_by_text("swordfish")).to_have_count(words)

@@ -28,12 +28,20 @@ async def rows(database: Database) -> dict[str, str]:
         "canary": {"agent_name": "front desk", "requested_at": T0 - 2 * hour, "canary": True},
         "lobby": {"room_name": "lobby", "requested_at": T0 - hour, "status": S.ACTIVE},
         "ann": {"participant_identity": "ann", "requested_at": T0, "status": S.ENDED},
-        "died": {"requested_at": T0, "status": S.FAILED, "cause": Cause.WORKER_DIED},
+        "died": {
+            "requested_at": T0,
+            "status": S.FAILED,
+            "cause": Cause.WORKER_DIED,
+            "attempt": {"worker_id": "W_1", "chosen_worker_id": "W_2"},
+            "client_metadata": {"customer": 42, "plan": "gold=1", "it's": "odd"},
+        },
     }
     stranger: dict[str, Any] = {
         "project": "other",
         "agent_name": "front desk",
         "room_name": "lobby",
+        "attempt": {"worker_id": "W_1"},
+        "client_metadata": {"customer": 42},
         **failed,
     }
     await put_session(database, **stranger)
@@ -60,6 +68,15 @@ FOUND: list[tuple[list[tuple[str, str]], str]] = [
     ([("since", at(-2)), ("until", at(0))], "lobby canary"),
     ([("since", at(1))], ""),
     ([("canary", "true"), ("agent_name", "front desk")], "canary"),
+    ([("worker_id", "W_1")], "died"),
+    ([("worker_id", "W_2"), ("status", "failed")], "died"),
+    ([("worker_id", "W_3")], ""),
+    ([("metadata", "customer=42")], "died"),
+    ([("metadata", "customer=4")], ""),
+    ([("metadata", "customer=42"), ("metadata", "plan=gold=1")], "died"),
+    ([("metadata", "customer=42"), ("metadata", "plan=silver")], ""),
+    ([("metadata", "it's=odd")], "died"),
+    ([("metadata", "nothing=")], ""),
     ([], "died ann lobby canary old"),
 ]
 
@@ -93,6 +110,8 @@ REFUSED = [
     ("/v1/sessions?cause=worker_dead", "cause", "did you mean worker_died?"),
     ("/v1/sessions?since=yesterday", "since", ""),
     ("/v1/sessions?agent_name=%00", "agent_name", "NUL"),
+    ("/v1/sessions?metadata=customer", "metadata", "pattern"),
+    ('/v1/sessions?metadata=a"b=1', "metadata", "pattern"),
     ("/v1/sessions/x?verbose=1", "verbose", "no such parameter; there is none"),
     ("/v1/sessions/x/events?after=1", "after", "there is none"),
     ("/v1/sessions/x/transcript?fromat=txt", "fromat", "did you mean format?"),

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.replay import replay_dead_letters
 from shared.contracts.keys import DEAD_LETTERS_STREAM, EVENTS_STREAM, REPORTS_STREAM, TURNS_STREAM
+from shared.platform.redis.dead_letters import replay_dead_letters
 from shared.platform.redis.streams import Entry, dead_letter
 from tests.support.stream_entries import entries_of
 

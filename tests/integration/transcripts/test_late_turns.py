@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from cli.replay import replay_dead_letters
 from services.api.transcripts.erase.erase import erase_participant, erase_session
 from services.api.transcripts.erase.retention import Housekeeping
 from services.transcripts import store as module
@@ -22,6 +21,7 @@ from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.erasure_rows import find_marked, person_of
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
+from shared.platform.redis.dead_letters import replay_dead_letters
 from shared.platform.redis.streams import Entry, dead_letter, publish
 from tests.integration.api_client import api_settings
 from tests.integration.background import in_background

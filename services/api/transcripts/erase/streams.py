@@ -17,10 +17,10 @@ from shared.contracts.keys import (
 )
 from shared.contracts.text import bounded_id, cleaned
 from shared.core.transcripts.erasure import mark_erased
+from shared.platform.redis.dead_letters import sessions_in
 from shared.platform.redis.hints import give_hints
 
 _READ: Final = 500
-_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ async def sessions_on_their_way(redis: Redis, speaker: Speaker) -> set[str]:
         async for page in _pages(redis, stream):
             for _, fields in page:
                 if _belongs(fields or {}, (), speaker.identity):
-                    found |= _sessions_in(fields or {})
+                    found |= sessions_in(fields or {})
     known = await speaker.projects(found) if found else {}
     return {session_id for session_id, project in known.items() if project == speaker.project}
 
@@ -96,7 +96,7 @@ async def _clean(redis: Redis, stream: str, session_ids: Collection[str], speake
     identity = None if speaker is None else speaker.identity
     async for page in _pages(redis, stream):
         doomed = {
-            entry_id: _sessions_in(fields or {})
+            entry_id: sessions_in(fields or {})
             for entry_id, fields in page
             if _belongs(fields or {}, session_ids, identity)
         }
@@ -129,16 +129,3 @@ def _stands_in(text: str, identity: str) -> bool:
     """Return whether a text contains the identity as a word of its own, plain or as JSON writes it."""
     spellings = {identity, json.dumps(identity)[1:-1]}
     return any(re.search(rf"(?<!\w){re.escape(spelling)}(?!\w)", text) for spelling in spellings)
-
-
-def _sessions_in(fields: dict[str, str]) -> frozenset[str]:
-    """Return the sessions that an entry names.
-
-    For an unreadable entry, return all that appear anywhere in it.
-    """
-    try:
-        envelope = json.loads(fields.get(ENVELOPE_FIELD, ""))
-        named = (envelope.get("subject"), (envelope.get("data") or {}).get("session_id"))
-    except (ValueError, AttributeError):
-        return frozenset(_ID.findall(" ".join(fields.values())))
-    return frozenset(str(name).removeprefix("session/") for name in named if name)

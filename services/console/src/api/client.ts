@@ -21,6 +21,11 @@ export class ApiError extends Error {
   }
 }
 
+/** A body without fields that have a default: its type asks for all of them. */
+export function partly<T>(given: Partial<T>): T {
+  return given as T;
+}
+
 type Answer<T> = { data?: T; error?: unknown; response: Response };
 
 /** Returns the answer's body; throws `ApiError`. */

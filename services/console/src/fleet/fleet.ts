@@ -5,7 +5,14 @@ type Group = { name: string; workers: Worker[]; free: number; slots: number };
 /** A worker takes new jobs only if nothing keeps it from them. */
 export function freeSlots(worker: Worker): number {
   if (worker.draining || worker.cordoned || worker.registered === false) return 0;
-  return Math.max(0, worker.max_jobs - worker.active_jobs);
+  const free = Math.max(0, worker.max_jobs - worker.active_jobs);
+  if (!isLeftOut(worker)) return free;
+  return worker.circuit?.state === "half_open" ? Math.min(free, 1) : 0;
+}
+
+/** New sessions are kept from it, because it did nothing with others. */
+function isLeftOut({ circuit }: Worker): boolean {
+  return Boolean(circuit && !circuit.ignored);
 }
 
 /** The workers of each agent name, by name. */
@@ -28,6 +35,7 @@ export function stateOf(worker: Worker): { tone: "good" | "warn" | "bad"; word: 
   if (worker.registered === false) return { tone: "bad", word: "without LiveKit" };
   if (worker.draining) return { tone: "warn", word: "draining" };
   if (worker.cordoned) return { tone: "warn", word: "cordoned" };
+  if (isLeftOut(worker)) return { tone: "bad", word: "left out" };
   if (worker.faults?.length) return { tone: "bad", word: "faulty" };
   return freeSlots(worker) ? { tone: "good", word: "free" } : { tone: "warn", word: "full" };
 }

@@ -1,15 +1,14 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
 
 import { api, body } from "../api/client";
 import { LIVE, type Session } from "../api/types";
 import { useMay } from "../shell/me";
-import { BUTTONS } from "../ui/parts";
+import { Confirm } from "../ui/confirm";
+import { Refusal } from "../ui/form";
 
 /** What can be done to a session. Ending it asks once more. */
 export function Actions({ session }: { session: Session }) {
   const mayEnd = useMay("sessions:write");
-  const [asked, setAsked] = useState(false);
   const queries = useQueryClient();
   const path = { session_id: session.session_id };
   const end = useMutation({
@@ -19,25 +18,8 @@ export function Actions({ session }: { session: Session }) {
   if (!mayEnd || !LIVE.has(session.status)) return null;
   return (
     <div className="flex items-center gap-2">
-      {end.error && (
-        <span role="alert" className="text-bad">
-          {end.error.message}
-        </span>
-      )}
-      {asked ? (
-        <>
-          <button type="button" className={BUTTONS.danger} disabled={end.isPending} onClick={() => end.mutate()}>
-            Yes, end this session
-          </button>
-          <button type="button" className={BUTTONS.plain} onClick={() => setAsked(false)}>
-            No
-          </button>
-        </>
-      ) : (
-        <button type="button" className={BUTTONS.plain} onClick={() => setAsked(true)}>
-          End session …
-        </button>
-      )}
+      <Refusal error={end.error} />
+      <Confirm label="End session" yes="end this session" busy={end.isPending} onYes={() => end.mutate()} />
     </div>
   );
 }

@@ -13,6 +13,8 @@ const GAP = 58;
 const LANE = 26;
 const BAR = 14;
 const TOP = 18;
+// The deadline's name has a row of its own, so that it lies on no bar.
+const FOOT = 14;
 
 const PHASE_NAMES = Object.keys(PHASES) as Phase[];
 
@@ -31,13 +33,14 @@ export function Waterfall({ session }: { session: Session }) {
   const moments = lanes.flatMap(({ bars, end }) => [...bars.map(({ from }) => from), end]);
   const axis = axisOf(showDeadline ? [...moments, deadline] : moments, Math.max(3, Math.floor(width / 110)));
   const x = (ms: number) => LEFT + axis.place(ms) * (width - LEFT - RIGHT);
-  const height = TOP + lanes.length * LANE;
+  const bottom = TOP + lanes.length * LANE;
+  const height = bottom + (showDeadline ? FOOT : 0);
   return (
     <figure ref={figure}>
       <svg viewBox={`0 0 ${width} ${height}`} className="w-full" role="img" aria-label={summary(lanes, attempts, begin)} data-lanes={lanes.length}>
         {axis.ticks.map((ms) => (
           <g key={ms}>
-            <line x1={x(ms)} x2={x(ms)} y1={TOP - 3} y2={height} stroke="var(--line)" />
+            <line x1={x(ms)} x2={x(ms)} y1={TOP - 3} y2={bottom} stroke="var(--line)" />
             <text x={x(ms)} y={TOP - 7} textAnchor="middle" className="fill-quiet text-[11px]">
               {ms ? length(ms) : "0"}
             </text>
@@ -48,7 +51,7 @@ export function Waterfall({ session }: { session: Session }) {
         ))}
         {axis.gaps.map(({ from, to, at }) => (
           <g key={from}>
-            <rect x={LEFT + at * (width - LEFT - RIGHT) - GAP / 2} y={TOP} width={GAP} height={height - TOP} fill="var(--card)" />
+            <rect x={LEFT + at * (width - LEFT - RIGHT) - GAP / 2} y={TOP} width={GAP} height={bottom - TOP} fill="var(--card)" />
             <text x={LEFT + at * (width - LEFT - RIGHT)} y={TOP + LANE / 2 + 3} textAnchor="middle" className="fill-quiet text-[10px]">
               {length(to - from)}
             </text>
@@ -57,7 +60,7 @@ export function Waterfall({ session }: { session: Session }) {
         {showDeadline && (
           <g>
             <line x1={x(deadline)} x2={x(deadline)} y1={TOP - 3} y2={height} stroke="var(--bad)" strokeDasharray="4 3" strokeWidth="1.5" />
-            <text x={x(deadline) - 4} y={height - 4} textAnchor="end" className="fill-bad text-[11px]">
+            <text x={Math.min(x(deadline) + 4, width)} y={height - 3} textAnchor={x(deadline) > width / 2 ? "end" : "start"} className="fill-bad text-[11px]">
               deadline
             </text>
           </g>

@@ -3,26 +3,25 @@ import { useNavigate } from "@tanstack/react-router";
 import { ALL_STATUSES } from "../api/types";
 import { ALL_CAUSES, words } from "../session/causes";
 import { Choice } from "../ui/choice";
+import { FIELD } from "../ui/form";
 import { BUTTONS } from "../ui/parts";
 import { LastSelect } from "../ui/last";
 import { type Filters, isFiltered } from "./filters";
-
-const FIELD = "rounded-md border border-edge bg-card px-2 py-1 text-sm";
 
 /** The filters; each change is a change of the URL. */
 export function FilterBar({ filters }: { filters: Filters }) {
   const navigate = useNavigate();
   const set = (change: Partial<Filters>) => void navigate({ to: "/", search: { ...filters, ...change }, replace: true });
-  const text = (name: "agent" | "room" | "caller", label: string) => (
+  const text = (name: "agent" | "room" | "caller" | "worker" | "metadata", label: string, example = label) => (
     <input
       key={`${name}:${filters[name] ?? ""}`}
       type="search"
       aria-label={label}
-      placeholder={label}
+      placeholder={example}
       defaultValue={filters[name]}
       onBlur={(event) => event.target.value.trim() !== (filters[name] ?? "") && set({ [name]: event.target.value.trim() || undefined })}
       onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
-      className={`${FIELD} w-28 placeholder:text-quiet`}
+      className={`${FIELD} w-28`}
     />
   );
   return (
@@ -32,6 +31,8 @@ export function FilterBar({ filters }: { filters: Filters }) {
       {text("agent", "Agent")}
       {text("caller", "Caller")}
       {text("room", "Room")}
+      {text("worker", "Worker")}
+      {text("metadata", "Metadata", "customer=42")}
       <LastSelect value={filters.last} any="any time" onChange={(last) => set({ last })} />
       <label className="flex items-center gap-1.5 px-1 text-sm">
         <input type="checkbox" checked={filters.canaries ?? false} onChange={(event) => set({ canaries: event.target.checked || undefined })} className="size-4 accent-accent" />

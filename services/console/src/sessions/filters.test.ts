@@ -22,6 +22,12 @@ test("canaries are left out unless they are asked for", () => {
   expect(asQuery({ canaries: true }, 0).canary).toBeUndefined();
 });
 
+test("sessions are found by worker and metadata", () => {
+  const query = asQuery(readFilters({ worker: "W_1", metadata: "customer=42" }), 0);
+  expect([query.worker_id, query.metadata]).toEqual(["W_1", ["customer=42"]]);
+  expect(asQuery({}, 0).metadata).toBeUndefined();
+});
+
 test("a time is counted back from now", () => {
   expect(asQuery({ last: "15m" }, Date.parse("2026-01-01T01:00:00Z")).since).toBe("2026-01-01T00:45:00.000Z");
 });

@@ -8,6 +8,9 @@ export type Filters = {
   agent?: string;
   room?: string;
   caller?: string;
+  worker?: string;
+  /** A value of the metadata: name=value. */
+  metadata?: string;
   last?: Last;
   canaries?: true;
 };
@@ -31,6 +34,8 @@ export function readFilters(search: Record<string, unknown>): Filters {
     agent: one(search.agent),
     room: one(search.room),
     caller: one(search.caller),
+    worker: one(search.worker),
+    metadata: one(search.metadata),
     last: typeof search.last === "string" && search.last in LASTS ? (search.last as Last) : undefined,
     canaries: search.canaries === true || search.canaries === "true" ? true : undefined,
   };
@@ -44,6 +49,8 @@ export function asQuery(filters: Filters, now: number) {
     agent_name: filters.agent,
     room_name: filters.room,
     participant_identity: filters.caller,
+    worker_id: filters.worker,
+    metadata: filters.metadata ? [filters.metadata] : undefined,
     canary: filters.canaries ? undefined : false,
     since: filters.last ? new Date(now - LASTS[filters.last] * 1000).toISOString() : undefined,
   };

@@ -36,28 +36,28 @@ function Frame({ me }: { me: Me }) {
         Skip to the page
       </a>
       <header className="shrink-0 border-b border-line bg-card">
-        <div className="flex h-11 items-center gap-3 px-3">
-        <nav aria-label="Pages" className="flex min-w-0 items-center gap-1 overflow-x-auto">
-          {PAGES.map(({ to, name }) => (
-            <Link
-              key={to}
-              to={to}
-              activeOptions={{ exact: true, includeSearch: false }}
-              className="rounded-md px-2 py-1 text-sm font-medium text-quiet hover:text-text aria-[current=page]:bg-accent-soft aria-[current=page]:text-accent"
-            >
-              {name}
-            </Link>
-          ))}
-        </nav>
-        <div className="flex min-w-0 flex-1 items-center justify-end gap-1">
-          <Find />
-          <ThemeButton />
-          {me.logged_in && (
-            <button type="button" onClick={() => void logOut()} aria-label="Log out" title={`Log out (key ${me.key_id}, project ${me.project})`} className="inline-flex size-7 items-center justify-center rounded text-quiet hover:bg-raised hover:text-text">
-              <Icon name="out" />
-            </button>
-          )}
-        </div>
+        <div className="flex flex-wrap items-center gap-x-3 px-3 lg:h-11 lg:flex-nowrap">
+          <nav aria-label="Pages" className="order-last flex min-w-0 basis-full items-center gap-1 overflow-x-auto py-1 lg:order-none lg:basis-auto lg:py-0">
+            {PAGES.filter(({ scope }) => me.scopes.includes(scope)).map(({ to, name }) => (
+              <Link
+                key={to}
+                to={to}
+                activeOptions={{ exact: true, includeSearch: false }}
+                className="rounded-md px-2 py-1 text-sm font-medium whitespace-nowrap text-quiet hover:text-text aria-[current=page]:bg-accent-soft aria-[current=page]:text-accent"
+              >
+                {name}
+              </Link>
+            ))}
+          </nav>
+          <div className="flex h-11 min-w-0 flex-1 items-center justify-end gap-1">
+            <Find />
+            <ThemeButton />
+            {me.logged_in && (
+              <button type="button" onClick={() => void logOut()} aria-label="Log out" title={`Log out (key ${me.key_id}, project ${me.project})`} className="inline-flex size-7 items-center justify-center rounded text-quiet hover:bg-raised hover:text-text">
+                <Icon name="out" />
+              </button>
+            )}
+          </div>
         </div>
         {me.auth === "off" && (
           <p className="border-t border-line bg-warn-soft px-3 py-0.5 text-xs text-warn">

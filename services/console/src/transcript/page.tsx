@@ -1,6 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, getRouteApi } from "@tanstack/react-router";
 import { clsx } from "clsx";
+import { useEffect, useRef } from "react";
 
 import { api, body } from "../api/client";
 import type { Transcript, Turn } from "../api/types";
@@ -15,6 +16,7 @@ const route = getRouteApi("/sessions/$id/transcript");
 /** What was said, with the time that each answer took, and whether all of it is here. */
 export function TranscriptPage() {
   const { id } = route.useParams();
+  const { turn: chosen } = route.useSearch();
   const pages = useInfiniteQuery({
     queryKey: ["transcript", id],
     queryFn: ({ pageParam }) => body(api.GET("/v1/sessions/{session_id}/transcript", { params: { path: { session_id: id }, query: { format: "json", limit: 500, after_seq: pageParam } } })) as Promise<Transcript>,
@@ -24,6 +26,11 @@ export function TranscriptPage() {
   });
   const first = pages.data?.pages[0];
   const turns = pages.data?.pages.flatMap((page) => page.items) ?? [];
+  const last = turns.at(-1)?.seq ?? 0;
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = pages;
+  useEffect(() => {
+    if (chosen !== undefined && last < chosen && hasNextPage && !isFetchingNextPage) void fetchNextPage();
+  }, [chosen, last, hasNextPage, isFetchingNextPage, fetchNextPage]);
   return (
     <PageBody>
       <PageHead
@@ -46,13 +53,13 @@ export function TranscriptPage() {
         <Card>
           <ol className="space-y-3">
             {turns.map((turn, index) => (
-              <TurnRow key={turn.id} turn={turn} gap={missingBefore(turn, turns[index - 1])} />
+              <TurnRow key={turn.id} turn={turn} gap={missingBefore(turn, turns[index - 1])} chosen={turn.seq === chosen} />
             ))}
           </ol>
         </Card>
       )}
-      {pages.hasNextPage && (
-        <button type="button" className={BUTTONS.plain} disabled={pages.isFetchingNextPage} onClick={() => void pages.fetchNextPage()}>
+      {hasNextPage && (
+        <button type="button" className={BUTTONS.plain} disabled={isFetchingNextPage} onClick={() => void fetchNextPage()}>
           More turns
         </button>
       )}
@@ -91,12 +98,21 @@ function Overview({ transcript, id }: { transcript: Transcript; id: string }) {
   );
 }
 
-function TurnRow({ turn, gap }: { turn: Turn; gap: number }) {
+function TurnRow({ turn, gap, chosen }: { turn: Turn; gap: number; chosen: boolean }) {
   const parts = partsOf(turn.latencies);
+  const row = useRef<HTMLLIElement>(null);
+  useEffect(() => {
+    if (chosen) row.current?.scrollIntoView({ block: "center" });
+  }, [chosen]);
   return (
     <>
       {gap > 0 && <li className="border-l-2 border-bad pl-3 text-bad">{count(gap, "turn is", "turns are")} missing here.</li>}
-      <li id={`turn-${turn.seq}`} className={clsx("grid gap-x-3 sm:grid-cols-[6.5rem_minmax(0,1fr)_16rem]", turn.kind !== "message" && "text-quiet")}>
+      <li
+        ref={row}
+        id={`turn-${turn.seq}`}
+        aria-current={chosen || undefined}
+        className={clsx("grid gap-x-3 sm:grid-cols-[6.5rem_minmax(0,1fr)_16rem]", turn.kind !== "message" && "text-quiet", chosen && "-mx-2 rounded-md bg-accent-soft px-2 py-1")}
+      >
         <p className="text-xs leading-5 text-quiet">
           <b className="text-text">{speaker(turn.kind, turn.role)}</b> {clockOf(turn.offset_s)}
           {turn.interrupted && <span className="block text-warn">interrupted</span>}

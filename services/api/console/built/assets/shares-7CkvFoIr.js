@@ -1,0 +1,1 @@
+function e(e){let t=Object.fromEntries(e.map(([e,t])=>[e,Number(t||0)])),n=Object.values(t).reduce((e,t)=>e+t,0);return{shares:t,total:n,problem:Object.values(t).every(e=>Number.isInteger(e)&&e>=0)?n===100?null:`Together they must be 100 %, and are ${n} %.`:`A share is a whole number of percent.`}}var t=e=>e||`(no name)`;export{e as n,t};

@@ -1,0 +1,1 @@
+"""Dead letters over HTTP: list them, read one, put them back, delete one."""
