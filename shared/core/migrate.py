@@ -15,6 +15,7 @@ from shared.contracts.settings import DatabaseSettings, LogSettings
 from shared.platform.config import load_settings
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS, fault_of
+from shared.platform.database.sqlite import BEGIN, WRITING
 from shared.platform.logs.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
@@ -47,7 +48,7 @@ async def migrate(url: str) -> None:
     """Apply every migration that the database at `url` lacks."""
     database = Database(url, command_timeout_s=None)
     try:
-        async with database.engine.execution_options(rollcall_write=True).begin() as connection:
+        async with database.engine.execution_options(**{BEGIN: WRITING}).begin() as connection:
             await connection.run_sync(_upgrade)
     finally:
         await database.close()

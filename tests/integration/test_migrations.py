@@ -16,6 +16,7 @@ from services.api.transcripts.search.search import Filters, Order, search_turns
 from shared.core.all_tables import METADATA
 from shared.core.migrate import alembic_config, migrate, pending_migration
 from shared.platform.database.database import Database
+from shared.platform.database.sqlite import BEGIN, WRITING
 from tests.integration.rows import a_turn, count, get_session, put_session, store_turns
 
 pytestmark = pytest.mark.sql
@@ -135,7 +136,7 @@ async def go_to(url: str, revision: str) -> None:
         (command.downgrade if down else command.upgrade)(config, revision)
 
     database = Database(url)
-    async with database.engine.execution_options(rollcall_write=True).begin() as connection:
+    async with database.engine.execution_options(**{BEGIN: WRITING}).begin() as connection:
         await connection.run_sync(move)
     await database.close()
 

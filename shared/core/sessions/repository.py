@@ -3,14 +3,14 @@
 A lost race is a normal result (`False`); a forbidden transition raises `InvalidTransition`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
 
-from sqlalchemy import bindparam, insert, inspect, update
+from sqlalchemy import Update, bindparam, insert, inspect, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlmodel import col
 
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.events import Event, SessionFailed
@@ -31,9 +31,8 @@ async def add_session(db: AsyncSession, row: SessionRow, *, event: Event) -> Non
     """Insert a new session together with its first event, and choose its pool and its profile's version."""
     await _choose(db, row)
     first = _begin(row, event)
-    db.add(row)
-    await db.flush()  # the event refers to the session
-    db.add(first)
+    await db.execute(_INSERT_SESSION, _values(row))
+    await db.execute(_INSERT_EVENT, first)
     after_commit(db, partial(_session_added, row))
 
 
@@ -41,7 +40,7 @@ async def insert_session(db: AsyncSession, row: SessionRow, *, event: Event) -> 
     """Like `add_session`, in one statement for `Database.autocommit` on PostgreSQL; it costs half as much."""
     await _choose(db, row)
     first = _begin(row, event)
-    await db.execute(_INSERT_BOTH, _values(row) | _values(first))
+    await db.execute(_INSERT_BOTH, _named(_SESSIONS, _values(row)) | _named(_EVENTS, first))
     _session_added(row)
 
 
@@ -61,13 +60,10 @@ async def advance(
     """
     before = row.status
     check_transition(SessionStatus(before), status)
-    # Other writers may add events without a transition, so count from the database's number.
-    sequence = await _compare_and_set(
-        db, row, status=status, last_sequence=SessionRow.last_sequence + 1, **changes
-    )
+    sequence = await _compare_and_set(db, row, {"status": status, **changes}, with_event=True)
     if sequence is None:
         return False
-    db.add(_event_row(row.id, sequence, event, now, traceparent=row.traceparent))
+    await db.execute(_INSERT_EVENT, _event(row.id, sequence, event, now, traceparent=row.traceparent))
     after_commit(db, partial(session_moved, row, before=before))
     if status in TERMINAL:
         after_commit(db, partial(session_over, row, at=now))
@@ -117,23 +113,16 @@ async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
 
     Return True if no other writer changed it since it was read.
     """
-    return await _compare_and_set(db, row, **changes) is not None
+    return await _compare_and_set(db, row, changes, with_event=False) is not None
 
 
 async def record(db: AsyncSession, session_id: str, event: Event, *, now: datetime, **changes: Any) -> None:
     """Add an event without a transition, and set columns on which no transition depends."""
-    found = (
-        await db.execute(
-            update(SessionRow)
-            .where(col(SessionRow.id) == session_id)
-            .values(last_sequence=SessionRow.last_sequence + 1, **changes)
-            .returning(col(SessionRow.last_sequence), col(SessionRow.traceparent))
-            .execution_options(synchronize_session=False)
-        )
-    ).one_or_none()
+    change = _change(frozenset(changes), compares=False, with_event=True)
+    found = (await db.execute(change, {"of_id": session_id, **_new(changes)})).one_or_none()
     if found is not None:
         sequence, traceparent = found
-        db.add(_event_row(session_id, sequence, event, now, traceparent=traceparent))
+        await db.execute(_INSERT_EVENT, _event(session_id, sequence, event, now, traceparent=traceparent))
 
 
 async def _choose(db: AsyncSession, row: SessionRow) -> None:
@@ -143,9 +132,9 @@ async def _choose(db: AsyncSession, row: SessionRow) -> None:
         setattr(row, name, value)
 
 
-def _begin(row: SessionRow, event: Event) -> EventRow:
+def _begin(row: SessionRow, event: Event) -> dict[str, Any]:
     row.last_sequence = 1
-    return _event_row(row.id, 1, event, row.requested_at, traceparent=row.traceparent)
+    return _event(row.id, 1, event, row.requested_at, traceparent=row.traceparent)
 
 
 def _session_added(row: SessionRow) -> None:
@@ -153,59 +142,89 @@ def _session_added(row: SessionRow) -> None:
         session_requested(row)
 
 
-async def _compare_and_set(db: AsyncSession, row: SessionRow, **changes: Any) -> int | None:
+async def _compare_and_set(
+    db: AsyncSession, row: SessionRow, changes: dict[str, Any], *, with_event: bool
+) -> int | None:
     """Return the last event's sequence number, if the row still had the version that was read; else None."""
-    changes["version"] = row.version + 1
-    sequence: int | None = await db.scalar(
-        update(SessionRow)
-        .where(col(SessionRow.id) == row.id, col(SessionRow.version) == row.version)
-        .values(**changes)
-        .returning(col(SessionRow.last_sequence))
-        .execution_options(synchronize_session=False)
-    )
-    if sequence is None:
+    change = _change(frozenset(changes), compares=True, with_event=with_event)
+    found = (
+        await db.execute(change, {"of_id": row.id, "of_version": row.version, **_new(changes)})
+    ).one_or_none()
+    if found is None:
         return None
-    changes["last_sequence"] = sequence
-    for name, value in changes.items():
+    sequence: int = found.last_sequence
+    for name, value in (changes | {"version": row.version + 1, "last_sequence": sequence}).items():
         set_committed_value(row, name, value)
     return sequence
 
 
-def _event_row(
+def _event(
     session_id: str, sequence: int, event: Event, now: datetime, *, traceparent: str | None
-) -> EventRow:
-    return EventRow(
-        id=new_id(),
-        session_id=session_id,
-        sequence=sequence,
-        type=event.type,
-        severity=event.severity,
-        data=event.model_dump(mode="json"),
-        occurred_at=now,
-        traceparent=here(traceparent),
-    )
+) -> dict[str, Any]:
+    """Return the values of an event's row, by column."""
+    return {
+        "id": new_id(),
+        "session_id": session_id,
+        "sequence": sequence,
+        "type": event.type,
+        "severity": event.severity,
+        "data": event.model_dump(mode="json"),
+        "occurred_at": now,
+        "published_at": None,
+        "traceparent": here(traceparent),
+    }
+
+
+# The statements of every step of every session, for tables and not for objects. Each is built once, since
+# SQLAlchemy takes longer to build a statement than to run it.
+_SESSIONS: Final[Any] = inspect(SessionRow).local_table
+_EVENTS: Final[Any] = inspect(EventRow).local_table
+_ATTRIBUTES: Final = {each.key: each.columns[0] for each in inspect(SessionRow).column_attrs}
+_INSERT_SESSION: Final = insert(_SESSIONS)
+_INSERT_EVENT: Final = insert(_EVENTS)
+
+
+@cache
+def _change(attributes: frozenset[str], *, compares: bool, with_event: bool) -> Update:
+    """Return the UPDATE of the session `of_id` that sets these attributes, by the parameters of `_new`.
+
+    compares: only if the row still has `of_version`, which then rises.
+    with_event: count the event. Others may add events without a transition, so the database's number counts.
+    """
+    old = _SESSIONS.c
+    change = update(_SESSIONS).where(old.id == bindparam("of_id"))
+    values: dict[Any, Any] = {
+        _ATTRIBUTES[name]: bindparam(f"new_{name}", type_=_ATTRIBUTES[name].type) for name in attributes
+    }
+    if compares:
+        change = change.where(old.version == bindparam("of_version"))
+        values[old.version] = old.version + 1
+    if with_event:
+        values[old.last_sequence] = old.last_sequence + 1
+    return change.values(values).returning(old.last_sequence, old.traceparent)
+
+
+def _new(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in changes.items()}
+
+
+def _values(row: SessionRow) -> dict[str, Any]:
+    """Return the values of a session's row, by column."""
+    return {column.name: getattr(row, name) for name, column in _ATTRIBUTES.items()}
 
 
 def _bound(table: Any) -> dict[str, Any]:
     """Return the bind parameters of each column in a statement with rows of several tables."""
-    return {column.name: bindparam(_name_of(column), type_=column.type) for column in table.columns}
+    return {
+        column.name: bindparam(f"{table.name}__{column.name}", type_=column.type) for column in table.columns
+    }
 
 
-def _values(row: SessionRow | EventRow) -> dict[str, Any]:
-    return {name: getattr(row, attribute) for name, attribute in _names_and_attributes(type(row))}
+def _named(table: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values by the names that `_bound` gives them."""
+    return {f"{table.name}__{column}": value for column, value in values.items()}
 
 
-@cache
-def _names_and_attributes(kind: type[SessionRow | EventRow]) -> list[tuple[str, str]]:
-    return [(_name_of(attribute.columns[0]), attribute.key) for attribute in inspect(kind).column_attrs]
-
-
-def _name_of(column: Any) -> str:
-    return f"{column.table.name}__{column.name}"
-
-
-_SESSIONS: Any = inspect(SessionRow).local_table
-_EVENTS: Any = inspect(EventRow).local_table
-_INSERT_BOTH = (
+_INSERT_BOTH: Final = (
     insert(_EVENTS).values(_bound(_EVENTS)).add_cte(insert(_SESSIONS).values(_bound(_SESSIONS)).cte("new"))
 )

@@ -1,26 +1,23 @@
 """The database behind one asynchronous engine: SQLite on one machine, PostgreSQL in production."""
 
-import asyncio
 import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from prometheus_client import Counter, Histogram
-from sqlalchemy import Connection, CursorResult, Executable, event, make_url
+from sqlalchemy import Connection, CursorResult, Executable, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
-from sqlalchemy.util import await_only
-from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 from shared.contracts.database_url import is_postgres
 from shared.contracts.text import clean, cleaned
+from shared.platform.database import sqlite
 from shared.platform.database.errors import DATABASE_ERRORS, Kind
 from shared.platform.database.postgres import COMMAND_TIMEOUT_S, Postgres
 from shared.platform.database.state import DatabaseState
@@ -28,10 +25,6 @@ from shared.platform.database.state import DatabaseState
 # A connection that was in use so recently counts as alive.
 RESTED_S = 1.0
 
-# How long a connection to SQLite waits for another connection's write.
-BUSY_S = 10.0
-
-_WRITE = "rollcall_write"
 _RETURNED_AT = "rollcall_returned_at"
 _AFTER_COMMIT = "rollcall_after_commit"
 
@@ -70,12 +63,13 @@ class Database:
         self.state = DatabaseState(self._engine.sync_engine)
         event.listen(self._engine.sync_engine, "after_cursor_execute", lambda *_: _STATEMENTS.inc())
         # A transaction costs two more messages with PostgreSQL, and for reading only a snapshot needs one.
-        self._autocommitting = self._isolated("AUTOCOMMIT")
-        self._snapshots = async_sessionmaker(self._isolated("REPEATABLE READ"), expire_on_commit=False)
-        self._readers = async_sessionmaker(self._autocommitting, expire_on_commit=False)
-        self._pooled_readers = async_sessionmaker(self._engine, expire_on_commit=False)
-        writers = self._engine.execution_options(**{_WRITE: True})
-        self._writers = async_sessionmaker(writers, expire_on_commit=False)
+        self._autocommitting = self._with("AUTOCOMMIT", begin=None)
+        self._snapshots = self._sessions("REPEATABLE READ", begin=sqlite.READING)
+        self._pooled_readers = self._sessions(None, begin=sqlite.READING)
+        self._readers = self._sessions("AUTOCOMMIT", begin=None)
+        self._writers = self._sessions(None, begin=sqlite.WRITING)
+        # PostgreSQL lets several write at the same time.
+        self._turns = sqlite.Turns() if self.is_sqlite else None
 
     @property
     def engine(self) -> AsyncEngine:
@@ -109,7 +103,7 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction. It is committed when the block ends, and rolled back if the block raises."""
         with self.observed("write"):
-            async with self._writers() as db:
+            async with self._turn(), self._writers() as db:
                 async with db.begin():
                     yield db
                 for told in db.info.pop(_AFTER_COMMIT, ()):
@@ -131,12 +125,12 @@ class Database:
 
     async def change(self, statement: Executable) -> int:
         """Run one UPDATE, DELETE or INSERT as a transaction, and return how many rows it changed."""
-        if self.is_sqlite or await self.is_pooled():
+        if await self.is_pooled():
             async with self.write() as db:
                 return await changed(db, statement)
         with self.observed("write"):
             # This takes one message; BEGIN and COMMIT would make it three.
-            async with self._autocommitting.connect() as connection:
+            async with self._turn(), self._autocommitting.connect() as connection:
                 return (await connection.execute(statement)).rowcount
 
     @contextmanager
@@ -159,9 +153,19 @@ class Database:
         """Return whether a pooler is between us and PostgreSQL."""
         return self._postgres is not None and await self._postgres.is_pooled()
 
-    def _isolated(self, level: str) -> AsyncEngine:
-        # On SQLite, every transaction reads a snapshot.
-        return self._engine if self.is_sqlite else self._engine.execution_options(isolation_level=level)
+    def _sessions(self, isolation: str | None, *, begin: str | None) -> async_sessionmaker[AsyncSession]:
+        return async_sessionmaker(self._with(isolation, begin=begin), expire_on_commit=False)
+
+    def _with(self, isolation: str | None, *, begin: str | None) -> AsyncEngine:
+        """Return the engine with PostgreSQL's isolation level, or with SQLite's way to begin."""
+        if self.is_sqlite:
+            return self._engine.execution_options(**{sqlite.BEGIN: begin})
+        if isolation is None:
+            return self._engine
+        return self._engine.execution_options(isolation_level=isolation)
+
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._turns is None else self._turns.turn()
 
 
 def after_commit(db: AsyncSession, told: Callable[[], None]) -> None:
@@ -193,19 +197,8 @@ def _create(postgres: Postgres, pool_size: int) -> AsyncEngine:
 
 
 def _create_sqlite(url: str, pool_size: int) -> AsyncEngine:
-    parsed = make_url(url)
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(
-        parsed,
-        pool_size=pool_size,
-        hide_parameters=True,
-        json_serializer=_to_json,
-        connect_args={"timeout": BUSY_S},
-    )
+    engine = sqlite.make_engine(url, pool_size=pool_size, hide_parameters=True, json_serializer=_to_json)
     event.listen(engine.sync_engine, "before_cursor_execute", _clean_texts, retval=True)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -245,32 +238,3 @@ def _check_after_a_rest(
         dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error as error:
         raise DisconnectionError from error
-
-
-@retry(
-    retry=retry_if_exception_message(match="database is locked"),
-    wait=wait_random(0.005, 0.05),
-    stop=stop_after_delay(BUSY_S),
-    sleep=lambda seconds: await_only(asyncio.sleep(seconds)),
-    reraise=True,
-)
-def _enable_wal(cursor: DBAPICursor) -> None:
-    """Here SQLite ignores its own timeout if two connections open a new file at the same time."""
-    cursor.execute("PRAGMA journal_mode=WAL")
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # The driver's own BEGIN is deferred: two writers would deadlock instead of waiting in turn.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    _enable_wal(cursor)
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    # Erased text is overwritten with zeros, even in pages that an index no longer uses.
-    cursor.execute("PRAGMA secure_delete=ON")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get(_WRITE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

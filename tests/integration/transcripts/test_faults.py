@@ -26,6 +26,7 @@ from shared.contracts.keys import TURNS_STREAM
 from shared.core.transcripts.tables import TranscriptItemRow
 from shared.core.transcripts.watermark import read_stored
 from shared.platform.database.database import Database
+from shared.platform.database.sqlite import BEGIN, WRITING
 from shared.platform.redis.client import connect_redis
 from shared.platform.redis.streams import UNREACHABLE, publish
 from tests.integration.background import in_background
@@ -163,7 +164,7 @@ async def pending(redis: Redis) -> int:
 async def inserts_held(database: Database) -> AsyncIterator[None]:
     """Make inserts wait, on either database."""
     async with database.engine.connect() as connection:
-        writing = await connection.execution_options(rollcall_write=True)
+        writing = await connection.execution_options(**{BEGIN: WRITING})
         lock = "SELECT 1" if database.is_sqlite else "LOCK TABLE transcript_item IN SHARE MODE"
         await writing.execute(text(lock))
         yield
