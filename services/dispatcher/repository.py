@@ -202,17 +202,18 @@ class Repository:
                     await record(db, row.id, event, now=now)
             if not won:
                 return None
+            # Nobody has spoken before the first attempt.
+            goes_on = number > 1 and await takes_over(db, row.id)
             attempt = AttemptRow(
                 session_id=row.id,
                 number=number,
                 started_at=now,
-                first_seq=await next_seq(db, row.id),
+                first_seq=await next_seq(db, row.id) if number > 1 else 1,
                 chosen_worker_id=choice.worker_id,
                 address=choice.address,
                 deployment=row.deployment or None,
             )
             db.add(attempt)
-            goes_on = await takes_over(db, row.id)
             order = _order(row, attempt, takes_over=goes_on, profile=await _profile(db, row))
         return Claim(row, order, unsure=False, worker_id=choice.worker_id)
 

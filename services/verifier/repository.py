@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlmodel import col
 
 from services.verifier.close.remains import is_superseded
@@ -38,6 +38,16 @@ ONLY_REGISTRY_SPEAKS = frozenset(
     {Cause.NO_WORKER_REGISTERED, Cause.AGENT_NAME_MISMATCH, Cause.ASSIGNMENT_TIMEOUT, Cause.UNKNOWN}
 )
 
+_CURRENT: Final = (
+    select(SessionRow, AttemptRow)
+    .join(
+        AttemptRow,
+        (col(AttemptRow.session_id) == col(SessionRow.id))
+        & (col(AttemptRow.number) == col(SessionRow.attempt)),
+    )
+    .where(col(SessionRow.id) == bindparam("id"))
+)
+
 log = get_logger(__name__)
 
 
@@ -60,11 +70,8 @@ class Repository:
     async def read(self, session_id: str) -> Current | None:
         """Return the session with its current attempt; None if it has none yet."""
         async with self._database.read() as db:
-            row = await db.get(SessionRow, session_id)
-            if row is None:
-                return None
-            attempt = await db.get(AttemptRow, (row.id, row.attempt))
-            return None if attempt is None else Current(row, attempt)
+            found = (await db.execute(_CURRENT, {"id": session_id})).one_or_none()
+        return None if found is None else Current(*found)
 
     async def read_session(self, session_id: str) -> SessionRow | None:
         """Return the session, whatever state it is in."""

@@ -8,13 +8,13 @@ Events are published at least once; readers drop events that they have seen, by 
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from kombu.exceptions import KombuError
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, bindparam, inspect, select, update
 from sqlmodel import col
 
 from shared.contracts.events import (
@@ -29,7 +29,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.keys import EVENTS_STREAM, NEWS_CHANNEL
 from shared.contracts.sessions import NEXT_TASK, SessionStatus
-from shared.core.sessions.tables import EventRow
+from shared.core.sessions.tables import EventRow, envelope_of
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
@@ -55,6 +55,21 @@ _HANDED_ON: Final = {
 FOLLOW_UP: Final = {
     event: task for event, status in _HANDED_ON.items() if (task := NEXT_TASK[status]) is not None
 }
+
+# Tables and not objects: these two run for every step of every session.
+_TABLE: Final[Any] = inspect(EventRow).local_table
+_UNSENT: Final = (
+    select(_TABLE)
+    .where(_TABLE.c.session_id.in_(bindparam("ids", expanding=True)), _TABLE.c.published_at.is_(None))
+    .order_by(_TABLE.c.session_id, _TABLE.c.sequence)
+)
+_NOTE_PUBLISHED: Final = (
+    update(_TABLE)
+    .where(_TABLE.c.id.in_(bindparam("ids", expanding=True)))
+    .values(published_at=bindparam("now", type_=_TABLE.c.published_at.type))
+)
+# A row of `_UNSENT`, with the columns of `EventRow`.
+_Event: TypeAlias = "Row[Any]"
 
 # An event that is unsent for longer was not sent by the process that committed it.
 OVERDUE = timedelta(seconds=1)
@@ -121,13 +136,8 @@ class Relay:
 
         Raises a `RedisError`, a `KombuError` or one of `DATABASE_ERRORS`; the events are published later.
         """
-        unsent = (
-            select(EventRow)
-            .where(col(EventRow.session_id).in_(session_ids), col(EventRow.published_at).is_(None))
-            .order_by(col(EventRow.session_id), col(EventRow.sequence))
-        )
         async with self._database.read() as db:
-            rows = (await db.scalars(unsent)).all()
+            rows = (await db.execute(_UNSENT, {"ids": session_ids})).all()
         if not rows:
             return 0
         # Tasks first: a caller waits for the agent, while nobody waits for the stream.
@@ -139,13 +149,11 @@ class Relay:
         PUBLISHED.inc(len(rows))
         return len(rows)
 
-    async def _note_published(self, rows: Sequence[EventRow]) -> None:
-        these = tuple_(col(EventRow.session_id), col(EventRow.sequence)).in_(
-            [(row.session_id, row.sequence) for row in rows]
-        )
-        await self._database.change(update(EventRow).where(these).values(published_at=utc_now()))
+    async def _note_published(self, rows: Sequence[_Event]) -> None:
+        these = {"ids": [row.id for row in rows], "now": utc_now()}
+        await self._database.change(_NOTE_PUBLISHED, these)
 
-    async def _enqueue_follow_ups(self, rows: Sequence[EventRow]) -> None:
+    async def _enqueue_follow_ups(self, rows: Sequence[_Event]) -> None:
         wanted: dict[str, list[str]] = {}
         last = {row.session_id: row for row in rows if row.type in FOLLOW_UP}
         for row in last.values():
@@ -160,14 +168,14 @@ def is_overdue(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (col(EventRow.published_at).is_(None), col(EventRow.occurred_at) < now - OVERDUE)
 
 
-def _envelopes(rows: Sequence[EventRow]) -> Iterator[Envelope]:
+def _envelopes(rows: Sequence[_Event]) -> Iterator[Envelope]:
     """Return the events' envelopes.
 
     An event that can't be written as one is left out, and counts as handled.
     """
     for row in rows:
         try:
-            yield row.envelope()
+            yield envelope_of(row)
         except ValueError as error:
             UNPUBLISHABLE.inc()
             log.error("event_unpublishable", session_id=row.session_id, type=row.type, error=repr(error))  # noqa: TRY400

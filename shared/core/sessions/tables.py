@@ -6,7 +6,7 @@ The database holds the truth; everything in Redis can be rebuilt from it.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Index, Text, text
+from sqlalchemy import Column, ForeignKey, Index, Row, Text, text
 from sqlmodel import Field, SQLModel
 
 from shared.contracts.events import Envelope, Severity
@@ -243,17 +243,22 @@ class EventRow(SQLModel, table=True):
 
     def envelope(self) -> Envelope:
         """Return the event's envelope."""
-        return Envelope(
-            id=EventId(self.id),
-            source=EVENT_SOURCE,
-            type=self.type,
-            subject=f"session/{self.session_id}",
-            time=self.occurred_at,
-            severity=Severity(self.severity),
-            sequence=self.sequence,
-            traceparent=self.traceparent,
-            data=self.data,
-        )
+        return envelope_of(self)
+
+
+def envelope_of(row: "EventRow | Row[Any]") -> Envelope:
+    """Return the envelope of an event; raises `ValueError` if it can't be written as one."""
+    return Envelope(
+        id=EventId(row.id),
+        source=EVENT_SOURCE,
+        type=row.type,
+        subject=f"session/{row.session_id}",
+        time=row.occurred_at,
+        severity=Severity(row.severity),
+        sequence=row.sequence,
+        traceparent=row.traceparent,
+        data=row.data,
+    )
 
 
 class IdempotencyKeyRow(SQLModel, table=True):

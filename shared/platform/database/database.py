@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
@@ -123,15 +123,15 @@ class Database:
         async with self.write() as db:
             yield db
 
-    async def change(self, statement: Executable) -> int:
+    async def change(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> int:
         """Run one UPDATE, DELETE or INSERT as a transaction, and return how many rows it changed."""
         if await self.is_pooled():
             async with self.write() as db:
-                return await changed(db, statement)
+                return await changed(db, statement, parameters)
         with self.observed("write"):
             # This takes one message; BEGIN and COMMIT would make it three.
             async with self._turn(), self._autocommitting.connect() as connection:
-                return (await connection.execute(statement)).rowcount
+                return (await connection.execute(statement, parameters)).rowcount
 
     @contextmanager
     def observed(self, kind: str) -> Iterator[None]:
@@ -176,9 +176,11 @@ def after_commit(db: AsyncSession, told: Callable[[], None]) -> None:
     db.info.setdefault(_AFTER_COMMIT, []).append(told)
 
 
-async def changed(db: AsyncSession, statement: Executable) -> int:
+async def changed(
+    db: AsyncSession, statement: Executable, parameters: Mapping[str, Any] | None = None
+) -> int:
     """Run an UPDATE, DELETE or INSERT, and return how many rows it changed."""
-    result = cast("CursorResult[Any]", await db.execute(statement))
+    result = cast("CursorResult[Any]", await db.execute(statement, parameters))
     return result.rowcount
 
 
