@@ -39,6 +39,8 @@ def alembic_config() -> Config:
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    else:
+        connection.execute(text("SELECT 1"))  # the transaction begins with it, once it is our turn to write
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -102,17 +102,19 @@ class SqliteConnection(aiosqlite.Connection):
         """Call a function on the connection's thread, after the BEGIN that is due."""
         begin, self._to_begin = self._to_begin, None
         if begin is None:
-            return cast("T", await self._execute(function, *args))
+            return await self._on_thread(function, *args)
         # Before the call: whoever is cancelled meanwhile leaves a transaction that begins later.
         self._begun = True
-        first = partial(self._conn.execute, begin)
-        return cast("T", await self._execute(_after, first, function, *args))
+        return await self._on_thread(_after, partial(self._conn.execute, begin), function, *args)
 
     async def _end(self, function: Callable[[], None]) -> None:
         self._to_begin = None
         if self._begun:
-            await self._execute(function)
+            await self._on_thread(function)
             self._begun = False
+
+    async def _on_thread(self, function: Callable[..., T], *args: Any) -> T:
+        return cast("T", await self._execute(function, *args))  # type: ignore[no-untyped-call]
 
 
 class SqliteCursor:

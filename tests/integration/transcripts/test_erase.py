@@ -267,7 +267,7 @@ async def test_a_reader_that_keeps_the_log_makes_the_erasure_incomplete_until_it
 ) -> None:
     database, _ = sqlite_file
     session_id = await put_call(database)
-    async with database.read() as reader:
+    async with database.snapshot() as reader:
         await reader.execute(text("SELECT count(*) FROM transcript_item"))
         erased = await erase_session(session_id, project="default", database=database, redis=redis, now=clock)
     assert erased.pending == ["database file"]
