@@ -18,7 +18,7 @@ from shared.contracts.keys import ENVELOPE_FIELD, EVENTS_STREAM, REPORTS_STREAM,
 from tools.event_docs.schemas import REF, data_schemas, envelope_schema, said_of
 
 _CLOUDEVENT: Final = "application/cloudevents+json"
-_HEADER: Final = "# Made by `make docs` from shared/contracts/events.py: change that.\n"
+_HEADER: Final = "# Made by `make docs` from shared/contracts/events: change that.\n"
 _STREAM: Final = f"A Redis stream; each entry has one field, `{ENVELOPE_FIELD}`."
 
 _SENT_AS_WEBHOOKS: Final[tuple[type[Event], ...]] = (*SESSION_EVENTS, WebhookTested)

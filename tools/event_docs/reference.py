@@ -20,7 +20,7 @@ from shared.contracts.keys import ENVELOPE_FIELD, EVENTS_STREAM, REPORTS_STREAM,
 from tools.event_docs.schemas import REF, data_schemas, said_of
 
 _INTRODUCTION: Final = f"""\
-<!-- Made by `make docs` from shared/contracts/events.py: change that. -->
+<!-- Made by `make docs` from shared/contracts/events: change that. -->
 # Events
 
 Everything that happens to a session is an event: a [CloudEvents 1.0](https://cloudevents.io) envelope in \
