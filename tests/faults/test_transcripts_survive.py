@@ -10,12 +10,11 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -23,9 +22,19 @@ from cli.call.caller import Caller
 from devstack.environment import clean_environment
 from devstack.stack import Stack
 from tests.support.guests import guest
+from tests.support.lost_turns import (
+    LONG_QUESTION,
+    QUESTIONS,
+    disk_full,
+    has_closed,
+    is_over,
+    is_unclosed,
+    lose_turns,
+    no_spool_is_left,
+)
 from tests.support.restartable_postgres import restartable_postgres
 from tests.support.sessions import until
-from tests.support.spoken import Job, Reckoning, TranscriptBoard, spoken_in
+from tests.support.spoken import Reckoning, TranscriptBoard, spoken_in
 from tests.support.talks import NAME, Line, Talk
 from tests.support.wire import open_wire
 from tests.support.workers import OurWorker
@@ -34,10 +43,7 @@ pytestmark = pytest.mark.faults
 
 SERVICES = ("api", "dispatcher", "verifier", "transcripts", "inference")
 CONSUMERS = ("transcripts", "transcripts-2")
-QUESTIONS = ("What are your opening hours?", "What is two plus three?", "What day is it today?")
 SPOOL_SIZE = "256k"
-# More than fits into what is left of the last page of a file.
-LONG_QUESTION = ("Are you still there? " * 300).strip()
 
 
 @pytest.fixture(scope="module")
@@ -221,28 +227,6 @@ async def test_the_disk_of_the_spool_is_full(talk: Talk, transcript_board: Trans
     await talk.reckon(transcript_board, "the spool's disk is full")
 
 
-@asynccontextmanager
-async def disk_full(line: Line, pid: int) -> AsyncIterator[None]:
-    """Fill the spool's own disk; where it has none, let the job's files grow no more."""
-    filler = line.spool / "filler"
-    if line.spool.is_mount():
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"\0" * 512)
-            except OSError:
-                pass
-        yield
-        filler.unlink()
-        return
-    job = psutil.Process(pid)
-    limits = job.rlimit(psutil.RLIMIT_FSIZE)
-    size = max(file.stat().st_size for file in line.spool.glob("*.jsonl"))
-    job.rlimit(psutil.RLIMIT_FSIZE, (size, limits[1]))
-    yield
-    job.rlimit(psutil.RLIMIT_FSIZE, limits)
-
-
 async def test_redis_does_not_answer_and_does_not_refuse(
     talk: Talk, transcript_board: TranscriptBoard, away_s: float, full: bool
 ) -> None:
@@ -320,7 +304,7 @@ async def test_redis_is_away_when_the_call_ends(
         # By request: if only the caller left, an agent of which nothing is heard would be replaced first.
         await line.rollcall.end(short_talk.session_id)
     try:
-        await until(_is_over(short_talk), what="the job's process is gone")
+        await until(is_over(short_talk), what="the job's process is gone")
     finally:
         await line.restore_wire()
     await short_talk.reckon_at_the_end(transcript_board, "Redis cut off when the call ends")
@@ -335,32 +319,16 @@ async def test_the_caller_leaves_while_redis_is_cut_off(
         line.wire.cut()
         await short_talk.exchange(QUESTIONS[1])
     try:
-        await until(_has_closed(short_talk), what="the agent has had its last word")
+        await until(has_closed(short_talk), what="the agent has had its last word")
         if full:
             # Whatever else is tried for this session, its room is closed some time after its caller.
-            await until(
-                _is_unclosed(short_talk), what="nobody knows how many turns there were", timeout_s=120
-            )
+            await until(is_unclosed(short_talk), what="nobody knows how many turns there were", timeout_s=120)
             transcript = await line.rollcall.transcript(short_talk.session_id)
             assert (transcript["complete"], transcript["missing"]) == (None, [])
     finally:
         await line.restore_wire()
     await short_talk.reckon_at_the_end(transcript_board, "the caller leaves while Redis is cut off")
     await no_spool_is_left(line)
-
-
-def _has_closed(talk: Talk) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        return talk.jobs[-1].history is not None
-
-    return check
-
-
-def _is_unclosed(talk: Talk) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        return bool((await talk.line.rollcall.transcript(talk.session_id))["state"] == "unclosed")
-
-    return check
 
 
 async def test_turns_that_neither_the_disk_nor_redis_took_are_named(
@@ -397,50 +365,6 @@ async def test_turns_that_neither_the_disk_nor_redis_took_are_named(
     await no_spool_is_left(line)
 
 
-async def lose_turns(talk: Talk, *, is_killed: bool) -> list[int]:
-    """Leave the job's last turns only in its memory, so that they die with it; return their numbers."""
-    line, job = talk.line, talk.jobs[-1]
-    failures, errors = await line.metric("agent_spool_failures_total"), line.log().count("spool_failed")
-    line.wire.cut()
-    try:
-        async with disk_full(line, job.pid):
-            await talk.exchange(LONG_QUESTION)
-            # There may be room for a few short turns.
-            while any(line.on_disk(turn) for turn in spoken_in(talk.jobs)[-2:]):
-                await talk.exchange(QUESTIONS[2])
-            said = spoken_in(talk.jobs)
-            missing = [seq for seq, turn in enumerate(said, start=1) if not line.on_disk(turn)]
-
-            async def told() -> bool:
-                counted = await line.metric("agent_spool_failures_total") >= failures + len(missing)
-                return counted and line.log().count("spool_failed") > errors
-
-            await until(told, what="metric and log tell of the turns that are not on disk")
-            if is_killed:
-                os.kill(job.pid, signal.SIGKILL)
-            else:
-                await line.rollcall.end(talk.session_id)
-            await until(_is_gone(job), what="the job's process is gone")
-    finally:
-        await line.restore_wire()
-    return missing
-
-
-def _is_gone(job: Job) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        return not psutil.pid_exists(job.pid)
-
-    return check
-
-
-def _is_over(talk: Talk) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        job = talk.jobs[-1]
-        return job.history is not None and not psutil.pid_exists(job.pid)
-
-    return check
-
-
 async def test_a_spoken_call_is_ended_while_the_agent_speaks(
     line: Line, talk: Talk, transcript_board: TranscriptBoard
 ) -> None:
@@ -465,10 +389,3 @@ async def test_a_spoken_call_is_ended_while_the_agent_speaks(
     last = transcript["items"][-1]
     assert (last["role"], last["interrupted"]) == ("assistant", True)
     assert last["text"]
-
-
-async def no_spool_is_left(line: Line) -> None:
-    async def gone() -> bool:
-        return not list(line.spool.glob("*.jsonl"))
-
-    await until(gone, what="nothing is left on the worker's disk")
