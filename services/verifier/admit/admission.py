@@ -90,9 +90,7 @@ class Admission:
             return 0
         if Cause.LIVEKIT_UNREACHABLE in causes:
             await self._probe(now)
-        fleet = await self._read_fleet(now)
-        admitted = await self._choose(await self._first_in_lines(now), fleet, now)
-        session_ids = await self._let_go(admitted, now)
+        session_ids = await self.let_go(await self.choose(now), now)
         try:
             if session_ids:
                 await self._tasks.send(DISPATCH_TASK, session_ids)
@@ -132,9 +130,11 @@ class Admission:
         async with self._database.read() as db:
             return [Waiting(*found[:4], Cause(found[4])) for found in await db.execute(first)]
 
-    async def _choose(self, waiting: Sequence[Waiting], fleet: Fleet | None, now: datetime) -> list[Waiting]:
+    async def choose(self, now: datetime) -> list[Waiting]:
+        """Return the sessions that may go on now, in the order of their requests."""
+        fleet = await self._read_fleet(now)
         chosen: list[Waiting] = []
-        for (name, pool), line in _by_pool(waiting).items():
+        for (name, pool), line in _by_pool(await self._first_in_lines(now)).items():
             # No session overtakes one that waits for LiveKit.
             moving = line if self._livekit_answers else list(takewhile(_waits_for_slot, line))
             slots = await self._slots(name, pool, moving, fleet, now)
@@ -161,7 +161,8 @@ class Admission:
         except (RedisError, OSError):
             return 0
 
-    async def _let_go(self, admitted: Sequence[Waiting], now: datetime) -> list[str]:
+    async def let_go(self, admitted: Sequence[Waiting], now: datetime) -> list[str]:
+        """Let these sessions go on; return the ids of those that still waited."""
         if not admitted:
             return []
         these = col(SessionRow.id).in_([one.session_id for one in admitted])

@@ -121,19 +121,19 @@ class Sweep:
     async def sweep_if_needed(self) -> None:
         """Do one round, unless the last one found nothing open less than a second ago."""
         if self._idle_until is None or self._idle_until <= self._now():
-            self._idle_until = None if await self._sweep_once() else self._now() + IDLE
+            self._idle_until = None if await self.sweep_once() else self._now() + IDLE
 
-    async def _sweep_once(self) -> bool:
-        """Return whether any session is open, or not yet closed."""
+    async def sweep_once(self) -> bool:
+        """Do one round now; return whether any session is open, or not yet closed."""
         now = self._now()
         work = await self._find_work(now)
         if work.overdue:
-            await self._give_up_overdue(now)
+            await self.give_up_overdue(now)
         if work.waiting or self._had_waiting:
             self._had_waiting = work.waiting
             await self._admission.advance()
         if work.due:
-            await self._enqueue_due(now)
+            await self.enqueue_due(now)
         if work.unpublished:
             await self._relay.publish_overdue()
         if self._next_chores is None or self._next_chores <= now:
@@ -156,7 +156,8 @@ class Sweep:
         async with self._database.read() as db:
             return _Work(*(await db.execute(select(*questions))).one())
 
-    async def _enqueue_due(self, now: datetime) -> None:
+    async def enqueue_due(self, now: datetime) -> None:
+        """Enqueue the task of every session that is due, and set its next time."""
         due = (
             select(col(SessionRow.id), col(SessionRow.status))
             .where(*_due(now))
@@ -179,7 +180,8 @@ class Sweep:
             still_due = (col(SessionRow.id).in_(session_ids), col(SessionRow.next_check_at) <= now)
             await make_due(db, *still_due, at=now + REQUEUE_AFTER)
 
-    async def _give_up_overdue(self, now: datetime) -> None:
+    async def give_up_overdue(self, now: datetime) -> None:
+        """Fail the sessions whose time is over."""
         overdue = select(SessionRow).where(*_overdue(now)).limit(_BATCH)
         async with self._database.read() as db:
             rows = (await db.scalars(overdue)).all()

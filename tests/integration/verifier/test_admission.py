@@ -285,12 +285,12 @@ async def test_a_session_that_is_ended_between_the_choice_and_the_admission_does
 ) -> None:
     row = await wait_in(database)
     await beat(redis, free=1)
-    chosen = await admission._choose(await admission._first_in_lines(T0), await admission._read_fleet(T0), T0)
+    chosen = await admission.choose(T0)
     async with database.write() as db:
         found = await db.get_one(SessionRow, row.id)
         found.status = S.CANCELLED
     assert [one.session_id for one in chosen] == [row.id]
-    assert await admission._let_go(chosen, T0) == []
+    assert await admission.let_go(chosen, T0) == []
 
 
 async def test_of_two_lines_at_once_one_lets_a_session_go_on(
@@ -298,9 +298,8 @@ async def test_of_two_lines_at_once_one_lets_a_session_go_on(
 ) -> None:
     await wait_in(database)
     await beat(redis, free=1)
-    fleet = await admission._read_fleet(T0)
-    chosen = [await admission._choose(await admission._first_in_lines(T0), fleet, T0) for _ in range(2)]
-    assert sorted([len(await admission._let_go(one, T0)) for one in chosen]) == [0, 1]
+    chosen = [await admission.choose(T0) for _ in range(2)]
+    assert sorted([len(await admission.let_go(one, T0)) for one in chosen]) == [0, 1]
 
 
 async def test_a_broker_that_is_away_leaves_the_admitted_to_the_sweep(

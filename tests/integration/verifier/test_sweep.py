@@ -87,7 +87,7 @@ async def test_a_due_session_gets_the_task_of_its_status(
     database: Database, sweep: Sweep, queued: Queued, status: SessionStatus, task: str
 ) -> None:
     row = await put_session(database, status=status, next_check_at=T0)
-    await sweep._enqueue_due(T0)
+    await sweep.enqueue_due(T0)
     assert await queued() == {task: [row.id]}
 
 
@@ -95,10 +95,10 @@ async def test_a_session_that_was_put_back_is_left_in_peace_for_a_while(
     database: Database, sweep: Sweep, queued: Queued
 ) -> None:
     row = await put_session(database, next_check_at=T0)
-    await sweep._enqueue_due(T0)
-    await sweep._enqueue_due(T0 + REQUEUE_AFTER - timedelta(milliseconds=1))
+    await sweep.enqueue_due(T0)
+    await sweep.enqueue_due(T0 + REQUEUE_AFTER - timedelta(milliseconds=1))
     assert await queued() == {DISPATCH_TASK: [row.id]}
-    await sweep._enqueue_due(T0 + REQUEUE_AFTER)
+    await sweep.enqueue_due(T0 + REQUEUE_AFTER)
     assert await queued() == {DISPATCH_TASK: [row.id, row.id]}
     assert (await get_session(database, row.id)).version == row.version
 
@@ -110,13 +110,13 @@ async def test_what_is_not_due_or_claimed_or_done_is_not_put_back(
     await put_session(database, next_check_at=soon)
     await put_session(database, next_check_at=T0, claimed_until=soon)
     await put_session(database, status=S.ENDED, next_check_at=None)
-    await sweep._enqueue_due(T0)
+    await sweep.enqueue_due(T0)
     assert await queued() == {}
 
 
 async def test_a_claim_that_ran_out_is_put_back(database: Database, sweep: Sweep, queued: Queued) -> None:
     row = await put_session(database, status=S.DISPATCHED, next_check_at=T0, claimed_until=T0)
-    await sweep._enqueue_due(T0)
+    await sweep.enqueue_due(T0)
     assert await queued() == {VERIFY_TASK: [row.id]}
 
 
@@ -125,9 +125,9 @@ async def test_a_broker_that_is_down_leaves_the_session_due(
 ) -> None:
     row = await put_session(database, next_check_at=T0)
     with pytest.raises(Exception, match=r"refused|Error 111"):
-        await cut_off._enqueue_due(T0)
+        await cut_off.enqueue_due(T0)
     assert (await get_session(database, row.id)).next_check_at == T0
-    await sweep._enqueue_due(T0)
+    await sweep.enqueue_due(T0)
     assert await queued() == {DISPATCH_TASK: [row.id]}
 
 
@@ -137,7 +137,7 @@ async def test_an_overdue_session_is_given_up_even_without_redis(
     row = await put_session(database, next_check_at=T0)
     clock.time = row.deadline_at
     with pytest.raises(Exception, match=r"refused|Error 111"):
-        await cut_off._sweep_once()
+        await cut_off.sweep_once()
     stored = await get_session(database, row.id)
     assert (stored.status, stored.cause) == (S.FAILED, "queue_stalled")
     assert stored.evidence == {"status": "requested", "waited_s": 15.0}
@@ -149,9 +149,9 @@ async def test_giving_up_twice_changes_nothing_the_second_time(
 ) -> None:
     row = await put_session(database, next_check_at=T0)
     clock.time = row.deadline_at
-    await sweep._give_up_overdue(clock())
+    await sweep.give_up_overdue(clock())
     once = await get_session(database, row.id)
-    await sweep._give_up_overdue(clock())
+    await sweep.give_up_overdue(clock())
     assert await get_session(database, row.id) == once
 
 
@@ -159,7 +159,7 @@ async def test_a_session_is_not_given_up_before_its_time(
     database: Database, sweep: Sweep, clock: FakeClock
 ) -> None:
     row = await put_session(database, next_check_at=T0)
-    await sweep._give_up_overdue(row.deadline_at - timedelta(microseconds=1))
+    await sweep.give_up_overdue(row.deadline_at - timedelta(microseconds=1))
     assert (await get_session(database, row.id)).status == S.REQUESTED
 
 
@@ -167,9 +167,9 @@ async def test_the_verifier_is_given_its_time_before_the_sweep_rules_in_its_plac
     database: Database, sweep: Sweep
 ) -> None:
     row = await put_session(database, status=S.DISPATCHED, next_check_at=T0, attempt={"outcome": "accepted"})
-    await sweep._give_up_overdue(row.deadline_at)
+    await sweep.give_up_overdue(row.deadline_at)
     assert (await get_session(database, row.id)).status == S.DISPATCHED
-    await sweep._give_up_overdue(row.deadline_at + GIVE_UP_AFTER)
+    await sweep.give_up_overdue(row.deadline_at + GIVE_UP_AFTER)
     assert (await get_session(database, row.id)).status == S.FAILED
 
 
@@ -177,7 +177,7 @@ async def test_an_overdue_session_that_somebody_works_on_is_left_to_him(
     database: Database, sweep: Sweep
 ) -> None:
     row = await put_session(database, next_check_at=T0, claimed_until=T0 + timedelta(minutes=1))
-    await sweep._give_up_overdue(row.deadline_at)
+    await sweep.give_up_overdue(row.deadline_at)
     assert (await get_session(database, row.id)).status == S.REQUESTED
 
 
@@ -186,7 +186,7 @@ async def test_a_session_past_joining_is_never_overdue(
     database: Database, sweep: Sweep, status: SessionStatus
 ) -> None:
     row = await put_session(database, status=status, next_check_at=T0)
-    await sweep._give_up_overdue(row.deadline_at + timedelta(days=1))
+    await sweep.give_up_overdue(row.deadline_at + timedelta(days=1))
     assert (await get_session(database, row.id)).status == status
 
 
@@ -195,7 +195,7 @@ async def test_what_an_overdue_session_waited_for_is_its_cause(database: Databas
     event = SessionWaiting(cause=Cause.WORKERS_AT_CAPACITY, place=1, evidence={"workers": ["w-1"]})
     async with database.write() as db:
         await record(db, row.id, event, now=T0)
-    await sweep._give_up_overdue(row.deadline_at)
+    await sweep.give_up_overdue(row.deadline_at)
     stored = await get_session(database, row.id)
     assert (stored.cause, stored.evidence) == (
         "workers_at_capacity",
@@ -212,7 +212,7 @@ async def test_the_cause_of_the_last_attempt_is_the_cause_of_an_overdue_session(
         next_check_at=T0,
         attempt={"outcome": "error", "cause": Cause.LIVEKIT_UNREACHABLE, "evidence": {"error": "x"}},
     )
-    await sweep._give_up_overdue(row.deadline_at)
+    await sweep.give_up_overdue(row.deadline_at)
     stored = await get_session(database, row.id)
     assert (stored.cause, stored.evidence) == ("livekit_unreachable", {"error": "x"})
     assert [attempt.outcome for attempt in await get_attempts(database, row.id)] == ["failed"]
@@ -224,7 +224,7 @@ async def test_old_webhook_receipts_are_forgotten_and_young_ones_kept(
     async with database.write() as db:
         db.add(WebhookReceiptRow(id="old", event="x", received_at=T0 - RECEIPTS_KEPT - timedelta(seconds=1)))
         db.add(WebhookReceiptRow(id="young", event="x", received_at=T0 - RECEIPTS_KEPT))
-    await sweep._sweep_once()
+    await sweep.sweep_once()
     assert await count(database, "livekit_webhook_receipt") == 1
 
 
@@ -254,11 +254,11 @@ async def test_a_session_that_the_database_refuses_holds_up_no_other(
     rows = [await put_session(database, status=S.REQUESTED, **overdue) for _ in range(3)]
     due = await put_session(database, status=S.ACTIVE, next_check_at=T0)
     async with refused(database, "session", "UPDATE", f"NEW.id = '{rows[1].id}'"):
-        await sweep._sweep_once()
+        await sweep.sweep_once()
         statuses = [(await get_session(database, row.id)).status for row in rows]
         assert statuses == [S.FAILED, S.REQUESTED, S.FAILED]
         assert due.id in (await queued())[VERIFY_TASK]
-    await sweep._sweep_once()
+    await sweep.sweep_once()
     assert (await get_session(database, rows[1].id)).status == S.FAILED
 
 
