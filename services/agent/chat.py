@@ -28,14 +28,17 @@ _answer_as_the_sdk_does = TextInputOptions().text_input_cb
 
 
 class Chat:
-    """The texts to one agent. Each is answered once the session has started and its sender is visible."""
+    """The texts to one agent. Each is answered once the session has started and its sender is visible.
+
+    `texts` are the tasks of those that are not answered yet.
+    """
 
     def __init__(self, room: rtc.Room) -> None:
         self._room = room
         self._session: AgentSession[None] | None = None
         self._is_partner: Callable[[str], bool] = lambda _: False
         self._started = asyncio.Event()
-        self._texts: set[asyncio.Task[None]] = set()
+        self.texts: set[asyncio.Task[None]] = set()
         self._in_turn = asyncio.Lock()
 
     def open(self) -> None:
@@ -54,12 +57,12 @@ class Chat:
     async def aclose(self) -> None:
         """Stop receiving, and drop texts that are not answered yet."""
         self._room.unregister_text_stream_handler(TOPIC_CHAT)
-        await stop_all(self._texts)
+        await stop_all(self.texts)
 
     def _on_text(self, reader: rtc.TextStreamReader, identity: str) -> None:
         task = asyncio.create_task(self._take(reader, identity), name="chat")
-        self._texts.add(task)
-        task.add_done_callback(self._texts.discard)
+        self.texts.add(task)
+        task.add_done_callback(self.texts.discard)
 
     async def _take(self, reader: rtc.TextStreamReader, identity: str) -> None:
         try:

@@ -40,7 +40,7 @@ def stored_meanwhile(
     database: Database, ended: SessionRow, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """The second turn is stored between two statements of who looks: after the turns were counted."""
-    count: Callable[..., Awaitable[Any]] = completeness._stored
+    count: Callable[..., Awaitable[Any]] = completeness.count_stored
     late = [a_turn(ended.id, 2)]
 
     async def count_and_store(*args: Any) -> Any:
@@ -49,7 +49,7 @@ def stored_meanwhile(
             await store_turns(database, [late.pop()])
         return counted
 
-    monkeypatch.setattr(completeness, "_stored", count_and_store)
+    monkeypatch.setattr(completeness, "count_stored", count_and_store)
     yield
     assert not late
 
@@ -82,7 +82,7 @@ async def test_a_missing_turn_that_comes_as_the_transcript_is_read_is_of_the_nex
 async def test_a_stream_is_not_over_before_its_last_turn_was_found(
     database: Database, ended: SessionRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = SessionFeed._find_turns
+    find = SessionFeed.find_turns
     late = [a_turn(ended.id, 2)]
 
     async def find_and_store(self: SessionFeed, *args: Any) -> dict[str, int]:
@@ -91,7 +91,7 @@ async def test_a_stream_is_not_over_before_its_last_turn_was_found(
             await store_turns(database, [late.pop()])
         return found
 
-    monkeypatch.setattr(SessionFeed, "_find_turns", find_and_store)
+    monkeypatch.setattr(SessionFeed, "find_turns", find_and_store)
     feed = SessionFeed(ended.id, database=database, reading=asyncio.Semaphore(1), now=utc_now)
     await feed.read_news()
     assert (feed.turns, feed.over) == (2, False)

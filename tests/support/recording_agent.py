@@ -97,7 +97,7 @@ class SecondClerk(Clerk):
 
 
 _recordings: dict[str, Recording] = {}
-_listen, _converse, _build = RunningJob._listen, converse.converse, bootstrap.build_server
+_listen, _converse, _build = RunningJob.begin_listening, converse.converse, bootstrap.build_server
 
 
 async def run_recorded_job(ctx: JobContext) -> None:
@@ -128,7 +128,7 @@ async def run_recorded_job(ctx: JobContext) -> None:
             options["room_options"] = replace(ours, audio_input=False, audio_output=False)
         return await start_session(self, agent, **options)
 
-    RunningJob._listen = listen  # type: ignore[method-assign]
+    RunningJob.begin_listening = listen  # type: ignore[method-assign]
     AgentSession.start = start  # type: ignore[method-assign, assignment]
     converse.Agent = Clerk  # type: ignore[attr-defined]
     await _converse(ctx)

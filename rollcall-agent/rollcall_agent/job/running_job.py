@@ -118,7 +118,7 @@ class RunningJob:
         if past:
             await agent.update_chat_ctx(_with_past(agent.chat_ctx, past))
         captions = self._captions(options)
-        listener = self._listen(session, captions)
+        listener = self.begin_listening(session, captions)
         silence = Silence(session, always=self.order.canary) if self.order.canary or past else None
         session.on("close", self._on_close)
         started = await start(agent, **options)
@@ -183,7 +183,8 @@ class RunningJob:
         self.ctx.connect = connect_and_tell  # type: ignore[method-assign]
         self.ctx.room.on("disconnected", self._on_disconnected)
 
-    def _listen(self, session: AgentSession[Any], captions: Captions | None) -> SessionListener:
+    def begin_listening(self, session: AgentSession[Any], captions: Captions | None) -> SessionListener:
+        """Listen to what the session does from now on."""
         return SessionListener(
             session,
             reporter=self.reporter,

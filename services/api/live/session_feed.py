@@ -74,7 +74,7 @@ class SessionFeed:
             # found.
             async with self._reading, self._database.snapshot() as db:
                 row = await get_session(db, self.session_id)
-                ids = await self._find_turns(db)
+                ids = await self.find_turns(db)
                 if self._looked:
                     await self._read_new(db, row, ids)
                 over = await self._is_over(db, row)
@@ -107,7 +107,8 @@ class SessionFeed:
                 if item_id in found:
                     yield seq, found[item_id]
 
-    async def _find_turns(self, db: AsyncSession) -> dict[str, int]:
+    async def find_turns(self, db: AsyncSession) -> dict[str, int]:
+        """Return the sequence numbers of the stored turns by item, in their order."""
         item_id, seq = col(TranscriptItemRow.item_id), col(TranscriptItemRow.seq)
         query = select(item_id, seq).where(col(TranscriptItemRow.session_id) == self.session_id)
         return {row.item_id: row.seq for row in await db.execute(query.order_by(seq, item_id))}

@@ -72,8 +72,8 @@ class LiveKit:
             session=self._session,
         )
         scheme, _, rest = settings.livekit_url.partition("://")
-        self._clock_url = f"{scheme.replace('ws', 'http')}://{rest}"
-        self._host = urlsplit(self._clock_url).hostname
+        self.clock_url = f"{scheme.replace('ws', 'http')}://{rest}"
+        self._host = urlsplit(self.clock_url).hostname
         self._shown_url = shown_url(settings.livekit_url)
         self._limiter = make_limiter(settings.livekit_calls_per_s)
         self._breaker = Breaker()
@@ -245,7 +245,7 @@ class LiveKit:
             pass
         timeout = aiohttp.ClientTimeout(total=CLOCK_TIMEOUT_S)
         try:
-            async with self._session.get(self._clock_url, timeout=timeout) as answer:
+            async with self._session.get(self.clock_url, timeout=timeout) as answer:
                 theirs = parsedate_to_datetime(answer.headers["Date"])
         except (TimeoutError, aiohttp.ClientError, OSError, KeyError, ValueError):
             return None

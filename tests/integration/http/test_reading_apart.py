@@ -53,14 +53,14 @@ def ticks() -> Iterator[list[int]]:
 @pytest.fixture
 def heavy_searches(ticks: list[int], database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search for `HEAVY` takes minutes in the database."""
-    plain = search._filtered
+    plain = search.with_filters
     condition = text(_LONG["sqlite" if database.is_sqlite else "postgresql"])
 
     def filtered(found: Select[Any], filters: search.Filters) -> Select[Any]:
         chosen = plain(found, filters)
         return chosen.where(condition) if filters.language == HEAVY else chosen
 
-    monkeypatch.setattr(search, "_filtered", filtered)
+    monkeypatch.setattr(search, "with_filters", filtered)
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ async def waiting() -> None:
 
 async def settled(opened: Chat) -> None:
     """Wait until each text that has arrived is handled."""
-    await asyncio.gather(*opened._texts)
+    await asyncio.gather(*opened.texts)
 
 
 async def test_what_is_written_before_the_session_starts_is_answered_in_order(
@@ -198,4 +198,4 @@ async def test_a_closed_chat_takes_nothing_and_waits_for_nothing(room: FakeRoom,
     room.receive("one")
     await opened.aclose()
     assert room.handlers == {}
-    assert opened._texts == set()
+    assert opened.texts == set()

@@ -220,7 +220,7 @@ async def test_a_server_that_does_not_tell_the_time_refuses_the_key_all_the_same
     livekit: LiveKit, server: Server
 ) -> None:
     server.status["ListRooms"] = 401
-    livekit._clock_url = "http://127.0.0.1:1/"
+    livekit.clock_url = "http://127.0.0.1:1/"
     error = await error_of(livekit.room_exists("room-1"))
     assert error.evidence == {"error": str(error)}
 
@@ -235,5 +235,5 @@ async def test_a_server_that_does_not_tell_the_time_refuses_the_key_all_the_same
 )
 async def test_the_time_is_asked_of_the_server_itself(url: str, clock_url: str) -> None:
     client = connect(url)
-    assert client._clock_url == clock_url
+    assert client.clock_url == clock_url
     await client.close()

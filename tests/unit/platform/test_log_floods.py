@@ -2,6 +2,7 @@
 
 import json
 import logging
+import queue
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,13 +54,12 @@ def test_a_flood_of_one_line_is_summed_up(capsys: pytest.CaptureFixture[str], le
 
 
 def test_a_summary_is_written_without_a_further_line() -> None:
-    told: list[tuple[Any, ...]] = []
-    floods = FloodFilter(lambda *what: told.append(what), window_s=0.5)
+    told: queue.Queue[tuple[Any, ...]] = queue.Queue()
+    floods = FloodFilter(lambda *what: told.put(what), window_s=0.5)
     for _ in range(MOST + 5):
         floods.filter(logging.makeLogRecord({"name": "a", "levelno": logging.ERROR, "msg": "failed"}))
-    assert floods._timer is not None
-    floods._timer.join(timeout=30)
-    assert told == [("a", logging.ERROR, "failed", 5)]
+    assert told.get(timeout=30) == ("a", logging.ERROR, "failed", 5)
+    assert told.empty()
 
 
 def test_each_session_is_told_of_however_many_fail(capsys: pytest.CaptureFixture[str]) -> None:

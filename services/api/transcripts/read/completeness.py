@@ -66,7 +66,7 @@ class _Part:
 async def judge(db: AsyncSession, session: SessionRow, *, now: datetime) -> Completeness:
     """Compare the stored turns with the agents' counts."""
     came = await _came(db, session.id)
-    stored = await _stored(db, session.id)
+    stored = await count_stored(db, session.id)
     state = _state(session, came, now)
     if session.transcript_erased_at is not None and not stored:
         return Completeness(state, None, [], 0, None)
@@ -89,7 +89,7 @@ async def _came(db: AsyncSession, session_id: str) -> Sequence[AttemptRow]:
     return (await db.scalars(query.order_by(col(AttemptRow.number)))).all()
 
 
-async def _stored(db: AsyncSession, session_id: str) -> dict[int, tuple[int, int]]:
+async def count_stored(db: AsyncSession, session_id: str) -> dict[int, tuple[int, int]]:
     """Return for each attempt how many sequence numbers are stored, and the highest."""
     seq, attempt = col(TranscriptItemRow.seq), col(TranscriptItemRow.attempt)
     of_it = and_(

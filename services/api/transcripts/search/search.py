@@ -161,7 +161,7 @@ async def search_turns(
         raise invalid_field("q", str(fault)) from None
     index: TextIndex = SqliteIndex() if database.is_sqlite else PostgresIndex()
     hits = index.hits(query)
-    found = _filtered(hits.statement, filters).where(col(SessionRow.project) == project)
+    found = with_filters(hits.statement, filters).where(col(SessionRow.project) == project)
     rows = await _run(database, _paged(found, _key(hits, order), order, cursor).limit(one_more(limit)))
     page, next_cursor = cut_page(rows, limit, lambda row: _cursor_of(row, order))
     return SearchPage(
@@ -180,7 +180,8 @@ async def _run(database: Database, statement: Select[Any]) -> Sequence[Any]:
     return rows
 
 
-def _filtered(found: Select[Any], filters: Filters) -> Select[Any]:
+def with_filters(found: Select[Any], filters: Filters) -> Select[Any]:
+    """Return the statement, limited to what the filters let through."""
     wanted = (
         (col(SessionRow.agent_name), filters.agent_name),
         (col(TranscriptItemRow.role), filters.role),
