@@ -68,6 +68,14 @@ async def agent_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
         yield stack
 
 
+@pytest_asyncio.fixture(scope="session")
+async def placing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A control plane whose LiveKit server is restarted."""
+    state = tmp_path_factory.mktemp("placing")
+    async with Stack(state, env=clean_environment(), services=[*CONTROL_PLANE, "inference"]) as stack:
+        yield stack
+
+
 @pytest_asyncio.fixture
 async def rollcall(control_plane: Stack) -> AsyncIterator[Rollcall]:
     """The API of the shared control plane."""

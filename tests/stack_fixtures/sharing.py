@@ -16,6 +16,7 @@ ONE_STACK: Final = {
     "inference": tuple(
         f"tests/integration/inference/test_{name}_wire.py" for name in ("inference", "language_model")
     ),
+    "placing": tuple(f"tests/faults/test_{name}.py" for name in ("addresses", "placement")),
 }
 
 
