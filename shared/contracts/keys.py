@@ -79,6 +79,11 @@ def slot_workers_key(agent_name: str) -> str:
     return f"rollcall:slot-workers:{agent_name}"
 
 
+def worker_silent_key(worker_id: str) -> str:
+    """Return the key that exists for a moment after a worker did not answer a dispatch."""
+    return f"rollcall:worker-silent:{worker_id}"
+
+
 def worker_record_key(worker_id: str) -> str:
     """Return the key of a list: what came of the worker's newest dispatches, the newest first."""
     return f"rollcall:worker-record:{worker_id}"

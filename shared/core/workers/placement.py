@@ -44,9 +44,9 @@ def candidates(
     """Return the workers of a name and deployment that have a free slot and an address of their own.
 
     tries: how often each worker had this session and came to nothing. The workers that have had it least
-    often go first, then those that do not fail, then those without a fault. So no worker is taken a second
-    time while another is left. A worker on trial is the first choice of a session that can still try
-    others, and the last one of a session that has tried one.
+    often go first, then those that do not fail, then those that answer, then those without a fault. So no
+    worker is taken a second time while another is left. A worker on trial is the first choice of a session
+    that can still try others, and the last one of a session that has tried one.
     """
     free = [
         worker
@@ -57,7 +57,7 @@ def candidates(
         Candidate(
             worker_id=worker.worker_id,
             address=worker.address or "",
-            rank=_rank(worker, tries),
+            rank=_rank(worker, tries, responds=worker.worker_id not in fleet.unresponsive),
             active_jobs=worker.active_jobs,
             max_jobs=worker.active_jobs + 1 if worker.is_on_trial else worker.max_jobs,
             on_trial=worker.is_on_trial,
@@ -66,8 +66,8 @@ def candidates(
     ]
 
 
-def _rank(worker: WorkerHeartbeat, tries: Mapping[str, int]) -> int:
+def _rank(worker: WorkerHeartbeat, tries: Mapping[str, int], *, responds: bool) -> int:
     if worker.is_on_trial and not tries:
         return -1
     tried = tries.get(worker.worker_id, 0)
-    return 4 * tried + 2 * (worker.circuit is not None) + bool(worker.faults)
+    return 8 * tried + 4 * (worker.circuit is not None) + 2 * (not responds) + bool(worker.faults)

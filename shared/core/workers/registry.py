@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.contracts.causes import Cause
-from shared.contracts.keys import WORKER_INDEX, last_beat_key, order_key, worker_key
+from shared.contracts.keys import WORKER_INDEX, last_beat_key, order_key, worker_key, worker_silent_key
 from shared.contracts.workers import WorkerCircuit, WorkerHeartbeat, WorkerOrder
 from shared.core.workers.circuit import Circuit, read_circuits
 from shared.core.workers.orders import as_order
@@ -62,10 +62,12 @@ class Fleet:
     """The live workers at one moment.
 
     `lost` are the last heartbeats of those that fell silent without a goodbye. LiveKit may still list them.
+    `unresponsive` are the ids of workers that did not answer a dispatch a moment ago.
     """
 
     workers: list[WorkerHeartbeat] = field(default_factory=list)
     lost: list[WorkerHeartbeat] = field(default_factory=list)
+    unresponsive: frozenset[str] = frozenset()
 
     def named(self, agent_name: str, pool: str | None = None) -> list[WorkerHeartbeat]:
         """Return the registered workers with exactly this agent name, of one pool or of all (None)."""
@@ -167,13 +169,18 @@ async def read_fleet(redis: Redis) -> Fleet:
     ids = [str(worker_id) for worker_id in await redis.zrange(WORKER_INDEX, 0, -1)]
     if not ids:
         return Fleet()
-    values = await redis.mget([worker_key(worker_id) for worker_id in ids])
+    found = await redis.mget([*map(worker_key, ids), *map(worker_silent_key, ids)])
+    values, silences = found[: len(ids)], found[len(ids) :]
     workers = _heartbeats(values)
     for worker in workers:
         agent_name_proven(worker.agent_name)
     circuits = await read_circuits(redis, [circuit_of(worker.worker_id) for worker in workers])
     silent = [worker_id for worker_id, value in zip(ids, values, strict=True) if value is None]
-    return Fleet(with_circuits(workers, circuits), await _read_lost(redis, silent) if silent else [])
+    return Fleet(
+        workers=with_circuits(workers, circuits),
+        lost=await _read_lost(redis, silent) if silent else [],
+        unresponsive=frozenset(worker_id for worker_id, value in zip(ids, silences, strict=True) if value),
+    )
 
 
 async def _read_lost(redis: Redis, silent: Sequence[str]) -> list[WorkerHeartbeat]:

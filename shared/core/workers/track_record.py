@@ -14,7 +14,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from shared.contracts.keys import worker_record_key
+from shared.contracts.keys import worker_record_key, worker_silent_key
 from shared.core.workers.circuit import Pauses, begin_trial, close_circuit, open_circuit
 
 # So many results in a row without an agent open the circuit.
@@ -23,6 +23,9 @@ MOST_FAILURES: Final = 3
 REMEMBERED: Final = 5
 RECORD_S: Final = 3600
 PAUSES: Final = Pauses(first_s=10.0, longest_s=120.0)
+# For so long after a dispatch that it did not answer, other workers go before it. By then its heartbeat has
+# expired, or its circuit is open, or it was an exception.
+SILENT_S: Final = 10.0
 # An attempt is over by then, or its worker has taken the job.
 TRIAL_S: Final = 15.0
 
@@ -79,6 +82,8 @@ async def note_failed(redis: Redis, worker_id: str, result: Result, *, dispatch:
 
     dispatch: names the attempt, for `note_answered`.
     """
+    if result is Result.SILENT:
+        await redis.set(worker_silent_key(worker_id), dispatch, px=int(SILENT_S * 1000))
     record = await _push(redis, worker_id, f"{result} {dispatch}")
     if not record.is_failing:
         return None

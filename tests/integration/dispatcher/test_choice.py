@@ -55,6 +55,17 @@ async def test_another_attempt_goes_to_another_worker_and_the_last_one_by_name(
     assert [one.chosen_worker_id for one in attempts] == [went[0][3:], went[1][3:], None]
 
 
+async def test_other_workers_go_before_one_that_did_not_answer_a_moment_ago(
+    database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms
+) -> None:
+    busy = {"active_jobs": 9, "max_jobs": 10}
+    await beat_for_ever(redis, make_heartbeat(worker_id="w-1", address="at-w-1"))
+    await beat_for_ever(redis, make_heartbeat(worker_id="w-2", address="at-w-2", **busy))
+    await note_failed(redis, "w-1", Result.SILENT, dispatch="another:1")
+    went = [await dispatched_to(database, dispatcher, rooms, await put_session(database)) for _ in range(2)]
+    assert went == ["at-w-2", "at-w-1"], "the silent one still gets what no other has a slot for"
+
+
 async def test_where_addressed_dispatches_arrive_the_last_attempt_is_addressed_too(
     database: Database, dispatcher: Dispatcher, redis: Redis, rooms: FakeRooms
 ) -> None:

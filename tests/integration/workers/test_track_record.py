@@ -4,12 +4,13 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.contracts.causes import Cause
-from shared.contracts.keys import circuit_pause_key
+from shared.contracts.keys import circuit_pause_key, worker_silent_key
 from shared.contracts.workers import CircuitState, WorkerCircuit
 from shared.core.workers.circuit import Pauses, begin_trial, close_circuit, open_circuit, read_circuits
 from shared.core.workers.registry import read_fleet
 from shared.core.workers.track_record import (
     MOST_FAILURES,
+    SILENT_S,
     Late,
     Record,
     Result,
@@ -53,6 +54,15 @@ async def shown(redis: Redis, worker_id: str = "w-1") -> WorkerCircuit | None:
 )
 def test_a_record_is_a_sentence(results: list[Result], told: str) -> None:
     assert str(Record(results)) == told
+
+
+async def test_a_worker_that_did_not_answer_is_marked_for_a_moment(redis: Redis) -> None:
+    for worker in ("w-1", "w-2"):
+        await beat_for_ever(redis, make_heartbeat(worker))
+    await note_failed(redis, "w-1", Result.SILENT, dispatch="s-1:1")
+    await note_failed(redis, "w-2", Result.TAKEN, dispatch="s-2:1")
+    assert (await read_fleet(redis)).unresponsive == {"w-1"}
+    assert 0 < await redis.pttl(worker_silent_key("w-1")) <= SILENT_S * 1000
 
 
 async def test_after_failures_in_a_row_a_worker_is_left_out_and_a_join_ends_that(redis: Redis) -> None:

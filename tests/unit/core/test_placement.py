@@ -67,14 +67,23 @@ def test_who_has_had_the_session_goes_last_and_who_has_a_fault_before_that() -> 
     assert [worker_id for worker_id, _ in order] == ["well", "faulty", "tried"]
 
 
+def test_a_worker_that_did_not_answer_a_moment_ago_goes_behind_the_others() -> None:
+    fault = WorkerFault(cause=Cause.INFERENCE_UNAVAILABLE, detail="away", since=utc_now())
+    workers = [a_worker("silent"), a_worker("faulty", faults=[fault]), a_worker("tried")]
+    found = candidates(
+        Fleet(workers, unresponsive=frozenset({"silent"})), "agent", deployment="", tries={"tried": 1}
+    )
+    assert [one.worker_id for one in sorted(found, key=lambda one: one.rank)] == ["faulty", "silent", "tried"]
+
+
 def test_a_worker_whose_circuit_is_open_is_no_candidate_unless_no_other_is_left() -> None:
     assert ranked(a_worker("a", circuit=OPEN), a_worker("b")) == [("b", 0)]
-    assert ranked(a_worker("a", circuit=IGNORED)) == [("a", 2)]
+    assert ranked(a_worker("a", circuit=IGNORED)) == [("a", 4)]
 
 
 def test_one_session_tries_a_worker_on_trial_if_it_has_another_attempt_left() -> None:
     workers = [a_worker("a", circuit=HALF_OPEN, active_jobs=3), a_worker("b")]
     assert ranked(*workers)[0] == ("a", -1)
-    assert ranked(*workers, tries={"c": 1}) == [("b", 0), ("a", 2)]
+    assert ranked(*workers, tries={"c": 1}) == [("b", 0), ("a", 4)]
     [tried] = [one for one in candidates(Fleet(workers), "agent", deployment="", tries={}) if one.on_trial]
     assert tried.max_jobs - tried.active_jobs == 1
