@@ -19,6 +19,7 @@ FAILURES = (BenchFailed, ProvisionError, TimeoutError, ClientError, ServerError,
 NAMES = (
     "join",
     "burst",
+    "ghost",
     "causes",
     "revive",
     "throughput",

@@ -2,9 +2,10 @@
 
 Bare is what an application does that trusts LiveKit: CreateDispatch, then ListParticipants as fast as the
 server answers. Rollcall is POST /v1/sessions until its verifier has seen the agent, and, measured more
-strictly, until a client that follows the session's events has the event. The two take turns, so that other
-load on the machine affects both. One session at a time uses the real agent. Ten and twenty at once use the
-light joiner, since so many agent processes would measure the machine.
+strictly, until a client that follows the session's events has the event. Beside it, a second Rollcall runs
+with LIVEKIT_PLACEMENT=off. The three take turns, so that other load on the machine affects all. One session
+at a time uses the real agent. Ten and twenty at once use the light joiner, since so many agent processes
+would measure the machine.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Final
 
 from bench.client import Bare, Client, new_room, open_bare, open_client
 from bench.joiners import Joiners, running_joiners
@@ -22,6 +25,7 @@ from bench.options import (
     Options,
     Results,
     at_most,
+    fact,
     p50,
     p95,
     say,
@@ -35,6 +39,7 @@ AIM_P50 = 1.10
 AIM_P95 = 1.15
 AIM_CALLS = 4.0
 TIMEOUT_S = 30
+OFF: Final = {"LIVEKIT_PLACEMENT": "off"}
 WARM_UP_ROUNDS = 2
 SLOTS = 60
 # The pause between two looks at a room. Without it, many pollers would measure their own polling.
@@ -50,8 +55,6 @@ class Samples:
     `joined` are by the agent's own clock, so that no polling is in them; only the light joiner tells.
     """
 
-    bare: list[float] = field(default_factory=list)
-    bare_joined: list[float] = field(default_factory=list)
     seen: list[float] = field(default_factory=list)
     joined: list[float] = field(default_factory=list)
     told: list[float] = field(default_factory=list)
@@ -59,72 +62,100 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class _Sides:
-    """Both sides. Bare has its own LiveKit server and worker, of the same kinds as ours."""
+class _Ours:
+    """A Rollcall, and the light joiners of its LiveKit server, if it has any."""
 
-    ours: Client
+    client: Client
+    joiners: Joiners | None = None
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """All sides, each with its own LiveKit server and worker of the same kinds. `by_name`: placement off."""
+
+    ours: _Ours
+    by_name: _Ours
     bare: Bare
     bare_server: Stack
     agent_name: str
-    joiners: Joiners | None = None
     bare_joiners: Joiners | None = None
+
+
+@dataclass
+class _Measured:
+    """The samples of all sides."""
+
+    ours: Samples = field(default_factory=Samples)
+    by_name: Samples = field(default_factory=Samples)
+    bare: Samples = field(default_factory=Samples)
 
 
 async def run(chosen: Options, results: Results) -> None:
     """Measure and show."""
     async with _real(chosen) as sides:
-        samples = await _measure(sides, at_once=1, rounds=chosen.pick_rounds(short=5, full=30))
-        _show(results, "N = 1, the real agent", samples)
+        measured = await _measure(sides, at_once=1, rounds=chosen.pick_rounds(short=5, full=30))
+        _show(results, "N = 1, the real agent", measured)
     async with _light(chosen) as sides:
         for at_once, full in ((1, 30), (10, 15), (20, 10)):
             rounds = chosen.pick_rounds(short=3, full=full)
-            samples = await _measure(sides, at_once=at_once, rounds=rounds)
-            _show(results, f"N = {at_once}, the light joiner", samples)
+            measured = await _measure(sides, at_once=at_once, rounds=rounds)
+            _show(results, f"N = {at_once}, the light joiner", measured)
 
 
 @asynccontextmanager
 async def _real(chosen: Options) -> AsyncIterator[_Sides]:
     async with (
         bench_stack(chosen, services=EVERYTHING) as stack,
+        bench_stack(chosen, services=EVERYTHING, env=OFF) as off,
         bare_stack(chosen, services=("inference", "agent")) as bare_server,
         open_client(stack) as client,
+        open_client(off) as by_name,
         open_bare(bare_server) as bare,
     ):
-        yield _Sides(client, bare, bare_server, "agent")
+        yield _Sides(_Ours(client), _Ours(by_name), bare, bare_server, "agent")
 
 
 @asynccontextmanager
 async def _light(chosen: Options) -> AsyncIterator[_Sides]:
     async with (
         bench_stack(chosen) as stack,
+        bench_stack(chosen, env=OFF) as off,
         bare_stack(chosen) as bare_server,
         running_joiners(stack, slots=SLOTS) as joiners,
+        running_joiners(off, slots=SLOTS) as joiners_by_name,
         running_joiners(bare_server, slots=SLOTS) as bare_joiners,
         open_client(stack) as client,
+        open_client(off) as by_name,
         open_bare(bare_server) as bare,
     ):
-        yield _Sides(client, bare, bare_server, "light", joiners, bare_joiners)
+        ours, without = _Ours(client, joiners), _Ours(by_name, joiners_by_name)
+        yield _Sides(ours, without, bare, bare_server, "light", bare_joiners)
 
 
-async def _measure(sides: _Sides, *, at_once: int, rounds: int) -> Samples:
-    samples = Samples()
+async def _measure(sides: _Sides, *, at_once: int, rounds: int) -> _Measured:
+    measured = _Measured()
     for number in range(-WARM_UP_ROUNDS, rounds):
-        into = samples if number >= 0 else Samples()
-        kinds = [_bare_round, _our_round]
-        # The order alternates.
-        for kind in kinds if number % 2 else reversed(kinds):
+        into = measured if number >= 0 else _Measured()
+        kinds = [
+            partial(_bare_round, sides, at_once, into.bare),
+            partial(_our_round, sides.ours, sides.agent_name, at_once, into.ours),
+            partial(_our_round, sides.by_name, sides.agent_name, at_once, into.by_name),
+        ]
+        # The order changes.
+        turn = number % len(kinds)
+        for kind in kinds[turn:] + kinds[:turn]:
             await _rest(sides)
-            await kind(sides, at_once, into)
+            await kind()
         if number >= 0:
-            say(
-                f"N = {at_once}, round {number + 1}/{rounds}: bare {seconds(p50(into.bare[-at_once:]))}, "
-                f"rollcall {seconds(p50(into.seen[-at_once:]))}"
+            newest = ", ".join(
+                f"{name} {seconds(p50(samples.seen[-at_once:]))}" for name, samples in vars(into).items()
             )
-    return samples
+            say(f"N = {at_once}, round {number + 1}/{rounds}: {newest}")
+    return measured
 
 
 async def _rest(sides: _Sides) -> None:
-    for stack in (sides.ours.stack, sides.bare_server):
+    for stack in (sides.ours.client.stack, sides.by_name.client.stack, sides.bare_server):
         await until_idle(stack, sides.agent_name)
     await asyncio.sleep(REST_S[sides.agent_name])
 
@@ -138,18 +169,18 @@ async def _bare_round(sides: _Sides, at_once: int, samples: Samples) -> None:
         return await sides.bare.until_active(room, pause_s=POLL_S[at_once], timeout_s=TIMEOUT_S)
 
     seen = await asyncio.gather(*(one(room) for room in rooms))
-    samples.bare += [at - started for at in seen]
-    samples.bare_joined += await _joined(sides.bare_joiners, rooms, started)
+    samples.seen += [at - started for at in seen]
+    samples.joined += await _joined(sides.bare_joiners, rooms, started)
     await asyncio.gather(*(sides.bare.delete_room(room) for room in rooms))
 
 
-async def _our_round(sides: _Sides, at_once: int, samples: Samples) -> None:
-    client = sides.ours
+async def _our_round(ours: _Ours, agent_name: str, at_once: int, samples: Samples) -> None:
+    client = ours.client
     before = sum((await client.livekit_calls()).values())
     started = time.time()
 
     async def one() -> tuple[dict[str, str], float]:
-        session = await client.start(agent_name=sides.agent_name)
+        session = await client.start(agent_name=agent_name)
         if at_once == 1:
             async with asyncio.timeout(TIMEOUT_S):
                 await client.told(session["session_id"], "agent.joined.v1")
@@ -166,7 +197,7 @@ async def _our_round(sides: _Sides, at_once: int, samples: Samples) -> None:
     for session, _ in done:
         timings = (await client.get(f"/v1/sessions/{session['session_id']}"))["timings"]
         samples.seen.append(datetime.fromisoformat(timings["active_at"]).timestamp() - started)
-    samples.joined += await _joined(sides.joiners, [session["room_name"] for session, _ in done], started)
+    samples.joined += await _joined(ours.joiners, [session["room_name"] for session, _ in done], started)
     await asyncio.gather(*(client.end(session["session_id"]) for session, _ in done))
 
 
@@ -183,25 +214,25 @@ async def _joined(joiners: Joiners | None, rooms: Sequence[str], started: float)
             await asyncio.sleep(0.05)
 
 
-def _show(results: Results, title: str, samples: Samples) -> None:
+def _show(results: Results, title: str, measured: _Measured) -> None:
+    ours, by_name, bare = measured.ours, measured.by_name, measured.bare
     show_times(
         f"request to ACTIVE, {title}",
         [
-            ("bare: agent seen", samples.bare),
-            ("rollcall: agent seen", samples.seen),
-            ("rollcall: client told", samples.told),
-            ("bare: agent's own clock", samples.bare_joined),
-            ("rollcall: agent's own clock", samples.joined),
+            ("bare: agent seen", bare.seen),
+            ("rollcall: agent seen", ours.seen),
+            ("rollcall, placement off: agent seen", by_name.seen),
+            ("rollcall: client told", ours.told),
+            ("bare: agent's own clock", bare.joined),
+            ("rollcall: agent's own clock", ours.joined),
+            ("rollcall, placement off: agent's own clock", by_name.joined),
         ],
     )
     figures: list[Figure] = [
-        at_most("p50, rollcall over bare", p50(samples.seen) / p50(samples.bare), AIM_P50),
-        at_most("p95, rollcall over bare", p95(samples.seen) / p95(samples.bare), AIM_P95),
-        at_most(
-            "LiveKit calls per join",
-            sum(samples.calls) / len(samples.calls),
-            AIM_CALLS,
-            shown="{:.1f}",
-        ),
+        at_most("p50, rollcall over bare", p50(ours.seen) / p50(bare.seen), AIM_P50),
+        at_most("p95, rollcall over bare", p95(ours.seen) / p95(bare.seen), AIM_P95),
+        fact("p50, placement on over off", f"{p50(ours.seen) / p50(by_name.seen):.2f}"),
+        fact("p95, placement on over off", f"{p95(ours.seen) / p95(by_name.seen):.2f}"),
+        at_most("LiveKit calls per join", sum(ours.calls) / len(ours.calls), AIM_CALLS, shown="{:.1f}"),
     ]
     results.show("join", title, [Figure(f"{title}: {f.what}", f.value, f.aim, f.met) for f in figures])

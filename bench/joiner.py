@@ -12,6 +12,7 @@ import json
 import signal
 import sys
 import time
+import uuid
 
 import aiohttp
 from livekit import api
@@ -47,10 +48,14 @@ def tell(event: str, **details: object) -> None:
     sys.stdout.flush()
 
 
-def _registration(agent_name: str) -> agent.RegisterWorkerRequest:
+def _registration(agent_name: str, deployment: str) -> agent.RegisterWorkerRequest:
     may = models.ParticipantPermission(can_publish=True, can_subscribe=True, agent=True)
     return agent.RegisterWorkerRequest(
-        type=agent.JobType.JT_ROOM, agent_name=agent_name, version="bench", allowed_permissions=may
+        type=agent.JobType.JT_ROOM,
+        agent_name=agent_name,
+        deployment=deployment,
+        version="bench",
+        allowed_permissions=may,
     )
 
 
@@ -75,24 +80,33 @@ class Joiner:
         self._hold_s = hold_s
         self._behaviour = behaviour
         self._standing = standing
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._sockets: set[aiohttp.ClientWebSocketResponse] = set()
+        self._came_by: dict[str, aiohttp.ClientWebSocketResponse] = {}  # by job
         self._assignments: dict[str, asyncio.Future[agent.JobAssignment]] = {}
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._inside: dict[str, LightRoom] = {}
 
     async def run(self) -> None:
-        """Serve until cancelled, through any number of restarts of the server."""
-        async with aiohttp.ClientSession() as http:
-            while True:
-                try:
-                    await self._serve(http)
-                except (aiohttp.ClientError, OSError, TimeoutError, ConnectionError) as error:
-                    tell("disconnected", error=repr(error))
-                if self._standing is not None:
-                    self._standing.unregistered()
-                await asyncio.sleep(RECONNECT_S)
+        """Serve until cancelled, through any number of restarts of the server.
 
-    async def _serve(self, http: aiohttp.ClientSession) -> None:
+        As our own agent worker it registers twice: by its name, and under an address.
+        """
+        async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as both:
+            both.create_task(self._keep_serving(http, addressed=False))
+            if self._standing is not None:
+                both.create_task(self._keep_serving(http, addressed=True))
+
+    async def _keep_serving(self, http: aiohttp.ClientSession, *, addressed: bool) -> None:
+        while True:
+            try:
+                await self._serve(http, address=f"rollcall-{uuid.uuid4().hex}" if addressed else None)
+            except (aiohttp.ClientError, OSError, TimeoutError, ConnectionError) as error:
+                tell("disconnected", error=repr(error))
+            if self._standing is not None:
+                self._standing.addressed(None) if addressed else self._standing.unregistered()
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _serve(self, http: aiohttp.ClientSession, *, address: str | None) -> None:
         settings = self._settings
         token = api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
         bearer = token.with_grants(api.VideoGrants(agent=True)).to_jwt()
@@ -100,22 +114,27 @@ class Joiner:
         async with http.ws_connect(
             url, headers={"Authorization": f"Bearer {bearer}"}, heartbeat=10
         ) as socket:
-            self._socket = socket
-            await self._send(agent.WorkerMessage(register=_registration(self._agent_name)))
-            await self._registered(await socket.receive_bytes())
+            registration = _registration(self._agent_name, address or "")
+            await _send(socket, agent.WorkerMessage(register=registration))
+            await self._registered(await socket.receive_bytes(), address)
+            self._sockets.add(socket)
             status = asyncio.create_task(self._keep_telling_status())
             try:
                 async for message in socket:
                     if message.type == aiohttp.WSMsgType.BINARY:
-                        await self._handle(message.data)
+                        await self._handle(message.data, socket)
             finally:
                 status.cancel()
-                self._socket = None
+                self._sockets.discard(socket)
 
-    async def _registered(self, answer: bytes) -> None:
+    async def _registered(self, answer: bytes, address: str | None) -> None:
         message = agent.ServerMessage.FromString(answer)
         if not message.HasField("register"):
             raise ConnectionError("LiveKit did not register the worker")
+        if address is not None and self._standing is not None:
+            self._standing.addressed(address)
+            tell("addressed", address=address)
+            return
         if self._standing is not None:
             await self._standing.registered(message.register.worker_id)
         tell("registered", worker=message.register.worker_id)
@@ -124,18 +143,15 @@ class Joiner:
         while True:
             load = FULL_LOAD * min(1.0, len(self._jobs) / self._slots)
             update = agent.UpdateWorkerStatus(load=load, status=agent.WorkerStatus.WS_AVAILABLE)
-            await self._send(agent.WorkerMessage(update_worker=update))
+            for socket in list(self._sockets):
+                await _send(socket, agent.WorkerMessage(update_worker=update))
             await asyncio.sleep(STATUS_INTERVAL_S)
 
-    async def _send(self, message: agent.WorkerMessage) -> None:
-        if self._socket is not None and not self._socket.closed:
-            with contextlib.suppress(ConnectionError, aiohttp.ClientError):
-                await self._socket.send_bytes(message.SerializeToString())
-
-    async def _handle(self, data: bytes) -> None:
+    async def _handle(self, data: bytes, socket: aiohttp.ClientWebSocketResponse) -> None:
         message = agent.ServerMessage.FromString(data)
         kind = message.WhichOneof("message")
         if kind == "availability":
+            self._came_by[message.availability.job.id] = socket
             await self._offered(message.availability.job)
         elif kind == "assignment":
             future = self._assignments.pop(message.assignment.job.id, None)
@@ -173,6 +189,7 @@ class Joiner:
         self._jobs.pop(job.id, None)
         self._inside.pop(job.id, None)
         self._assignments.pop(job.id, None)
+        self._came_by.pop(job.id, None)
         if self._standing is not None:
             self._standing.forget(job.id)
         self._changed()
@@ -230,11 +247,19 @@ class Joiner:
             participant_identity=f"agent-{job.id}",
             participant_attributes={LIVEKIT_AGENT_NAME_ATTRIBUTE: self._agent_name, **attributes},
         )
-        await self._send(agent.WorkerMessage(availability=answer))
+        await _send(self._came_by[job.id], agent.WorkerMessage(availability=answer))
+        if not available:
+            self._came_by.pop(job.id, None)
 
     async def _report(self, job: agent.Job, step: Step, **details: object) -> None:
         if self._standing is not None:
             await self._standing.report(job, step, **details)
+
+
+async def _send(socket: aiohttp.ClientWebSocketResponse, message: agent.WorkerMessage) -> None:
+    if not socket.closed:
+        with contextlib.suppress(ConnectionError, aiohttp.ClientError):
+            await socket.send_bytes(message.SerializeToString())
 
 
 async def _main(options: argparse.Namespace) -> None:

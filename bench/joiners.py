@@ -5,7 +5,7 @@ import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,19 +99,26 @@ async def running_joiners(
     hold_s: float | None = None,
     behaviour: str = "serve",
     ours: bool = True,
+    label: str = "",
+    env: Mapping[str, str] | None = None,
+    through: Sequence[str] = (),
 ) -> AsyncIterator[Joiners]:
-    """Run joiners until the block ends; the block begins once LiveKit has registered each of them."""
+    """Run joiners until the block ends; the block begins once LiveKit has registered each of them.
+
+    `label` keeps the logs of several groups of one agent name apart. `through` is a command that runs them.
+    """
+    name = f"joiner-{label or agent_name}"
     processes = [
         Process(
             ProcessSpec(
-                name=f"joiner-{agent_name}-{number}",
-                command=_command(agent_name, slots, hold_s, behaviour, ours=ours),
+                name=f"{name}-{number}",
+                command=[*through, *_command(agent_name, slots, hold_s, behaviour, ours=ours)],
                 # At each connection the SDK runs `lsb_release` if it finds it; without it, a connection costs
                 # less.
-                env={**stack.env, "PYTHONPATH": str(REPOSITORY), "PATH": "/nowhere"},
+                env={**stack.env, "PYTHONPATH": str(REPOSITORY), "PATH": "/nowhere", **(env or {})},
                 cwd=stack.state,
-                log_file=stack.logs / f"joiner-{agent_name}-{number}.log",
-                ready=_registered(stack.logs / f"joiner-{agent_name}-{number}.log"),
+                log_file=stack.logs / f"{name}-{number}.log",
+                ready=_registered(stack.logs / f"{name}-{number}.log", ours=ours),
                 restart=False,
                 stop_grace_s=3.0,
             ),
@@ -129,11 +136,14 @@ async def running_joiners(
         await asyncio.gather(*(process.stop() for process in processes))
 
 
-def _registered(log: Path) -> Probe:
+def _registered(log: Path, *, ours: bool) -> Probe:
     reader = _Log(log)
+    wanted = {"registered", "addressed"} if ours else {"registered"}
+    seen: set[str] = set()
 
     async def probe(_: int) -> bool:
-        return any(event["event"] == "registered" for event in reader.read())
+        seen.update(str(event["event"]) for event in reader.read())
+        return wanted <= seen
 
     return probe
 

@@ -32,6 +32,7 @@ class Standing:
         self._slots = slots
         self._active = 0
         self._worker_id: str | None = None
+        self._address: str | None = None
         self._registered = False
         self._sessions: dict[str, str] = {}
         self._started_at = datetime.now(UTC)
@@ -57,6 +58,11 @@ class Standing:
             with suppress(*UNREACHABLE):
                 await remove_worker(self._redis, former)
         await self._beat()
+
+    def addressed(self, address: str | None) -> None:
+        """Note the address under which the worker is registered a second time; None if it is not any more."""
+        self._address = address
+        self._beat_now.set()
 
     def unregistered(self) -> None:
         """Note that the connection to LiveKit is lost."""
@@ -137,6 +143,7 @@ class Standing:
         heartbeat = WorkerHeartbeat(
             worker_id=self._worker_id,
             agent_name=self._agent_name,
+            address=self._address,
             host=socket.gethostname(),
             pid=os.getpid(),
             version="bench",
