@@ -46,8 +46,9 @@ async def beat_for_ever(redis: Redis, heartbeat: WorkerHeartbeat) -> None:
 @asynccontextmanager
 async def in_process(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(settings)
-    async with LifespanManager(app, shutdown_timeout=20) as started:
-        transport = httpx.ASGITransport(started.app, raise_app_exceptions=False)
+    async with LifespanManager(app, shutdown_timeout=20):
+        # Not the manager's app: all its requests would share one state, and with it their principal.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=30) as client:
             yield client
 
