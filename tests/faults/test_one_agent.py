@@ -17,6 +17,7 @@ from shared.core.sessions.tables import SessionRow
 from shared.platform.celery.tasks import TaskSender, make_celery
 from shared.platform.database.database import Database
 from tests.faults.conftest import CONTROL_PLANE
+from tests.stack_fixtures.stacks import TIME_TO_RESTART
 from tests.support.census import take_census
 from tests.support.gate import Gate, open_gate
 from tests.support.guests import guest
@@ -43,7 +44,7 @@ async def doubled(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Async
     async with (
         Stack(
             state,
-            env=clean_environment(),
+            env=clean_environment(TIME_TO_RESTART),
             services=CONTROL_PLANE,
             replicas={"dispatcher": 2, "verifier": 2},
             service_env={"dispatcher": through_the_gate, "verifier": through_the_gate},

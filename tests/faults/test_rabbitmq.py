@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from devstack.environment import clean_environment
 from devstack.stack import Stack
+from tests.stack_fixtures.stacks import TIME_TO_RESTART
 from tests.support.rabbitmq import RabbitServer
 from tests.support.sessions import Rollcall
 from tests.support.workers import foreign_worker
@@ -24,7 +25,7 @@ async def on_rabbitmq(
     """Sessions of this control plane are dispatched, verified and closed by tasks on quorum queues."""
     state = tmp_path_factory.mktemp("on-rabbitmq")
     url = await rabbitmq.add_host("control-plane")
-    env = {**clean_environment(), "BROKER_URL": url, "BROKER_QUEUE_TYPE": "quorum"}
+    env = {**clean_environment(TIME_TO_RESTART), "BROKER_URL": url, "BROKER_QUEUE_TYPE": "quorum"}
     async with (
         Stack(state, env=env, services=("api", "dispatcher", "verifier")) as stack,
         foreign_worker(stack, agent_name=AGENT, log=state / "worker.log"),
