@@ -9,6 +9,7 @@ import { FIELD, Labelled } from "../ui/form";
 import { when } from "../ui/format";
 import { PageBody, PageHead } from "../ui/head";
 import { LastSelect } from "../ui/last";
+import { More } from "../ui/more";
 import { BUTTONS, Card, Empty, Loading, Trouble } from "../ui/parts";
 import { type Sought, sessionIn, who } from "./sought";
 
@@ -47,11 +48,7 @@ export function AuditPage() {
           </ul>
         </Card>
       )}
-      {entries.hasNextPage && (
-        <button type="button" className={BUTTONS.plain} disabled={entries.isFetchingNextPage} onClick={() => void entries.fetchNextPage()}>
-          More
-        </button>
-      )}
+      <More pages={entries} />
     </PageBody>
   );
 }

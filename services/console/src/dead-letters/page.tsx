@@ -8,6 +8,7 @@ import { Confirm } from "../ui/confirm";
 import { FIELD, Labelled, Refusal } from "../ui/form";
 import { ago, count, when } from "../ui/format";
 import { PageBody, PageHead } from "../ui/head";
+import { More } from "../ui/more";
 import { BUTTONS, Card, Empty, Loading, Trouble } from "../ui/parts";
 import { ORIGINS, type Sought, readable } from "./sought";
 
@@ -46,11 +47,7 @@ export function DeadLettersPage() {
           </ul>
         </Card>
       )}
-      {letters.hasNextPage && (
-        <button type="button" className={BUTTONS.plain} disabled={letters.isFetchingNextPage} onClick={() => void letters.fetchNextPage()}>
-          More
-        </button>
-      )}
+      <More pages={letters} />
     </PageBody>
   );
 }

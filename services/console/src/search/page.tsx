@@ -10,6 +10,7 @@ import { FIELD, Labelled } from "../ui/form";
 import { when } from "../ui/format";
 import { PageBody, PageHead } from "../ui/head";
 import { LastSelect } from "../ui/last";
+import { More } from "../ui/more";
 import { BUTTONS, Card, Empty, Loading, Trouble } from "../ui/parts";
 import { ROLES, type Sought } from "./sought";
 
@@ -54,11 +55,7 @@ export function SearchPage() {
           </ol>
         </Card>
       )}
-      {hits.hasNextPage && (
-        <button type="button" className={BUTTONS.plain} disabled={hits.isFetchingNextPage} onClick={() => void hits.fetchNextPage()}>
-          More
-        </button>
-      )}
+      <More pages={hits} />
     </PageBody>
   );
 }

@@ -8,7 +8,8 @@ import type { Transcript, Turn } from "../api/types";
 import { speaker } from "../session/timeline";
 import { count, length } from "../ui/format";
 import { PageBody, PageHead } from "../ui/head";
-import { BUTTONS, Card, Empty, Loading, Trouble } from "../ui/parts";
+import { More } from "../ui/more";
+import { Card, Empty, Loading, Trouble } from "../ui/parts";
 import { type Part, partsOf, place } from "./latency";
 
 const route = getRouteApi("/sessions/$id/transcript");
@@ -58,11 +59,7 @@ export function TranscriptPage() {
           </ol>
         </Card>
       )}
-      {hasNextPage && (
-        <button type="button" className={BUTTONS.plain} disabled={isFetchingNextPage} onClick={() => void fetchNextPage()}>
-          More turns
-        </button>
-      )}
+      <More pages={pages} label="More turns" />
     </PageBody>
   );
 }

@@ -7,6 +7,7 @@ import { useNow } from "../ui/clock";
 import { Confirm } from "../ui/confirm";
 import { FIELD, Refusal } from "../ui/form";
 import { ago, count, length, when } from "../ui/format";
+import { More } from "../ui/more";
 import { BUTTONS, Card, Loading, Trouble } from "../ui/parts";
 import { Pill } from "../ui/status";
 import { DELIVERY_STATUSES } from "./chosen";
@@ -50,11 +51,7 @@ export function Deliveries({ endpoint, status }: { endpoint: Endpoint; status: D
         ))}
       </ul>
       <div className="mt-2 flex flex-wrap items-center gap-2">
-        {deliveries.hasNextPage && (
-          <button type="button" className={BUTTONS.plain} disabled={deliveries.isFetchingNextPage} onClick={() => void deliveries.fetchNextPage()}>
-            More
-          </button>
-        )}
+        <More pages={deliveries} />
         {rows.some((delivery) => delivery.status === "dead") && endpoint.enabled && <ReplayDead endpoint={endpoint} />}
       </div>
     </Card>
