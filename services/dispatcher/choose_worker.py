@@ -6,7 +6,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.dispatcher.repository import Repository, Wanted
+from services.dispatcher.claims import Wanted
+from services.dispatcher.repository import Repository
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import Cause
 from shared.contracts.keys import line_name

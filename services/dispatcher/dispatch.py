@@ -9,9 +9,10 @@ from redis.exceptions import RedisError
 
 from services.dispatcher import metrics
 from services.dispatcher.choose_worker import Chooser, Obstacle
+from services.dispatcher.claims import Claim, Wanted
 from services.dispatcher.livekit_dispatch import Placed, place_dispatch, withdraw_others
 from services.dispatcher.ports import Rooms
-from services.dispatcher.repository import Claim, Repository, Wanted
+from services.dispatcher.repository import Repository
 from services.dispatcher.settings import DispatcherSettings
 from shared.contracts.causes import ADVICE, Cause
 from shared.contracts.keys import DISPATCH_TASK, line_name

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from livekit.protocol.agent_dispatch import AgentDispatch, RoomAgentDispatch
 
+from services.dispatcher.claims import Claim
 from services.dispatcher.ports import Rooms
-from services.dispatcher.repository import Claim
 from shared.contracts.dispatching import client_metadata
 from shared.contracts.keys import ATTEMPT_ATTRIBUTE, SESSION_ATTRIBUTE
 from shared.core.workers.foreign_agents import is_automatic, is_unnamed_agent

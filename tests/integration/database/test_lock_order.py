@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlmodel import col
 
-from services.dispatcher.repository import Claim, Repository
+from services.dispatcher.claims import Claim
+from services.dispatcher.repository import Repository
 from services.verifier.reports.reports import _apply
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentReported, Step

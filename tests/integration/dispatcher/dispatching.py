@@ -3,9 +3,10 @@
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from services.dispatcher.claims import Claim
 from services.dispatcher.dispatch import Dispatcher
 from services.dispatcher.ports import Rooms
-from services.dispatcher.repository import Claim, Repository
+from services.dispatcher.repository import Repository
 from services.dispatcher.settings import DispatcherSettings
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.tables import SessionRow

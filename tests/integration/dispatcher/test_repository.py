@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from services.dispatcher import repository as claim_module
-from services.dispatcher.repository import CLAIM_LEASE, Decision, Repository
+from services.dispatcher.claims import Decision
+from services.dispatcher.repository import CLAIM_LEASE, Repository
 from shared.contracts.causes import Cause
 from shared.contracts.events import SessionCancelled
 from shared.contracts.sessions import SessionStatus

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from services.dispatcher.claims import Claim
 from services.dispatcher.livekit_dispatch import place_dispatch
-from services.dispatcher.repository import Claim
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.identifiers import SessionId
 from shared.core.sessions.tables import SessionRow
