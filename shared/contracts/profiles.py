@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, fiel
 
 from shared.contracts.models import Models
 from shared.contracts.names import Text
+from shared.contracts.nesting import is_deeper
 from shared.contracts.text import cleaned
 
 # Only variables with this prefix can be named: whoever writes profiles must not get the worker's others.
@@ -42,7 +43,7 @@ def _check_url(url: HttpUrl) -> HttpUrl:
 
 
 def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    if _is_deeper(schema, MAX_SCHEMA_DEPTH):
+    if is_deeper(schema, MAX_SCHEMA_DEPTH):
         raise ValueError(f"must be nested at most {MAX_SCHEMA_DEPTH} deep")
     if len(json.dumps(schema, allow_nan=False, ensure_ascii=False).encode()) > MAX_SCHEMA_BYTES:
         raise ValueError(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON")
@@ -55,19 +56,6 @@ def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(required, list) or not all(name in properties for name in map(str, required)):
         raise ValueError("`required` must list names of `properties`")
     return schema
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    """Checked level by level: writers of JSON recurse."""
-    level = [value]
-    for _ in range(depth):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-    return any(isinstance(found, dict | list) for found in level)
 
 
 Secret = Annotated[str, Field(max_length=256), AfterValidator(_check_secret)]

@@ -20,6 +20,7 @@ from shared.contracts.dispatching import client_metadata
 from shared.contracts.events import Event, SessionRequested
 from shared.contracts.identifiers import SessionId, new_caller_identity, new_id, new_room_name
 from shared.contracts.models import Models
+from shared.contracts.nesting import is_deeper
 from shared.contracts.sessions import Level, SessionStatus
 from shared.core.admission.reservations import RELAY_GRACE
 from shared.core.sessions.limits import may_surely_start
@@ -163,7 +164,7 @@ def check_metadata(
     metadata: dict[str, Any] | str, *, field: str = "metadata", most: int = MAX_METADATA_BYTES
 ) -> None:
     """Raise `Problem` if the metadata can't be stored or passed to the agent. `most` is in bytes."""
-    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+    if is_deeper(metadata, MAX_METADATA_DEPTH):
         raise invalid_field(field, f"must be nested at most {MAX_METADATA_DEPTH} deep")
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
@@ -174,19 +175,6 @@ def check_metadata(
         raise invalid_field(field, f"must be at most {most} bytes in UTF-8; it has {size}")
     if _NUL.search(text):
         raise invalid_field(field, "must not contain NUL")
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    """Check level by level: JSON writers recurse, and fail at a depth far below what a body can hold."""
-    level = [value]
-    for _ in range(depth):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-    return any(isinstance(found, dict | list) for found in level)
 
 
 def _check_models(models: Models, settings: ApiSettings) -> None:
