@@ -53,6 +53,7 @@ class DispatchOrder(CleanModel):
     could have a token counts as the caller, because the client named the identity or the room is ours.
     `address` is that of the worker which the dispatcher chose; null: LiveKit chooses.
     `profile` is the stored profile of the agent name, in the version `profile_version`; null: none is stored.
+    `credential` proves to Rollcall's API that its bearer is this attempt's agent.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,6 +72,7 @@ class DispatchOrder(CleanModel):
     address: str | None = None
     profile: Profile | None = None
     profile_version: int | None = None
+    credential: str | None = None
 
     def attributes(self) -> dict[str, str]:
         """Return the attributes that bind the dispatch to this attempt, and later the agent's participant."""
