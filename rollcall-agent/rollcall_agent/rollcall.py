@@ -7,12 +7,12 @@ from weakref import WeakKeyDictionary
 
 from livekit.agents import AgentServer
 
-from rollcall_agent.direct import choose_transport
 from rollcall_agent.logs import log_with_sdk
 from rollcall_agent.qualification import Qualification
 from rollcall_agent.settings import read_settings
 from rollcall_agent.spool.spool import check_spool, folder_of
 from rollcall_agent.transport import Transport
+from rollcall_agent.ways import choose_transport
 from rollcall_agent.worker.attached import AttachedWorker
 from shared.platform.logs.logs import get_logger
 

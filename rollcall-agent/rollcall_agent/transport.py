@@ -1,8 +1,6 @@
-"""The ways by which a worker and its jobs talk with Rollcall, as the rest of this package sees them.
+"""How a worker and its jobs talk with Rollcall, as the rest of this package sees it.
 
-`rollcall_agent.direct` is the only way now: Rollcall's Redis, for workers in one's own network. A way over
-Rollcall's API is another implementation of these protocols, and changes nothing else in this package: what
-crosses them are the envelopes, orders and turns of `shared.contracts`.
+What crosses these protocols are the envelopes, orders and turns of `shared.contracts`.
 """
 
 from collections.abc import Callable, Sequence

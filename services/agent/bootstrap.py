@@ -7,8 +7,8 @@ from livekit.agents import AgentServer
 from livekit.agents.job import JobProcess
 
 from rollcall_agent import Rollcall
-from rollcall_agent.direct import DirectTransport
 from rollcall_agent.spool.spool import check_spool, folder_of
+from rollcall_agent.ways import DirectTransport
 from rollcall_agent.worker.admit import NO_THRESHOLD
 from services.agent.converse import PROFILE, SETTINGS, converse
 from services.agent.inference import InferenceCheck

@@ -15,6 +15,8 @@ LIVEKIT_SIDE: Final = (
     "rollcall-agent/",
     "services/verifier/",
     "services/dispatcher/",
+    "services/api/agent_sockets/",
+    "shared/contracts/agent_calls.py",
     "shared/core/workers/",
     "shared/contracts/dispatching.py",
     "shared/contracts/keys.py",

@@ -5,17 +5,21 @@ only the latest words of each segment wait to be sent, and the call never waits 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from livekit.agents.voice.events import UserInputTranscribedEvent
 from livekit.agents.voice.io import TextOutput
 
+from rollcall_agent.envelopes import wrap_told
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import CaptionChanged
 from shared.contracts.sessions import Role
+from shared.core.workers.backend import AttemptBackend
 from shared.platform.background import stop_all
+from shared.platform.clock import utc_now
 from shared.platform.logs.logs import get_logger
+from shared.platform.redis.streams import UNREACHABLE
 
 log = get_logger(__name__)
 
@@ -92,6 +96,16 @@ class Captions:
                 log.exception("captions_not_published", captions=len(waiting))
                 reached = True
             await asyncio.sleep(INTERVAL_S if reached else RETRY_DELAY_S)
+
+
+async def show_captions(captions: Sequence[CaptionChanged], *, attempt: AttemptBackend) -> bool:
+    """Send captions of one attempt; return whether Rollcall took them."""
+    try:
+        await attempt.show([wrap_told(caption, time=utc_now()) for caption in captions])
+    except UNREACHABLE as error:
+        log.debug("captions_lost", error=repr(error))
+        return False
+    return True
 
 
 class _Spoken(TextOutput):

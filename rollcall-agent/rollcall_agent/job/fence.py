@@ -2,13 +2,12 @@
 
 import asyncio
 
-from redis.exceptions import RedisError
-
 from rollcall_agent import metrics
 from shared.contracts.dispatching import DispatchOrder
-from shared.contracts.keys import FENCE_CLOSED, fence_key
-from shared.core.workers.fence import Strings, take_attempt
+from shared.contracts.keys import FENCE_CLOSED
+from shared.core.workers.backend import AttemptBackend, Backend
 from shared.platform.logs.logs import get_logger
+from shared.platform.redis.streams import UNREACHABLE
 
 # A caller waits for the answer, and an extra agent is better than none.
 READ_TIMEOUT_S = 0.3
@@ -25,46 +24,35 @@ def is_behind(fence: str | bytes | None, attempt: int) -> bool:
     return isinstance(fence, str) and fence.isascii() and fence.isdigit() and int(fence) > attempt
 
 
-async def is_late(order: DispatchOrder, *, redis: Strings) -> bool:
-    """Return whether the session's fence keeps the attempt out.
-
-    If it can't be read within `READ_TIMEOUT_S`, it keeps nobody out.
-    """
-    try:
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            fence = await redis.get(fence_key(order.session_id))
-    except (RedisError, OSError) as unread:  # asyncio's TimeoutError is an OSError
-        _unreadable(unread)
-        return False
-    return is_behind(fence, order.attempt)
+def attempt_of(order: DispatchOrder, backend: Backend) -> AttemptBackend:
+    """What may be asked about the attempt of an order."""
+    return backend.attempt(order.session_id, order.attempt, order.credential)
 
 
-async def is_second(order: DispatchOrder, job_id: str, *, redis: Strings) -> bool:
-    """Take the attempt for this job; return True if another job that still beats has it.
+class BackendFences:
+    """The fences as a backend has them; see `rollcall_agent.ports.Fences`."""
 
-    Bounded like `is_late`.
-    """
-    try:
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            return not await take_attempt(redis, order.session_id, order.attempt, job_id)
-    except (RedisError, OSError) as unread:
-        _unreadable(unread)
-        return False
-
-
-class RedisFences:
-    """The fences in Rollcall's Redis; see `rollcall_agent.ports.Fences`."""
-
-    def __init__(self, redis: Strings) -> None:
-        self._redis = redis
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     async def is_late(self, order: DispatchOrder) -> bool:
-        """See `is_late`."""
-        return await is_late(order, redis=self._redis)
+        """See `Fences`. A fence that can't be read within `READ_TIMEOUT_S` keeps nobody out."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                fence = await attempt_of(order, self._backend).read_fence()
+        except UNREACHABLE as unread:  # asyncio's TimeoutError is an OSError
+            _unreadable(unread)
+            return False
+        return is_behind(fence, order.attempt)
 
     async def is_second(self, order: DispatchOrder, job_id: str) -> bool:
-        """See `is_second`."""
-        return await is_second(order, job_id, redis=self._redis)
+        """See `Fences`. Bounded like `is_late`."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return not await attempt_of(order, self._backend).take(job_id)
+        except UNREACHABLE as unread:
+            _unreadable(unread)
+            return False
 
 
 def _unreadable(error: Exception) -> None:

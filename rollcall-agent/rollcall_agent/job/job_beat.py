@@ -1,4 +1,4 @@
-"""Write twice a second that this job's event loop is running, which also keeps the attempt for the job.
+"""Tell twice a second that this job's event loop is running, which also keeps the attempt for the job.
 
 This is a task of that loop, not a thread, because the beats of a job that hangs must stop.
 """
@@ -6,11 +6,8 @@ This is a task of that loop, not a thread, because the beats of a job that hangs
 import asyncio
 from itertools import count
 
-from redis.asyncio import Redis
-
-from shared.contracts.dispatching import DispatchOrder
-from shared.core.workers.beats import JOB_BEAT_INTERVAL_S, forget_job, write_job_beat
-from shared.core.workers.fence import take_attempt
+from shared.core.workers.backend import AttemptBackend
+from shared.core.workers.beats import JOB_BEAT_INTERVAL_S
 from shared.platform.background import stop_all
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE
@@ -21,35 +18,32 @@ log = get_logger(__name__)
 
 
 class JobBeat:
-    """Beats from `start` to `aclose`. A job without an order is not watched, and doesn't beat."""
+    """Beats from `start` to `aclose`."""
 
-    def __init__(self, *, redis: Redis, order: DispatchOrder | None, job_id: str = "") -> None:
-        self._redis = redis
-        self._order = order
+    def __init__(self, attempt: AttemptBackend, *, job_id: str) -> None:
+        self._attempt = attempt
         self._job_id = job_id
         self._beating: asyncio.Task[None] | None = None
         self._quiet_until = float("-inf")
 
     def start(self) -> None:
         """Start beating in the running loop."""
-        if self._order is not None:
-            self._beating = asyncio.create_task(self._beat_for_ever(self._order), name="job-beat")
+        self._beating = asyncio.create_task(self._beat_for_ever(), name="job-beat")
 
     async def aclose(self) -> None:
         """Stop, and remove the job from the list of beating jobs."""
-        if self._order is None or self._beating is None:
+        if self._beating is None:
             return
         await stop_all([self._beating])
         try:
-            await forget_job(self._redis, self._order.session_id, self._order.attempt)
+            await self._attempt.forget()
         except UNREACHABLE as error:
             log.warning("job_not_forgotten", error=repr(error))
 
-    async def _beat_for_ever(self, order: DispatchOrder) -> None:
+    async def _beat_for_ever(self) -> None:
         for number in count(1):
             try:
-                await write_job_beat(self._redis, order.session_id, order.attempt, number)
-                await take_attempt(self._redis, order.session_id, order.attempt, self._job_id)
+                await self._attempt.beat(self._job_id, number)
             except Exception as error:  # any error: a job whose beats stop counts as dead
                 self._warn(error)
             await asyncio.sleep(JOB_BEAT_INTERVAL_S)

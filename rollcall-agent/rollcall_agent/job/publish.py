@@ -1,17 +1,17 @@
-"""Send events to Redis in order. The call never waits for Redis."""
+"""Send events to Rollcall in order. The call never waits for Rollcall."""
 
 import asyncio
 from collections import deque
 from itertools import islice, takewhile
 
-from redis.asyncio import Redis
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from rollcall_agent import metrics
 from shared.contracts.events import Envelope
+from shared.core.workers.backend import Backend
 from shared.platform.background import stop_all
 from shared.platform.logs.logs import get_logger
-from shared.platform.redis.streams import UNREACHABLE, publish
+from shared.platform.redis.streams import UNREACHABLE
 
 # Enough for hours: a call has a few turns a minute.
 QUEUE_LIMIT = 10_000
@@ -20,10 +20,10 @@ RETRY_MAX_S = 2.0
 # A log line for the first failure, and then about two a minute.
 LOG_EVERY_ATTEMPTS = 15
 
-# The last turns and the final report get this long to reach Redis.
+# The last turns and the final report get this long to reach Rollcall.
 FLUSH_S = 5.0
-# The next steps may hang or die, and only this report shows that the job has started. Redis accepts it at
-# once, but the connection is new, and a busy machine may take a while to open it.
+# The next steps may hang or die, and only this report shows that the job has started. Rollcall accepts it
+# at once, but the connection is new, and a busy machine may take a while to open it.
 STARTED_FLUSH_S = 1.0
 # The verifier waits for the report that the agent is in the room, and the next steps keep the loop busy for
 # 0.1 s.
@@ -33,10 +33,10 @@ log = get_logger(__name__)
 
 
 class Publisher:
-    """A bounded queue, and one task that empties it. It sends events again until Redis accepts them."""
+    """A bounded queue, and one task that empties it. It sends events again until Rollcall has them."""
 
-    def __init__(self, redis: Redis, *, limit: int = QUEUE_LIMIT) -> None:
-        self._redis = redis
+    def __init__(self, backend: Backend, *, limit: int = QUEUE_LIMIT) -> None:
+        self._backend = backend
         self._limit = limit
         self._queue: deque[tuple[str, Envelope]] = deque()
         self._filled = asyncio.Event()
@@ -94,14 +94,14 @@ class Publisher:
         return stream, [envelope for _, envelope in run]
 
     async def _send(self, stream: str, batch: list[Envelope]) -> None:
-        # A pipeline that broke may have been executed; readers recognise an event by its id.
+        # What failed may have been done; readers recognise an event by its id.
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(UNREACHABLE),
             wait=wait_exponential(multiplier=0.05, max=RETRY_MAX_S),
             before_sleep=_tell,
         )
         try:
-            await retrying(publish, self._redis, stream, batch)
+            await retrying(self._backend.publish, stream, batch)
         except Exception as error:
             if len(batch) == 1:
                 _drop(stream, batch[0], error)

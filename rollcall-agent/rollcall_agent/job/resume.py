@@ -6,13 +6,12 @@ from typing import Final, Literal
 
 from livekit.agents.llm import ChatContext, ChatItem, ChatMessage, FunctionCall, FunctionCallOutput
 from pydantic import ValidationError
-from redis.asyncio import Redis
 
-from shared.contracts.dispatching import DispatchOrder, PastTurn
+from shared.contracts.dispatching import PastTurn
 from shared.contracts.sessions import Role
 from shared.contracts.text import marked
 from shared.contracts.tools import spelled_out
-from shared.core.workers.history import read_history
+from shared.core.workers.backend import AttemptBackend
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE
 
@@ -21,10 +20,10 @@ _ROLES: Final[dict[Role, Literal["user", "assistant"]]] = {Role.USER: "user", Ro
 log = get_logger(__name__)
 
 
-async def read_past_turns(order: DispatchOrder, *, redis: Redis) -> list[PastTurn]:
+async def read_past_turns(attempt: AttemptBackend) -> list[PastTurn]:
     """Return the turns so far, in the order of speech; none if they can't be read, since a caller waits."""
     try:
-        turns = await read_history(redis, order.session_id)
+        turns = await attempt.read_history()
     except (*UNREACHABLE, ValidationError) as failure:
         log.warning("history_unreadable", error=repr(failure))
         return []

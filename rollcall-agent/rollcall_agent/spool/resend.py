@@ -18,18 +18,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from redis.asyncio import Redis
-
 from rollcall_agent import metrics
 from rollcall_agent.spool.spool import NASCENT, SUFFIX
 from rollcall_agent.spool.spool_file import SpoolFile
 from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.keys import REPORTS_STREAM, TURNS_STREAM
-from shared.core.transcripts.erasure import MARKER_TTL, is_erased
-from shared.core.transcripts.watermark import read_stored
+from shared.core.transcripts.erasure import MARKER_TTL
+from shared.core.workers.backend import Backend
 from shared.platform.clock import Clock, utc_now
 from shared.platform.logs.logs import get_logger
-from shared.platform.redis.streams import UNREACHABLE, publish
+from shared.platform.redis.streams import UNREACHABLE
 from shared.platform.threads import in_thread
 
 ROUND_S: Final = 0.5
@@ -91,13 +89,13 @@ class Resender:
         self,
         folder: Path | None,
         *,
-        redis: Redis,
+        backend: Backend,
         failures: SharedCounter,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
-        self._redis = redis
+        self._backend = backend
         self._failures = failures
         self._now = now
         self._monotonic = monotonic
@@ -130,7 +128,7 @@ class Resender:
             self._lock = None
 
     async def round(self, *, hurry: bool = False) -> bool:
-        """Look once at every file that is due; return whether Redis could be reached."""
+        """Look once at every file that is due; return whether Rollcall could be reached."""
         await in_thread(self._scan)
         self._measure()
         budget = TURNS_A_ROUND
@@ -155,7 +153,7 @@ class Resender:
         try:
             return await self._tend(care)
         except UNREACHABLE as error:
-            if isinstance(error, OSError) and error.filename is not None:  # the disk failed, not Redis
+            if isinstance(error, OSError) and error.filename is not None:  # the disk failed
                 self._tell_once(care.file.path.name, error)
                 return 0
             raise
@@ -170,9 +168,10 @@ class Resender:
             if file.is_dead:
                 await self._remove(file)
             return 0
-        job_id, attempt = file.writer
-        stored = await read_stored(self._redis, file.session_id, job_id=job_id, attempt=attempt)
-        if await is_erased(self._redis, file.session_id):
+        job_id, number = file.writer
+        attempt = self._backend.attempt(file.session_id, number, None)
+        stored = await attempt.read_stored(job_id)
+        if await attempt.is_erased():
             await in_thread(file.blank)
         moved = file.forget(stored)
         count = file.count_report(now=self._now) if file.is_dead and not stored.is_counted else None
@@ -192,11 +191,11 @@ class Resender:
             return 0
         batch = [line.envelope for _, line in islice(sorted(file.waiting.items()), TURNS_AT_ONCE)]
         if batch:
-            await publish(self._redis, TURNS_STREAM, batch)
+            await self._backend.publish(TURNS_STREAM, batch)
             metrics.turns_resent(len(batch))
             log.info("turns_resent", file=file.path.name, turns=len(batch), job_is_dead=file.is_dead)
         if count is not None:
-            await publish(self._redis, REPORTS_STREAM, [count])
+            await self._backend.publish(REPORTS_STREAM, [count])
         care.sent(now)
         return len(batch)
 

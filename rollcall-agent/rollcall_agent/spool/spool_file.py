@@ -12,6 +12,7 @@ from rollcall_agent import metrics
 from rollcall_agent.envelopes import wrap_told
 from rollcall_agent.spool.spool import MARK_BYTES, read_mark
 from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
+from shared.contracts.identifiers import SessionId
 from shared.core.transcripts.erasure import without_text
 from shared.core.transcripts.watermark import StoredTurns
 from shared.platform.clock import Clock
@@ -47,7 +48,7 @@ class SpoolFile:
     _newest: TurnFinished | None = None
 
     @property
-    def session_id(self) -> str | None:
+    def session_id(self) -> SessionId | None:
         """The session of the file; None if no line can be read."""
         known = self.head or self._newest
         return known.session_id if known else None

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from redis.asyncio import Redis
-
 from rollcall_agent import metrics
 from shared.contracts.models import Models
 from shared.contracts.settings import WorkerSettings
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
-from shared.core.workers.orders import read_order
-from shared.core.workers.registry import HEARTBEAT_INTERVAL_S, remove_worker, write_heartbeat
+from shared.core.workers.backend import Backend
+from shared.core.workers.registry import HEARTBEAT_INTERVAL_S
 from shared.platform.clock import Clock, utc_now
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE
@@ -54,14 +52,14 @@ class Heart:
     def __init__(
         self,
         *,
-        redis: Redis,
+        backend: Backend,
         settings: WorkerSettings,
         version: str,
         standing: Callable[[], Standing],
         obey: Callable[[WorkerOrder], None],
         clock: Clock = utc_now,
     ) -> None:
-        self._redis = redis
+        self._backend = backend
         self._settings = settings
         self._version = version
         self._standing = standing
@@ -97,7 +95,7 @@ class Heart:
         """Remove this worker from the registry. If that fails, its key expires by itself."""
         try:
             for worker_id in {*self._former_ids, *filter(None, [self._worker_id])}:
-                await remove_worker(self._redis, worker_id)
+                await self._backend.remove_worker(worker_id)
         except UNREACHABLE as error:
             log.warning("worker_not_removed", error=repr(error))
 
@@ -113,11 +111,11 @@ class Heart:
 
     async def _beat(self, worker_id: str) -> None:
         try:
-            order = await write_heartbeat(self._redis, self._heartbeat(worker_id))
+            order = await self._backend.beat_worker(self._heartbeat(worker_id))
             for former in list(self._former_ids):
                 # What was ordered under the former id holds: it is the same process.
-                order = order or await read_order(self._redis, former)
-                await remove_worker(self._redis, former)
+                order = order or await self._backend.read_order(former)
+                await self._backend.remove_worker(former)
                 self._former_ids.discard(former)
         except UNREACHABLE as error:
             metrics.heartbeat_failed()

@@ -13,6 +13,7 @@ from rollcall_agent.spool.spool import JobSpool, SpooledOutbox
 from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import Envelope, Step, TurnFinished
 from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
+from shared.core.workers.backend import RedisBackend
 from shared.platform.clock import utc_now
 from tests.support.stream_entries import entries_of
 from tests.unit.agent.agent_fakes import FACTS, ListedOutbox, an_order
@@ -62,7 +63,7 @@ class Host:
     def worker(self) -> Resender:
         return Resender(
             self.folder,
-            redis=self.redis,
+            backend=RedisBackend(self.redis),
             failures=self.failures,
             now=lambda: utc_now() + self.later,
             monotonic=lambda: self.time,

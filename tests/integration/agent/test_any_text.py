@@ -27,6 +27,7 @@ from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import record
 from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.transcripts.tables import TranscriptItemRow
+from shared.core.workers.backend import RedisBackend
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
 from shared.platform.redis.streams import publish
@@ -72,7 +73,7 @@ async def test_whatever_a_tool_returns_is_stored_and_so_is_all_after_it(
 ) -> None:
     row = await put_session(database)
     order = DispatchOrder(session_id=SessionId(row.id), attempt=1)
-    publisher = Publisher(redis)
+    publisher = Publisher(RedisBackend(redis))
     publisher.start()
     spool = JobSpool(tmp_path, failures=SharedCounter())
     # Without a spool, the publisher is all that a turn has.
@@ -139,7 +140,7 @@ async def test_whatever_an_error_says_is_reported(
     database: Database, redis: Redis, relay: Relay, clock: FakeClock, unfit: str
 ) -> None:
     made = await put_session(database, status=SessionStatus.DISPATCHED, attempt={"number": 1})
-    publisher = Publisher(redis)
+    publisher = Publisher(RedisBackend(redis))
     publisher.start()
     order = DispatchOrder(session_id=SessionId(made.id), attempt=1)
     reporter = Reporter(order=order, facts=FACTS, outbox=publisher)

@@ -19,6 +19,7 @@ from shared.contracts.dispatching import PastTurn
 from shared.contracts.keys import JOB_BEATS, history_key
 from shared.contracts.sessions import Role
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
+from shared.core.workers.backend import RedisAttempt, RedisBackend
 from shared.core.workers.beats import read_job_beats
 from shared.core.workers.history import write_history
 from shared.core.workers.orders import give_order
@@ -27,10 +28,9 @@ from shared.platform.background import stop_all
 from shared.platform.clock import utc_now
 from shared.platform.redis.client import connect_redis
 from tests.stack_fixtures.waiting import eventually
-from tests.unit.agent.agent_fakes import SESSION, an_order
+from tests.unit.agent.agent_fakes import SESSION
 
 FIELD = f"{SESSION}:2"
-ORDER = an_order(attempt=2, first_seq=3)
 
 
 class Worker:
@@ -42,7 +42,7 @@ class Worker:
         self.drained = asyncio.Event()
         self._orders = Orders(drain=self.drained.set)
         self.heart = Heart(
-            redis=redis,
+            backend=RedisBackend(redis),
             settings=settings,
             version="1",
             standing=lambda: replace(self.standing, cordoned=self._orders.cordoned),
@@ -166,17 +166,10 @@ async def grown(redis: Redis) -> None:
 
 
 async def test_a_job_beats_while_it_lives_and_is_forgotten_at_its_end(redis: Redis) -> None:
-    beat = JobBeat(redis=redis, order=ORDER)
+    beat = JobBeat(RedisAttempt(redis, SESSION, 2), job_id="AJ_1")
     beat.start()
     await grown(redis)
     await grown(redis)
-    await beat.aclose()
-    assert await read_job_beats(redis) == {}
-
-
-async def test_the_job_of_no_order_does_not_beat(redis: Redis) -> None:
-    beat = JobBeat(redis=redis, order=None)
-    beat.start()
     await beat.aclose()
     assert await read_job_beats(redis) == {}
 
@@ -184,7 +177,7 @@ async def test_the_job_of_no_order_does_not_beat(redis: Redis) -> None:
 async def test_a_job_is_heard_again_when_redis_is_back(own_redis: tuple[str, Process]) -> None:
     url, server = own_redis
     redis = connect_redis(url)
-    beat = JobBeat(redis=redis, order=ORDER)
+    beat = JobBeat(RedisAttempt(redis, SESSION, 2), job_id="AJ_1")
     beat.start()
     await grown(redis)
     await server.stop()
@@ -201,12 +194,12 @@ async def test_the_conversation_so_far_is_recalled(redis: Redis) -> None:
         for n in range(3)
     ]
     await write_history(redis, SESSION, turns)
-    assert await read_past_turns(ORDER, redis=redis) == turns
+    assert await read_past_turns(RedisAttempt(redis, SESSION, 2)) == turns
 
 
 async def test_a_conversation_that_cannot_be_recalled_goes_on_without(redis: Redis) -> None:
-    assert await read_past_turns(ORDER, redis=redis) == []
+    assert await read_past_turns(RedisAttempt(redis, SESSION, 2)) == []
     await redis.set(history_key(SESSION), '[{"item_id": 1}]')
-    assert await read_past_turns(ORDER, redis=redis) == []
+    assert await read_past_turns(RedisAttempt(redis, SESSION, 2)) == []
     async with connect_redis("redis://127.0.0.1:1") as nowhere:
-        assert await read_past_turns(ORDER, redis=nowhere) == []
+        assert await read_past_turns(RedisAttempt(nowhere, SESSION, 2)) == []

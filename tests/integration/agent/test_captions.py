@@ -10,12 +10,12 @@ from livekit.agents.voice.events import UserInputTranscribedEvent
 from redis.asyncio import Redis
 
 from devstack.process import Process
-from rollcall_agent.direct import publish_captions
 from rollcall_agent.job import captions as module
-from rollcall_agent.job.captions import SEGMENTS, Captions
+from rollcall_agent.job.captions import SEGMENTS, Captions, show_captions
 from shared.contracts.events import CaptionChanged, Envelope
 from shared.contracts.keys import captions_channel
 from shared.contracts.sessions import Role
+from shared.core.workers.backend import RedisAttempt
 from shared.platform.redis.client import connect_redis
 from tests.stack_fixtures.waiting import eventually
 from tests.unit.agent.agent_fakes import SESSION, an_order
@@ -43,7 +43,9 @@ async def listening(redis: Redis) -> AsyncIterator[list[CaptionChanged]]:
 
 @asynccontextmanager
 async def telling(redis: Redis) -> AsyncIterator[Captions]:
-    captions = Captions(order=an_order(2), show=partial(publish_captions, redis))
+    captions = Captions(
+        order=an_order(2), show=partial(show_captions, attempt=RedisAttempt(redis, SESSION, 2))
+    )
     captions.start()
     yield captions
     await captions.aclose()

@@ -1,14 +1,13 @@
 """Hand-written fakes of the agent service's dependencies."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from livekit.agents.job import JobAcceptArguments, JobRequest, RunningJobInfo
 from livekit.protocol.agent import Job
 from livekit.protocol.models import Room
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from rollcall_agent.report import JobFacts
 from shared.contracts.dispatching import DispatchOrder
@@ -77,37 +76,6 @@ def a_running_job(job_id: str) -> RunningJobInfo:
         worker_id="AW_1",
         fake_job=False,
     )
-
-
-class FakeStrings:
-    """A Redis with these keys, or one that is down or frozen."""
-
-    def __init__(
-        self, values: Mapping[str, str] | None = None, *, away: bool = False, frozen: bool = False
-    ) -> None:
-        self._values = dict(values or {})
-        self._away = away
-        self._frozen = frozen
-
-    async def get(self, name: str) -> str | None:
-        await self._answer()
-        return self._values.get(name)
-
-    async def set(self, name: str, value: str, *, nx: bool, px: int) -> bool:
-        await self._answer()
-        assert nx
-        assert px > 0
-        return self._values.setdefault(name, value) == value
-
-    async def pexpire(self, name: str, time: int) -> bool:
-        await self._answer()
-        return name in self._values
-
-    async def _answer(self) -> None:
-        if self._frozen:
-            await asyncio.sleep(3600)
-        if self._away:
-            raise RedisConnectionError("connection refused")
 
 
 @dataclass

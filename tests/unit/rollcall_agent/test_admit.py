@@ -5,23 +5,21 @@ import asyncio
 import pytest
 from livekit.agents import AssignmentTimeoutError
 
-from rollcall_agent.job.fence import RedisFences, is_behind, is_late, is_second
+from rollcall_agent.job.fence import BackendFences, is_behind
 from rollcall_agent.worker.admit import Admission, MalformedOrder, read_order, reported_load
 from services.agent.qualification import ModelQualification
 from shared.contracts.causes import Cause
 from shared.contracts.events import AgentError, AgentReported, Step
-from shared.contracts.keys import FENCE_CLOSED, ORDER_ATTRIBUTE, fence_key
+from shared.contracts.keys import FENCE_CLOSED, ORDER_ATTRIBUTE
 from shared.contracts.models import Models
 from shared.contracts.profiles import Profile
 from shared.contracts.sessions import Mode
 from shared.contracts.workers import WorkerFault
-from shared.core.workers.fence import Strings
 from shared.platform.clock import utc_now
 from tests.unit.agent.agent_fakes import (
     ALL_MODELS,
     SESSION,
     FakeEndpoint,
-    FakeStrings,
     FakeWorker,
     ListedOutbox,
     Offer,
@@ -29,13 +27,14 @@ from tests.unit.agent.agent_fakes import (
     a_running_job,
     an_order,
 )
+from tests.unit.rollcall_agent.fake_backend import FakeBackend, away
 
 
 def admission(
     *,
     worker: FakeWorker | None = None,
     max_jobs: int = 10,
-    redis: Strings | None = None,
+    backend: FakeBackend | None = None,
     defaults: Models = ALL_MODELS,
     endpoint: FakeEndpoint | None = None,
     cordoned: bool = False,
@@ -45,7 +44,7 @@ def admission(
     admission = Admission(
         worker=worker or FakeWorker(),
         max_jobs=max_jobs,
-        fences=RedisFences(redis or FakeStrings()),
+        fences=BackendFences(backend or FakeBackend()),
         outbox=outbox,
         qualification=ModelQualification(defaults=defaults, endpoint=endpoint or FakeEndpoint()),
         cordoned=lambda: cordoned,
@@ -100,7 +99,7 @@ async def test_an_agent_shows_the_room_nothing_of_its_order() -> None:
 
 @pytest.mark.parametrize("fence", ["2", FENCE_CLOSED])
 async def test_a_late_attempt_is_rejected_for_good(fence: str) -> None:
-    admit, outbox = admission(redis=FakeStrings({fence_key(SESSION): fence}))
+    admit, outbox = admission(backend=FakeBackend({SESSION: fence}))
     offer = Offer(a_job(an_order(attempt=1)))
     await admit.answer(offer.request)
     assert offer.accepted is None
@@ -108,11 +107,9 @@ async def test_a_late_attempt_is_rejected_for_good(fence: str) -> None:
     assert steps(outbox) == [(Step.REJECTED, "late")]
 
 
-@pytest.mark.parametrize(
-    "redis", [FakeStrings(), FakeStrings(away=True), FakeStrings({fence_key(SESSION): "1"})]
-)
-async def test_a_fence_that_is_absent_unreadable_or_ours_keeps_nobody_out(redis: FakeStrings) -> None:
-    admit, outbox = admission(redis=redis)
+@pytest.mark.parametrize("backend", [FakeBackend(), away(), FakeBackend({SESSION: "1"})])
+async def test_a_fence_that_is_absent_unreadable_or_ours_keeps_nobody_out(backend: FakeBackend) -> None:
+    admit, outbox = admission(backend=backend)
     offer = Offer(a_job(an_order(attempt=1)))
     await admit.answer(offer.request)
     assert offer.accepted is not None
@@ -120,9 +117,9 @@ async def test_a_fence_that_is_absent_unreadable_or_ours_keeps_nobody_out(redis:
 
 
 async def test_a_second_job_of_one_attempt_stays_out_and_reports_nothing() -> None:
-    redis = FakeStrings({fence_key(SESSION): "1"})
-    first, first_says = admission(redis=redis)
-    second, second_says = admission(redis=redis)
+    backend = FakeBackend({SESSION: "1"})
+    first, first_says = admission(backend=backend)
+    second, second_says = admission(backend=backend)
     taken = Offer(a_job(an_order(), job_id="AJ_1"))
     relaunched = Offer(a_job(an_order(), job_id="AJ_2"))
     await first.answer(taken.request)
@@ -143,28 +140,29 @@ async def test_a_cordoned_worker_leaves_every_job_to_the_others() -> None:
 
 
 async def test_a_job_that_is_offered_again_is_the_same_job() -> None:
-    redis = FakeStrings()
-    failed, _ = admission(redis=redis)
+    backend = FakeBackend()
+    failed, _ = admission(backend=backend)
     await failed.answer(Offer(a_job(an_order()), failure=AssignmentTimeoutError()).request)
-    next_worker, _ = admission(redis=redis)
+    next_worker, _ = admission(backend=backend)
     again = Offer(a_job(an_order()))
     await next_worker.answer(again.request)
     assert again.accepted is not None
 
 
 async def test_the_next_attempt_is_not_kept_out_by_the_job_of_the_one_before() -> None:
-    redis = FakeStrings()
-    admit, _ = admission(redis=redis)
+    backend = FakeBackend()
+    admit, _ = admission(backend=backend)
     await admit.answer(Offer(a_job(an_order(1), job_id="AJ_1")).request)
     following = Offer(a_job(an_order(2), job_id="AJ_2"))
     await admit.answer(following.request)
     assert following.accepted is not None
 
 
-async def test_a_frozen_redis_costs_an_agent_a_moment_only() -> None:
+async def test_a_frozen_rollcall_costs_an_agent_a_moment_only() -> None:
     async with asyncio.timeout(5):
-        assert not await is_late(an_order(), redis=FakeStrings(frozen=True))
-        assert not await is_second(an_order(), "AJ_1", redis=FakeStrings(frozen=True))
+        fences = BackendFences(FakeBackend(frozen=True))
+        assert not await fences.is_late(an_order())
+        assert not await fences.is_second(an_order(), "AJ_1")
 
 
 @pytest.mark.parametrize("fence", ["", "x", "-2", "1.5", "²"])
@@ -262,7 +260,7 @@ async def test_a_session_counts_from_its_acceptance_to_the_end_of_its_job() -> N
 
 async def test_a_job_that_is_turned_down_or_is_nobodys_is_no_session_of_the_worker() -> None:
     worker = FakeWorker(active_jobs=[a_running_job("AJ_1"), a_running_job("AJ_2")])
-    admit, _ = admission(worker=worker, redis=FakeStrings({fence_key(SESSION): FENCE_CLOSED}))
+    admit, _ = admission(worker=worker, backend=FakeBackend({SESSION: FENCE_CLOSED}))
     await admit.answer(Offer(a_job(an_order())).request)
     await admit.answer(Offer(a_job(metadata="any text", job_id="AJ_2")).request)
     assert admit.sessions == ()

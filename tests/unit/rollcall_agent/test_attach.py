@@ -8,9 +8,9 @@ import pytest
 from livekit.agents import AgentServer, JobContext
 
 from rollcall_agent import Rollcall, current
-from rollcall_agent.direct import choose_transport
 from rollcall_agent.job.entrypoint import Entrypoint, SessionEnd
 from rollcall_agent.settings import SettingsInvalid, read_settings
+from rollcall_agent.ways import choose_transport
 
 LIVEKIT = {"ws_url": "ws://127.0.0.1:7880", "api_key": "key", "api_secret": "a-secret-of-the-tests"}
 
