@@ -38,7 +38,7 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="sessions:write, sessions:read, transcripts:read, tokens:reserve or admin; repeatable."
+            help="sessions:write, sessions:read, transcripts:read, tokens:reserve, agent or admin; repeatable."
             " Default: the first three."
         ),
     ] = None,

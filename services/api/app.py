@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from services.api.agent_sockets import routes as agent_sockets
 from services.api.agents import routes as agents
 from services.api.audit import routes as audit
 from services.api.auth.auth_mode import decide_auth, warn_if_open
@@ -78,4 +79,5 @@ def create_app(settings: ApiSettings) -> FastAPI:
     allow_origins(app, settings.cors_allowed_origins)  # the last one added sees a request first
     for each in ROUTERS:
         app.include_router(each, dependencies=[OnlyDeclared])
+    app.include_router(agent_sockets.router)
     return app

@@ -22,6 +22,13 @@ _FOLLOWERS_LOST = Counter(
     ["why"],
 )
 
+_AGENT_SOCKETS = Gauge("agent_sockets", "Open WebSockets of agent workers and their jobs.")
+_AGENT_CALLS = Counter(
+    "agent_calls_total",
+    "Calls of agent workers and their jobs over the API, by outcome.",
+    ["call", "outcome"],
+)
+
 _STARTS.labels("accepted")
 for _result in ("accepted", "repeated", "refused", "of_no_interest"):
     _WEBHOOKS.labels(_result)
@@ -85,3 +92,13 @@ def follower_ended() -> None:
 def follower_cut_off() -> None:
     """Count an event stream that was cut off because nobody read it."""
     _FOLLOWERS_LOST.labels("not_read").inc()
+
+
+def agent_sockets(number: int) -> None:
+    """Set the number of open WebSockets of workers and jobs."""
+    _AGENT_SOCKETS.set(number)
+
+
+def agent_call_answered(call: str, outcome: str) -> None:
+    """Count a call of a worker or job: `done`, or the code of its refusal."""
+    _AGENT_CALLS.labels(call, outcome).inc()

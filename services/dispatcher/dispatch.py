@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -21,6 +22,7 @@ from shared.core.sessions.metrics import agent_name_seen
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.trace import bound_to, task_span
+from shared.core.workers.credentials import KeyPair
 from shared.core.workers.fence import set_fence
 from shared.core.workers.history import write_history
 from shared.core.workers.placement import BY_NAME, Choice
@@ -54,6 +56,7 @@ class Dispatcher:
         self._redis = redis
         self._relay = relay
         self._settings = settings
+        self._key_pair = KeyPair(settings.livekit_api_key, settings.livekit_api_secret)
         self._chooser = Chooser(redis=redis, repository=repository, settings=settings)
 
     async def unready(self) -> str | None:
@@ -141,11 +144,17 @@ class Dispatcher:
         if claim.order.takes_over:
             await self._hand_over(claim.row.id)
         return await place_dispatch(
-            claim,
+            self._signed(claim),
             rooms=self._rooms,
             empty_timeout_s=self._settings.room_empty_timeout_s,
             departure_timeout_s=self._settings.room_departure_timeout_s,
         )
+
+    def _signed(self, claim: Claim) -> Claim:
+        """The claim, with what the agent proves itself with to the API."""
+        order = claim.order
+        credential = self._key_pair.sign_attempt(order.session_id, order.attempt)
+        return replace(claim, order=order.model_copy(update={"credential": credential}))
 
     async def _clear_up(self, claim: Claim, made: str | None = None) -> None:
         """Withdraw dispatches that exist, or may exist, for an attempt of another dispatcher."""

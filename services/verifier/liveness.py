@@ -2,19 +2,20 @@
 
 LiveKit lists the agent of a dead job as ACTIVE for about 20 s more, but the job's beats stop at once. After
 an outage of Redis, or a pause of this process, every job looks dead. So silence counts only if this process
-has read the beats without a gap, by its own clock.
+has read the beats without a gap, by its own clock, and if they could come (`ways`).
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
 from redis.asyncio import Redis
 
+from services.verifier.ways import Ways
 from shared.contracts.keys import JOB_BEATS, job_beat_field
-from shared.core.workers.beats import forget_job, read_job_beats
+from shared.core.workers.beats import Beats, forget_job, forget_way, read_beats
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE
 
@@ -37,6 +38,7 @@ Tell = Callable[[str], Awaitable[None]]
 class _Beat:
     count: int
     since: float
+    worker_id: str | None = None
     told: bool = False
 
 
@@ -50,6 +52,7 @@ class Liveness:
         self._silence_s = silence_s
         self._clock = clock
         self._beats: dict[str, _Beat] = {}
+        self._ways = Ways()
         self._read_at: float | None = None
         self._steady_since: float | None = None
         # A restarted Redis has lost this key, like the beats.
@@ -86,7 +89,7 @@ class Liveness:
         """Read the beats once."""
         try:
             unbroken = await self._redis.set(self._sentinel, 1, ex=60, get=True)
-            counts = await read_job_beats(self._redis)
+            beats = await read_beats(self._redis)
         except UNREACHABLE as error:
             log.debug("beats_unreadable", error=repr(error))
             self._steady_since = None
@@ -96,23 +99,32 @@ class Liveness:
         if unbroken is None or paused or self._steady_since is None:
             self._steady_since = now
         self._read_at = now
-        self._note(counts, now)
-        await self._forget(field for field, beat in self._beats.items() if self._is_old(beat))
+        self._note(beats, now)
+        await self._forget()
 
-    def _note(self, counts: dict[str, int], now: float) -> None:
+    def _note(self, heard: Beats, now: float) -> None:
         beats: dict[str, _Beat] = {}
-        for field, count in counts.items():
+        for field, count in heard.counts.items():
             known = self._beats.get(field)
-            beats[field] = known if known is not None and known.count == count else _Beat(count, now)
+            same = known is not None and known.count == count
+            beats[field] = known if known is not None and same else _Beat(count, now)
+            beats[field].worker_id = heard.workers.get(field)
         self._beats = beats
+        self._ways.note(heard.ways, now)
 
     def _silent_for(self, beat: _Beat) -> float:
+        if beat.worker_id is None:
+            return self._still_for(beat)
+        way = self._ways.heard(beat.worker_id)
+        if way is None or self._steady_since is None:
+            return 0.0
+        open_since, heard_at = way
+        return heard_at - max(beat.since, self._steady_since, open_since)
+
+    def _still_for(self, beat: _Beat) -> float:
         if self._steady_since is None or self._read_at is None:
             return 0.0
         return self._read_at - max(beat.since, self._steady_since)
-
-    def _is_old(self, beat: _Beat) -> bool:
-        return self._silent_for(beat) > FORGOTTEN_AFTER_S
 
     def _fallen_silent(self) -> list[str]:
         silent = []
@@ -130,10 +142,14 @@ class Liveness:
             # The watch looks at the session in its next round anyway.
             log.exception("silence_not_told", session_id=session_id)
 
-    async def _forget(self, fields: Iterable[str]) -> None:
-        for field in list(fields):
-            session_id, _, attempt = field.rpartition(":")
-            try:
+    async def _forget(self) -> None:
+        """Remove the beats of jobs, and of the ways of workers, that nobody hears from again."""
+        old = [field for field, beat in self._beats.items() if self._still_for(beat) > FORGOTTEN_AFTER_S]
+        try:
+            for field in old:
+                session_id, _, attempt = field.rpartition(":")
                 await forget_job(self._redis, session_id, int(attempt))
-            except UNREACHABLE:
-                return
+            for worker_id in self._ways.unheard_for(FORGOTTEN_AFTER_S, self._clock()):
+                await forget_way(self._redis, worker_id)
+        except UNREACHABLE:
+            return

@@ -37,6 +37,11 @@ def last_beat_key(worker_id: str) -> str:
     return f"rollcall:worker-last:{worker_id}"
 
 
+def worker_owner_key(worker_id: str) -> str:
+    """Return the key that says whose worker this is, of those that reach Rollcall over the API."""
+    return f"rollcall:worker-owner:{worker_id}"
+
+
 def order_key(worker_id: str) -> str:
     """The newest order of an operator to one agent worker; a `WorkerOrder`."""
     return f"rollcall:worker-order:{worker_id}"
@@ -57,6 +62,10 @@ def job_fence_key(session_id: SessionId, attempt: int) -> str:
 
 # A hash of the running jobs: `job_beat_field` to a count that grows while the job's event loop runs.
 JOB_BEATS: Final = "rollcall:job-beats"
+# Of the jobs among them whose beats come over the API: `job_beat_field` to the id of the job's worker.
+JOB_WORKERS: Final = "rollcall:job-workers"
+# A hash of the workers that reach Rollcall over the API: worker id to its connection and its count of beats.
+WORKER_WAYS: Final = "rollcall:worker-ways"
 
 
 def job_beat_field(session_id: str, attempt: int) -> str:

@@ -12,7 +12,7 @@ from livekit.agents.types import TOPIC_CHAT
 from devstack.ports import free_port
 from devstack.stack import Stack
 from shared.contracts.keys import TURNS_STREAM, job_beat_field
-from shared.core.workers.beats import read_job_beats
+from shared.core.workers.beats import read_beats
 from shared.platform.redis.client import connect_redis
 from tests.support.restartable_postgres import RestartablePostgres
 from tests.support.sessions import TERMINAL, Rollcall, until
@@ -95,10 +95,10 @@ class Line:
         """Wait for another beat of this attempt's job in Redis."""
         redis = connect_redis(self.stack.redis_url)
         field = job_beat_field(session_id, attempt)
-        before = (await read_job_beats(redis)).get(field)
+        before = (await read_beats(redis)).counts.get(field)
 
         async def beats() -> bool:
-            return (await read_job_beats(redis)).get(field) != before
+            return (await read_beats(redis)).counts.get(field) != before
 
         await until(beats, what="the job beats")
         await redis.aclose()

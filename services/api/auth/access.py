@@ -25,6 +25,7 @@ class Scope(StrEnum):
     SESSIONS_READ = "sessions:read"
     TRANSCRIPTS_READ = "transcripts:read"
     TOKENS_RESERVE = "tokens:reserve"
+    AGENT = "agent"
     ADMIN = "admin"
 
 

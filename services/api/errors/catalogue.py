@@ -52,6 +52,13 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "The Authorization header holds no key of this deployment.",
         "Check that you copied the whole key, and that it belongs to this deployment.",
     ),
+    "credential_invalid": Entry(
+        401,
+        "Not authenticated",
+        "An agent worker's or job's credential is forged, too old, or of another LiveKit key pair.",
+        "Give the worker the LIVEKIT_API_KEY and LIVEKIT_API_SECRET that the API has, or a key with the scope"
+        " `agent`, and set the clocks of both hosts.",
+    ),
     "key_revoked": Entry(
         401,
         "Not authenticated",

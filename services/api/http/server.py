@@ -11,10 +11,12 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.api.errors.problems import MEDIA_TYPE, Problem, bare
+from shared.contracts.agent_calls import MAX_FRAME_BYTES
 from shared.platform.descriptors import most_callers
 from shared.platform.http.connections import (
     TAKEN_AT_ONCE,
     Awaited,
+    Connection,
     Connections,
     Wait,
     WaitLimits,
@@ -51,7 +53,9 @@ def server_config(
     return uvicorn.Config(
         app,
         http=_protocols(connections),  # type: ignore[arg-type]  # it is only ever called
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME_BYTES,
+        ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
         backlog=TAKEN_AT_ONCE,
@@ -62,10 +66,22 @@ def server_config(
 
 def _protocols(connections: Connections) -> Callable[..., Any]:
     def make(**options: Any) -> Any:
-        protocol = H11Protocol(**options)
+        protocol = _Protocol(**options)
         return connections.of(protocol, lambda: _awaited(protocol))
 
     return make
+
+
+class _Protocol(H11Protocol):
+    """Keeps `Connection` around the connection when it becomes a WebSocket, where uvicorn would drop it."""
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """See `H11Protocol`."""
+        around = self.transport.get_protocol()
+        super().handle_websocket_upgrade(event)
+        if isinstance(around, Connection):
+            around.carry(self.transport.get_protocol())
+            self.transport.set_protocol(around)
 
 
 def _awaited(protocol: H11Protocol) -> Awaited | None:

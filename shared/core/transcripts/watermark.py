@@ -30,15 +30,18 @@ COUNT = 0
 
 
 class StoredTurns:
-    """The turns of one writer that are certainly stored; about others nothing is known."""
+    """The turns of one writer that are certainly stored; about others nothing is known.
+
+    `bitmap` is as Redis stores it.
+    """
 
     def __init__(self, bitmap: bytes) -> None:
-        self._bitmap = bitmap
+        self.bitmap = bitmap
 
     def has(self, seq: int) -> bool:
         """Return whether the turn with this sequence number is committed."""
         byte, bit = divmod(seq, 8)
-        return 0 <= byte < len(self._bitmap) and bool(self._bitmap[byte] & (0x80 >> bit))
+        return 0 <= byte < len(self.bitmap) and bool(self.bitmap[byte] & (0x80 >> bit))
 
     @property
     def is_counted(self) -> bool:

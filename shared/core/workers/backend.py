@@ -135,9 +135,9 @@ class RedisAttempt:
         """See `AttemptBackend`."""
         return await take_attempt(self.redis, self.session_id, self.number, job_id)
 
-    async def beat(self, job_id: str, count: int) -> None:
-        """See `AttemptBackend`."""
-        await beats.write_job_beat(self.redis, self.session_id, self.number, count)
+    async def beat(self, job_id: str, count: int, *, worker_id: str | None = None) -> None:
+        """See `AttemptBackend`. `worker_id`: the job's worker, if the beat came over the API."""
+        await beats.write_job_beat(self.redis, self.session_id, self.number, count, worker_id=worker_id)
         await self.take(job_id)
 
     async def forget(self) -> None:

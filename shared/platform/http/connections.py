@@ -218,6 +218,11 @@ class Connection(asyncio.Protocol):
         else:
             transport.close()
 
+    def carry(self, inner: asyncio.BaseProtocol) -> None:
+        """Pass everything to another protocol from now on, which waits for its peer as long as it likes."""
+        self._inner = cast("asyncio.Protocol", inner)
+        self._awaits = lambda: None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)

@@ -20,7 +20,7 @@ from shared.contracts.keys import JOB_BEATS, history_key
 from shared.contracts.sessions import Role
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
 from shared.core.workers.backend import RedisAttempt, RedisBackend
-from shared.core.workers.beats import read_job_beats
+from shared.core.workers.beats import read_beats
 from shared.core.workers.history import write_history
 from shared.core.workers.orders import give_order
 from shared.core.workers.registry import read_fleet
@@ -153,7 +153,7 @@ async def test_an_order_under_the_id_that_livekit_has_just_replaced_is_obeyed(
 
 
 async def count_of(redis: Redis) -> int:
-    return (await read_job_beats(redis)).get(FIELD, 0)
+    return (await read_beats(redis)).counts.get(FIELD, 0)
 
 
 async def grown(redis: Redis) -> None:
@@ -171,7 +171,7 @@ async def test_a_job_beats_while_it_lives_and_is_forgotten_at_its_end(redis: Red
     await grown(redis)
     await grown(redis)
     await beat.aclose()
-    assert await read_job_beats(redis) == {}
+    assert (await read_beats(redis)).counts == {}
 
 
 async def test_a_job_is_heard_again_when_redis_is_back(own_redis: tuple[str, Process]) -> None:

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from devstack.process import Process
 from services.verifier.liveness import FORGOTTEN_AFTER_S, Liveness
-from shared.core.workers.beats import forget_job, read_job_beats, write_job_beat
+from shared.core.workers.beats import forget_job, read_beats, write_job_beat
 from shared.platform.redis.client import connect_redis
 from tests.integration.background import in_background
 from tests.support.sessions import until
@@ -104,9 +104,9 @@ async def test_what_a_dead_job_leaves_is_cleared_away(liveness: Liveness, redis:
     await write_job_beat(redis, "s-1", 1, 1)
     await liveness.read()
     await go_on(liveness, hand, seconds=FORGOTTEN_AFTER_S)
-    assert "s-1:1" in await read_job_beats(redis)
+    assert "s-1:1" in (await read_beats(redis)).counts
     await go_on(liveness, hand, seconds=1)
-    assert await read_job_beats(redis) == {}
+    assert (await read_beats(redis)).counts == {}
 
 
 async def test_each_silence_is_told_once(redis: Redis) -> None:

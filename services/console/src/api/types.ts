@@ -45,6 +45,7 @@ const SCOPES: Record<Scope, true> = {
   "sessions:write": true,
   "transcripts:read": true,
   "tokens:reserve": true,
+  agent: true,
   admin: true,
 };
 export const ALL_SCOPES = Object.keys(SCOPES) as Scope[];

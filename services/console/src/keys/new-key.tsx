@@ -12,6 +12,7 @@ const MAY: Record<Scope, string> = {
   "sessions:write": "start and end sessions",
   "transcripts:read": "read and search what was said",
   "tokens:reserve": "reserve tokens for callers",
+  agent: "be an agent worker that reaches this address alone",
   admin: "everything",
 };
 
