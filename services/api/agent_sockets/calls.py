@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 
 from services.api.agent_sockets.caller import Attempt, Caller
+from services.api.agent_sockets.owners import is_owner
 from shared.contracts.agent_calls import (
     AnyCall,
     BeatJob,
@@ -44,10 +45,13 @@ from shared.contracts.text import MAX_EVENT_BYTES, size_of
 from shared.core.workers.backend import RedisAttempt, RedisBackend
 from shared.core.workers.beats import forget_way, note_way
 from shared.core.workers.credentials import CredentialRefused, KeyPair
-from shared.core.workers.owners import is_owner
 
 SOURCE: Final = "rollcall/agent"
-_STREAMS: Final = {"reports": (REPORTS_STREAM, AgentReported), "turns": (TURNS_STREAM, TurnFinished)}
+_Kind = type[AgentReported] | type[TurnFinished] | type[CaptionChanged]
+_STREAMS: Final[dict[str, tuple[str, _Kind]]] = {
+    "reports": (REPORTS_STREAM, AgentReported),
+    "turns": (TURNS_STREAM, TurnFinished),
+}
 _TURNS: Final = TypeAdapter(list[PastTurn])
 
 
@@ -151,12 +155,7 @@ class Calls:
         if not await is_owner(self._redis, worker_id, self._caller.owner):
             raise _not_yours(f"worker {worker_id} is another's")
 
-    async def _checked(
-        self,
-        envelopes: Sequence[Envelope],
-        of: Attempt,
-        kind: type[AgentReported] | type[TurnFinished] | type[CaptionChanged],
-    ) -> list[Envelope]:
+    async def _checked(self, envelopes: Sequence[Envelope], of: Attempt, kind: _Kind) -> list[Envelope]:
         """The envelopes, as an agent of this attempt sends them. Raises `CallRefused`."""
         checked = []
         for envelope in envelopes:

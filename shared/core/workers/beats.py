@@ -48,10 +48,8 @@ async def write_job_beat(
 async def forget_job(redis: Redis, session_id: str, attempt: int) -> None:
     """Remove the beats of a job that is over or known to be dead."""
     field = job_beat_field(session_id, attempt)
-    async with redis.pipeline(transaction=False) as pipe:
-        pipe.hdel(JOB_BEATS, field)
-        pipe.hdel(JOB_WORKERS, field)
-        await pipe.execute()
+    await redis.hdel(JOB_BEATS, field)
+    await redis.hdel(JOB_WORKERS, field)
 
 
 async def read_beats(redis: Redis) -> Beats:
