@@ -1,0 +1,1 @@
+var e=Object.keys({reserved:!0,requested:!0,dispatching:!0,dispatched:!0,active:!0,ended:!0,failed:!0,cancelled:!0,expired:!0}),t=Object.keys({"sessions:read":!0,"sessions:write":!0,"transcripts:read":!0,"tokens:reserve":!0,agent:!0,admin:!0}),n=new Set([`reserved`,`requested`,`dispatching`,`dispatched`,`active`]);export{e as n,n as r,t};
