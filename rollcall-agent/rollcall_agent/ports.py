@@ -1,11 +1,34 @@
 """What the library's modules need from each other, in their own terms."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from livekit.agents.job import RunningJobInfo
 
+from shared.contracts.agent_calls import RefusalCode
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import Envelope
+from shared.platform.redis.streams import UNREACHABLE
+
+
+class ApiUnreachable(ConnectionError):
+    """Rollcall's API can't be asked now; the message says why. One of `UNREACHABLE`."""
+
+
+class CallRefused(Exception):
+    """Rollcall's API does not do what it was asked, and will not do it later."""
+
+    def __init__(self, code: RefusalCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attempt has been replaced, or its session has ended."""
+        return self.code is RefusalCode.OVER
+
+
+FAILED: Final = (*UNREACHABLE, CallRefused)
+"""What a call to a backend raises."""
 
 
 class Outbox(Protocol):

@@ -25,8 +25,8 @@ class Rollcall:
     """Rollcall beside one `AgentServer`, from its `run` to its `aclose`.
 
     Does nothing until the server runs, and nothing at all where it is not registered at LiveKit (console
-    mode) or where `REDIS_URL` is not set. The other settings are those of the built-in agent
-    (docs/configuration.md).
+    mode) or where neither `ROLLCALL_URL` nor `REDIS_URL` is set. The other settings are those of the
+    built-in agent (docs/configuration.md).
 
     redact: a function of a module, from text to text. It is given each turn before the turn leaves the job's
     process or reaches the disk. With it there are no captions, whose words come in pieces.
@@ -73,7 +73,10 @@ class Rollcall:
         settings = read_settings(self._server, redacted=self._redact is not None)
         transport = self._transport or choose_transport(settings)
         if transport is None:
-            why = "set REDIS_URL to that of Rollcall; without it the agent runs on its own"
+            why = (
+                "set ROLLCALL_URL to the address of Rollcall's API, or REDIS_URL to that of its Redis;"
+                " without them the agent runs on its own"
+            )
             log.warning("rollcall_not_attached", message=why)
             return None
         check_spool(folder_of(settings))

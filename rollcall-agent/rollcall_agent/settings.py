@@ -5,14 +5,18 @@ from typing import Any
 from livekit.agents import AgentServer
 from pydantic import ValidationError
 
-from shared.contracts.settings import WorkerSettings
+from shared.contracts.settings import ApiAddressSettings, WorkerSettings
+
+
+class LibrarySettings(WorkerSettings, ApiAddressSettings):
+    """The settings of a worker that the library is attached to."""
 
 
 class SettingsInvalid(ValueError):
     """A variable of the environment is missing or malformed; the message names it, and not its value."""
 
 
-def read_settings(server: AgentServer, *, redacted: bool) -> WorkerSettings:
+def read_settings(server: AgentServer, *, redacted: bool) -> LibrarySettings:
     """Read the environment and `.env`; what the server was made with comes first.
 
     redacted: the turns are, so no span may hold what was said. Raises `SettingsInvalid`.
@@ -24,7 +28,7 @@ def read_settings(server: AgentServer, *, redacted: bool) -> WorkerSettings:
         "livekit_agent_name": server._agent_name,
     }
     try:
-        settings = WorkerSettings(**{name: value for name, value in given.items() if value})
+        settings = LibrarySettings(**{name: value for name, value in given.items() if value})
     except ValidationError as invalid:
         faults = invalid.errors(include_input=False, include_url=False)
         named = (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rollcall_agent.ports import Fences, Outbox
+from rollcall_agent.report import JobFacts
 from rollcall_agent.worker.heartbeat import Standing
 from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.dispatching import DispatchOrder, PastTurn
@@ -57,6 +58,9 @@ class WorkerTransport(Protocol):
     def fences(self) -> Fences:
         """Where the fences of the jobs' sessions are read."""
 
+    def meet(self, order: DispatchOrder) -> None:
+        """Learn of an attempt, before the outbox is offered reports of it."""
+
     def registered(self, worker_id: str) -> None:
         """LiveKit registered the worker under this id: tell the registry from now on that it lives."""
 
@@ -84,6 +88,11 @@ class Transport(Protocol):
         """Open the worker's way, in the running loop. `obey` is given what operators order the worker."""
 
     def open_job(
-        self, settings: WorkerSettings, order: DispatchOrder, job_id: str, *, spool_failures: SharedCounter
+        self,
+        settings: WorkerSettings,
+        order: DispatchOrder,
+        facts: JobFacts,
+        *,
+        spool_failures: SharedCounter,
     ) -> JobTransport:
         """Open a job's way, in the running loop."""

@@ -303,6 +303,17 @@ class WebhookSettings(Settings):
     )
 
 
+class ApiAddressSettings(Settings):
+    """Rollcall's API, for who reaches Rollcall by it. The command line reads the same variables."""
+
+    rollcall_url: Annotated[str, _server_with("http", "https")] | None = Field(
+        None, repr=False, description="the API; agent workers that have it need no Redis"
+    )
+    rollcall_api_key: SecretStr | None = Field(
+        None, description="of the scope agent; without it a worker signs with its LiveKit key pair"
+    )
+
+
 class WorkerSettings(
     LiveKitSettings,
     PlacementSettings,

@@ -26,8 +26,8 @@ from tests.support.sessions import until
 ROOT: Final = Path(__file__).parents[2]
 UV: Final = Path(sys.executable).with_name("uv")
 LIMIT_S: Final = 300
-# What the library brings beside livekit-agents and what that needs.
-OURS: Final = {"pydantic-settings", "redis", "structlog", "tenacity", "uuid-utils"}
+# What the library names beside livekit-agents; aiohttp and PyJWT come with that in any case.
+OURS: Final = {"aiohttp", "pydantic-settings", "pyjwt", "redis", "structlog", "tenacity", "uuid-utils"}
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -12,6 +12,7 @@ from livekit.agents.voice.events import UserInputTranscribedEvent
 from livekit.agents.voice.io import TextOutput
 
 from rollcall_agent.envelopes import wrap_told
+from rollcall_agent.ports import FAILED
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import CaptionChanged
 from shared.contracts.sessions import Role
@@ -19,7 +20,6 @@ from shared.core.workers.backend import AttemptBackend
 from shared.platform.background import stop_all
 from shared.platform.clock import utc_now
 from shared.platform.logs.logs import get_logger
-from shared.platform.redis.streams import UNREACHABLE
 
 log = get_logger(__name__)
 
@@ -102,7 +102,7 @@ async def show_captions(captions: Sequence[CaptionChanged], *, attempt: AttemptB
     """Send captions of one attempt; return whether Rollcall took them."""
     try:
         await attempt.show([wrap_told(caption, time=utc_now()) for caption in captions])
-    except UNREACHABLE as error:
+    except FAILED as error:
         log.debug("captions_lost", error=repr(error))
         return False
     return True

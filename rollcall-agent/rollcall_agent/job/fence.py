@@ -3,11 +3,11 @@
 import asyncio
 
 from rollcall_agent import metrics
+from rollcall_agent.ports import FAILED, CallRefused
 from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.keys import FENCE_CLOSED
 from shared.core.workers.backend import AttemptBackend, Backend
 from shared.platform.logs.logs import get_logger
-from shared.platform.redis.streams import UNREACHABLE
 
 # A caller waits for the answer, and an extra agent is better than none.
 READ_TIMEOUT_S = 0.3
@@ -32,29 +32,32 @@ def attempt_of(order: DispatchOrder, backend: Backend) -> AttemptBackend:
 class BackendFences:
     """The fences as a backend has them; see `rollcall_agent.ports.Fences`."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, within_s: float = READ_TIMEOUT_S) -> None:
         self._backend = backend
+        self._within_s = within_s
 
     async def is_late(self, order: DispatchOrder) -> bool:
-        """See `Fences`. A fence that can't be read within `READ_TIMEOUT_S` keeps nobody out."""
+        """See `Fences`. A fence that can't be read in time keeps nobody out."""
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
+            async with asyncio.timeout(self._within_s):
                 fence = await attempt_of(order, self._backend).read_fence()
-        except UNREACHABLE as unread:  # asyncio's TimeoutError is an OSError
-            _unreadable(unread)
-            return False
+        except FAILED as unread:  # asyncio's TimeoutError is an OSError
+            return _is_over(unread)
         return is_behind(fence, order.attempt)
 
     async def is_second(self, order: DispatchOrder, job_id: str) -> bool:
         """See `Fences`. Bounded like `is_late`."""
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
+            async with asyncio.timeout(self._within_s):
                 return not await attempt_of(order, self._backend).take(job_id)
-        except UNREACHABLE as unread:
-            _unreadable(unread)
-            return False
+        except FAILED as unread:
+            return _is_over(unread)
 
 
-def _unreadable(error: Exception) -> None:
+def _is_over(error: Exception) -> bool:
+    """Whether the answer was that the attempt is over; anything else says nothing."""
+    if isinstance(error, CallRefused) and error.is_over:
+        return True
     metrics.fence_unreadable()
     log.warning("fence_unreadable", error=repr(error))
+    return False

@@ -6,11 +6,11 @@ This is a task of that loop, not a thread, because the beats of a job that hangs
 import asyncio
 from itertools import count
 
+from rollcall_agent.ports import FAILED, CallRefused
 from shared.core.workers.backend import AttemptBackend
 from shared.core.workers.beats import JOB_BEAT_INTERVAL_S
 from shared.platform.background import stop_all
 from shared.platform.logs.logs import get_logger
-from shared.platform.redis.streams import UNREACHABLE
 
 WARN_INTERVAL_S = 60.0
 
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 
 class JobBeat:
-    """Beats from `start` to `aclose`."""
+    """Beats from `start` to `aclose`, unless the attempt is over before."""
 
     def __init__(self, attempt: AttemptBackend, *, job_id: str) -> None:
         self._attempt = attempt
@@ -37,13 +37,17 @@ class JobBeat:
         await stop_all([self._beating])
         try:
             await self._attempt.forget()
-        except UNREACHABLE as error:
+        except FAILED as error:
             log.warning("job_not_forgotten", error=repr(error))
 
     async def _beat_for_ever(self) -> None:
         for number in count(1):
             try:
                 await self._attempt.beat(self._job_id, number)
+            except CallRefused as refused:
+                self._warn(refused)
+                if refused.is_over:
+                    return
             except Exception as error:  # any error: a job whose beats stop counts as dead
                 self._warn(error)
             await asyncio.sleep(JOB_BEAT_INTERVAL_S)

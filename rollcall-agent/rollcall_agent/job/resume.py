@@ -7,13 +7,13 @@ from typing import Final, Literal
 from livekit.agents.llm import ChatContext, ChatItem, ChatMessage, FunctionCall, FunctionCallOutput
 from pydantic import ValidationError
 
+from rollcall_agent.ports import FAILED
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.sessions import Role
 from shared.contracts.text import marked
 from shared.contracts.tools import spelled_out
 from shared.core.workers.backend import AttemptBackend
 from shared.platform.logs.logs import get_logger
-from shared.platform.redis.streams import UNREACHABLE
 
 _ROLES: Final[dict[Role, Literal["user", "assistant"]]] = {Role.USER: "user", Role.ASSISTANT: "assistant"}
 
@@ -24,7 +24,7 @@ async def read_past_turns(attempt: AttemptBackend) -> list[PastTurn]:
     """Return the turns so far, in the order of speech; none if they can't be read, since a caller waits."""
     try:
         turns = await attempt.read_history()
-    except (*UNREACHABLE, ValidationError) as failure:
+    except (*FAILED, ValidationError) as failure:
         log.warning("history_unreadable", error=repr(failure))
         return []
     if turns is None:

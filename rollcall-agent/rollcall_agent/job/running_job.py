@@ -49,7 +49,7 @@ class RunningJob:
         facts = JobFacts.of_context(ctx)
         self._settings = parts.settings
         self._way: JobTransport = parts.transport.open_job(
-            parts.settings, order, facts.job_id, spool_failures=parts.spool_failures
+            parts.settings, order, facts, spool_failures=parts.spool_failures
         )
         redact = parts.redact
         self._outbox: Publishing = RedactedOutbox(self._way.outbox, redact) if redact else self._way.outbox

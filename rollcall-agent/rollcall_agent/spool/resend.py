@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from rollcall_agent import metrics
+from rollcall_agent.ports import CallRefused
 from rollcall_agent.spool.spool import NASCENT, SUFFIX
 from rollcall_agent.spool.spool_file import SpoolFile
 from rollcall_agent.worker.shared_counter import SharedCounter
@@ -157,6 +158,9 @@ class Resender:
                 self._tell_once(care.file.path.name, error)
                 return 0
             raise
+        except CallRefused as refused:
+            await self._refused(care, refused)
+            return 0
         except Exception as error:
             self._tell_once(care.file.path.name, error)
             return 0
@@ -169,7 +173,7 @@ class Resender:
                 await self._remove(file)
             return 0
         job_id, number = file.writer
-        attempt = self._backend.attempt(file.session_id, number, None)
+        attempt = self._backend.attempt(file.session_id, number, file.credential)
         stored = await attempt.read_stored(job_id)
         if await attempt.is_erased():
             await in_thread(file.blank)
@@ -184,10 +188,8 @@ class Resender:
         care.looked(now)
         if not due:
             return 0
-        if file.is_dead and self._is_too_old(file):
-            metrics.spool_dropped(len(file.waiting))
-            log.error("spool_dropped", file=file.path.name, turns=len(file.waiting))
-            await self._remove(file)
+        if self._is_too_old(file):
+            await self._give_up(file)
             return 0
         batch = [line.envelope for _, line in islice(sorted(file.waiting.items()), TURNS_AT_ONCE)]
         if batch:
@@ -199,8 +201,27 @@ class Resender:
         care.sent(now)
         return len(batch)
 
+    async def _refused(self, care: Care, refused: CallRefused) -> None:
+        """Rollcall doesn't take the turns from us: leave them on disk, until they are too old."""
+        file, now = care.file, self._monotonic()
+        if self._is_too_old(file):
+            await self._give_up(file)
+            return
+        care.sent(now)
+        care.looked(now)
+        if file.path.name not in self._told:
+            self._told.add(file.path.name)
+            log.error("turns_refused", file=file.path.name, turns=len(file.waiting), error=str(refused))
+
     def _is_too_old(self, file: SpoolFile) -> bool:
-        return file.changed_at is not None and self._now() - file.changed_at > MARKER_TTL
+        if not file.is_dead or file.changed_at is None:
+            return False
+        return self._now() - file.changed_at > MARKER_TTL
+
+    async def _give_up(self, file: SpoolFile) -> None:
+        metrics.spool_dropped(len(file.waiting))
+        log.error("spool_dropped", file=file.path.name, turns=len(file.waiting))
+        await self._remove(file)
 
     async def _remove(self, file: SpoolFile) -> None:
         try:

@@ -2,14 +2,17 @@
 
 Each job has a file, with a line for each event: first the report that the job started, then its turns, and at
 the end the report with their count. Before the first line there is a number: how many turns there were when
-one could last not be written. The operating system has a line before Redis is offered the turn, so the line
-outlives this process. A sync, for which no call waits, limits the loss if the whole host crashes. The job
-holds a lock on its file as long as it lives. `resend.py` reads these files.
+one could last not be written. A job that reaches Rollcall over the API keeps the credential of its attempt in
+a line of its own, because a later worker needs it to send the turns. The operating system has a line before
+Rollcall is offered the turn, so the line outlives this process. A sync, for which no call waits, limits the
+loss if the whole host crashes. The job holds a lock on its file as long as it lives. `resend.py` reads these
+files.
 """
 
 import asyncio
 import errno
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -30,10 +33,11 @@ SUFFIX: Final = ".jsonl"
 NASCENT: Final = ".new"
 # Of fixed width, so that it can be overwritten, which works even on a full disk.
 MARK_BYTES: Final = 11
+_CREDENTIAL: Final = b'{"credential"'
 _sync_data = getattr(os, "fdatasync", os.fsync)  # not every system has fdatasync
 _KEPT_STEPS: Final = (Step.ENTRYPOINT_STARTED, Step.CLOSED)
 ADVICE: Final = (
-    "make room, or make the folder in AGENT_SPOOL_DIR writable; until then, turns that Redis has not "
+    "make room, or make the folder in AGENT_SPOOL_DIR writable; until then, turns that Rollcall has not "
     "accepted are lost if their job's process dies"
 )
 
@@ -61,7 +65,7 @@ def check_spool(folder: Path | None) -> None:
     A full disk only causes a warning, since it may have room again later.
     """
     if folder is None:
-        log.warning("no_spool", advice="if a job dies, turns that Redis has not accepted are lost")
+        log.warning("no_spool", advice="if a job dies, turns that Rollcall has not accepted are lost")
         return
     trial = folder / f"trial-{os.getpid()}-{secrets.token_hex(4)}{NASCENT}"
     try:
@@ -77,11 +81,15 @@ def check_spool(folder: Path | None) -> None:
 
 
 class JobSpool:
-    """The file of this job. It is created with the job's first event."""
+    """The file of this job. It is created with the job's first event.
 
-    def __init__(self, folder: Path, *, failures: SharedCounter) -> None:
+    credential: what a later worker shows to send the turns of this attempt; None if nobody asks for it.
+    """
+
+    def __init__(self, folder: Path, *, failures: SharedCounter, credential: str | None = None) -> None:
         self._folder = folder
         self._failures = failures
+        self._credential = credential
         self._head: tuple[str, bytes] | None = None
         self._file: int | None = None
         self._size = 0
@@ -137,7 +145,7 @@ class JobSpool:
     def _write(self, line: bytes) -> None:
         if self._file is None and self._head is not None:
             name, head = self._head
-            head = _mark(0) + head
+            head = _mark(0) + _credential_line(self._credential) + head
             self._file = self._made(name, head)
             self._size = len(head)
         if self._file is None:
@@ -208,6 +216,20 @@ def read_mark(beginning: bytes) -> int | None:
     """Return how many turns there were when one could last not be written; None if there is no such mark."""
     number = beginning[: MARK_BYTES - 1]
     return int(number) if len(beginning) == MARK_BYTES and number.isdigit() else None
+
+
+def read_credential(line: bytes) -> str | None:
+    """Return the credential in a line; None for any other line."""
+    if not line.startswith(_CREDENTIAL):
+        return None
+    with suppress(ValueError):
+        credential = json.loads(line)["credential"]
+        return credential if isinstance(credential, str) else None
+    return None
+
+
+def _credential_line(credential: str | None) -> bytes:
+    return json.dumps({"credential": credential}).encode() + b"\n" if credential else b""
 
 
 def _mark(turns: int) -> bytes:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from rollcall_agent import metrics
 from rollcall_agent.envelopes import wrap_told
-from rollcall_agent.spool.spool import MARK_BYTES, read_mark
+from rollcall_agent.spool.spool import MARK_BYTES, read_credential, read_mark
 from shared.contracts.events import AgentReported, Envelope, Step, TurnFinished
 from shared.contracts.identifiers import SessionId
 from shared.core.transcripts.erasure import without_text
@@ -39,6 +39,7 @@ class SpoolFile:
     changed_at: datetime | None = None
     head: AgentReported | None = None
     closing: Envelope | None = None
+    credential: str | None = None
     waiting: dict[int, Line] = field(default_factory=dict)
     first_seq: int | None = None
     last_seq: int = 0
@@ -129,6 +130,9 @@ class SpoolFile:
             self._blank_to = max(self._blank_to, MARK_BYTES)
 
     def _take(self, line: bytes) -> None:
+        if (credential := read_credential(line)) is not None:
+            self.credential = credential
+            return
         try:
             envelope = Envelope.parse(line)
             event = envelope.event()
@@ -174,6 +178,8 @@ def _has_no_owner(file: int) -> bool:
 
 def _blanked(line: bytes) -> bytes:
     """Return the line without its text, exactly as long as before."""
+    if read_credential(line) is not None:
+        return line
     end = b"\n" if line.endswith(b"\n") else b""
     room = len(line) - len(end)
     try:

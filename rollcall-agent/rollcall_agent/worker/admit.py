@@ -70,6 +70,7 @@ class Admission:
         qualification: Qualification,
         cordoned: Callable[[], bool],
         came_by: Callable[[str], str | None],
+        meet: Callable[[DispatchOrder], None],
     ) -> None:
         self._worker = worker
         self._max_jobs = max_jobs
@@ -78,6 +79,7 @@ class Admission:
         self._qualification = qualification
         self._cordoned = cordoned
         self._came_by = came_by  # the address under which LiveKit offered a job
+        self._meet = meet  # before the outbox is offered reports of an order's attempt
         self._pending: set[str] = set()
         self._sessions: dict[str, SessionId] = {}  # the sessions of accepted jobs, by job
 
@@ -201,6 +203,8 @@ class Admission:
             self._sessions[job_id] = order.session_id
 
     def _reporter(self, order: DispatchOrder | None, facts: JobFacts) -> Reporter:
+        if order is not None:
+            self._meet(order)
         return Reporter(order=order, facts=facts, outbox=self._outbox)
 
 

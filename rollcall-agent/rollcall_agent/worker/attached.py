@@ -70,6 +70,7 @@ class AttachedWorker:
             fences=self._way.fences,
             outbox=self._way.outbox,
             came_by=self._address.came_by,
+            meet=self._way.meet,
             qualification=qualification,
             cordoned=lambda: self._orders.cordoned,
         )

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rollcall_agent import metrics
+from rollcall_agent.ports import FAILED, CallRefused
 from shared.contracts.models import Models
 from shared.contracts.settings import WorkerSettings
 from shared.contracts.workers import WorkerFault, WorkerHeartbeat, WorkerOrder
@@ -18,7 +19,6 @@ from shared.core.workers.backend import Backend
 from shared.core.workers.registry import HEARTBEAT_INTERVAL_S
 from shared.platform.clock import Clock, utc_now
 from shared.platform.logs.logs import get_logger
-from shared.platform.redis.streams import UNREACHABLE
 
 # With a heartbeat a second: a warning for the first failure, and then one a minute.
 LOG_EVERY_FAILURES = 60
@@ -96,7 +96,7 @@ class Heart:
         try:
             for worker_id in {*self._former_ids, *filter(None, [self._worker_id])}:
                 await self._backend.remove_worker(worker_id)
-        except UNREACHABLE as error:
+        except FAILED as error:
             log.warning("worker_not_removed", error=repr(error))
 
     async def _until_due(self) -> None:
@@ -114,10 +114,9 @@ class Heart:
             order = await self._backend.beat_worker(self._heartbeat(worker_id))
             for former in list(self._former_ids):
                 # What was ordered under the former id holds: it is the same process.
-                order = order or await self._backend.read_order(former)
-                await self._backend.remove_worker(former)
-                self._former_ids.discard(former)
-        except UNREACHABLE as error:
+                ordered = await self._leave(former)
+                order = order or ordered
+        except FAILED as error:
             metrics.heartbeat_failed()
             if self._failures % LOG_EVERY_FAILURES == 0:
                 log.warning("heartbeat_failed", failures=self._failures + 1, error=repr(error))
@@ -128,6 +127,17 @@ class Heart:
             self._failures = 0
         if order is not None:
             self._obey(order)
+
+    async def _leave(self, former: str) -> WorkerOrder | None:
+        """Take a former id out of the registry; return what was ordered under it."""
+        order = None
+        try:
+            order = await self._backend.read_order(former)
+            await self._backend.remove_worker(former)
+        except CallRefused as refused:  # its key expires by itself
+            log.warning("worker_id_not_left", worker_id=former, error=repr(refused))
+        self._former_ids.discard(former)
+        return order
 
     def _heartbeat(self, worker_id: str) -> WorkerHeartbeat:
         standing, settings = self._standing(), self._settings

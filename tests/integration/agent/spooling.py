@@ -13,7 +13,7 @@ from rollcall_agent.spool.spool import JobSpool, SpooledOutbox
 from rollcall_agent.worker.shared_counter import SharedCounter
 from shared.contracts.events import Envelope, Step, TurnFinished
 from shared.contracts.keys import ENVELOPE_FIELD, REPORTS_STREAM, TURNS_STREAM
-from shared.core.workers.backend import RedisBackend
+from shared.core.workers.backend import Backend, RedisBackend
 from shared.platform.clock import utc_now
 from tests.support.stream_entries import entries_of
 from tests.unit.agent.agent_fakes import FACTS, ListedOutbox, an_order
@@ -23,9 +23,16 @@ from tests.unit.rollcall_agent.test_turns import a_message
 class Job:
     """A job with its spool, which says something now and then."""
 
-    def __init__(self, folder: Path, *, failures: SharedCounter | None = None, first_seq: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        failures: SharedCounter | None = None,
+        first_seq: int = 1,
+        credential: str | None = None,
+    ) -> None:
         self.outbox = ListedOutbox()
-        self.spool = JobSpool(folder, failures=failures or SharedCounter())
+        self.spool = JobSpool(folder, failures=failures or SharedCounter(), credential=credential)
         both = SpooledOutbox(self.outbox, self.spool)
         order = an_order(first_seq=first_seq)
         self.reporter = Reporter(order=order, facts=FACTS, outbox=both)
@@ -50,11 +57,15 @@ class Job:
 
 
 class Host:
-    """A folder, and the worker that looks after it; the test moves its clock."""
+    """A folder, and the worker that looks after it; the test moves its clock.
 
-    def __init__(self, folder: Path, redis: Redis) -> None:
+    backend: its way to Rollcall, if that is not over Redis.
+    """
+
+    def __init__(self, folder: Path, redis: Redis, *, backend: Backend | None = None) -> None:
         self.folder = folder
         self.redis = redis
+        self.backend = backend or RedisBackend(redis)
         self.time = 1000.0
         self.later = timedelta()
         self.failures = SharedCounter()
@@ -63,7 +74,7 @@ class Host:
     def worker(self) -> Resender:
         return Resender(
             self.folder,
-            backend=RedisBackend(self.redis),
+            backend=self.backend,
             failures=self.failures,
             now=lambda: utc_now() + self.later,
             monotonic=lambda: self.time,

@@ -49,6 +49,7 @@ def admission(
         qualification=ModelQualification(defaults=defaults, endpoint=endpoint or FakeEndpoint()),
         cordoned=lambda: cordoned,
         came_by=(addresses or {}).get,
+        meet=lambda order: None,
     )
     return admission, outbox
 
