@@ -14,10 +14,8 @@ _capacity = Gauge("agent_max_jobs", "How many jobs this worker takes at once.")
 _registered = Gauge("agent_registered", "1 while this worker is registered at LiveKit.")
 _draining = Gauge("agent_draining", "1 while this worker takes no new jobs and waits for its calls.")
 _cordoned = Gauge("agent_cordoned", "1 while an operator keeps new jobs from this worker.")
-_beats_failed = Counter("agent_heartbeats_failed_total", "Heartbeats that Redis did not accept.")
-_fence_unreadable = Counter(
-    "agent_fence_unreadable_total", "Fences that could not be read from Redis in time."
-)
+_beats_failed = Counter("agent_heartbeats_failed_total", "Heartbeats that Rollcall did not accept.")
+_fence_unreadable = Counter("agent_fence_unreadable_total", "Fences that could not be read in time.")
 _publish_retries = Counter(
     "agent_publish_retries_total", "Sends to a stream that failed and are tried again."
 )
@@ -69,7 +67,7 @@ def fence_unreadable() -> None:
 
 
 def publish_retried() -> None:
-    """Count a batch of events that Redis did not accept; it is sent again."""
+    """Count a batch of events that Rollcall did not accept; it is sent again."""
     _publish_retries.inc()
 
 

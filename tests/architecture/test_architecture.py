@@ -21,7 +21,6 @@ CELERY_SERVICES = {"dispatcher", "verifier"}
 
 # Modules of shared/ that fewer than two services use, each with the reason why it is there.
 USED_BY_FEWER = {
-    "shared.contracts.agent_calls": "agent workers in other languages speak it too",
     "shared.core.migrate": "a program of its own; the API asks it whether the schema is up to date",
     "shared.platform.redis.dead_letters": "the API and the command line put them back alike",
     "shared.runtime.migrate": "the program's old address",

@@ -231,7 +231,7 @@ async def test_without_rollcall_the_agent_runs_on_its_own(
             request = api.CreateAgentDispatchRequest(agent_name=name, room=room_name)
             await livekit.agent_dispatch.create_dispatch(request)
         await _agent_is_in(rollcall, room_name)
-    assert "set REDIS_URL to that of Rollcall" in log.read_text()
+    assert "set ROLLCALL_URL to the address of Rollcall" in log.read_text()
 
 
 async def _agent_is_in(rollcall: Rollcall, room_name: str) -> None:

@@ -1,7 +1,7 @@
 """A small API for agent workers, which answers as a test says. It speaks WebSocket on a real port."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -68,8 +68,6 @@ class AgentApi:
 
     async def _answer(self, socket: web.WebSocketResponse, asked: Request) -> bool:
         answer = self.answers.get(asked.call.call)
-        if isinstance(answer, Callable):  # type: ignore[arg-type]
-            answer = answer(asked.call)
         if answer is CUT:
             return False
         if answer is SILENT:

@@ -39,7 +39,7 @@ from shared.contracts.text import size_of
 from shared.contracts.workers import WorkerHeartbeat, WorkerOrder
 from shared.core.transcripts.watermark import StoredTurns
 from shared.core.workers.orders import as_order
-from shared.platform.logs.logs import get_logger
+from shared.platform.logs.logs import bound, get_logger
 from shared.platform.redis.streams import UNREACHABLE
 
 CALL_S: Final = 5.0
@@ -83,7 +83,8 @@ class ApiBackend:
         elif not self._has_told:
             self._has_told = True
             advice = "update Rollcall's dispatcher; turns that were kept over Redis need a worker over Redis"
-            log.error("credential_missing", session_id=session_id, attempt=attempt, advice=advice)
+            with bound(session_id=session_id, attempt=attempt):
+                log.error("credential_missing", advice=advice)
         return ApiAttempt(self, session_id, attempt)
 
     async def publish(self, stream: str, envelopes: Sequence[Envelope]) -> None:

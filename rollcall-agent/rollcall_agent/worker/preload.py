@@ -13,7 +13,9 @@ from typing import Final
 import livekit.local_inference
 from livekit.agents.utils import http_context
 
-import rollcall_agent.job.running_job  # noqa: F401  (imported once here, shared by all jobs)
+# Imported once here, shared by all jobs.
+import rollcall_agent.job.running_job
+import rollcall_agent.ways  # noqa: F401
 
 # Modules that the SDK otherwise imports during a call; each would block the event loop for 0.1 s to 2 s.
 _IMPORTED_LATE: Final = (

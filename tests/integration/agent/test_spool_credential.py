@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from rollcall_agent.ports import CallRefused
 from rollcall_agent.spool import spool_file
+from rollcall_agent.spool.spool import read_credential
 from rollcall_agent.spool.spool_file import SpoolFile
 from shared.contracts.agent_calls import RefusalCode
 from shared.contracts.keys import REPORTS_STREAM, TURNS_STREAM
@@ -109,4 +110,4 @@ async def _dead(folder: Path, text: str) -> None:
 
 def test_a_line_that_is_no_credential_is_not_taken_for_one() -> None:
     for line in (b'{"id": "1", "credential": "x"}', b'{"credential": 1}\n', b'{"credential": "cut'):
-        assert spool_file.read_credential(line) is None
+        assert read_credential(line) is None

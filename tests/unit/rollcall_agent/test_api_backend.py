@@ -15,7 +15,7 @@ from rollcall_agent.api.backend import ApiBackend
 from rollcall_agent.api.link import Link
 from rollcall_agent.job.publish import Publisher
 from rollcall_agent.ports import ApiUnreachable, CallRefused
-from shared.contracts.agent_calls import JOB_PATH, MAX_ENVELOPES, WORKER_PATH, Publish, RefusalCode
+from shared.contracts.agent_calls import JOB_PATH, MAX_ENVELOPES, WORKER_PATH, OfAttempt, Publish, RefusalCode
 from shared.contracts.dispatching import PastTurn
 from shared.contracts.events import Envelope, TurnFinished, wrap
 from shared.contracts.identifiers import SessionId
@@ -115,9 +115,9 @@ async def test_every_call_about_an_attempt_brings_back_what_was_answered(
     assert not await attempt.take("AJ_2")
     assert await attempt.read_fence() is None
     assert await attempt.read_history() is None
-    assert {(call.session_id, call.attempt) for call in api.calls[0] if hasattr(call, "attempt")} == {
-        (SESSION, 1)
-    }
+    asked = [call for call in api.calls[0] if isinstance(call, OfAttempt)]
+    assert {(call.session_id, call.attempt) for call in asked} == {(SESSION, 1)}
+    assert len(asked) == len(api.calls[0]) == 11
 
 
 async def test_a_workers_calls_bring_back_its_orders(api: AgentApi, worker: ApiBackend) -> None:
@@ -302,7 +302,8 @@ async def test_a_publisher_loses_nothing_while_the_api_restarts(api: AgentApi, j
     api.status = None
     assert await publisher.flush(within_s=30)
     await publisher.aclose(flush_s=0)
-    assert [envelope.data["seq"] for call in api.calls[1] for envelope in call.envelopes] == [2, 3]  # type: ignore[union-attr]
+    sent = [e.data["seq"] for call in api.calls[1] if isinstance(call, Publish) for e in call.envelopes]
+    assert sent == [2, 3]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
