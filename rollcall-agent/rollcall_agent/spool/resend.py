@@ -116,17 +116,21 @@ class Resender:
 
     async def finish(self, *, within_s: float) -> None:
         """Handle the files of the last jobs, for at most `within_s`; the next worker handles the rest."""
-        until = self._monotonic() + within_s
-        while self.holds_lock() and self._monotonic() < until:
-            if not await self.round(hurry=True) or not any(c.file.is_dead for c in self._cares.values()):
-                break
-            await asyncio.sleep(ROUND_S / 5)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._finish()
         left = sum(len(care.file.waiting) for care in self._cares.values())
         if left:
             log.warning("turns_left_on_disk", turns=left, folder=str(self._folder))
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    async def _finish(self) -> None:
+        while self.holds_lock() and await self.round(hurry=True):
+            if not any(care.file.is_dead for care in self._cares.values()):
+                return
+            await asyncio.sleep(ROUND_S / 5)
 
     async def round(self, *, hurry: bool = False) -> bool:
         """Look once at every file that is due; return whether Rollcall could be reached."""

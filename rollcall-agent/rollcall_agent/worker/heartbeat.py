@@ -24,6 +24,7 @@ from shared.platform.logs.logs import get_logger
 LOG_EVERY_FAILURES = 60
 # The SDK has no event for the end of a job, and waiting sessions need its slot.
 LOOK_INTERVAL_S = 0.1
+STOP_S = 2.0
 
 log = get_logger(__name__)
 
@@ -92,10 +93,11 @@ class Heart:
             await self._until_due()
 
     async def stop(self) -> None:
-        """Remove this worker from the registry. If that fails, its key expires by itself."""
+        """Remove this worker from the registry. If that fails in `STOP_S`, its key expires by itself."""
         try:
-            for worker_id in {*self._former_ids, *filter(None, [self._worker_id])}:
-                await self._backend.remove_worker(worker_id)
+            async with asyncio.timeout(STOP_S):
+                for worker_id in {*self._former_ids, *filter(None, [self._worker_id])}:
+                    await self._backend.remove_worker(worker_id)
         except FAILED as error:
             log.warning("worker_not_removed", error=repr(error))
 

@@ -1,5 +1,6 @@
 """The spool of a job that reaches Rollcall over the API: a later worker needs its credential."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -100,6 +101,16 @@ async def test_a_rollcall_that_cannot_be_reached_is_no_refusal(folder: Path, red
     await _dead(folder, "one")
     host = Host(folder, redis, backend=FakeBackend(failing=RedisConnectionError("refused")))
     assert not await host.after()
+
+
+async def test_a_rollcall_that_does_not_answer_holds_up_the_end_of_a_worker_for_a_bounded_time(
+    folder: Path, redis: Redis
+) -> None:
+    await _dead(folder, "one")
+    host = Host(folder, redis, backend=FakeBackend(frozen=True))
+    async with asyncio.timeout(20):
+        await host.resender.finish(within_s=0.2)
+    assert len(host.files()) == 1, "the next worker sends it"
 
 
 async def _dead(folder: Path, text: str) -> None:

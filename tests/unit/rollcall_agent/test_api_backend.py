@@ -172,6 +172,18 @@ async def test_calls_that_wait_fail_with_their_connection_and_the_next_one_takes
     assert len(api.calls) == 2
 
 
+async def test_an_answer_that_cannot_be_read_is_told_once_and_costs_only_its_call(
+    api: AgentApi, job: ApiBackend
+) -> None:
+    attempt = job.attempt(SESSION, 1, "a-credential")
+    assert not await attempt.is_erased()
+    with capture_logs() as logs:
+        for _ in range(3):
+            await api.sockets[0].send_str('{"id": "no number"}')
+        assert not await attempt.is_erased()
+    assert [line["event"] for line in logs] == ["api_answer_unreadable"]
+
+
 async def test_a_connection_without_answers_is_given_up(
     api: AgentApi, job: ApiBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
