@@ -29,13 +29,16 @@ UNSEEN_S = 4.0
 UNANSWERED_S = 4.0
 
 
-@pytest_asyncio.fixture(scope="module")
-async def worker(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OurWorker]:
-    """The user's worker: `python own_agent.py start`, in an environment that names Rollcall's Redis."""
+@pytest_asyncio.fixture(scope="module", params=["redis", "api"])
+async def worker(
+    request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[OurWorker]:
+    """The user's worker: `python own_agent.py start`, where it reaches Rollcall's Redis, or the API alone."""
     client = Rollcall(stack)
     log = tmp_path_factory.mktemp("own") / "worker.log"
+    env = {"REDIS_URL": "", "ROLLCALL_URL": stack.api_url} if request.param == "api" else {}
     try:
-        async with own_worker(client, agent_name=NAME, log=log) as running:
+        async with own_worker(client, agent_name=NAME, log=log, env=env) as running:
             yield running
     finally:
         await client.close()

@@ -62,7 +62,7 @@ async def agent_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     Two sessions of a pool are enough to judge it.
     """
     state = tmp_path_factory.mktemp("agents")
-    services = [*CONTROL_PLANE, "inference"]
+    services = [*CONTROL_PLANE, "inference", "transcripts"]
     env = clean_environment({**LONG_LIMITS, "TRAFFIC_MIN_SESSIONS": "2"})
     async with Stack(state, env=env, services=services) as stack:
         yield stack

@@ -12,7 +12,9 @@ ONE_STACK: Final = {
         f"tests/faults/test_{name}.py"
         for name in ("causes_control", "causes_inference", "celery", "healthy", "queue")
     ),
-    "agent_stack": tuple(f"tests/faults/test_{name}.py" for name in ("causes_agent", "pools", "revive")),
+    "agent_stack": tuple(
+        f"tests/faults/test_{name}.py" for name in ("api_way", "causes_agent", "pools", "revive")
+    ),
     "inference": tuple(
         f"tests/integration/inference/test_{name}_wire.py" for name in ("inference", "language_model")
     ),

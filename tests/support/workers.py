@@ -54,12 +54,15 @@ async def until_registered(process: asyncio.subprocess.Process, log: Path) -> No
 
 @dataclass(frozen=True)
 class OurWorker:
-    """A running worker of ours; the processes of its jobs are its children."""
+    """A running worker of ours; the processes of its jobs are its children.
+
+    rollcall_port: where it reaches Rollcall, which is Redis or the API.
+    """
 
     process: asyncio.subprocess.Process
     agent_name: str
     log: Path
-    redis_port: int
+    rollcall_port: int
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the worker's main process."""
@@ -74,8 +77,8 @@ class OurWorker:
             return []
 
     def job_processes(self) -> list[psutil.Process]:
-        """Return the processes that run a job: unlike warm ones, they have a connection to Redis."""
-        return [child for child in self.children() if _talks_to(child, self.redis_port)]
+        """Return the processes that run a job: unlike warm ones, they are connected to Rollcall."""
+        return [child for child in self.children() if _talks_to(child, self.rollcall_port)]
 
     def send_to_jobs(self, number: signal.Signals) -> int:
         """Send a signal to every process that runs a job; return how many there are."""
@@ -100,9 +103,8 @@ async def own_worker(
             return "process initialized" in log.read_text()
 
         await until(ready, what="a process is ready for a job")
-        redis_port = urlsplit(rollcall.stack.redis_url).port
-        assert redis_port is not None
-        yield OurWorker(process, agent_name, log, redis_port)
+        way = variables.get("ROLLCALL_URL") or rollcall.stack.redis_url
+        yield OurWorker(process, agent_name, log, _port_of(way))
 
 
 @asynccontextmanager
@@ -132,9 +134,7 @@ async def our_worker(
             await until_in_registry(rollcall, process, log)
         else:
             await until_registered(process, log)
-        redis_port = urlsplit(variables["REDIS_URL"]).port
-        assert redis_port is not None
-        yield OurWorker(process, agent_name, log, redis_port)
+        yield OurWorker(process, agent_name, log, _port_of(variables["REDIS_URL"]))
 
 
 async def until_in_registry(rollcall: Rollcall, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -166,6 +166,12 @@ async def _running(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+def _port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port
 
 
 def _talks_to(process: psutil.Process, port: int) -> bool:
