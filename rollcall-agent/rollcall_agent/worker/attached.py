@@ -19,6 +19,7 @@ from rollcall_agent.worker.admit import Admission
 from rollcall_agent.worker.heartbeat import Standing
 from rollcall_agent.worker.offer import UsersAnswer
 from rollcall_agent.worker.orders import Orders
+from rollcall_agent.worker.server_version import is_too_old
 from rollcall_agent.worker.shared_counter import SharedCounter
 from rollcall_agent.worker.stop import WorkerStop
 from shared.contracts.settings import WorkerSettings
@@ -156,8 +157,15 @@ class AttachedWorker:
         await self._server.drain()
         await self._server.aclose()
 
-    def _on_registered(self, worker_id: str, _: ServerInfo) -> None:
+    def _on_registered(self, worker_id: str, server: ServerInfo) -> None:
         name = self._settings.livekit_agent_name
+        if is_too_old(server.version):
+            log.error(
+                "livekit_too_old",
+                message=f"LiveKit {server.version} drops the attributes of dispatches, and with them what"
+                " Rollcall orders: upgrade the server to 1.13 or later",
+                version=server.version,
+            )
         log.info(
             "worker_registered",
             message=f"agent {name} registered with worker id {worker_id}: it listens for dispatches",
