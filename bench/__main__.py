@@ -27,6 +27,7 @@ NAMES = (
     "outage",
     "transcripts",
     "sse",
+    "agents",
     "api",
     "observability",
 )

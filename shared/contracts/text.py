@@ -5,7 +5,7 @@ a NUL, which PostgreSQL can't store. Callers can type both, and models and tools
 """
 
 import json
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import uuid_utils
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationInfo, model_validator
@@ -113,6 +113,13 @@ ALREADY_CLEAN: Final = {"text": "clean"}
 
 class CleanModel(BaseModel):
     """Base of everything that crosses a process border. All text in it, at any depth, can be stored."""
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """Read the model's JSON from any writer; raises `pydantic.ValidationError`."""
+        if is_surely_clean(text):
+            return cls.model_validate_json(text, context=ALREADY_CLEAN)
+        return cls.model_validate_json(well_formed(text))
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,6 @@ import httpx
 import pytest
 import pytest_asyncio
 from livekit import api, rtc
-from livekit.agents.types import TOPIC_CHAT
 from livekit.agents.voice.remote_session import RemoteSession
 
 from devstack.stack import Stack
@@ -18,13 +17,12 @@ from services.inference.converse import GREETING, HOURS
 from tests.support.event_streams import following
 from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until
+from tests.support.typed import texts, type_until_heard, typed
 from tests.support.workers import OWN_AGENT, OurWorker, foreign_worker, own_worker, until_in_registry
 
 pytestmark = pytest.mark.e2e
 
 NAME = "own"
-# The SDK drops what comes from somebody whom it doesn't see yet, up to 3 s after they have joined.
-UNSEEN_S = 4.0
 # The session host of livekit-agents 1.8.9 answers within a second, where it is open.
 UNANSWERED_S = 4.0
 
@@ -45,27 +43,13 @@ async def worker(
 
 
 async def _asked(rollcall: Rollcall, session_id: str, room: rtc.Room, text: str, answer: str) -> None:
-    """Write to the agent, again while it has not seen who writes, until it has answered."""
+    """Write to the agent until it has heard, and wait for its answer."""
 
     async def answered() -> bool:
-        return answer in await _texts(rollcall, session_id, "assistant")
+        return answer in await texts(rollcall, session_id, "assistant")
 
-    async def heard() -> bool:
-        return text in await _texts(rollcall, session_id, "user")
-
-    for _ in range(5):
-        await room.local_participant.send_text(text, topic=TOPIC_CHAT)
-        try:
-            await until(heard, what=f"{text!r} is heard", timeout_s=UNSEEN_S)
-        except AssertionError:
-            continue
-        break
+    await type_until_heard(rollcall, session_id, room, text)
     await until(answered, what=f"{answer!r} is said")
-
-
-async def _texts(rollcall: Rollcall, session_id: str, role: str) -> list[str]:
-    items = (await rollcall.transcript(session_id))["items"]
-    return [item["text"] for item in items if item["role"] == role]
 
 
 async def _ready(rollcall: Rollcall, **wish: Any) -> dict[str, Any]:
@@ -85,7 +69,7 @@ async def test_every_turn_tool_note_and_handoff_is_stored(rollcall: Rollcall, wo
             "What is the weather in Paris?",
             "Here is what I found: sunny in Paris.",
         )
-        await room.local_participant.send_text("I have a question about billing.", topic=TOPIC_CHAT)
+        await typed(room, "I have a question about billing.")
 
         async def handed_over() -> bool:
             items = (await rollcall.transcript(session_id))["items"]
@@ -201,7 +185,7 @@ async def test_a_killed_agent_is_replaced_by_one_that_remembers_and_does_not_gre
 
         await until(replaced, what="another agent is in the room")
         await _asked(rollcall, session_id, room, "What is my name?", "Your name is Anna.")
-        said = await _texts(rollcall, session_id, "assistant")
+        said = await texts(rollcall, session_id, "assistant")
     assert said.count(GREETING) == 1
     await rollcall.until_status(session_id, "ended")
 

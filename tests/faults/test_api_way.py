@@ -10,19 +10,19 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import pytest_asyncio
-from livekit import rtc
-from livekit.agents.types import TOPIC_CHAT
 
 from devstack.stack import Stack
 from services.verifier.ways import RETURN_S
 from tests.support.guests import guest
 from tests.support.sessions import Rollcall, until
+from tests.support.typed import texts, type_until_heard, typed
 from tests.support.wire import Wire
 from tests.support.workers import OurWorker, own_worker
 
 pytestmark = pytest.mark.faults
 
 NAME = "remote"
+QUESTION = "What are your opening hours?"
 # Much longer than the silence of a job that is taken for dead (AGENT_SILENCE_S, 2.5 s).
 OUTAGE_S = 6.0
 
@@ -66,14 +66,15 @@ async def test_an_agent_stays_while_the_network_to_the_api_is_broken_and_its_tur
 ) -> None:
     started = await _ready(rollcall)
     async with guest(started) as room:
+        await type_until_heard(rollcall, started["session_id"], room, "My name is Anna.")
         wire.cut()
         try:
-            await _said_to(room, "What are your opening hours?")
+            await typed(room, QUESTION)
             await asyncio.sleep(OUTAGE_S)  # nothing may happen in this time
         finally:
             await wire.drop()
             wire.mend()
-        await _stored(rollcall, started, "What are your opening hours?")
+        await _stored(rollcall, started, QUESTION)
         await asyncio.sleep(RETURN_S)  # a loss that was wrongly seen would be judged by then
         await _is_the_first_agents(rollcall, started)
         await rollcall.end(started["session_id"])
@@ -84,13 +85,14 @@ async def test_an_agent_stays_while_the_api_restarts(
 ) -> None:
     started = await _ready(rollcall)
     async with guest(started) as room:
+        await type_until_heard(rollcall, started["session_id"], room, "My name is Anna.")
         api = agent_stack.process("api")
         api.kill_group()
         await api.wait_exit()
-        await _said_to(room, "What are your opening hours?")
+        await typed(room, QUESTION)
         await asyncio.sleep(OUTAGE_S)
         await api.start()
-        await _stored(rollcall, started, "What are your opening hours?")
+        await _stored(rollcall, started, QUESTION)
         await asyncio.sleep(RETURN_S)
         await _is_the_first_agents(rollcall, started)
         await rollcall.end(started["session_id"])
@@ -145,14 +147,9 @@ async def _way_is_judged() -> None:
     await asyncio.sleep(RETURN_S)
 
 
-async def _said_to(room: rtc.Room, text: str) -> None:
-    await room.local_participant.send_text(text, topic=TOPIC_CHAT)
-
-
 async def _stored(rollcall: Rollcall, started: dict[str, Any], text: str) -> None:
     async def stored() -> bool:
-        items = (await rollcall.transcript(started["session_id"]))["items"]
-        return [item["text"] for item in items].count(text) == 1
+        return (await texts(rollcall, started["session_id"], "user")).count(text) == 1
 
     await until(stored, what=f"{text!r} is stored")
 

@@ -16,7 +16,6 @@ from services.api.agent_sockets.pace import Pace
 from services.api.deps import Services
 from services.api.errors.problems import MEDIA_TYPE, Problem, bare, without_database
 from shared.contracts.agent_calls import Answer, CallRefusal, RefusalCode, Request
-from shared.contracts.text import well_formed
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.logs.logs import get_logger
 from shared.platform.redis.streams import UNREACHABLE
@@ -70,7 +69,7 @@ async def _answer_for_ever(socket: WebSocket, services: Services, calls: Calls, 
 async def _answer(frame: str, calls: Calls) -> Answer:
     """Do the call in a frame. A failure of ours is logged, and the client may ask again."""
     try:
-        request = Request.model_validate_json(well_formed(frame))
+        request = Request.parse(frame)
     except ValidationError as invalid:
         return Answer(id=_number_in(frame), refusal=_malformed(invalid))
     refusal: CallRefusal

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -12,7 +12,7 @@ from shared.contracts.events.said import CaptionChanged, TurnFinished
 from shared.contracts.events.session_events import SESSION_EVENTS
 from shared.contracts.events.webhooks import WebhookTested
 from shared.contracts.identifiers import EventId, SessionId, new_id
-from shared.contracts.text import ALREADY_CLEAN, CleanModel, is_surely_clean, well_formed
+from shared.contracts.text import ALREADY_CLEAN, CleanModel
 from shared.contracts.traceparent import Traceparent
 
 _ALL: Final[tuple[type[Event], ...]] = (
@@ -45,13 +45,6 @@ class Envelope(CleanModel):
     sequence: int | None = None
     traceparent: Traceparent = None
     data: dict[str, Any]
-
-    @classmethod
-    def parse(cls, text: str | bytes) -> Self:
-        """Read an envelope's JSON from any writer; raises `pydantic.ValidationError`."""
-        if is_surely_clean(text):
-            return cls.model_validate_json(text, context=ALREADY_CLEAN)
-        return cls.model_validate_json(well_formed(text))
 
     @field_validator("specversion")
     @classmethod

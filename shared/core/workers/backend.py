@@ -137,8 +137,9 @@ class RedisAttempt:
 
     async def beat(self, job_id: str, count: int, *, worker_id: str | None = None) -> None:
         """See `AttemptBackend`. `worker_id`: the job's worker, if the beat came over the API."""
-        await beats.write_job_beat(self.redis, self.session_id, self.number, count, worker_id=worker_id)
-        await self.take(job_id)
+        await beats.write_job_beat(
+            self.redis, self.session_id, self.number, count, job_id=job_id, worker_id=worker_id
+        )
 
     async def forget(self) -> None:
         """See `AttemptBackend`."""

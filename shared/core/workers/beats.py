@@ -6,10 +6,13 @@ ACTIVE for another 20 s. Readers compare counts, never clocks.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from shared.contracts.keys import JOB_BEATS, JOB_WORKERS, WORKER_WAYS, job_beat_field
+from shared.contracts.identifiers import SessionId
+from shared.contracts.keys import JOB_BEATS, JOB_WORKERS, WORKER_WAYS, job_beat_field, job_fence_key
+from shared.core.workers.fence import JOB_FENCE_TTL
 
 JOB_BEAT_INTERVAL_S = 0.5
 
@@ -28,21 +31,35 @@ class Beats:
     ways: Mapping[str, str]
 
 
-async def write_job_beat(
-    redis: Redis, session_id: str, attempt: int, count: int, *, worker_id: str | None = None
-) -> None:
-    """Write a beat of the job; `worker_id` is its worker if it came over the API.
+# One round trip for what comes twice a second. KEYS: the hashes of beats and workers, and the attempt's job
+# fence. ARGV: the field, the count, the worker's id or "", the job's id, and how long the fence stays, in ms.
+_BEAT = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end
+local owner = redis.call('GET', KEYS[3])
+if owner == ARGV[4] then redis.call('PEXPIRE', KEYS[3], ARGV[5])
+elseif not owner then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
+"""
 
-    Raises `redis.exceptions.RedisError` or `OSError`.
+
+async def write_job_beat(
+    redis: Redis,
+    session_id: SessionId,
+    attempt: int,
+    count: int,
+    *,
+    job_id: str,
+    worker_id: str | None = None,
+) -> None:
+    """Write a beat of the job, which also keeps the attempt for it (`shared.core.workers.fence`).
+
+    `worker_id` is the job's worker if the beat came over the API. Raises `redis.exceptions.RedisError` or
+    `OSError`.
     """
-    field = job_beat_field(session_id, attempt)
-    if worker_id is None:
-        await redis.hset(JOB_BEATS, field, str(count))
-        return
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.hset(JOB_WORKERS, field, worker_id)
-        pipe.hset(JOB_BEATS, field, str(count))
-        await pipe.execute()
+    keys = [JOB_BEATS, JOB_WORKERS, job_fence_key(session_id, attempt)]
+    kept_ms = JOB_FENCE_TTL // timedelta(milliseconds=1)
+    args: list[str | int] = [job_beat_field(session_id, attempt), count, worker_id or "", job_id, kept_ms]
+    await redis.register_script(_BEAT)(keys=keys, args=args)
 
 
 async def forget_job(redis: Redis, session_id: str, attempt: int) -> None:

@@ -13,6 +13,7 @@ from services.verifier.prove.verify import Verifier
 from services.verifier.repository import Current, Repository
 from services.verifier.wake import Waker
 from services.verifier.watch.watch import Watch
+from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.tables import SessionRow
@@ -76,7 +77,7 @@ class Bench:
 
     async def beat(self, row: SessionRow, count: int = 1, *, attempt: int = 1) -> None:
         """The attempt's job beats, and the beat is read."""
-        await write_job_beat(self.redis, row.id, attempt, count)
+        await write_job_beat(self.redis, SessionId(row.id), attempt, count, job_id="AJ_1")
         await self.liveness.read()
 
     async def watch_silence(self, *, seconds: float) -> None:
