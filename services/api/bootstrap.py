@@ -6,6 +6,7 @@ from typing import Final
 
 from livekit import api
 
+from services.api.agent_sockets.beats import BeatWriter
 from services.api.auth.bad_keys import BadKeys
 from services.api.auth.keyring import Keyring
 from services.api.console.logins import Logins
@@ -110,6 +111,7 @@ async def open_services(settings: ApiSettings) -> AsyncIterator[Services]:
                 waiting_visitors=WaitingVisitors(
                     settings.max_reservations_visitor, redis=redis, database=database
                 ),
+                job_beats=BeatWriter(redis),
             )
     finally:
         await livekit.close()

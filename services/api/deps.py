@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from livekit import api
 from redis.asyncio import Redis
 
+from services.api.agent_sockets.beats import BeatWriter
 from services.api.agent_sockets.open_sockets import OpenSockets
 from services.api.auth.bad_keys import BadKeys
 from services.api.auth.keyring import Keyring
@@ -46,6 +47,7 @@ class Services:
     bad_keys: BadKeys
     rate_limits: RateLimits
     waiting_visitors: WaitingVisitors
+    job_beats: BeatWriter
     agent_sockets: OpenSockets = field(default_factory=OpenSockets)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 

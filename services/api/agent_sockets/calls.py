@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 
+from services.api.agent_sockets.beats import BeatWriter
 from services.api.agent_sockets.caller import Attempt, Caller
 from services.api.agent_sockets.owners import is_owner
 from shared.contracts.agent_calls import (
@@ -43,7 +44,7 @@ from shared.contracts.events import (
 from shared.contracts.keys import FENCE_CLOSED, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.text import MAX_EVENT_BYTES, size_of
 from shared.core.workers.backend import RedisAttempt, RedisBackend
-from shared.core.workers.beats import forget_way, note_way
+from shared.core.workers.beats import JobBeat, forget_way, note_way
 from shared.core.workers.credentials import CredentialRefused, KeyPair
 
 SOURCE: Final = "rollcall/agent"
@@ -66,12 +67,13 @@ class CallRefused(Exception):
 class Calls:
     """The calls of one socket."""
 
-    def __init__(self, caller: Caller, *, redis: Redis, key_pair: KeyPair) -> None:
+    def __init__(self, caller: Caller, *, redis: Redis, beats: BeatWriter, key_pair: KeyPair) -> None:
         self._caller = caller
         self._redis = redis
         self._backend = RedisBackend(redis)
         self._key_pair = key_pair
-        self._beats = 0
+        self._beats = beats
+        self._worker_beats = 0
         self._ways: set[str] = set()
 
     async def do(self, call: AnyCall) -> Any:
@@ -114,7 +116,7 @@ class Calls:
             case TakeAttempt():
                 result = await attempt.take(call.job_id)
             case BeatJob():
-                await attempt.beat(call.job_id, call.count, worker_id=self._caller.worker_id)
+                await self._beats.write(JobBeat(*of, call.job_id, call.count, self._caller.worker_id))
             case ForgetJob():
                 await attempt.forget()
             case ReadHistory():
@@ -141,10 +143,12 @@ class Calls:
         order = await self._backend.beat_worker(
             heartbeat.model_copy(update={"sessions": sessions, "circuit": None})
         )
-        self._beats += 1
+        self._worker_beats += 1
         self._ways.add(heartbeat.worker_id)
         caller = self._caller
-        await note_way(self._redis, heartbeat.worker_id, connection=caller.connection, count=self._beats)
+        await note_way(
+            self._redis, heartbeat.worker_id, connection=caller.connection, count=self._worker_beats
+        )
         return order
 
     async def _leave(self, worker_id: str) -> None:

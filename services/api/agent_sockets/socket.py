@@ -42,7 +42,12 @@ async def serve(socket: WebSocket, services: Services, *, who: Who) -> None:
         await _refuse(socket, without_database(error))
         return
     with services.agent_sockets.entered(caller.owner):
-        calls = Calls(caller, redis=services.redis, key_pair=key_pair(services.settings))
+        calls = Calls(
+            caller,
+            redis=services.redis,
+            beats=services.job_beats,
+            key_pair=key_pair(services.settings),
+        )
         try:
             await socket.accept()
             await _answer_for_ever(socket, services, calls, has_key=caller.has_key)

@@ -135,11 +135,10 @@ class RedisAttempt:
         """See `AttemptBackend`."""
         return await take_attempt(self.redis, self.session_id, self.number, job_id)
 
-    async def beat(self, job_id: str, count: int, *, worker_id: str | None = None) -> None:
-        """See `AttemptBackend`. `worker_id`: the job's worker, if the beat came over the API."""
-        await beats.write_job_beat(
-            self.redis, self.session_id, self.number, count, job_id=job_id, worker_id=worker_id
-        )
+    async def beat(self, job_id: str, count: int) -> None:
+        """See `AttemptBackend`."""
+        beat = beats.JobBeat(self.session_id, self.number, job_id, count)
+        await beats.write_job_beats(self.redis, [beat])
 
     async def forget(self) -> None:
         """See `AttemptBackend`."""

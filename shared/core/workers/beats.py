@@ -4,7 +4,7 @@ The beats stop if a job is killed, frozen or hung, or if its host is gone, while
 ACTIVE for another 20 s. Readers compare counts, never clocks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,24 +42,38 @@ elseif not owner then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
 """
 
 
-async def write_job_beat(
-    redis: Redis,
-    session_id: SessionId,
-    attempt: int,
-    count: int,
-    *,
-    job_id: str,
-    worker_id: str | None = None,
-) -> None:
-    """Write a beat of the job, which also keeps the attempt for it (`shared.core.workers.fence`).
+@dataclass(frozen=True)
+class JobBeat:
+    """One beat of a job; `count` grows. `worker_id` is the job's worker if the beat came over the API."""
 
-    `worker_id` is the job's worker if the beat came over the API. Raises `redis.exceptions.RedisError` or
-    `OSError`.
+    session_id: SessionId
+    attempt: int
+    job_id: str
+    count: int
+    worker_id: str | None = None
+
+
+async def write_job_beats(redis: Redis, beats: Sequence[JobBeat]) -> None:
+    """Write beats, which also keep the attempts for their jobs (`shared.core.workers.fence`).
+
+    Raises `redis.exceptions.RedisError` or `OSError`.
     """
-    keys = [JOB_BEATS, JOB_WORKERS, job_fence_key(session_id, attempt)]
     kept_ms = JOB_FENCE_TTL // timedelta(milliseconds=1)
-    args: list[str | int] = [job_beat_field(session_id, attempt), count, worker_id or "", job_id, kept_ms]
-    await redis.register_script(_BEAT)(keys=keys, args=args)
+    async with redis.pipeline(transaction=False) as pipe:
+        for beat in beats:
+            field = job_beat_field(beat.session_id, beat.attempt)
+            keys = (JOB_BEATS, JOB_WORKERS, job_fence_key(beat.session_id, beat.attempt))
+            pipe.eval(
+                _BEAT,
+                len(keys),
+                *keys,
+                field,
+                str(beat.count),
+                beat.worker_id or "",
+                beat.job_id,
+                str(kept_ms),
+            )
+        await pipe.execute()
 
 
 async def forget_job(redis: Redis, session_id: str, attempt: int) -> None:
@@ -70,7 +84,7 @@ async def forget_job(redis: Redis, session_id: str, attempt: int) -> None:
 
 
 async def read_beats(redis: Redis) -> Beats:
-    """Read all beats; raises like `write_job_beat`."""
+    """Read all beats; raises like `write_job_beats`."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.hgetall(JOB_BEATS)
         pipe.hgetall(JOB_WORKERS)
@@ -80,7 +94,7 @@ async def read_beats(redis: Redis) -> Beats:
 
 
 async def note_way(redis: Redis, worker_id: str, *, connection: str, count: int) -> None:
-    """Note that a worker was heard over the API, by its connection; raises like `write_job_beat`."""
+    """Note that a worker was heard over the API, by its connection; raises like `write_job_beats`."""
     await redis.hset(WORKER_WAYS, worker_id, f"{connection}:{count}")
 
 
