@@ -48,6 +48,7 @@ class Caller:
 
     def present(self, attempt: Attempt) -> None:
         """Let the client speak of an attempt from now on; of the oldest ones of too many no longer."""
+        self.attempts.pop(attempt, None)
         self.attempts[attempt] = None
         if len(self.attempts) > MOST_ATTEMPTS:
             del self.attempts[next(iter(self.attempts))]

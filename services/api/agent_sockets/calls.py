@@ -92,13 +92,12 @@ class Calls:
                 return await self._backend.read_order(call.worker_id)
             case RemoveWorker():
                 await self._own(call.worker_id)
-                await self._leave(call.worker_id)
                 return await self._backend.remove_worker(call.worker_id)
 
     async def aclose(self) -> None:
         """Tell the verifier that this way is closed: from now on, silence says nothing."""
-        for worker_id in list(self._ways):
-            await self._leave(worker_id)
+        for worker_id in self._ways:
+            await forget_way(self._redis, worker_id)
 
     async def _of_attempt(self, call: OfAttempt, of: Attempt) -> Any:
         if of not in self._caller.attempts:
@@ -145,15 +144,15 @@ class Calls:
         )
         self._worker_beats += 1
         self._ways.add(heartbeat.worker_id)
-        caller = self._caller
-        await note_way(
-            self._redis, heartbeat.worker_id, connection=caller.connection, count=self._worker_beats
-        )
+        for worker_id in self._ways:
+            # Under former ids too: the jobs that began under them name them as their worker.
+            await note_way(
+                self._redis,
+                worker_id,
+                connection=self._caller.connection,
+                count=self._worker_beats,
+            )
         return order
-
-    async def _leave(self, worker_id: str) -> None:
-        self._ways.discard(worker_id)
-        await forget_way(self._redis, worker_id)
 
     async def _own(self, worker_id: str) -> None:
         if not await is_owner(self._redis, worker_id, self._caller.owner):

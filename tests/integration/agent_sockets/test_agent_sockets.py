@@ -247,7 +247,19 @@ async def test_a_worker_beats_is_ordered_and_leaves(worker: AgentSocket, redis: 
     await worker.ask(RemoveWorker(worker_id="W_1"))
     fleet = await read_fleet(redis)
     assert (fleet.workers, fleet.lost) == ([], [])
-    assert (await read_beats(redis)).ways == {}
+
+
+async def test_a_worker_with_a_new_id_is_heard_for_the_jobs_of_its_former_one(
+    worker: AgentSocket, redis: Redis
+) -> None:
+    await worker.ask(BeatWorker(heartbeat=make_heartbeat("W_1")))
+    before = (await read_beats(redis)).ways["W_1"]
+    await worker.ask(BeatWorker(heartbeat=make_heartbeat("W_2")))
+    await worker.ask(RemoveWorker(worker_id="W_1"))
+    await worker.ask(BeatWorker(heartbeat=make_heartbeat("W_2")))
+    ways = (await read_beats(redis)).ways
+    assert set(ways) == {"W_1", "W_2"}
+    assert ways["W_1"] != before
 
 
 async def test_a_worker_lists_only_sessions_whose_credential_it_has_shown(
