@@ -15,6 +15,7 @@ ROUTES = {
     ("get", "/v1/sessions/{session_id}"),
     ("delete", "/v1/sessions/{session_id}"),
     ("get", "/v1/sessions/{session_id}/events"),
+    ("get", "/v1/events"),
     ("get", "/v1/sessions/{session_id}/transcript"),
     ("delete", "/v1/sessions/{session_id}/transcript"),
     ("get", "/v1/transcripts/search"),
@@ -253,6 +254,8 @@ def test_the_statuses_a_client_may_see_are_these(schema: dict[str, Any]) -> None
 def test_events_may_be_had_as_json_and_as_a_stream(schema: dict[str, Any]) -> None:
     answers = schema["paths"]["/v1/sessions/{session_id}/events"]["get"]["responses"]["200"]["content"]
     assert set(answers) == {"application/json", "text/event-stream"}
+    answers = schema["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]
+    assert set(answers) == {"text/event-stream"}
 
 
 def test_a_transcript_may_be_had_in_each_of_these_media_types(schema: dict[str, Any]) -> None:

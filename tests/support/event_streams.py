@@ -66,13 +66,26 @@ async def following(
     key: dict[str, str] | None = None,
 ) -> AsyncIterator[Stream]:
     """Follow a session while the block runs."""
+    async with reading_stream(client, f"/v1/sessions/{session_id}/events", last_event_id, key=key) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def reading_stream(
+    client: httpx.AsyncClient,
+    path: str,
+    last_event_id: str | None = None,
+    *,
+    key: dict[str, str] | None = None,
+) -> AsyncIterator[Stream]:
+    """Read the stream at `path` while the block runs."""
     stream = Stream()
     headers = {"accept": "text/event-stream", **(key or {})}
     if last_event_id is not None:
         headers["last-event-id"] = last_event_id
 
     async def read() -> None:
-        async with client.stream("GET", f"/v1/sessions/{session_id}/events", headers=headers) as response:
+        async with client.stream("GET", path, headers=headers) as response:
             assert response.status_code == 200, await response.aread()
             async for event in parsed(response.aiter_lines()):
                 stream.received.append(event)

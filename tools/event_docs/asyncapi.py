@@ -70,6 +70,14 @@ def _channels() -> dict[str, Any]:
             "parameters": {"session_id": {"description": "the session"}},
             "messages": _references([*SESSION_EVENTS, TurnFinished, CaptionChanged]),
         },
+        "liveOfProject": {
+            "address": "/v1/events",
+            "description": (
+                "Server-sent events of a project's sessions from the HTTP API; `Last-Event-ID` resumes. "
+                "Turns and captions are those of the sessions in `session_id`."
+            ),
+            "messages": _references([*SESSION_EVENTS, TurnFinished, CaptionChanged]),
+        },
         "webhooks": {
             "address": None,
             "description": "Requests to the endpoints that a project has registered.",
@@ -87,6 +95,7 @@ def _operations() -> dict[str, Any]:
         "takeReports": ("receive", "reports", "The verifier reads reports; they are hints."),
         "takeTurns": ("receive", "turns", "The transcript consumer stores each turn once."),
         "followSession": ("send", "live", "The API sends a session's events as they happen."),
+        "followProject": ("send", "liveOfProject", "The API sends the events of a project as they happen."),
         "sendWebhooks": ("send", "webhooks", "At least once, to each endpoint that wants the event."),
     }
     return {

@@ -1,4 +1,4 @@
-"""Follow a session live, as server-sent events.
+"""Follow a session or a project live, as server-sent events.
 
 One hub serves all followers of a process:
 
@@ -11,15 +11,27 @@ One hub serves all followers of a process:
 5. Once a second the hub checks whether the followers' keys may still read, and ends the streams of those that
    may not.
 
+Who follows a project gets its events from one feed of all projects (`project_feed.py`), by the same hints and
+a poll of its own; sessions may be followed in the same stream.
+
 Captions bypass this: they come through Redis, are never stored, and a lost caption is not sent again.
 A caller that only needs to know when a session has something new subscribes to its hints (`hints_of`).
 """
 
 import asyncio
 import json
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, contextmanager
 from itertools import count
 from typing import Final
 
@@ -32,9 +44,12 @@ from services.api import metrics
 from services.api.auth.access import Principal
 from services.api.errors.problems import Problem, bare, unknown_session
 from services.api.live.event_id import Position
+from services.api.live.merge import merged
+from services.api.live.places import Places
+from services.api.live.project_feed import ProjectFeed, ProjectFollower
 from services.api.live.pubsub import PubSub
 from services.api.live.session_feed import SessionFeed
-from services.api.live.subscriber import Subscriber
+from services.api.live.subscriber import Follower, Subscriber
 from shared.contracts.events import CaptionChanged, Envelope, UnknownEvent
 from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.tables import TranscriptItemRow
@@ -53,8 +68,6 @@ _BATCH: Final = 500
 _LOOKS_AT_ONCE: Final = 4
 # After a restart, a thousand followers may connect at once.
 READS_AT_ONCE: Final = 6
-# A client that hangs up before its first event loses its place after this time.
-_COMING_S: Final = 10.0
 
 
 RefusedSince = Callable[[Collection[Principal]], Awaitable[Mapping[Principal, Problem]]]
@@ -83,15 +96,13 @@ class Hub:
         self._reads = reads
         self._now = now
         self._captions = captions
-        self._max_followers = max_followers
-        self._share = max_followers_project or max_followers
+        self._places = Places(max_followers, max_followers_project or max_followers)
         self._refused_since = refused_since
         self._reading = asyncio.Semaphore(READS_AT_ONCE)
+        self._project_feed = ProjectFeed(database=reads, reading=self._reading, now=now)
         self._pubsub = PubSub(redis, on_news=self._on_news, on_caption=self._on_caption)
         self._feeds: dict[str, SessionFeed] = {}
         self._subscribers: defaultdict[str, set[Subscriber]] = defaultdict(set)
-        self._followers: Counter[str] = Counter()
-        self._coming: dict[Subscriber, float] = {}
         self._subscriptions: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._stale: dict[str, None] = {}
         self._some_stale = asyncio.Event()
@@ -104,6 +115,8 @@ class Hub:
             "news": self._pubsub.run,
             "poll": self._poll_for_ever,
             "keys": self._ask_again_for_ever,
+            "project-news": self._project_feed.look_for_ever,
+            "project-poll": self._poll_projects_for_ever,
             **looks,
         }
 
@@ -120,8 +133,26 @@ class Hub:
         subscriber = Subscriber(feed, after=after, with_text=with_text, asking=asking)
         if feed.over and subscriber.has_all:
             return None
-        self._reserve_place(subscriber)
-        return self._serve(subscriber)
+        self._places.reserve([subscriber])
+        return _told_why(self._events_of(subscriber), subscriber)
+
+    async def follow_project(
+        self, *, asking: Principal, after: str, session_ids: Sequence[str], with_text: bool
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Return the events of the principal's project after an id, "" for those from now on.
+
+        The streams of these sessions are in it, each from its begin, and without ids. Raises `Problem`.
+        """
+        subscribers = []
+        for session_id in session_ids:
+            feed = await self._feed(session_id)
+            if feed.project != asking.project:
+                raise unknown_session(session_id)
+            subscribers.append(Subscriber(feed, after=Position(), with_text=with_text, asking=asking))
+        follower = ProjectFollower(asking, after=after)
+        self._places.reserve([follower, *subscribers])
+        of_sessions = [_without_ids(self._events_of(one)) for one in subscribers]
+        return _told_why(merged(self._events_for(follower), of_sessions), follower)
 
     @contextmanager
     def hints_of(self, session_id: str) -> Iterator[asyncio.Event]:
@@ -135,59 +166,37 @@ class Hub:
             if not self._subscriptions[session_id]:
                 del self._subscriptions[session_id]
 
-    def _reserve_place(self, subscriber: Subscriber) -> None:
-        """Reserve a place for a follower that is admitted and not yet served.
-
-        Raises `Problem` if there is none.
-        """
-        project, now = subscriber.asking.project, asyncio.get_running_loop().time()
-        self._coming = {one: until for one, until in self._coming.items() if until > now}
-        taken = self._followers + Counter(one.asking.project for one in self._coming)
-        headers = {"Retry-After": "5"}
-        if taken.total() >= self._max_followers:
-            metrics.follower_refused()
-            detail = f"this process serves {self._max_followers} followers already; try again later"
-            raise Problem(503, "too_many_followers", detail, headers=headers)
-        if taken[project] >= self._share:
-            metrics.follower_refused()
-            detail = f"this process serves {self._share} followers of this project already; try again later"
-            raise Problem(429, "too_many_followers_project", detail, headers=headers)
-        self._coming[subscriber] = now + _COMING_S
-
-    async def _serve(self, subscriber: Subscriber) -> AsyncIterator[ServerSentEvent]:
-        with self._subscribed(subscriber):
-            try:
-                async for event in subscriber.events():
+    async def _events_of(self, subscriber: Subscriber) -> AsyncGenerator[ServerSentEvent, None]:
+        with self._subscribed(subscriber), self._places.taken(subscriber):
+            async with aclosing(subscriber.events()) as events:
+                async for event in events:
                     if subscriber.ended is not None:
-                        break
+                        return
                     yield event
-                if subscriber.ended is not None:
-                    yield ServerSentEvent(data=json.dumps(bare(subscriber.ended)), event="problem")
-            except DATABASE_ERRORS as error:
-                # Its client reconnects, and says how far it was.
-                log.warning("follower_let_go", session_id=subscriber.feed.session_id, error=repr(error))
+
+    async def _events_for(self, follower: ProjectFollower) -> AsyncGenerator[ServerSentEvent, None]:
+        feed = self._project_feed
+        with self._places.taken(follower):
+            async with feed.followed_by(follower), aclosing(follower.events(feed)) as events:
+                async for event in events:
+                    yield event
 
     @contextmanager
     def _subscribed(self, subscriber: Subscriber) -> Iterator[None]:
         # Meanwhile the feed may have been dropped, or read again for another follower.
         session_id = subscriber.feed.session_id
-        self._coming.pop(subscriber, None)
         subscriber.feed = self._feeds.setdefault(session_id, subscriber.feed)
         self._subscribers[session_id].add(subscriber)
-        self._count(1, session_id, subscriber.asking.project)
+        self._want_captions(session_id)
         try:
             yield
         finally:
             self._subscribers[session_id].discard(subscriber)
             if not self._subscribers[session_id]:
                 del self._subscribers[session_id]
-            self._count(-1, session_id, subscriber.asking.project)
+            self._want_captions(session_id)
 
-    def _count(self, change: int, session_id: str, project: str) -> None:
-        self._followers[project] += change
-        if not self._followers[project]:
-            del self._followers[project]
-        metrics.followers(self._followers.total())
+    def _want_captions(self, session_id: str) -> None:
         readers = [one for one in self._subscribers.get(session_id, ()) if one.with_text]
         self._pubsub.want(session_id, wanted=self._captions and bool(readers))
 
@@ -213,6 +222,7 @@ class Hub:
             hinted.set()
         if session_id in self._feeds:
             self._look_at(session_id)
+        self._project_feed.hint(session_id)
 
     def _on_caption(self, session_id: str, text: str) -> None:
         feed = self._feeds.get(session_id)
@@ -235,17 +245,19 @@ class Hub:
         for subscriber in self._subscribers.get(session_id, ()):
             self._end_one(subscriber, why)
 
-    def _end_one(self, subscriber: Subscriber, why: Problem) -> None:
-        if subscriber.ended is None:
+    def _end_one(self, follower: Follower, why: Problem) -> None:
+        if follower.ended is None:
             metrics.follower_ended()
-            log.info("follower_ended", session_id=subscriber.feed.session_id, code=why.code)
-            subscriber.end(why)
+            session_id = follower.feed.session_id if isinstance(follower, Subscriber) else None
+            log.info("follower_ended", session_id=session_id, code=why.code)
+            follower.end(why)
 
     async def _ask_again_for_ever(self) -> None:
         """End the streams whose key has been revoked or has expired."""
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
-            following = [one for those in self._subscribers.values() for one in those]
+            following: list[Follower] = [one for those in self._subscribers.values() for one in those]
+            following += self._project_feed.followers
             try:
                 refused = await self._refused_since({one.asking for one in following})
             except DATABASE_ERRORS as error:
@@ -295,6 +307,11 @@ class Hub:
             except DATABASE_ERRORS as error:
                 log.warning("followed_sessions_not_polled", error=repr(error))
 
+    async def _poll_projects_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            await self._project_feed.read_news()
+
     async def _poll(self, session_ids: Sequence[str], *, turns_too: bool) -> None:
         row, item = SessionRow, TranscriptItemRow
         states = select(
@@ -318,3 +335,29 @@ class Hub:
             fewer_or_more = turns is not None and turns.get(session_id, 0) != feed.turns
             if not same or fewer_or_more or feed.ending:
                 self._look_at(session_id)
+
+
+async def _told_why(
+    events: AsyncGenerator[ServerSentEvent, None], follower: Follower
+) -> AsyncGenerator[ServerSentEvent, None]:
+    """Yield the events, and at the end why the follower was ended, if it was."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+        if follower.ended is not None:
+            yield ServerSentEvent(data=json.dumps(bare(follower.ended)), event="problem")
+    except DATABASE_ERRORS as error:
+        # Its client reconnects, and says how far it was.
+        session_id = follower.feed.session_id if isinstance(follower, Subscriber) else None
+        log.warning("follower_let_go", session_id=session_id, error=repr(error))
+
+
+async def _without_ids(
+    events: AsyncGenerator[ServerSentEvent, None],
+) -> AsyncGenerator[ServerSentEvent, None]:
+    """A client that comes back to the stream of a project gets a session's events from their begin."""
+    async with aclosing(events):
+        async for event in events:
+            event.id = None
+            yield event

@@ -1,4 +1,4 @@
-"""One follower of a session: what it has received, and what it gets next."""
+"""One follower: what it has received, and what it gets next."""
 
 import asyncio
 from collections import Counter
@@ -17,8 +17,22 @@ from shared.contracts.events import CaptionChanged, Envelope
 _SEGMENTS: Final = 4
 
 
-class Subscriber:
-    """Sends what the follower has not received.
+class Follower:
+    """A client that follows something; `asking` is whose key it uses."""
+
+    def __init__(self, asking: Principal) -> None:
+        self.asking = asking
+        self.ended: Problem | None = None
+        self.wake = asyncio.Event()
+
+    def end(self, why: Problem) -> None:
+        """End the stream; `ended` holds `why`."""
+        self.ended = why
+        self.wake.set()
+
+
+class Subscriber(Follower):
+    """Sends what the follower of a session has not received.
 
     Captions have no id, so reconnecting clients cannot request old captions.
     """
@@ -26,11 +40,9 @@ class Subscriber:
     def __init__(
         self, feed: SessionFeed, *, after: Position, with_text: bool, asking: Principal | None = None
     ) -> None:
+        super().__init__(asking or Principal())
         self.feed = feed
-        self.asking = asking or Principal()
-        self.ended: Problem | None = None
         self.with_text = with_text
-        self.wake = asyncio.Event()
         self._position = after
         self._again: dict[int, int] = {}
         self._captions: dict[str, ServerSentEvent] = {}
@@ -39,11 +51,6 @@ class Subscriber:
     def has_all(self) -> bool:
         """Whether the follower has received everything that is known."""
         return self._position.sequence >= self.feed.sequence and not self._backlog()
-
-    def end(self, why: Problem) -> None:
-        """End the stream; `ended` holds `why`."""
-        self.ended = why
-        self.wake.set()
 
     def caption(self, envelope: Envelope, caption: CaptionChanged) -> None:
         """Queue a caption, replacing the previous one of its segment."""

@@ -3,6 +3,7 @@ import { Link } from "@tanstack/react-router";
 
 import { api, body, partly } from "../api/client";
 import { LIVE, type Schemas, type Session } from "../api/types";
+import { useAgainAfter } from "../live/live";
 import { words } from "../session/causes";
 import { useMay } from "../shell/me";
 import { useNow } from "../ui/clock";
@@ -20,7 +21,7 @@ export function CanariesPage() {
   const canaries = useQuery({
     queryKey: ["canaries"],
     queryFn: () => body(api.GET("/v1/sessions", { params: { query: { canary: true, limit: SHOWN } } })),
-    refetchInterval: 3_000,
+    refetchInterval: useAgainAfter(3_000),
   });
   const sessions = canaries.data?.sessions ?? [];
   return (

@@ -3,6 +3,7 @@ import { Link, getRouteApi, useNavigate } from "@tanstack/react-router";
 
 import { api, body } from "../api/client";
 import type { CauseGroup } from "../api/types";
+import { useAgainAfter } from "../live/live";
 import { WHY, shownBy } from "../session/causes";
 import { LASTS, type Last } from "../sessions/filters";
 import { useNow } from "../ui/clock";
@@ -20,7 +21,7 @@ export function CausesPage() {
   const causes = useQuery({
     queryKey: ["causes-page", last],
     queryFn: () => body(api.GET("/v1/causes", { params: { query: { since: new Date(Date.now() - LASTS[last] * 1000).toISOString() } } })),
-    refetchInterval: 5_000,
+    refetchInterval: useAgainAfter(5_000),
   });
   return (
     <PageBody>

@@ -4,6 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { api, body } from "../api/client";
 import type { Line } from "../api/types";
 import { poolName } from "../fleet/shares";
+import { useAgainAfter } from "../live/live";
 import { WHY } from "../session/causes";
 import { useNow } from "../ui/clock";
 import { count, length } from "../ui/format";
@@ -12,7 +13,7 @@ import { Card, Empty, Loading, Trouble } from "../ui/parts";
 
 /** Who waits for an agent: for how long, why, and until when. */
 export function LinePage() {
-  const lines = useQuery({ queryKey: ["line"], queryFn: () => body(api.GET("/v1/line")), refetchInterval: 2_000 });
+  const lines = useQuery({ queryKey: ["line"], queryFn: () => body(api.GET("/v1/line")), refetchInterval: useAgainAfter(2_000) });
   return (
     <PageBody>
       <PageHead title="Line" />

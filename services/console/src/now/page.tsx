@@ -4,6 +4,7 @@ import { clsx } from "clsx";
 
 import { api, body } from "../api/client";
 import type { AgentHealth, Stats } from "../api/types";
+import { useAgainAfter } from "../live/live";
 import { WHY, words } from "../session/causes";
 import { useNow } from "../ui/clock";
 import { ago, count, length } from "../ui/format";
@@ -19,7 +20,7 @@ export function NowPage() {
   const stats = useQuery({
     queryKey: ["stats-hour"],
     queryFn: () => body(api.GET("/v1/stats", { params: { query: { since: new Date(Date.now() - HOUR).toISOString() } } })),
-    refetchInterval: 5_000,
+    refetchInterval: useAgainAfter(5_000, 15_000),
   });
   return (
     <PageBody>
@@ -46,7 +47,7 @@ async function readHealth(): Promise<AgentHealth> {
 function Age({ of, failing }: { of: number; failing: boolean }) {
   const now = useNow(1000);
   if (!of) return null;
-  return <span className={failing ? "text-warn" : "text-quiet"}>{failing ? `These figures are ${length(now - of)} old` : "The last hour, read again every 5 s"}</span>;
+  return <span className={failing ? "text-warn" : "text-quiet"}>{failing ? `These figures are ${length(now - of)} old` : `The last hour, read ${length(now - of)} ago`}</span>;
 }
 
 const LOOKS = {

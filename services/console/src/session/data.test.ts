@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 
 import type { Envelope } from "../api/types";
+import { CAPTION, TURN } from "../live/events";
 import { merged } from "./data";
-import { CAPTION, TURN } from "./timeline";
 
 const of = (id: string, type: string, data: object) => ({ id, type, data }) as unknown as Envelope;
 

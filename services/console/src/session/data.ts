@@ -1,59 +1,41 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { useQuery } from "@tanstack/react-query";
+import { useCallback, useEffect, useRef, useState } from "react";
 
 import { api, body } from "../api/client";
 import { type Envelope, LIVE } from "../api/types";
-import { CAPTION, READ_TYPES } from "./timeline";
+import { CAPTION } from "../live/events";
+import { useAgainAfter, useFollow } from "../live/live";
 
 export function useSession(id: string) {
+  // Some steps, such as that the agent's code begins to run, are no events.
+  const again = useAgainAfter(2_000, 5_000);
   return useQuery({
     queryKey: ["session", id],
     queryFn: () => body(api.GET("/v1/sessions/{session_id}", { params: { path: { session_id: id } } })),
-    // The stream says at once what is new; this is for steps without an event, and for a stream that is cut.
-    refetchInterval: (query) => (query.state.data && LIVE.has(query.state.data.status) ? 2_000 : false),
+    refetchInterval: (query) => (query.state.data && LIVE.has(query.state.data.status) ? again : false),
   });
 }
 
-export type Connection = "connecting" | "live" | "cut" | "over";
 export type Caption = { segment: string; text: string; who: string };
-export type Live = { envelopes: Envelope[]; captions: Caption[]; connection: Connection };
+export type Live = { envelopes: Envelope[]; captions: Caption[] };
 
-/** Follows a session: its history, and then what happens. After a cut the browser asks for what it has missed. */
-export function useLive(id: string): Live {
-  const queries = useQueryClient();
-  const [live, setLive] = useState<Live>({ envelopes: [], captions: [], connection: "connecting" });
+const NOTHING: Live = { envelopes: [], captions: [] };
 
+/** Follows a session that exists: its history, and then what happens. */
+export function useLive(id: string, exists: boolean): Live {
+  const [live, setLive] = useState(NOTHING);
+  const of = useRef(id);
+  const take = useCallback((arrived: Envelope[]) => setLive((before) => merged(before, arrived)), []);
   useEffect(() => {
-    setLive({ envelopes: [], captions: [], connection: "connecting" });
-    const source = new EventSource(`/v1/sessions/${encodeURIComponent(id)}/events`);
-    // A long history comes at once; it is drawn once.
-    let waiting: Envelope[] = [];
-    let drawing = 0;
-    const draw = () => {
-      drawing = 0;
-      const arrived = waiting;
-      waiting = [];
-      setLive((before) => ({ ...before, connection: "live", ...merged(before, arrived) }));
-      if (arrived.some(({ type }) => type !== CAPTION)) void queries.invalidateQueries({ queryKey: ["session", id] });
-    };
-    const take = (message: MessageEvent<string>) => {
-      waiting.push(JSON.parse(message.data) as Envelope);
-      drawing ||= window.setTimeout(draw, 50);
-    };
-    for (const type of READ_TYPES) source.addEventListener(type, take);
-    source.onopen = () => setLive((before) => ({ ...before, connection: "live" }));
-    // The API answers 204 to a browser that has everything of a session that is over, and the stream stays closed.
-    source.onerror = () => setLive((before) => ({ ...before, connection: source.readyState === EventSource.CLOSED ? "over" : "cut" }));
-    return () => {
-      source.close();
-      clearTimeout(drawing);
-    };
-  }, [id, queries]);
+    if (of.current !== id) setLive(NOTHING);
+    of.current = id;
+  }, [id]);
+  useFollow(exists ? id : null, take);
   return live;
 }
 
 /** Puts what has arrived to what is known. A turn ends the captions of its speaker. */
-export function merged(before: Pick<Live, "envelopes" | "captions">, arrived: readonly Envelope[]): Pick<Live, "envelopes" | "captions"> {
+export function merged(before: Live, arrived: readonly Envelope[]): Live {
   const known = new Set(before.envelopes.map(({ id }) => id));
   const envelopes = [...before.envelopes];
   let captions = before.captions;

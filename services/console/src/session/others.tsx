@@ -3,6 +3,7 @@ import { Link } from "@tanstack/react-router";
 
 import { api, body } from "../api/client";
 import type { Cause, Session } from "../api/types";
+import { useAgainAfter } from "../live/live";
 import { useNow } from "../ui/clock";
 import { ago, clock, count } from "../ui/format";
 import { Trouble } from "../ui/parts";
@@ -13,15 +14,16 @@ export function Others({ session, cause }: { session: Session; cause: Cause }) {
   const begin = Date.parse(session.timings.requested_at);
   const since = new Date(begin - 86_400_000).toISOString();
   const agent_name = session.agent_name;
+  const again = useAgainAfter(15_000);
   const groups = useQuery({
     queryKey: ["causes", since, agent_name],
     queryFn: () => body(api.GET("/v1/causes", { params: { query: { since, agent_name } } })),
-    refetchInterval: 15_000,
+    refetchInterval: again,
   });
   const newest = useQuery({
     queryKey: ["others", cause, agent_name, since],
     queryFn: () => body(api.GET("/v1/sessions", { params: { query: { cause: [cause], agent_name, since, limit: 6 } } })),
-    refetchInterval: 15_000,
+    refetchInterval: again,
   });
   if (groups.error) return <Trouble error={groups.error} what="who else has this cause" />;
   const group = groups.data?.causes.find((each) => each.cause === cause);

@@ -3,6 +3,7 @@ import { clsx } from "clsx";
 
 import { ApiError } from "../api/client";
 import { LIVE, type Session } from "../api/types";
+import { useConnection } from "../live/live";
 import { useMay } from "../shell/me";
 import { useNow } from "../ui/clock";
 import { count, when } from "../ui/format";
@@ -11,7 +12,7 @@ import { Card, Empty, Loading, Trouble } from "../ui/parts";
 import { Pill, StatusPill } from "../ui/status";
 import { useTitle } from "../ui/title";
 import { Actions } from "./actions";
-import { type Connection, type Live, useLive, useSession } from "./data";
+import { type Live, useLive, useSession } from "./data";
 import { Advice, EvidenceList } from "./diagnosis";
 import { explain } from "./explain";
 import { Ids } from "./ids";
@@ -24,7 +25,7 @@ const route = getRouteApi("/sessions/$id");
 export function SessionPage() {
   const { id } = route.useParams();
   const session = useSession(id);
-  const live = useLive(id);
+  const live = useLive(id, session.isSuccess);
   if (session.data) return <Screen session={session.data} live={live} stale={session.isError} />;
   if (session.error instanceof ApiError && session.error.status === 404) {
     return (
@@ -45,7 +46,7 @@ function Screen({ session, live, stale }: { session: Session; live: Live; stale:
   useTitle(`${session.agent_name}: ${failure?.cause ?? session.status}`);
   return (
     <div className="flex flex-col gap-2 p-3 lg:min-h-0 lg:flex-1">
-      <Headline session={session} connection={live.connection} stale={stale} />
+      <Headline session={session} stale={stale} />
       <div className="grid min-h-0 flex-1 gap-2 lg:grid-cols-[minmax(0,1fr)_19rem]">
         <div className="flex min-h-0 min-w-0 flex-col gap-2">
           {failure && (
@@ -87,7 +88,7 @@ function Screen({ session, live, stale }: { session: Session; live: Live; stale:
   );
 }
 
-function Headline({ session, connection, stale }: { session: Session; connection: Connection; stale: boolean }) {
+function Headline({ session, stale }: { session: Session; stale: boolean }) {
   const now = useNow(LIVE.has(session.status) ? 1000 : 0);
   const { headline, detail } = explain(session, now);
   const failed = session.status === "failed";
@@ -104,7 +105,7 @@ function Headline({ session, connection, stale }: { session: Session; connection
           agent <b className="text-text">{session.agent_name}</b>
         </span>
         <span>requested {when(session.timings.requested_at, now)}</span>
-        <ConnectionNote connection={connection} live={LIVE.has(session.status)} stale={stale} />
+        <ConnectionNote live={LIVE.has(session.status)} stale={stale} />
         <div className="ml-auto text-sm">
           <Actions session={session} />
         </div>
@@ -117,7 +118,8 @@ function Headline({ session, connection, stale }: { session: Session; connection
   );
 }
 
-function ConnectionNote({ connection, live, stale }: { connection: Connection; live: boolean; stale: boolean }) {
+function ConnectionNote({ live, stale }: { live: boolean; stale: boolean }) {
+  const connection = useConnection();
   if (stale || (live && connection === "cut")) {
     return (
       <Pill tone="warn" icon="clock">

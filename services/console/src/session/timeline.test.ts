@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 
 import type { Envelope } from "../api/types";
+import { CAPTION, TURN } from "../live/events";
 import { T0, at } from "./making";
-import { CAPTION, TURN, entryOf, offset, timelineOf } from "./timeline";
+import { entryOf, offset, timelineOf } from "./timeline";
 
 function event(type: string, ms: number, data: object, id = `${type}-${ms}`): Envelope {
   return { id, type, source: "test", subject: "session/1", time: at(ms), data: data as Envelope["data"] } as Envelope;

@@ -1,11 +1,9 @@
 /** One timeline of what happened to a session and what was said in it. */
 import type { Envelope } from "../api/types";
 import { length } from "../ui/format";
+import { CAPTION, TURN } from "../live/events";
 import { WHY } from "./causes";
 import type { Cause } from "../api/types";
-
-export const TURN = "transcript.turn_finished.v1";
-export const CAPTION = "transcript.caption_changed.v1";
 
 export type Entry = {
   id: string;
@@ -46,14 +44,15 @@ const READ: { [type: string]: (data: Data) => Reading } = {
   "agent.lost.v1": (d) => ({ tone: "bad", what: "The agent is gone", more: join(why(d), Boolean(d.revival) && "another one is asked for") }),
   "agent.extra_removed.v1": (d) => ({ tone: "warn", what: "A second agent was removed", more: text(d.participant_identity) }),
   "agent.foreign_seen.v1": (d) => ({ tone: "warn", what: "An agent that Rollcall did not ask for is in the room", more: text(d.participant_identity) }),
+  "pool.share_taken_back.v1": (d) => ({ tone: "warn", what: `The share of pool ${text(d.deployment)} was taken back`, more: `${text(d.failed)} of ${text(d.sessions)} sessions failed` }),
   "session.failed.v1": (d) => ({ tone: "bad", what: "Failed", more: why(d) }),
   "session.ended.v1": (d) => ({ tone: "quiet", what: "Ended", more: text(d.reason) }),
   "session.expired.v1": () => ({ tone: "quiet", what: "Nobody used the reservation" }),
   "session.cancelled.v1": (d) => ({ tone: "quiet", what: "Cancelled", more: join(text(d.reason), why(d)) }),
 };
 
-/** The types of the events that a session's stream may send. */
-export const READ_TYPES = [...Object.keys(READ), TURN, CAPTION];
+/** The types of the events that the timeline has words for. */
+export const READ_TYPES = Object.keys(READ);
 
 const SPEAKERS: { [role: string]: string } = { user: "Caller", assistant: "Agent", system: "System" };
 
@@ -97,4 +96,3 @@ export function timelineOf(envelopes: Iterable<Envelope>, requestedAt: string): 
 export function offset(ms: number): string {
   return ms < 0 ? `-${length(-ms)}` : `+${length(ms)}`;
 }
-

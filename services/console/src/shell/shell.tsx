@@ -2,6 +2,7 @@ import { Link, Outlet } from "@tanstack/react-router";
 
 import { ApiError } from "../api/client";
 import type { Me } from "../api/types";
+import { LiveProvider, useConnection } from "../live/live";
 import { Icon } from "../ui/icons";
 import { BUTTONS, Loading, Trouble } from "../ui/parts";
 import { Find } from "./find";
@@ -29,7 +30,17 @@ export function Shell() {
 }
 
 function Frame({ me }: { me: Me }) {
+  return (
+    // Another user gets another stream.
+    <LiveProvider key={`${me.key_id} ${me.project}`}>
+      <Screen me={me} />
+    </LiveProvider>
+  );
+}
+
+function Screen({ me }: { me: Me }) {
   const { logOut } = useEntry();
+  const connection = useConnection();
   return (
     <div className="flex h-dvh flex-col">
       <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-30 focus:bg-card focus:p-2">
@@ -65,7 +76,7 @@ function Frame({ me }: { me: Me }) {
           </p>
         )}
       </header>
-      <main id="main" className="flex min-h-0 flex-1 flex-col overflow-y-auto">
+      <main id="main" data-stream={connection} className="flex min-h-0 flex-1 flex-col overflow-y-auto">
         <Outlet />
       </main>
     </div>

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "react";
 
 import { api, body } from "../api/client";
 import type { Transcript, Turn } from "../api/types";
+import { useAgainAfter, useFollow } from "../live/live";
 import { speaker } from "../session/timeline";
 import { count, length } from "../ui/format";
 import { PageBody, PageHead } from "../ui/head";
@@ -14,18 +15,23 @@ import { type Part, partsOf, place } from "./latency";
 
 const route = getRouteApi("/sessions/$id/transcript");
 
+// The turns that come are read again with their latencies.
+const nothing = () => {};
+
 /** What was said, with the time that each answer took, and whether all of it is here. */
 export function TranscriptPage() {
   const { id } = route.useParams();
   const { turn: chosen } = route.useSearch();
+  const again = useAgainAfter(3_000);
   const pages = useInfiniteQuery({
     queryKey: ["transcript", id],
     queryFn: ({ pageParam }) => body(api.GET("/v1/sessions/{session_id}/transcript", { params: { path: { session_id: id }, query: { format: "json", limit: 500, after_seq: pageParam } } })) as Promise<Transcript>,
     initialPageParam: 0,
     getNextPageParam: (page) => page.next_after_seq ?? undefined,
-    refetchInterval: (query) => (query.state.data?.pages[0]?.state === "running" ? 3_000 : false),
+    refetchInterval: (query) => (query.state.data?.pages[0]?.state === "running" ? again : false),
   });
   const first = pages.data?.pages[0];
+  useFollow(first ? id : null, nothing);
   const turns = pages.data?.pages.flatMap((page) => page.items) ?? [];
   const last = turns.at(-1)?.seq ?? 0;
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = pages;
