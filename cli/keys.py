@@ -42,6 +42,10 @@ def create(
             " repeatable. Default: the first three."
         ),
     ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(help="Instead of scopes, for a person: viewer, transcripts, operator or admin."),
+    ] = None,
     publishable: Annotated[
         bool, typer.Option(help="For web pages: the key can only reserve tokens.")
     ] = False,
@@ -65,11 +69,13 @@ def create(
     if target.key:
         wanted: dict[str, Any] = {"name": name, "scopes": scope or [], "origins": origin or []}
         wanted |= {"kind": "publishable"} if publishable else {}
+        wanted |= {} if role is None else {"role": role}
         wanted |= {} if expires_in_days is None else {"expires_in_days": expires_in_days}
         made = _ask_api(target, project, "POST", "/v1/keys", json=wanted)
     else:
         arguments = [f"--name={name}", f"--project={project or _PROJECT}"]
         arguments += [f"--scope={one}" for one in scope or ()]
+        arguments += [] if role is None else [f"--role={role}"]
         arguments += [f"--origin={one}" for one in origin or ()]
         arguments += ["--publishable"] if publishable else []
         arguments += [] if expires_in_days is None else [f"--expires-in-days={expires_in_days}"]

@@ -54,6 +54,7 @@ def test_every_event_is_told_where_it_goes(document: dict[str, Any]) -> None:
     assert channels == {
         "events": of_sessions,
         "live": of_sessions | {"transcript.turn_finished.v1", "transcript.caption_changed.v1"},
+        "liveOfProject": of_sessions | {"transcript.turn_finished.v1", "transcript.caption_changed.v1"},
         "webhooks": of_sessions | {"webhook.test.v1"},
         "reports": {"agent.reported.v1"},
         "turns": {"transcript.turn_finished.v1"},

@@ -17,6 +17,7 @@ from typing import Any, Final
 from services.api.audit.trail import Via, note_act
 from services.api.auth.access import DEFAULT_PROJECT, Scope
 from services.api.auth.key_format import Kind
+from services.api.auth.roles import AccessRole
 from services.api.keys.manage import NewKey, Refused, create_key, list_keys, revoke_key
 from services.api.keys.schemas import ApiKey
 from shared.contracts.settings import DatabaseSettings
@@ -42,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--project", default=DEFAULT_PROJECT)
     create.add_argument("--publishable", action="store_true", help="for web pages: may only reserve tokens")
     create.add_argument("--scope", action="append", default=[], type=Scope, choices=list(Scope))
+    create.add_argument(
+        "--role", default=None, type=AccessRole, choices=list(AccessRole), help="instead of scopes"
+    )
     create.add_argument("--origin", action="append", default=[], help="origin of a page that may use it")
     create.add_argument("--expires-in-days", type=float, default=None)
     commands.add_parser("list", help="every key").add_argument("--project", default=None)
@@ -62,6 +66,7 @@ async def _run(arguments: argparse.Namespace, database: Database) -> dict[str, A
         project=arguments.project,
         kind=Kind.PUBLISHABLE if arguments.publishable else Kind.SECRET,
         scopes=tuple(arguments.scope),
+        role=arguments.role,
         origins=tuple(arguments.origin),
         expires_in=None if days is None else timedelta(days=days),
     )

@@ -18,6 +18,7 @@ from sqlmodel import col
 
 from services.api.auth.access import DEFAULT_PROJECT, Scope
 from services.api.auth.key_format import Kind, id_of, make_key
+from services.api.auth.roles import SCOPES_OF, AccessRole
 from shared.contracts.names import check_name
 from shared.core.api_keys.tables import ApiKeyRow
 from shared.platform.clock import Clock
@@ -48,12 +49,16 @@ class NoSuchKey(Refused):
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key to make. `origins` are those of the web pages that may use a publishable key."""
+    """A key to make. `origins` are those of the web pages that may use a publishable key.
+
+    It has `scopes`, or those of `role`.
+    """
 
     name: str
     project: str = DEFAULT_PROJECT
     kind: Kind = Kind.SECRET
     scopes: tuple[Scope, ...] = ()
+    role: AccessRole | None = None
     origins: tuple[str, ...] = ()
     expires_in: timedelta | None = None
 
@@ -104,6 +109,10 @@ async def _make_room(db: AsyncSession, project: str, *, now: datetime) -> None:
 
 
 def _scopes(wanted: NewKey) -> Sequence[Scope]:
+    if wanted.role is not None and (wanted.scopes or wanted.kind is Kind.PUBLISHABLE):
+        raise Refused("a role stands for scopes of a secret key: give a role or scopes", field="role")
+    if wanted.role is not None:
+        return SCOPES_OF[wanted.role]
     if wanted.kind is Kind.SECRET:
         return wanted.scopes or USUAL_SCOPES
     if set(wanted.scopes) - {Scope.TOKENS_RESERVE}:

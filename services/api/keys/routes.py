@@ -38,6 +38,7 @@ async def create(services: Deps, response: Response, asking: Admin, wanted: Crea
         project=asking.project,
         kind=wanted.kind,
         scopes=tuple(wanted.scopes),
+        role=wanted.role,
         origins=tuple(wanted.origins),
         expires_in=None if days is None else timedelta(days=days),
     )

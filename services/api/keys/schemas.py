@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.auth.access import Scope
 from services.api.auth.key_format import Kind
+from services.api.auth.roles import AccessRole
 from shared.contracts.names import Name
 from shared.core.api_keys.tables import ApiKeyRow
 
@@ -25,6 +26,7 @@ class CreateKey(BaseModel):
     scopes: list[Scope] = Field(
         [], description="default: sessions:write, sessions:read and transcripts:read", max_length=len(Scope)
     )
+    role: AccessRole | None = Field(None, description="a name for scopes: instead of them")
     origins: Origins = Field([], description="of the pages that may use a publishable key")
     expires_in_days: float | None = Field(None, gt=0, le=36_500, description="default: never")
 

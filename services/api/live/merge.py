@@ -2,41 +2,44 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from shared.platform.background import stop_all
 
 T = TypeVar("T")
 
 
+class _Over:
+    """Stands for the end of a stream."""
+
+
+_OVER: Final = _Over()
+
+
 async def merged(
     leading: AsyncGenerator[T, None], others: Sequence[AsyncGenerator[T, None]]
 ) -> AsyncGenerator[T, None]:
-    """Yield what each of them yields, until `leading` ends; raises what one of them raises.
+    """Yield what each of them yields, in turn, until `leading` ends; raises what one of them raises.
 
     Each goes on only once what it yielded last was taken, so a slow reader needs no memory.
     """
-    given: asyncio.Queue[T] = asyncio.Queue(1)
-
-    async def give(source: AsyncGenerator[T, None]) -> None:
-        async with aclosing(source):
-            async for each in source:
-                await given.put(each)
-
-    led = asyncio.create_task(give(leading))
-    going = {led, *(asyncio.create_task(give(other)) for other in others)}
+    sources = (leading, *others)
+    coming = {asyncio.create_task(_next(source)): source for source in sources}
     try:
-        while not (led.done() and given.empty()):
-            taking = asyncio.create_task(given.get())
-            going.add(taking)
-            done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {taking}:
-                task.result()
-            if taking in done:
-                yield taking.result()
-            else:
-                await stop_all([taking])
-                going.discard(taking)
+        while True:
+            done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                source, each = coming.pop(task), task.result()
+                if not isinstance(each, _Over):
+                    yield each
+                    coming[asyncio.create_task(_next(source))] = source
+                elif source is leading:
+                    return
     finally:
-        await stop_all(going)
+        await stop_all(coming)
+        for source in sources:
+            await source.aclose()
+
+
+async def _next(source: AsyncGenerator[T, None]) -> T | _Over:
+    return await anext(source, _OVER)

@@ -159,20 +159,21 @@ class ProjectFeed:
             after = page[-1][0].id
 
     async def _read_new(self, session_ids: Collection[str] | None) -> None:
-        if self._known is None:
+        known = self._known  # the last follower may leave meanwhile
+        if known is None:
             return
         found = await self._ids(session_ids)
-        new = [each for each in found if each not in self._known]
+        new = [each for each in found if each not in known]
         for start in range(0, len(new), _PAGE):
+            page = new[start : start + _PAGE]
             async with self._reading, self._database.read() as db:
-                await self._give(db, new[start : start + _PAGE])
-        if session_ids is None and self._known is not None:
-            self._known.intersection_update(found)  # the older ones are not looked at any more
+                await self._give(db, page)
+            known.update(page)
+        if session_ids is None:
+            known.intersection_update(found)  # the older ones are not looked at any more
 
     async def _give(self, db: AsyncSession, ids: Sequence[str]) -> None:
         rows = (await db.execute(_events().where(col(EventRow.id).in_(ids)).order_by(col(EventRow.id)))).all()
-        if self._known is not None:
-            self._known.update(ids)
         for row, project in rows:
             for envelope in _written([row]):
                 for follower in self.followers:

@@ -41,8 +41,10 @@ async def test_with_a_key_the_api_makes_lists_and_revokes_keys(
         monkeypatch.setenv("ROLLCALL_URL", str(client.base_url))
         made = json_of(await rollcall("create", "backend", "--scope", "sessions:read", "--json"))
         assert (made["project"], made["scopes"]) == ("shop", ["sessions:read"])
+        viewer = json_of(await rollcall("create", "anna", "--role", "viewer", "--json"))
+        assert viewer["scopes"] == ["sessions:read"]
         listed = json_of(await rollcall("list", "--json"))["keys"]
-        assert [key["name"] for key in listed] == ["test", "backend"]
+        assert [key["name"] for key in listed] == ["test", "backend", "anna"]
         assert "backend" in (await rollcall("list")).stdout
         assert json_of(await rollcall("revoke", made["id"], "--json"))["revoked_at"]
         missing = await rollcall("revoke", "nobody")

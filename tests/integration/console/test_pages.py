@@ -78,13 +78,13 @@ async def test_a_key_is_shown_once_works_and_is_revoked(console: Console) -> Non
     await console.press("New key")
     form = page.get_by_role("form", name="New key")
     await form.get_by_label("Name").fill("reporting")
-    await form.get_by_label("transcripts:read").uncheck()
+    await form.get_by_label("viewer").check()
     await form.get_by_role("button", name="Make the key", exact=True).click()
     shown = page.get_by_role("status").filter(has_text="The key reporting")
     key = await shown.locator("code").first.inner_text()
     headers = {"Authorization": f"Bearer {key}"}
     me = (await console.api.get("/v1/me", headers=headers)).json()
-    assert me["scopes"] == ["sessions:read"]
+    assert (me["scopes"], me["role"]) == (["sessions:read"], "viewer")
     await console.press("I have copied it")
     await expect(page.get_by_text(key)).to_have_count(0)
     row = page.get_by_role("listitem").filter(has_text="reporting")
@@ -106,6 +106,7 @@ async def test_a_key_that_may_nothing_is_not_made(console: Console) -> None:
     await console.press("New key")
     form = console.page.get_by_role("form", name="New key")
     await form.get_by_label("Name").fill("nothing")
+    await form.get_by_label("program").check()
     for scope in ("sessions:read", "transcripts:read"):
         await form.get_by_label(scope).uncheck()
     await form.get_by_role("button", name="Make the key", exact=True).click()

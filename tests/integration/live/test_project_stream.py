@@ -226,3 +226,23 @@ async def test_nobody_who_follows_costs_nothing(database: Database) -> None:
     feed.hint(new_id())
     async with asyncio.timeout(30):
         await feed.read_news()  # would wait for ever for its place
+
+
+async def test_a_follower_may_leave_while_its_news_are_read(database: Database) -> None:
+    reading = asyncio.Semaphore(1)
+    feed = ProjectFeed(database=database, reading=reading, now=utc_now)
+    row = await put_session(database)
+    async with asyncio.timeout(30):
+        async with feed.followed_by(ProjectFollower(Principal(), after="")):
+            await is_ready(database, row)
+            await reading.acquire()
+            news = asyncio.create_task(feed.read_news())
+            await asyncio.sleep(0)  # it waits for its place
+        reading.release()
+        await news
+        follower = ProjectFollower(Principal(), after="")
+        async with feed.followed_by(follower), aclosing(follower.events(feed)) as events:
+            assert (await anext(events)).event == "position"
+            await is_ready(database, row, attempt=2)
+            await feed.read_news()
+            assert '"attempt":2' in str((await anext(events)).data), "the earlier one was before it came"

@@ -8,6 +8,7 @@ export type Status = Schemas["SessionStatus"];
 export type Cause = Schemas["Cause"];
 export type Me = Schemas["Me"];
 export type Scope = Schemas["Scope"];
+export type Role = Schemas["AccessRole"];
 export type Envelope = Schemas["Envelope"] & { id: string };
 export type Turn = Schemas["Turn"];
 export type Transcript = Schemas["Transcript"];

@@ -12,6 +12,8 @@ type Listener = (envelopes: Envelope[]) => void;
 const NAME = "rollcall-console";
 const SOON_MS = 1_000;
 const LATER_MS = 4_000;
+// Who is logged in; and the rows of the list, which stay where they are: what is new waits behind a button.
+const KEPT: ReadonlySet<unknown> = new Set(["me", "sessions"]);
 // So the leader knows that this tab is still there.
 const SHOW_EVERY_MS = 20_000;
 
@@ -102,7 +104,7 @@ export class Tab {
         return this.leader?.forget(message.tab);
       case "open":
         this.become("live");
-        if (message.anew) void this.queries.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] !== "me" });
+        if (message.anew) void this.queries.invalidateQueries({ predicate: ({ queryKey }) => !KEPT.has(queryKey[0]) });
         return;
       case "who":
         return this.show();

@@ -55,7 +55,7 @@ export function LogIn() {
         <div id="key-help" className="space-y-2 text-quiet">
           <p>The key is exchanged for a cookie. You stay logged in for 12 hours after your last look, at most 7 days. What you may see is what the key may read.</p>
           <p>To make a key for yourself:</p>
-          <Command>rollcall keys create console --scope sessions:read --scope transcripts:read</Command>
+          <Command>rollcall keys create anna --role transcripts</Command>
         </div>
       </form>
     </main>

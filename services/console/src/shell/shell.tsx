@@ -1,4 +1,5 @@
-import { Link, Outlet } from "@tanstack/react-router";
+import { Link, Outlet, useRouterState } from "@tanstack/react-router";
+import { useEffect, useRef } from "react";
 
 import { ApiError } from "../api/client";
 import type { Me } from "../api/types";
@@ -41,6 +42,7 @@ function Frame({ me }: { me: Me }) {
 function Screen({ me }: { me: Me }) {
   const { logOut } = useEntry();
   const connection = useConnection();
+  const nav = useCurrentInView();
   return (
     <div className="flex h-dvh flex-col">
       <a href="#main" className="sr-only focus:not-sr-only focus:absolute focus:z-30 focus:bg-card focus:p-2">
@@ -48,7 +50,7 @@ function Screen({ me }: { me: Me }) {
       </a>
       <header className="shrink-0 border-b border-line bg-card">
         <div className="flex flex-wrap items-center gap-x-3 px-3 lg:h-11 lg:flex-nowrap">
-          <nav aria-label="Pages" className="order-last flex min-w-0 basis-full items-center gap-1 overflow-x-auto py-1 lg:order-none lg:basis-auto lg:py-0">
+          <nav ref={nav} aria-label="Pages" className="order-last flex min-w-0 basis-full items-center gap-1 overflow-x-auto py-1 lg:order-none lg:basis-auto lg:py-0">
             {PAGES.filter(({ scope }) => me.scopes.includes(scope)).map(({ to, name }) => (
               <Link
                 key={to}
@@ -64,7 +66,7 @@ function Screen({ me }: { me: Me }) {
             <Find />
             <ThemeButton />
             {me.logged_in && (
-              <button type="button" onClick={() => void logOut()} aria-label="Log out" title={`Log out (key ${me.key_id}, project ${me.project})`} className="inline-flex size-7 items-center justify-center rounded text-quiet hover:bg-raised hover:text-text">
+              <button type="button" onClick={() => void logOut()} aria-label="Log out" title={`Log out (${me.role ?? "no role"}, project ${me.project}, key ${me.key_id})`} className="inline-flex size-7 items-center justify-center rounded text-quiet hover:bg-raised hover:text-text">
                 <Icon name="out" />
               </button>
             )}
@@ -81,4 +83,15 @@ function Screen({ me }: { me: Me }) {
       </main>
     </div>
   );
+}
+
+/** On a narrow screen the line of pages scrolls. The link of the page that one sees is in its middle. */
+function useCurrentInView() {
+  const nav = useRef<HTMLElement>(null);
+  const path = useRouterState({ select: ({ resolvedLocation }) => resolvedLocation?.pathname });
+  useEffect(() => {
+    const current = nav.current?.querySelector<HTMLElement>("[aria-current=page]");
+    if (nav.current && current) nav.current.scrollLeft = current.offsetLeft - nav.current.offsetLeft - (nav.current.clientWidth - current.offsetWidth) / 2;
+  }, [path]);
+  return nav;
 }
