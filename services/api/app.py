@@ -12,6 +12,7 @@ from services.api.agents import routes as agents
 from services.api.audit import routes as audit
 from services.api.auth.auth_mode import decide_auth, warn_if_open
 from services.api.bootstrap import open_services
+from services.api.config import routes as config
 from services.api.console import routes as console
 from services.api.dead_letters import routes as dead_letters
 from services.api.errors import pages, problems
@@ -47,6 +48,7 @@ ROUTERS: Final = (
     dead_letters.router,
     audit.router,
     console.router,
+    config.router,
     livekit.router,
     health.router,
     pages.router,

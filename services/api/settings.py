@@ -39,6 +39,16 @@ def _as_browsers_send_it(origin: str) -> str:
     return plain
 
 
+def _link(url: str) -> str:
+    """Return an address that pages may show; raises `ValueError` for one with a password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is not an address: give one such as https://grafana.example.com")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("holds a user or password, and everybody who may read the settings would see it")
+    return url
+
+
 Origin = Annotated[str, AfterValidator(_as_browsers_send_it)]
 
 
@@ -112,6 +122,12 @@ class ApiSettings(
     )
     canary_interval_s: float = Field(
         0, ge=0, le=86_400, description="seconds between two canaries, of all replicas together; 0: none"
+    )
+    grafana_url: Annotated[str, AfterValidator(_link)] | None = Field(
+        None, description="where people find the dashboards: a link in the console"
+    )
+    trace_url: Annotated[str, AfterValidator(_link)] | None = Field(
+        None, description="where people find a session's trace; {trace_id} stands for its id"
     )
     max_followers: int = Field(
         2000, ge=1, description="event streams that one process serves at once; it refuses more with 503"

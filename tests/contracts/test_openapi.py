@@ -51,6 +51,7 @@ ROUTES = {
     ("delete", "/v1/dead-letters/{letter_id}"),
     ("post", "/v1/dead-letters/{letter_id}/replay"),
     ("get", "/v1/audit"),
+    ("get", "/v1/config"),
     ("get", "/v1/line"),
     ("get", "/v1/stats"),
     ("get", "/v1/causes"),

@@ -179,6 +179,8 @@ class Hub:
         with self._places.taken(follower):
             async with feed.followed_by(follower), aclosing(follower.events(feed)) as events:
                 async for event in events:
+                    if follower.ended is not None:
+                        return
                     yield event
 
     @contextmanager

@@ -99,9 +99,15 @@ const audit = createRoute({
   component: lazyRouteComponent(() => import("./audit/page"), "AuditPage"),
 });
 
+const settings = createRoute({
+  getParentRoute: () => root,
+  path: "/settings",
+  component: lazyRouteComponent(() => import("./settings/page"), "SettingsPage"),
+});
+
 export function makeRouter() {
   return createRouter({
-    routeTree: root.addChildren([sessions, session, transcript, now, causes, fleet, search, line, canaries, webhooks, deadLetters, keys, audit]),
+    routeTree: root.addChildren([sessions, session, transcript, now, causes, fleet, search, line, canaries, webhooks, deadLetters, keys, audit, settings]),
     basepath: "/console",
     defaultPreload: "intent",
     scrollRestoration: true,

@@ -72,6 +72,7 @@ async def test_a_key_is_exchanged_for_a_cookie_that_reads_what_the_key_may(
         "auth": "keys",
         "project": "shop",
         "scopes": ["sessions:read"],
+        "role": "viewer",
         "key_id": id_in(key),
         "logged_in": True,
         "version": me["version"],

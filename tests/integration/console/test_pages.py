@@ -38,6 +38,7 @@ PAGES: Final = (
     "dead-letters",
     "keys?over=true",
     "audit",
+    "settings",
 )
 
 
@@ -285,7 +286,7 @@ async def test_pages_that_a_key_may_not_read_are_not_in_the_header(
         key = await bare_key(database, Scope.SESSIONS_READ)
         await log_in(page, key)
         links = page.get_by_role("navigation", name="Pages").get_by_role("link")
-        await expect(links).to_have_text(["Now", "Sessions", "Causes", "Line", "Canaries"])
+        await expect(links).to_have_text(["Now", "Sessions", "Causes", "Line", "Canaries", "Settings"])
         await expect(page.get_by_text("Your key may not see the keys.")).to_be_visible()
         answer = await api.get("/v1/keys", headers={"Authorization": f"Bearer {key}"})
         assert_problem(answer, 403, "scope_missing")
@@ -305,6 +306,27 @@ async def test_the_audit_trail_tells_who_did_what(console: Console, database: Da
     await page.get_by_label("What", exact=True).press("Enter")
     await expect(page.get_by_role("listitem").filter(has_text="console.login")).to_have_count(1)
     await expect(ended).to_have_count(0)
+
+
+async def test_settings_are_shown_and_a_trace_is_linked(
+    database: Database, database_url: str, redis_url: str, browser: Browser
+) -> None:
+    links = {
+        "grafana_url": "https://grafana.example.com/",
+        "trace_url": "https://tempo.example.com/{trace_id}",
+    }
+    settings = api_settings(database_url, redis_url, livekit_agent_name="shop", **links)
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    session = await put_session(database, traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+    async with served(settings) as api, console_page(browser, str(api.base_url)) as page:
+        await page.goto("/console/settings")
+        grafana = page.get_by_role("link", name="Dashboards in Grafana", exact=True)
+        await expect(grafana).to_have_attribute("href", links["grafana_url"])
+        agents = page.locator("section").filter(has_text="Agents and models")
+        await expect(agents.get_by_role("definition").first).to_have_text("shop")
+        await page.goto(f"/console/sessions/{session.id}")
+        trace = page.get_by_role("link", name=trace_id, exact=True)
+        await expect(trace).to_have_attribute("href", f"https://tempo.example.com/{trace_id}")
 
 
 async def put_some_of_all(database: Database, redis: Redis) -> None:

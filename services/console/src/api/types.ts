@@ -7,6 +7,7 @@ export type Attempt = Schemas["Attempt"];
 export type Status = Schemas["SessionStatus"];
 export type Cause = Schemas["Cause"];
 export type Me = Schemas["Me"];
+export type Config = Schemas["Config"];
 export type Scope = Schemas["Scope"];
 export type Role = Schemas["AccessRole"];
 export type Envelope = Schemas["Envelope"] & { id: string };

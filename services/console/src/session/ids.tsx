@@ -1,8 +1,11 @@
 import type { Session } from "../api/types";
+import { traceLink, useConfig } from "../settings/data";
 import { Copy } from "../ui/parts";
 
 /** The ids by which other tools know this session, to copy. */
 export function Ids({ session }: { session: Session }) {
+  const links = useConfig().data?.links;
+  const trace = traceLink(links?.trace_url, session.trace_id);
   const attempt = session.attempts?.at(-1);
   const rows: [string, string | null | undefined][] = [
     ["Session", session.session_id],
@@ -23,7 +26,13 @@ export function Ids({ session }: { session: Session }) {
             <div key={name} className="contents">
               <dt className="text-quiet">{name}</dt>
               <dd className="truncate font-mono" title={value}>
-                {value}
+                {name === "Trace" && trace ? (
+                  <a href={trace} rel="noreferrer" className="text-accent underline">
+                    {value}
+                  </a>
+                ) : (
+                  value
+                )}
               </dd>
               <dd>
                 <Copy text={value} label={`the id: ${name}`} />

@@ -1,6 +1,6 @@
 import type { Scope } from "../api/types";
 
-type To = "/now" | "/" | "/causes" | "/line" | "/canaries" | "/search" | "/fleet" | "/webhooks" | "/dead-letters" | "/keys" | "/audit";
+type To = "/now" | "/" | "/causes" | "/line" | "/canaries" | "/search" | "/fleet" | "/webhooks" | "/dead-letters" | "/keys" | "/audit" | "/settings";
 
 /** The pages in the header, each for those whose key has its scope. */
 export const PAGES: readonly { to: To; name: string; scope: Scope }[] = [
@@ -15,4 +15,5 @@ export const PAGES: readonly { to: To; name: string; scope: Scope }[] = [
   { to: "/dead-letters", name: "Dead letters", scope: "admin" },
   { to: "/keys", name: "Keys", scope: "admin" },
   { to: "/audit", name: "Audit", scope: "admin" },
+  { to: "/settings", name: "Settings", scope: "sessions:read" },
 ];
