@@ -188,7 +188,7 @@ class ProjectFeed:
             return (await db.scalars(query.order_by(col(EventRow.id)))).all()
 
 
-def _events() -> Select[tuple[EventRow, str]]:
+def _events() -> Select[EventRow, str]:
     return select(EventRow, col(SessionRow.project)).join(
         SessionRow, col(SessionRow.id) == col(EventRow.session_id)
     )

@@ -1,1 +1,0 @@
-import{ct as e,ot as t}from"./parts-PQphq3EV.js";var n=e(t(),1);function r(e=1e3){let[t,r]=(0,n.useState)(Date.now);return(0,n.useEffect)(()=>{if(!e)return;r(Date.now());let t=setInterval(()=>r(Date.now()),e);return()=>clearInterval(t)},[e]),t}export{r as t};

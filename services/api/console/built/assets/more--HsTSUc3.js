@@ -1,1 +1,0 @@
-import{at as e,t}from"./parts-PQphq3EV.js";var n=e();function r({pages:{hasNextPage:e,isFetchingNextPage:r,fetchNextPage:i},label:a=`More`}){return e?(0,n.jsx)(`button`,{type:`button`,className:t.plain,disabled:r,onClick:()=>void i(),children:a}):null}export{r as t};

@@ -1,0 +1,1 @@
+import{t as e,z as t}from"./parts-CWlpvJ6a.js";var n=t();function r({pages:{hasNextPage:t,isFetchingNextPage:r,fetchNextPage:i},label:a=`More`}){return t?(0,n.jsx)(`button`,{type:`button`,className:e.plain,disabled:r,onClick:()=>void i(),children:a}):null}export{r as t};

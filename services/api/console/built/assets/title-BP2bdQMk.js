@@ -1,0 +1,1 @@
+import{B as e,H as t}from"./parts-CWlpvJ6a.js";var n=t(e(),1);function r(e){(0,n.useEffect)(()=>{document.title=`${e} · Rollcall`},[e])}export{r as t};
