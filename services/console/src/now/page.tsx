@@ -47,7 +47,7 @@ async function readHealth(): Promise<AgentHealth> {
 function Age({ of, failing }: { of: number; failing: boolean }) {
   const now = useNow(1000);
   if (!of) return null;
-  return <span className={failing ? "text-warn" : "text-quiet"}>{failing ? `These figures are ${length(now - of)} old` : `The last hour, read ${length(now - of)} ago`}</span>;
+  return <span className={failing ? "text-warn" : "text-quiet"}>{failing ? `These figures are ${length(now - of)} old` : `The last hour, read ${ago(new Date(of).toISOString(), now)}`}</span>;
 }
 
 const LOOKS = {
