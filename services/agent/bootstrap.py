@@ -24,6 +24,8 @@ from shared.platform.logs.logs import get_logger
 
 # A job's last reports have their own time limit; this is the SDK's limit around it.
 SESSION_END_TIMEOUT_S = 15.0
+# What the fork server imports once for all jobs. A profile may come with a session, so each job may need MCP.
+PRELOADED: tuple[str, ...] = ("services.agent.converse", "services.agent.mcp_tools")
 
 log = get_logger(__name__)
 
@@ -81,7 +83,7 @@ def build_server(settings: AgentSettings) -> AgentServer:
         max_retry=settings.agent_max_retry,
         host=_page_host(settings),
         port=settings.agent_http_port,
-        preload_modules=["services.agent.converse"],
+        preload_modules=list(PRELOADED),
     )
     server.rtc_session(converse, agent_name=settings.livekit_agent_name)
     return server

@@ -13,9 +13,8 @@ from rollcall_agent import current
 from rollcall_agent.job.listen import guarded
 from services.agent.chat import Chat
 from services.agent.linked_participant import KINDS, LinkedParticipant
-from services.agent.mcp_tools import ProfileToolset, address_of
 from services.agent.models import build_session, choose
-from services.agent.profile import Secrets, fill_in, with_profile
+from services.agent.profile import Secrets, address_of, fill_in, with_profile
 from services.agent.settings import AgentSettings
 from services.agent.tools import hang_up_tool, http_tool
 from shared.contracts.models import Models
@@ -108,10 +107,20 @@ class Conversation:
         tools: list[Tool | Toolset] = [http_tool(tool, secrets) for tool in profile.http_tools]
         if profile.hang_up:
             tools.append(hang_up_tool(self._end))
-        for number, server in enumerate(profile.mcp_servers, 1):
-            told = self._on_no_tools
-            tools.append(ProfileToolset(server, secrets, number=number, names=names, on_failure=told))
+        tools += self._mcp_tools(names)
         return tools
+
+    def _mcp_tools(self, names: set[str]) -> list[Toolset]:
+        if not self._profile.mcp_servers:
+            return []
+        # Imported late: the worker's main process, and most jobs, need no MCP.
+        from services.agent.mcp_tools import ProfileToolset
+
+        secrets, told = Secrets.of_process(), self._on_no_tools
+        return [
+            ProfileToolset(server, secrets, number=number, names=names, on_failure=told)
+            for number, server in enumerate(self._profile.mcp_servers, 1)
+        ]
 
     def _filled(self, text: str) -> str:
         """Fill in the profile's variables."""

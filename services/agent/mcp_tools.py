@@ -1,7 +1,7 @@
 """Tools of a profile that MCP servers run. livekit-agents has the client.
 
-`converse` imports this module, and so the fork server has the `mcp` package before any call: its import
-would block a job's event loop for a second or more.
+The `mcp` package takes a second or more to import. So only those import this module who need it: the fork
+server, before any call (`PRELOADED` in bootstrap.py), and a job with such tools, which finds it loaded.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from livekit.agents import ToolError, mcp
 from livekit.agents.llm import RawFunctionTool
 
-from services.agent.profile import Secrets
+from services.agent.profile import Secrets, address_of
 from shared.contracts.profiles import McpServer
 from shared.platform.logs.logs import get_logger
 
@@ -96,11 +96,6 @@ class _Client(mcp.MCPServerHTTP):
             error = _said_by(failure, self._server)
             log.warning("mcp_tool_failed", server=address_of(self._server), tool=name, error=error)
             raise ToolError(f"{name} can't be reached now") from failure
-
-
-def address_of(server: McpServer) -> str:
-    """Return the server's address without its query, which may hold a token."""
-    return f"{server.url.scheme}://{server.url.host}:{server.url.port}{server.url.path or ''}"
 
 
 def _texts(context: mcp.MCPToolResultContext) -> str:

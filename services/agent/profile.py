@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.agent.settings import AgentSettings
 from shared.contracts.names import AgentName
-from shared.contracts.profiles import Profile, secret_in, with_secret
+from shared.contracts.profiles import McpServer, Profile, secret_in, with_secret
 from shared.platform.http.signatures import is_signing_secret
 
 # A value of the session's metadata, as {{ customer.name }}.
@@ -106,3 +106,8 @@ def _value_of(path: str, metadata: object) -> str:
     for step in path.split("."):
         value = value.get(step) if isinstance(value, Mapping) else None
     return "" if value is None or isinstance(value, Mapping | list) else str(value)
+
+
+def address_of(server: McpServer) -> str:
+    """Return the server's address without its query, which may hold a token."""
+    return f"{server.url.scheme}://{server.url.host}:{server.url.port}{server.url.path or ''}"

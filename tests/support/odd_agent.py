@@ -65,8 +65,9 @@ async def run_odd_job(ctx: JobContext) -> None:
 
 
 def main() -> None:
-    """Run the worker as `python -m services.agent` does, with the other entry point."""
+    """Run the worker as `python -m services.agent` does, with the other entry point, and without MCP."""
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
     bootstrap.converse = run_odd_job  # type: ignore[attr-defined]
+    bootstrap.PRELOADED = ("services.agent.converse",)
     asyncio.run(bootstrap.run_worker(settings))

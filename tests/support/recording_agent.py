@@ -154,4 +154,5 @@ def main() -> None:
     settings = load_settings(AgentSettings)
     configure_logs(settings, service="agent")
     bootstrap.build_server = build_recording_server
+    bootstrap.PRELOADED = ("services.agent.converse",)
     asyncio.run(bootstrap.run_worker(settings))
