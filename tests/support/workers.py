@@ -37,7 +37,9 @@ async def foreign_worker(
 
     through: what runs the program, as `-m rollcall_agent`.
     """
-    variables = {**stack.env, "LIVEKIT_AGENT_NAME": agent_name, **(env or {})}
+    # These agents hear nothing, so they need none of the SDK's own models.
+    deaf = {"LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE": "0"}
+    variables = {**stack.env, **deaf, "LIVEKIT_AGENT_NAME": agent_name, **(env or {})}
     async with _running([*through, str(program), "start"], env=variables, log=log) as process:
         if wait:
             await until_registered(process, log)
