@@ -1,4 +1,10 @@
-"""Count, at the end of a run: second agents, missing agents, stuck sessions and false causes."""
+"""Count, at the end of a run: second agents, missing agents, stuck sessions and false causes.
+
+A session has two agents if both stay. Between the event that settles a session and the last call to LiveKit,
+an agent may be listed that Rollcall is removing: the late one of an earlier attempt, or the one of a session
+that has just failed. So an active session is counted once it has no more than one, and a failed one
+once it has none. Whoever is there after `LEAVING_S` is counted.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,6 +15,8 @@ from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import TERMINAL, Rollcall, until
 
 SETTLED = {"active", *TERMINAL}
+# The verifier looks at an active session every 10 s at the latest, and at a failed one again after 10 s.
+LEAVING_S = 15.0
 
 
 async def take_census(
@@ -42,7 +50,7 @@ async def _count(
     rollcall: Rollcall, board: Scoreboard, one: dict[str, Any], *, healthy: bool
 ) -> dict[str, Any]:
     session = await rollcall.session(one["session_id"])
-    agents = await rollcall.agents_in(one["room_name"])
+    agents = await _agents_that_stay(rollcall, one["room_name"], session)
     active = session["status"] == "active"
     wrong = {
         "double_agents": len(agents) > 1,
@@ -56,6 +64,19 @@ async def _count(
     for count, yes in wrong.items():
         setattr(board, count, getattr(board, count) + yes)
     return {**session, "agents": agents, "wrong": [count for count, yes in wrong.items() if yes]}
+
+
+async def _agents_that_stay(rollcall: Rollcall, room_name: str, session: dict[str, Any]) -> list[str]:
+    """Return the agents in the room, once those that Rollcall removes are gone."""
+    most = 1 if session["status"] == "active" else 0
+
+    async def left() -> bool:
+        return len(await rollcall.agents_in(room_name)) <= most
+
+    if session["status"] in SETTLED:
+        with suppress(AssertionError):  # the caller counts those that are still there
+            await until(left, what="the agents that Rollcall removes are gone", timeout_s=LEAVING_S)
+    return await rollcall.agents_in(room_name)
 
 
 async def _causes(rollcall: Rollcall, session_id: str) -> list[str]:
