@@ -142,4 +142,7 @@ async def test_the_agent_of_the_first_job_stays_and_the_second_one_is_kept_out(
             after = await rollcall.session(session_id)
             assert (after["status"], after["attempt"], after["agent_identity"]) == ("active", 1, first)
             assert "agent.lost.v1" not in await rollcall.event_types(session_id)
+            # Not by hanging up: the caller's SDK may have given up before a node took it in again, and the
+            # session would end only once the agent has waited for a caller for a minute.
+            await rollcall.end(session_id)
         await rollcall.until_status(session_id, "ended")
