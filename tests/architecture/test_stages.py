@@ -178,7 +178,7 @@ def test_tests_that_share_a_stack_stay_in_one_process() -> None:
     assert len(others) == 3
 
 
-@pytest.mark.parametrize("fixture", ["control_plane", "agent_stack"])
+@pytest.mark.parametrize("fixture", ["control_plane", "agent_stack", "doubled"])
 def test_all_files_that_name_a_shared_stack_stay_in_its_process(fixture: str) -> None:
     files = [file for file in (ROOT / "tests" / "faults").glob("test_*.py") if fixture in file.read_text()]
     assert files

@@ -1,4 +1,4 @@
-"""What fault tests share: the counts of the run, its length and its chances, and two stacks."""
+"""What fault tests share: the counts of the run, its length and its chances, and stacks of several files."""
 
 import os
 import random
@@ -17,9 +17,11 @@ from tests.faults.counting import (
     pytest_testnodedown,
     transcript_board,
 )
-from tests.stack_fixtures.stacks import LONG_LIMITS
+from tests.stack_fixtures.stacks import LONG_LIMITS, TIME_TO_RESTART
+from tests.support.gate import Gate, open_gate
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall
+from tests.support.workers import foreign_worker
 
 __all__ = [
     "board",
@@ -73,6 +75,43 @@ async def placing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sta
     """A control plane whose LiveKit server is restarted."""
     state = tmp_path_factory.mktemp("placing")
     async with Stack(state, env=clean_environment(), services=[*CONTROL_PLANE, "inference"]) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(scope="session")
+async def joiner(control_plane: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The agent name of a running worker of the control plane, which knows nothing of us.
+
+    It is shared by all tests that break neither it nor LiveKit: a worker takes seconds to start.
+    """
+    log = tmp_path_factory.mktemp("joiner") / "worker.log"
+    async with foreign_worker(control_plane, agent_name="joiner", log=log):
+        yield "joiner"
+
+
+@pytest_asyncio.fixture(scope="session")
+async def gate() -> AsyncIterator[Gate]:
+    """The way of `doubled` to LiveKit, which a test can spoil."""
+    async with open_gate() as gate:
+        yield gate
+
+
+@pytest_asyncio.fixture(scope="session")
+async def doubled(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Two dispatchers and two verifiers, all of which reach LiveKit through the gate; and a joiner."""
+    state = tmp_path_factory.mktemp("doubled")
+    through_the_gate = {"LIVEKIT_URL": gate.url}
+    async with (
+        Stack(
+            state,
+            env=clean_environment(TIME_TO_RESTART),
+            services=CONTROL_PLANE,
+            replicas={"dispatcher": 2, "verifier": 2},
+            service_env={"dispatcher": through_the_gate, "verifier": through_the_gate},
+        ) as stack,
+        foreign_worker(stack, agent_name="joiner", log=state / "joiner.log"),
+    ):
+        gate.upstream = stack.livekit_url
         yield stack
 
 

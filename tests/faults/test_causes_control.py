@@ -1,6 +1,7 @@
 """The cause for a worker that doesn't report is coarser and still true; without a worker it is exact."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -113,6 +114,26 @@ async def test_the_cause_is_true_of_a_worker_that_tells_us_nothing(
     who = "" if scenario.agent_name == "nobody" else "foreign worker: "
     verdict = verdicts[scenario.behaviour]
     judge(board, verdict, f"{who}{scenario.behaviour}", scenario.cause, note=scenario.note)
+
+
+async def test_without_any_worker_the_session_and_the_log_say_what_to_do(
+    foreigners: Rollcall, verdicts: dict[str, Verdict]
+) -> None:
+    session = verdicts["no worker"].session
+    assert "Start an agent worker" in session["failure"]["advice"]
+    assert session["attempt"] >= 2, "an attempt that nobody took is made again"
+    last = verdicts["no worker"].events[-1]
+    assert (last["type"], last["severity"]) == ("session.failed.v1", "critical")
+    verifier = [json.loads(line) for line in foreigners.stack.process("verifier").log().splitlines()]
+    told = [line for line in verifier if line.get("session_id") == session["session_id"]]
+    assert "agent_missing" in [line["event"] for line in told]
+    [critical] = [line for line in told if line["level"] == "critical"]
+    assert critical["message"] == (
+        f"CRITICAL: agent dispatch succeeded but agent did not join room {session['room_name']}"
+    )
+    assert (critical["room"], critical["attempt"]) == (session["room_name"], session["attempt"])
+    assert (critical["cause"], critical["advice"]) == ("no_worker_registered", session["failure"]["advice"])
+    await foreigners.until_gone(session["room_name"])
 
 
 @pytest.mark.parametrize("how", MEANT)
@@ -265,6 +286,8 @@ async def test_livekit_down(foreigners: Rollcall, board: Scoreboard) -> None:
     finally:
         await livekit.start()
     judge(board, verdict, "LiveKit down", "livekit_unreachable")
+    assert verdict.session["attempt"] <= 1, "waiting uses up no attempt"
+    assert [wait["cause"] for wait in verdict.all("session.waiting.v1")] == ["livekit_unreachable"]
 
 
 async def _start(rollcall: Rollcall, behaviour: str, agent_name: str = "odd") -> dict[str, Any]:

@@ -16,7 +16,6 @@ from shared.contracts.keys import DISPATCH_QUEUE, HOUSEKEEPING_QUEUE, VERIFY_QUE
 from tests.support.census import take_census
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall, until
-from tests.support.workers import foreign_worker
 
 pytestmark = pytest.mark.faults
 
@@ -66,30 +65,26 @@ async def test_flower_lists_our_celery_workers_with_their_queues(flower: httpx.A
 
 
 async def test_a_broker_that_restarts_under_a_burst_costs_no_session(
-    rollcall: Rollcall, board: Scoreboard, tmp_path: Path
+    rollcall: Rollcall, joiner: str, board: Scoreboard
 ) -> None:
     redis = rollcall.stack.process("redis")
-    async with foreign_worker(rollcall.stack, agent_name="joiner", log=tmp_path / "worker.log"):
-        started = [await rollcall.start(agent_name="joiner") for _ in range(4)]
-        await redis.stop()
-        started += [await rollcall.start(agent_name="joiner") for _ in range(4)]
-        await redis.start()
-        await take_census(rollcall, board, started)
+    started = [await rollcall.start(agent_name=joiner) for _ in range(4)]
+    await redis.stop()
+    started += [await rollcall.start(agent_name=joiner) for _ in range(4)]
+    await redis.start()
+    await take_census(rollcall, board, started)
 
 
 async def test_a_queue_that_is_emptied_costs_no_session(
-    rollcall: Rollcall, board: Scoreboard, tmp_path: Path
+    rollcall: Rollcall, joiner: str, board: Scoreboard
 ) -> None:
     from redis.asyncio import Redis
 
     dispatcher = rollcall.stack.process("dispatcher")
-    async with (
-        foreign_worker(rollcall.stack, agent_name="joiner", log=tmp_path / "worker.log"),
-        Redis.from_url(rollcall.stack.redis_url) as redis,
-    ):
+    async with Redis.from_url(rollcall.stack.redis_url) as redis:
         await rollcall.freeze("dispatcher")
         try:
-            started = [await rollcall.start(agent_name="joiner") for _ in range(3)]
+            started = [await rollcall.start(agent_name=joiner) for _ in range(3)]
 
             async def queued() -> bool:
                 return await redis.llen(DISPATCH_QUEUE) + await redis.hlen("unacked") >= 3

@@ -2,58 +2,28 @@
 
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from livekit import api
 
-from devstack.environment import clean_environment
 from devstack.stack import Stack
-from tests.faults.conftest import CONTROL_PLANE
-from tests.support.gate import Gate, open_gate
+from tests.support.gate import Gate
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall
-from tests.support.workers import foreign_worker
 
 pytestmark = pytest.mark.faults
 
 
-@pytest_asyncio.fixture
-async def gate() -> AsyncIterator[Gate]:
-    async with open_gate() as gate:
-        yield gate
+DISPATCHERS = ("dispatcher", "dispatcher-2")
 
 
 @pytest_asyncio.fixture
-async def rollcall(gate: Gate, tmp_path: Path) -> AsyncIterator[Rollcall]:
-    """A control plane of this test's own, behind the gate, with a joiner."""
-    own_env = {"dispatcher": {"LIVEKIT_URL": gate.url}}
-    state = tmp_path / "stack"
-    async with (
-        Stack(state, env=clean_environment(), services=CONTROL_PLANE, service_env=own_env) as stack,
-        foreign_worker(stack, agent_name="joiner", log=tmp_path / "joiner.log"),
-    ):
-        gate.upstream = stack.livekit_url
-        client = Rollcall(stack)
-        yield client
-        await client.close()
-
-
-async def test_a_room_made_by_a_dispatcher_that_died_for_a_session_that_is_over_is_closed(
-    rollcall: Rollcall, gate: Gate, board: Scoreboard
-) -> None:
-    gate.spoil("CreateRoom", "hold")
-    started = await rollcall.start(agent_name="joiner")
-    await gate.held("CreateRoom").arrived.wait()
-    assert await rollcall.room_exists(started["room_name"])
-    dispatcher = rollcall.stack.process("dispatcher")
-    await rollcall.freeze("dispatcher")
-    await rollcall.end(started["session_id"])
-    dispatcher.kill(signal.SIGKILL)
+async def rollcall(doubled: Stack, gate: Gate) -> AsyncIterator[Rollcall]:
+    client = Rollcall(doubled)
+    yield client
     gate.heal()
-    await rollcall.until_gone(started["room_name"])
-    board.sessions += 1
+    await client.close()
 
 
 async def test_a_room_that_a_late_agent_makes_anew_is_closed(
@@ -71,4 +41,20 @@ async def test_a_room_that_a_late_agent_makes_anew_is_closed(
     async with rollcall.livekit() as livekit:
         await livekit.room.create_room(anew)
     await rollcall.until_gone(started["room_name"], timeout_s=120)
+    board.sessions += 1
+
+
+async def test_a_room_made_by_a_dispatcher_that_died_for_a_session_that_is_over_is_closed(
+    rollcall: Rollcall, gate: Gate, board: Scoreboard
+) -> None:
+    gate.spoil("CreateRoom", "hold")
+    started = await rollcall.start(agent_name="joiner")
+    await gate.held("CreateRoom").arrived.wait()
+    assert await rollcall.room_exists(started["room_name"])
+    await rollcall.freeze(*DISPATCHERS)
+    await rollcall.end(started["session_id"])
+    for name in DISPATCHERS:
+        rollcall.stack.process(name).kill(signal.SIGKILL)
+    gate.heal()
+    await rollcall.until_gone(started["room_name"])
     board.sessions += 1

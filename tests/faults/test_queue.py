@@ -5,26 +5,15 @@ import random
 import re
 import signal
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
-from devstack.stack import Stack
 from tests.support.census import take_census
 from tests.support.scoreboard import Scoreboard
 from tests.support.sessions import Rollcall, until
-from tests.support.workers import foreign_worker
 
 pytestmark = pytest.mark.faults
-
-
-@pytest_asyncio.fixture
-async def joiner(control_plane: Stack, tmp_path: Path) -> AsyncIterator[str]:
-    async with foreign_worker(control_plane, agent_name="joiner", log=tmp_path / "joiner.log"):
-        yield "joiner"
 
 
 async def test_with_redis_frozen_a_session_is_accepted_at_once_and_dispatched_afterwards(

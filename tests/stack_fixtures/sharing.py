@@ -15,6 +15,7 @@ ONE_STACK: Final = {
     "agent_stack": tuple(
         f"tests/faults/test_{name}.py" for name in ("api_way", "causes_agent", "pools", "revive")
     ),
+    "doubled": tuple(f"tests/faults/test_{name}.py" for name in ("collect", "one_agent")),
     "inference": tuple(
         f"tests/integration/inference/test_{name}_wire.py" for name in ("inference", "language_model")
     ),
