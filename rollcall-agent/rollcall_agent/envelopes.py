@@ -1,15 +1,13 @@
 """The envelopes of what an agent tells: all of one source."""
 
 from datetime import datetime
-from typing import Final
 
 from shared.contracts.events import AgentReported, CaptionChanged, Envelope, TurnFinished, wrap
-
-SOURCE: Final = "rollcall/agent"
+from shared.contracts.keys import AGENT_SOURCE
 
 
 def wrap_told(
     event: AgentReported | TurnFinished | CaptionChanged, *, time: datetime, traceparent: str | None = None
 ) -> Envelope:
     """Put what a job tells of its session into an envelope. time: when it is told."""
-    return wrap(event, session_id=event.session_id, source=SOURCE, time=time, traceparent=traceparent)
+    return wrap(event, session_id=event.session_id, source=AGENT_SOURCE, time=time, traceparent=traceparent)

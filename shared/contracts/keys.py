@@ -10,6 +10,7 @@ REPORTS_STREAM: Final = "rollcall:reports"  # what agent workers say about their
 TURNS_STREAM: Final = "rollcall:turns"  # finished turns, on their way to the database
 DEAD_LETTERS_STREAM: Final = "rollcall:dead-letters"
 ENVELOPE_FIELD: Final = "event"
+AGENT_SOURCE: Final = "rollcall/agent"  # the source of all events of agent workers and their jobs
 
 # Redis pub/sub. A message is a session id. On one channel it means "look at its room now", on the other "it
 # has new events or turns".

@@ -5,23 +5,14 @@ import asyncio
 from rollcall_agent import metrics
 from rollcall_agent.ports import FAILED, CallRefused
 from shared.contracts.dispatching import DispatchOrder
-from shared.contracts.keys import FENCE_CLOSED
 from shared.core.workers.backend import AttemptBackend, Backend
+from shared.core.workers.fence import is_behind
 from shared.platform.logs.logs import get_logger
 
 # A caller waits for the answer, and an extra agent is better than none.
 READ_TIMEOUT_S = 0.3
 
 log = get_logger(__name__)
-
-
-def is_behind(fence: str | bytes | None, attempt: int) -> bool:
-    """Return whether a fence of this value keeps the attempt out. An unreadable value keeps nobody out."""
-    if fence is None:
-        return False
-    if fence == FENCE_CLOSED:
-        return True
-    return isinstance(fence, str) and fence.isascii() and fence.isdigit() and int(fence) > attempt
 
 
 def attempt_of(order: DispatchOrder, backend: Backend) -> AttemptBackend:

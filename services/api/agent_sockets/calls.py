@@ -6,6 +6,7 @@ are checked against that attempt, one by one. What is left to do is `shared.core
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -41,13 +42,14 @@ from shared.contracts.events import (
     Severity,
     TurnFinished,
 )
-from shared.contracts.keys import FENCE_CLOSED, REPORTS_STREAM, TURNS_STREAM
+from shared.contracts.keys import AGENT_SOURCE, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.text import MAX_EVENT_BYTES, size_of
 from shared.core.workers.backend import RedisAttempt, RedisBackend
 from shared.core.workers.beats import JobBeat, forget_way, note_way
 from shared.core.workers.credentials import CredentialRefused, KeyPair
+from shared.core.workers.fence import is_behind
+from shared.platform.redis.streams import UNREACHABLE
 
-SOURCE: Final = "rollcall/agent"
 _Kind = type[AgentReported] | type[TurnFinished] | type[CaptionChanged]
 _STREAMS: Final[dict[str, tuple[str, _Kind]]] = {
     "reports": (REPORTS_STREAM, AgentReported),
@@ -96,8 +98,9 @@ class Calls:
 
     async def aclose(self) -> None:
         """Tell the verifier that this way is closed: from now on, silence says nothing."""
-        for worker_id in self._ways:
-            await forget_way(self._redis, worker_id)
+        with suppress(*UNREACHABLE):  # then the verifier hears no more beats, which says as much
+            for worker_id in self._ways:
+                await forget_way(self._redis, worker_id)
 
     async def _of_attempt(self, call: OfAttempt, of: Attempt) -> Any:
         if of not in self._caller.attempts:
@@ -175,15 +178,14 @@ class Calls:
                 raise CallRefused(RefusalCode.MALFORMED, f"an event has more than {MAX_EVENT_BYTES} bytes")
             if self._caller.is_worker and isinstance(event, AgentReported):
                 await self._own(event.worker_id)
-            plain = {"source": SOURCE, "severity": Severity.INFO, "sequence": None}
+            plain = {"source": AGENT_SOURCE, "severity": Severity.INFO, "sequence": None}
             checked.append(envelope.model_copy(update=plain))
         return checked
 
 
 async def _still_current(attempt: RedisAttempt) -> None:
     """Raises `CallRefused` for an attempt that was replaced, and for a session that is over."""
-    fence = await attempt.read_fence()
-    if fence == FENCE_CLOSED or (fence is not None and fence.isdigit() and int(fence) > attempt.number):
+    if is_behind(await attempt.read_fence(), attempt.number):
         raise CallRefused(RefusalCode.OVER, "another attempt has replaced this one, or its session is over")
 
 

@@ -60,6 +60,15 @@ async def set_fence(redis: Redis, session_id: str, value: int | str) -> None:
         log.warning("fence_not_set", error=repr(error))
 
 
+def is_behind(fence: str | bytes | None, attempt: int) -> bool:
+    """Return whether a fence of this value keeps the attempt out. An unreadable value keeps nobody out."""
+    if fence is None:
+        return False
+    if fence == FENCE_CLOSED:
+        return True
+    return isinstance(fence, str) and fence.isascii() and fence.isdigit() and int(fence) > attempt
+
+
 async def take_attempt(redis: Strings, session_id: SessionId, attempt: int, job_id: str) -> bool:
     """Take the attempt for a job, or keep it for another `JOB_FENCE_TTL`; return False if another job has it.
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from livekit.agents import AssignmentTimeoutError
 
-from rollcall_agent.job.fence import BackendFences, is_behind
+from rollcall_agent.job.fence import BackendFences
 from rollcall_agent.worker.admit import Admission, MalformedOrder, read_order, reported_load
 from services.agent.qualification import ModelQualification
 from shared.contracts.causes import Cause
@@ -15,6 +15,7 @@ from shared.contracts.models import Models
 from shared.contracts.profiles import Profile
 from shared.contracts.sessions import Mode
 from shared.contracts.workers import WorkerFault
+from shared.core.workers.fence import is_behind
 from shared.platform.clock import utc_now
 from tests.unit.agent.agent_fakes import (
     ALL_MODELS,
