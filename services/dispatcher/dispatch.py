@@ -68,7 +68,7 @@ class Dispatcher:
 
         A second delivery of the task does nothing.
         """
-        wanted = await self._repository.find(session_id)
+        wanted = await self._repository.find_undispatched(session_id)
         if wanted is None:
             return
         row = wanted.row
@@ -84,7 +84,7 @@ class Dispatcher:
             note({names.ATTEMPT: claim.order.attempt})
             with bound(attempt=claim.order.attempt):
                 await self._attempt(claim)
-                self._relay.nudge(session_id)
+                self._relay.publish_soon(session_id)
 
     async def _choose(self, wanted: Wanted) -> Choice | Obstacle:
         """Return who gets the dispatch, with a slot promised; or why a dispatch would not succeed now."""
@@ -101,12 +101,12 @@ class Dispatcher:
         if cause is not Cause.LIVEKIT_UNREACHABLE and not self._settings.wait_for_workers:
             if await self._repository.give_up(row, cause, evidence):
                 self._given_up(row, cause, evidence)
-                self._relay.nudge(row.id)
+                self._relay.publish_soon(row.id)
         elif await self._repository.park(row, cause, evidence):
             metrics.session_waits(cause)
             note({names.OUTCOME: "waits", names.CAUSE: cause})
             log.warning("session_waiting", cause=str(cause), evidence=evidence)
-            self._relay.nudge(row.id)
+            self._relay.publish_soon(row.id)
 
     async def _attempt(self, claim: Claim) -> None:
         row = claim.row

@@ -69,7 +69,7 @@ class Repository:
         """Return why the database can't be used; None if it can."""
         return await unready(self._database)
 
-    async def find(self, session_id: str) -> Wanted | None:
+    async def find_undispatched(self, session_id: str) -> Wanted | None:
         """Return the session if it needs a dispatch and no dispatcher has claimed it."""
         now = self._now()
         async with self._database.read() as db:

@@ -27,7 +27,7 @@ async def livekit_webhook(
         now=utc_now,
     )
     for session_id in received.moved:
-        services.relay.nudge(session_id)
+        services.relay.publish_soon(session_id)
     for session_id in received.to_look_at:
         services.in_background(give_hint(services.redis, session_id))
     return Response(status_code=200)

@@ -33,7 +33,7 @@ async def end_session(
             status, event = _end_of(row)
             won = await end(db, row, status, event=event, now=now(), end_reason=ENDED_BY_REQUEST)
         if won:
-            relay.nudge(row.id)
+            relay.publish_soon(row.id)
             with bound_to(row):
                 log.info("session_ended_by_request", status=str(status))
             return row

@@ -72,7 +72,7 @@ async def start_session(
         detail = f"room {row.room_name} belongs to a session that has not ended; end it, or name another"
         raise Problem(409, "room_in_use", detail) from None
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
-    relay.nudge(row.id)
+    relay.publish_soon(row.id)
     with bound_to(row):
         log.info(
             "dispatch_requested",

@@ -88,7 +88,7 @@ async def reserve_session(
     await admit(row)
     await write_session(row, event, asking=asking, settings=settings, database=database)
     note({names.SESSION_ID: row.id, names.ROOM: row.room_name})
-    relay.nudge(row.id)
+    relay.publish_soon(row.id)
     with bound_to(row):
         log.info("session_reserved", agent_name=row.agent_name)
     return row

@@ -124,7 +124,7 @@ class Reservations:
         if became is None:
             return
         metrics.reservation_over("used" if became == SessionStatus.REQUESTED else "refused")
-        self._relay.nudge(row.id)
+        self._relay.publish_soon(row.id)
         if became == SessionStatus.REQUESTED:
             with bound_to(row):
                 log.info("reservation_used")
@@ -153,7 +153,7 @@ class Reservations:
             )
         if won:
             metrics.reservation_over("expired")
-            self._relay.nudge(row.id)
+            self._relay.publish_soon(row.id)
             log.info("reservation_expired", session_id=row.id, room=row.room_name)
 
 

@@ -93,7 +93,7 @@ class Verifier:
                         return
                     log.info("verification_started", message=f"verifying agent joined room {row.room_name}")
                     await self._wait_for_agent(current, woken)
-            self._relay.nudge(row.id)
+            self._relay.publish_soon(row.id)
 
     async def _wait_for_agent(self, current: Current, woken: asyncio.Event) -> None:
         """Look again and again, until one of these is true.

@@ -145,7 +145,7 @@ class Reports:
             await self._group.acknowledge([one.entry for one in reports])
         await self._wake([one for one in reports if one.content.step in _WAKING])
         for session_id in {one.content.session_id for one in reports if one.content.step in _LEVELS}:
-            self._relay.nudge(session_id)
+            self._relay.publish_soon(session_id)
 
     async def _store(self, reports: Sequence[_Report]) -> None:
         """Write all in one transaction or, if one of them can't be written, each in its own."""

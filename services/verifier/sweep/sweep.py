@@ -195,7 +195,7 @@ class Sweep:
             cause, evidence = await self._why_overdue(row)
             with bound_to(row, attempt=row.attempt):
                 await give_up(row, cause, evidence, repository=self._repository)
-            self._relay.nudge(row.id)
+            self._relay.publish_soon(row.id)
 
     async def _why_overdue(self, row: SessionRow) -> Finding:
         waited = {"waited_s": round((self._now() - row.requested_at).total_seconds(), 1)}

@@ -6,7 +6,7 @@ The `verify_session` task of an active session runs one look, and each look says
 2. Ask whether the job still beats, and look at the room. If LiveKit does not answer, look again later.
 3. Record which callers came and left.
 4. Decide (`_decide`): the first rule that fits ends the session, replaces the agent, or leaves both.
-5. Nudge the relay, which publishes the new events.
+5. Have the relay publish the new events.
 """
 
 from datetime import timedelta
@@ -103,7 +103,7 @@ class Watch:
                 if not await self._repository.claim(row):
                     return
                 await self._look(current)
-            self._relay.nudge(row.id)
+            self._relay.publish_soon(row.id)
 
     async def _look(self, current: Current) -> None:
         row = current.session

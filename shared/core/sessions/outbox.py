@@ -1,6 +1,6 @@
 """The outbox relay: publish committed events, and enqueue the tasks that follow them.
 
-A process that commits a transition nudges its own relay, which publishes that session's unsent events at once
+A process that commits a transition tells its own relay, which publishes that session's unsent events at once
 and in order. After a crash or an outage of Redis, the sweep publishes the unsent events (`publish_overdue`).
 Events are published at least once; readers drop events that they have seen, by session and sequence.
 """
@@ -84,28 +84,28 @@ FAILURES = Counter("outbox_publish_failures_total", "Batches of session events t
 
 
 class Relay:
-    """Publishes session events. `nudge` never blocks; `run` is a task of the process."""
+    """Publishes session events. `publish_soon` never blocks; `run` is a task of the process."""
 
     def __init__(self, *, database: Database, redis: Redis, tasks: TaskSender) -> None:
         self._database = database
         self._redis = redis
         self._tasks = tasks
-        self._nudged: set[str] = set()
+        self._waiting: set[str] = set()
         self._wake = asyncio.Event()
 
-    def nudge(self, session_id: str) -> None:
+    def publish_soon(self, session_id: str) -> None:
         """Note that this session has events to publish."""
-        self._nudged.add(session_id)
+        self._waiting.add(session_id)
         self._wake.set()
 
     async def run(self) -> None:
-        """Publish the events of nudged sessions, forever. The sweep publishes those that fail."""
+        """Publish what `publish_soon` names, forever. The sweep publishes what fails."""
         await self._tasks.warm_up()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            nudged, self._nudged = self._nudged, set()
-            ids = list(nudged)
+            waiting, self._waiting = self._waiting, set()
+            ids = list(waiting)
             for start in range(0, len(ids), _BATCH):
                 await self._try_to_publish(ids[start : start + _BATCH])
 

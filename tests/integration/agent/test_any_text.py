@@ -180,8 +180,8 @@ async def test_an_event_that_can_not_be_put_into_words_holds_up_no_other(
             return not (await db.scalars(unsent)).all()
 
     async with in_background(relay.run()) as task:
-        relay.nudge(broken.id)
-        relay.nudge(fine.id)
+        relay.publish_soon(broken.id)
+        relay.publish_soon(fine.id)
         await until(published, what="every event is handled")
         assert not task.done()
 

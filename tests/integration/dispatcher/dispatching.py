@@ -34,7 +34,7 @@ def make_dispatcher(
 
 
 async def take(repository: Repository, row: SessionRow) -> Claim:
-    found = await repository.find(row.id)
+    found = await repository.find_undispatched(row.id)
     assert found is not None
     claim = await repository.claim(found.row)
     assert claim is not None

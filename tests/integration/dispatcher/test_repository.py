@@ -68,7 +68,7 @@ async def test_of_two_dispatchers_with_the_same_task_one_wins(
     database: Database, repository: Repository
 ) -> None:
     row = await put_session(database)
-    found = [await repository.find(row.id) for _ in range(6)]
+    found = [await repository.find_undispatched(row.id) for _ in range(6)]
     claims = await asyncio.gather(*(repository.claim(copy.row) for copy in found if copy is not None))
     assert sum(claim is not None for claim in claims) == 1
     assert len(await get_attempts(database, row.id)) == 1
@@ -80,11 +80,11 @@ async def test_a_second_delivery_finds_nothing_to_do_while_the_lease_lasts(
 ) -> None:
     row = await put_session(database)
     await take(repository, row)
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
     clock.time = T0 + CLAIM_LEASE - timedelta(microseconds=1)
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
     clock.time = T0 + CLAIM_LEASE
-    assert await repository.find(row.id) is not None
+    assert await repository.find_undispatched(row.id) is not None
 
 
 async def test_a_dead_dispatchers_attempt_is_taken_over_under_its_number(
@@ -105,7 +105,7 @@ async def test_of_two_who_take_over_a_dead_dispatchers_attempt_one_wins(
     row = await put_session(database)
     await take(repository, row)
     clock.forward(seconds=6)
-    found = [await repository.find(row.id) for _ in range(4)]
+    found = [await repository.find_undispatched(row.id) for _ in range(4)]
     claims = await asyncio.gather(*(repository.claim(copy.row) for copy in found if copy is not None))
     assert [claim.unsure for claim in claims if claim is not None] == [True]
 
@@ -122,7 +122,7 @@ async def test_an_accepted_dispatch_is_stored_and_the_verifier_called(
     [attempt] = await get_attempts(database, claim.row.id)
     assert (attempt.outcome, attempt.dispatch_id, attempt.accepted_at) == ("accepted", "AD_1", clock())
     assert (await last_event(database, claim.row.id))["dispatch_id"] == "AD_1"
-    assert await repository.find(claim.row.id) is None
+    assert await repository.find_undispatched(claim.row.id) is None
 
 
 async def test_a_dispatch_that_came_too_late_has_the_ended_session_closed_once_more(
@@ -190,7 +190,7 @@ async def test_a_claim_lasts_as_long_as_somebody_is_at_it_and_no_longer_than_the
         for _ in range(3):
             clock.forward(seconds=4)
             await eventually(lambda: claimed_until(clock() + CLAIM_LEASE))
-            assert await repository.find(held.row.id) is None
+            assert await repository.find_undispatched(held.row.id) is None
         clock.time = held.row.deadline_at
     assert held.row.claimed_until is not None
     assert held.row.claimed_until < held.row.deadline_at + CLAIM_LEASE
@@ -210,7 +210,7 @@ async def test_after_an_error_the_next_attempt_follows_and_no_sooner_than_said(
     assert 0.75 <= delay <= 1.25
     event = await last_event(database, row.id)
     assert (event["type"], event["cause"]) == ("dispatch.failed.v1", "livekit_unreachable")
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
     clock.forward(seconds=delay)
     claim = await take(repository, row)
     assert (claim.order.attempt, claim.unsure, claim.fresh_room) == (2, False, False)
@@ -238,7 +238,7 @@ async def test_when_the_attempts_are_spent_the_session_fails_with_the_cause(
     assert (stored.status, stored.cause) == (S.FAILED, "livekit_unreachable")
     assert stored.evidence == {"error": "LiveKit can't be reached"}
     assert (await last_event(database, row.id))["type"] == "session.failed.v1"
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
 
 
 async def test_an_error_that_no_retry_can_cure_fails_the_session_at_once(
@@ -265,7 +265,7 @@ async def test_a_session_whose_budget_is_over_is_left_to_the_sweep(
 ) -> None:
     row = await put_session(database)
     clock.time = row.deadline_at
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
 
 
 async def test_a_session_that_was_ended_meanwhile_is_not_failed_by_an_error(
@@ -298,11 +298,11 @@ async def test_a_session_in_any_other_state_wants_no_dispatch(
     database: Database, repository: Repository, status: SessionStatus
 ) -> None:
     row = await put_session(database, status=status)
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
 
 
 async def test_a_session_that_is_not_there_wants_no_dispatch(repository: Repository) -> None:
-    assert await repository.find("no-such-session") is None
+    assert await repository.find_undispatched("no-such-session") is None
 
 
 async def test_a_session_can_be_given_up_without_an_attempt(

@@ -54,9 +54,9 @@ async def test_a_session_that_waits_says_what_for_and_is_looked_at_by_nobody(
         "place": 1,
         "evidence": {"workers": ["w-1"]},
     }
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
     clock.time = row.deadline_at - timedelta(microseconds=1)
-    assert await repository.find(row.id) is None
+    assert await repository.find_undispatched(row.id) is None
 
 
 async def test_waiting_again_for_the_same_is_no_news_and_for_something_else_it_is(
@@ -103,7 +103,7 @@ async def test_a_session_finds_itself_behind_an_older_one_that_waits(
 ) -> None:
     older, row = await put_session(database), await put_session(database)
     await repository.park(older, cause, {})
-    wanted = await repository.find(row.id)
+    wanted = await repository.find_undispatched(row.id)
     assert wanted is not None
     assert wanted.behind is cause
 
@@ -118,7 +118,7 @@ async def test_a_session_is_behind_nobody_who_is_younger_or_elsewhere_or_has_gon
     async with database.write() as db:
         (await db.get_one(SessionRow, gone_on.id)).claimed_until = None
         (await db.get_one(SessionRow, ended.id)).status = S.ENDED
-    wanted = await repository.find(row.id)
+    wanted = await repository.find_undispatched(row.id)
     assert wanted is not None
     assert wanted.behind is None
 
@@ -132,7 +132,7 @@ async def test_only_a_session_that_was_given_a_slot_passes_those_that_wait(
 ) -> None:
     older, row = await put_session(database), await put_session(database, waiting_for=waited_for)
     await repository.park(older, Cause.WORKERS_AT_CAPACITY, {})
-    wanted = await repository.find(row.id)
+    wanted = await repository.find_undispatched(row.id)
     assert wanted is not None
     assert wanted.behind is behind
 

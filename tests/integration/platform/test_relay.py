@@ -58,13 +58,13 @@ async def unsent(database: Database, session_id: str) -> list[int]:
     return [e.sequence for e in await get_events(database, session_id) if e.published_at is None]
 
 
-async def test_a_nudge_publishes_a_sessions_events_in_order_and_marks_them(
+async def test_a_sessions_events_are_published_soon_in_order_and_marked(
     database: Database, relay: Relay, redis: Redis
 ) -> None:
     row = await put_session(database)
     await add(database, row.id, DispatchStarted(attempt=1, max_attempts=3), ACCEPTED, AgentReady(attempt=1))
     async with in_background(relay.run()):
-        relay.nudge(row.id)
+        relay.publish_soon(row.id)
 
         async def all_sent() -> bool:
             return not await unsent(database, row.id)
@@ -90,7 +90,7 @@ async def test_what_is_published_is_not_published_again(
     assert await queued() == {DISPATCH_TASK: [row.id]}
 
 
-async def test_a_nudge_publishes_that_session_and_no_other(
+async def test_what_is_published_soon_is_of_that_session_and_no_other(
     database: Database, relay: Relay, redis: Redis
 ) -> None:
     row, other = await put_session(database), await put_session(database)
@@ -206,12 +206,12 @@ async def test_a_relay_goes_on_after_redis_was_away(
     row = await put_session(database)
     async with in_background(relay.run()):
         await server.stop()
-        relay.nudge(row.id)
+        relay.publish_soon(row.id)
         await asyncio.sleep(0)
         await server.start()
 
         async def all_sent() -> bool:
-            relay.nudge(row.id)
+            relay.publish_soon(row.id)
             return not await unsent(database, row.id)
 
         await until(all_sent, what="the event is published after all", timeout_s=30)

@@ -96,7 +96,7 @@ async def test_a_session_that_was_let_go_on_may_be_claimed_and_keeps_what_it_wai
     stored = await get_session(database, row.id)
     assert (stored.claimed_until, stored.next_check_at) == (None, T0 + REQUEUE_AFTER)
     assert (stored.status, stored.waiting_for) == (S.REQUESTED, "workers_at_capacity")
-    wanted = await Repository(database, retry_delay_s=1, now=clock).find(row.id)
+    wanted = await Repository(database, retry_delay_s=1, now=clock).find_undispatched(row.id)
     assert wanted is not None
     assert wanted.behind is None
 
