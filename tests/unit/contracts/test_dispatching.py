@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from shared.contracts.dispatching import (
     MAX_ATTRIBUTES_BYTES,
@@ -20,6 +20,7 @@ from shared.contracts.keys import METADATA_KEY, ORDER_ATTRIBUTE
 from shared.contracts.models import Models
 from shared.contracts.profiles import Profile
 from shared.contracts.sessions import Mode
+from shared.core.workers.credentials import KeyPair
 
 
 def an_order(**changes: object) -> DispatchOrder:
@@ -28,6 +29,11 @@ def an_order(**changes: object) -> DispatchOrder:
 
 def read(attributes: dict[str, str], metadata: str = "") -> DispatchOrder | None:
     return DispatchOrder.of_job(attributes=attributes, metadata=metadata)
+
+
+def credential() -> str:
+    """An attempt's credential, with a long key."""
+    return KeyPair("API" + "k" * 61, SecretStr("s" * 64)).sign_attempt(new_id(), 1)
 
 
 def test_an_order_comes_back_from_the_attributes_as_it_went_in() -> None:
@@ -72,8 +78,12 @@ def test_a_profile_of_the_most_bytes_fits_beside_the_longest_instructions() -> N
         words = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(100))
         url = "https://shop.example/tools"
         tools.append({"name": f"tool_{len(tools)}", "description": words, "url": url})
-    own = an_order(instructions=letters, profile=longest, caller_identity="x" * 256)
-    theirs = an_order(profile=longest.model_copy(update={"instructions": letters}), profile_version=1)
+    own = an_order(instructions=letters, profile=longest, caller_identity="x" * 256, credential=credential())
+    theirs = an_order(
+        profile=longest.model_copy(update={"instructions": letters}),
+        profile_version=1,
+        credential=credential(),
+    )
     for order in (own, theirs):
         attributes = order.dispatch_attributes()
         assert sum(len(name) + len(value) for name, value in attributes.items()) < MAX_ATTRIBUTES_BYTES
@@ -111,7 +121,10 @@ def test_the_longest_instructions_fit_into_livekits_limit_of_attributes(characte
     pool = [chr(number) for number in range(*characters)]
     models = Models(llm="openai/" + "m" * 100, tts="cartesia/" + "t" * 100, voice="v" * 100)
     order = an_order(
-        instructions="".join(Random(1).choices(pool, k=16_384)), models=models, caller_identity="c" * 256
+        instructions="".join(Random(1).choices(pool, k=16_384)),
+        models=models,
+        caller_identity="c" * 256,
+        credential=credential(),
     )
     attributes = order.dispatch_attributes()
     assert sum(len(part.encode()) for pair in attributes.items() for part in pair) <= MAX_ATTRIBUTES_BYTES
