@@ -19,11 +19,13 @@ LIMITS: Final = (
     ("services.api.health.checks", "CHECK_TIMEOUT_S"),
     ("services.api.health.checks", "LOOK_TIMEOUT_S"),
     ("services.verifier.admit.admission", "PROBE_TIMEOUT_S"),
+    ("services.verifier.repository", "GIVE_BACK_S"),
     ("shared.core.database_ready", "CHECK_TIMEOUT_S"),
     ("shared.platform.livekit.client", "CALL_TIMEOUT_S"),
     ("shared.platform.livekit.client", "CLOCK_TIMEOUT_S"),
     ("shared.platform.livekit.client", "PROBE_TIMEOUT_S"),
     ("shared.platform.database.postgres", "CONNECT_TIMEOUT_S"),
+    ("shared.platform.lease", "GIVE_BACK_S"),
 )
 
 

@@ -197,7 +197,7 @@ async def test_a_login_ends_by_its_age_and_is_deleted(
     await backdate(database, **aged)
     assert_problem(await browser.get("/v1/me"), 401, "login_over")
     growth = Growth(database=database, redis=redis, settings=settings, holder="test", now=utc_now)
-    assert await growth.delete_logins() == 1
+    await growth.delete_logins()  # the API's own loop may have been sooner
     assert await logins(database) == []
 
 
