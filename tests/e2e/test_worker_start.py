@@ -60,9 +60,9 @@ async def test_a_sigterm_lets_the_call_go_on_and_takes_no_new_one(
         session = await rollcall.session(started["session_id"])
         assert session["status"] == "active"
         assert await rollcall.agents_in(started["room_name"]) == [session["agent_identity"]]
-        refused = await rollcall.until_status(late["session_id"], "failed")
-        assert refused["failure"]["cause"] == "worker_draining"
-        await rollcall.end(started["session_id"])
+        await until(lambda: _waits(rollcall, late), what="the new session waits for a worker that takes it")
+        for one in (late, started):
+            await rollcall.end(one["session_id"])
         async with asyncio.timeout(60):
             assert await worker.wait() == 0
 
@@ -86,12 +86,7 @@ async def test_a_cordoned_worker_keeps_its_call_and_takes_no_new_one_and_drained
         await order("cordon")
         await until(lambda: standing(cordoned=True), what="the registry says that the worker is cordoned")
         late = await rollcall.start(agent_name="porter")
-
-        async def waits() -> bool:
-            session = await rollcall.session(late["session_id"])
-            return bool(session["waiting_for"] == "worker_draining")
-
-        await until(waits, what="the new session waits for a worker that takes it")
+        await until(lambda: _waits(rollcall, late), what="the new session waits for a worker that takes it")
         await order("uncordon")
         await rollcall.until_status(late["session_id"], "active")
         await rollcall.end(late["session_id"])
@@ -141,20 +136,8 @@ async def test_a_worker_that_is_stopped_at_once_leaves_its_call_to_another_one(
         await rollcall.until_status(session_id, "ended")
 
 
-async def test_a_worker_without_ears_says_which_model_is_missing(
-    rollcall: Rollcall, worker_log: Path
-) -> None:
-    async with agent_worker(rollcall, worker_log, LIVEKIT_AGENT_NAME="deaf", AGENT_STT="none"):
-
-        async def seen() -> bool:
-            return any(w["agent_name"] == "deaf" for w in (await rollcall.get("/v1/workers"))["workers"])
-
-        await until(seen, what="the worker is registered", timeout_s=120)
-        started = await rollcall.start(agent_name="deaf")
-        failed = await rollcall.until_status(started["session_id"], "failed")
-        assert failed["failure"]["cause"] == "model_misconfigured"
-        assert failed["failure"]["evidence"]["descriptor"] == "stt"
-        assert "AGENT_STT" in failed["failure"]["evidence"]["message"]
+async def _waits(rollcall: Rollcall, started: dict[str, Any]) -> bool:
+    return bool((await rollcall.session(started["session_id"]))["waiting_for"] == "worker_draining")
 
 
 @asynccontextmanager

@@ -145,6 +145,12 @@ async def test_a_model_that_does_not_exist_is_named(verdicts: dict[str, Verdict]
     assert verdicts["TTS that doesn't exist"].evidence["descriptor"] == NO_SUCH_TTS
 
 
+async def test_a_worker_without_ears_says_which_model_is_missing(verdicts: dict[str, Verdict]) -> None:
+    evidence = verdicts[DEAF.name].evidence
+    assert evidence["descriptor"] == "stt"
+    assert "AGENT_STT" in evidence["message"]
+
+
 async def test_an_exception_comes_with_its_type(verdicts: dict[str, Verdict]) -> None:
     for scenario in ("raises before connecting", "raises after connecting"):
         assert verdicts[scenario].evidence["type"] == "RuntimeError"

@@ -1,5 +1,6 @@
 """Two pools of workers under one name: each session goes to its own, and moves only if that one is gone."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -45,7 +46,7 @@ async def test_traffic_goes_by_shares_and_a_session_leaves_its_pool_only_when_th
             log = tmp_path / f"{pool}.log"
             return await stack.enter_async_context(our_worker(rollcall, agent_name=NAME, log=log, env=env))
 
-        blue, _ = await worker("blue"), await worker("green")
+        blue, _ = await asyncio.gather(worker("blue"), worker("green"))
         session_ids = []
         for pool in ("blue", "green"):
             await rollcall.put(TRAFFIC, {"blue": 0, "green": 0, pool: 100})
@@ -82,12 +83,14 @@ async def test_a_pool_whose_agents_fail_loses_its_share_until_it_is_given_back(
     name = "failing-pool"
     traffic, shares = f"/v1/agents/{name}/traffic", {"blue": 50, "green": 50}
     async with AsyncExitStack() as stack:
-        for pool, fails in (("blue", ""), ("green", "yes")):
+
+        async def worker(pool: str, fails: str) -> None:
             env = {"LIVEKIT_AGENT_DEPLOYMENT": pool, FAILS: fails}
             log = tmp_path / f"{pool}.log"
-            await stack.enter_async_context(
-                our_worker(rollcall, agent_name=name, log=log, env=env, program=LIGHT_AGENT)
-            )
+            light = our_worker(rollcall, agent_name=name, log=log, env=env, program=LIGHT_AGENT)
+            await stack.enter_async_context(light)
+
+        await asyncio.gather(worker("blue", ""), worker("green", "yes"))
         await rollcall.put(traffic, shares)
         started: list[str] = []
 

@@ -180,6 +180,7 @@ async def _one_replacement(
     verdict = Verdict(second, await rollcall.events(session_id))
     [lost] = verdict.all("agent.lost.v1")
     assert second["agent_identity"] != first["agent_identity"]
+    assert second["attempt"] == first["attempt"] + 1
     agents = await rollcall.agents_in(started["room_name"])
     board.double_agents += len(agents) > 1
     board.missing_agents += not agents

@@ -1,5 +1,6 @@
 """Workers of ours with an address each, and which of them had a session."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -28,12 +29,11 @@ async def workers(
 ) -> AsyncIterator[list[OurWorker]]:
     """Workers of ours, with an address each."""
     async with AsyncExitStack() as running:
-        started = [
-            await running.enter_async_context(
-                light_worker(rollcall, name, folder / f"worker-{number}.log", **env)
-            )
+        each = (
+            light_worker(rollcall, name, folder / f"worker-{number}.log", **env)
             for number, name in enumerate(names)
-        ]
+        )
+        started = await asyncio.gather(*(running.enter_async_context(worker) for worker in each))
         for worker in started:
             await until_addressed(rollcall, worker)
         yield started

@@ -81,13 +81,15 @@ async def _next_final(stream: stt.SpeechStream, seen: list[stt.SpeechEvent]) -> 
 
 @pytest.mark.parametrize("sample_rate", [16_000, 24_000, 48_000])
 async def test_what_is_spoken_is_heard(server: Server, sample_rate: int) -> None:
+    # The rate matters to the resampling only, and each sentence takes seconds.
+    sentences = SENTENCES if sample_rate == 16_000 else SENTENCES[2:5]
     wrong = total = 0
     async with (
         closing(make_tts(server, sample_rate=sample_rate)) as tts,
         closing(make_stt(server, sample_rate=sample_rate)) as ears,
         ears.stream(conn_options=ONCE) as stream,
     ):
-        for sentence in SENTENCES:
+        for sentence in sentences:
             audio = await spoken(tts, sentence)
             assert audio.sample_rate == sample_rate
             assert 0.5 < audio.duration < 6
