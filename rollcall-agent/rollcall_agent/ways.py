@@ -8,7 +8,7 @@ from livekit.agents.version import __version__ as sdk_version
 from pydantic import SecretStr
 
 from rollcall_agent.api.backend import ApiBackend
-from rollcall_agent.api.link import Link, public_url
+from rollcall_agent.api.link import Link
 from rollcall_agent.job.captions import show_captions
 from rollcall_agent.job.fence import READ_TIMEOUT_S, BackendFences, attempt_of
 from rollcall_agent.job.job_beat import JobBeat
@@ -26,6 +26,7 @@ from shared.contracts.agent_calls import JOB_PATH, WORKER_PATH
 from shared.contracts.dispatching import DispatchOrder, PastTurn
 from shared.contracts.events import CaptionChanged, Envelope
 from shared.contracts.settings import WorkerSettings
+from shared.contracts.url_parts import public_url
 from shared.contracts.workers import WorkerOrder
 from shared.core.workers.backend import Backend, RedisBackend
 from shared.core.workers.credentials import KeyPair

@@ -22,6 +22,7 @@ from shared.contracts.broker_url import check_broker_url
 from shared.contracts.database_url import POSTGRES_SCHEMES, SQLITE_SCHEME, is_postgres, read_postgres_url
 from shared.contracts.names import AgentName, Deployment
 from shared.contracts.redis_url import read_redis_url
+from shared.contracts.url_parts import public_url
 
 
 def _url_with(*schemes: str) -> AfterValidator:
@@ -342,5 +343,4 @@ class WorkerSettings(
     @property
     def public_livekit_url(self) -> str:
         """The server's URL for logs and the registry."""
-        url = urlsplit(self.livekit_url)
-        return f"{url.scheme}://{url.hostname}{f':{url.port}' if url.port else ''}{url.path}"
+        return public_url(self.livekit_url)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 # The first pattern reads what RFC 3986 allows. The second accepts a password with unescaped characters.
 _REST: Final = r"(?P<hosts>[^/?#@]*)(?:/(?P<path>[^?#]*))?(?:\?(?P<query>[^#]*))?$"
@@ -13,6 +13,12 @@ _FORMS: Final = (
     re.compile(rf"^(?P<scheme>[\w+.-]+)://(?P<user>[^:/@]*):(?P<password>.*)@{_REST}"),
 )
 Host = tuple[str, int]
+
+
+def public_url(url: str) -> str:
+    """Return a server's URL for logs and the registry: without a password, which it may hold."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 @dataclass(frozen=True)

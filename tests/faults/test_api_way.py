@@ -122,12 +122,15 @@ async def test_a_job_that_dies_or_hangs_while_its_worker_is_heard_is_replaced(
 async def test_a_job_that_dies_while_nobody_hears_its_worker_is_found_afterwards(
     rollcall: Rollcall, wire: Wire, worker: OurWorker
 ) -> None:
+    async def dead() -> bool:
+        return not worker.job_processes()
+
     started = await _ready(rollcall)
     async with guest(started):
         wire.cut()
         try:
             assert worker.send_to_jobs(signal.SIGKILL) == 1
-            await asyncio.sleep(1.0)  # the outage goes on for a while
+            await until(dead, what="the job is dead while the way is broken")
         finally:
             await wire.drop()
             wire.mend()

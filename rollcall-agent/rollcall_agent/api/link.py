@@ -5,12 +5,12 @@ import random
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import ClientError, ClientSession, ClientWSTimeout, WSServerHandshakeError
 
 from rollcall_agent.api.connection import CLOSE_S, Connection
 from rollcall_agent.ports import ApiUnreachable
+from shared.contracts.url_parts import public_url
 from shared.platform.background import run_together, stop_all
 from shared.platform.logs.logs import get_logger
 
@@ -139,12 +139,6 @@ class Link:
 
 def _random() -> float:
     return random.random()  # noqa: S311
-
-
-def public_url(url: str) -> str:
-    """Return an address for logs: without a password, which it may hold."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def _told(error: Exception) -> str:

@@ -4,7 +4,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from shared.core.workers.beats import JobBeat, write_job_beats
+from shared.core.workers.beats import Beat, write_job_beats
 
 
 class BeatWriter:
@@ -15,10 +15,10 @@ class BeatWriter:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._next: list[JobBeat] | None = None
+        self._next: list[Beat] | None = None
         self._newest: asyncio.Task[None] | None = None
 
-    async def write(self, beat: JobBeat) -> None:
+    async def write(self, beat: Beat) -> None:
         """Write one beat. Raises one of `UNREACHABLE`."""
         if self._next is None:
             self._next = []
@@ -27,7 +27,7 @@ class BeatWriter:
         assert self._newest is not None
         await asyncio.shield(self._newest)  # the other beats are written, even if this one's socket ends
 
-    async def _write(self, beats: list[JobBeat], *, after: asyncio.Task[None] | None) -> None:
+    async def _write(self, beats: list[Beat], *, after: asyncio.Task[None] | None) -> None:
         if after is not None:
             await asyncio.wait([after])
         self._next = None

@@ -45,7 +45,7 @@ from shared.contracts.events import (
 from shared.contracts.keys import AGENT_SOURCE, REPORTS_STREAM, TURNS_STREAM
 from shared.contracts.text import MAX_EVENT_BYTES, size_of
 from shared.core.workers.backend import RedisAttempt, RedisBackend
-from shared.core.workers.beats import JobBeat, forget_way, note_way
+from shared.core.workers.beats import Beat, forget_way, note_way
 from shared.core.workers.credentials import CredentialRefused, KeyPair
 from shared.core.workers.fence import is_behind
 from shared.platform.redis.streams import UNREACHABLE
@@ -118,7 +118,7 @@ class Calls:
             case TakeAttempt():
                 result = await attempt.take(call.job_id)
             case BeatJob():
-                await self._beats.write(JobBeat(*of, call.job_id, call.count, self._caller.worker_id))
+                await self._beats.write(Beat(*of, call.job_id, call.count, self._caller.worker_id))
             case ForgetJob():
                 await attempt.forget()
             case ReadHistory():
@@ -164,6 +164,7 @@ class Calls:
     async def _checked(self, envelopes: Sequence[Envelope], of: Attempt, kind: _Kind) -> list[Envelope]:
         """The envelopes, as an agent of this attempt sends them. Raises `CallRefused`."""
         checked = []
+        reporting: set[str] = set()
         for envelope in envelopes:
             try:
                 event = envelope.event()
@@ -177,9 +178,11 @@ class Calls:
             if size_of(envelope.model_dump_json()) > MAX_EVENT_BYTES:
                 raise CallRefused(RefusalCode.MALFORMED, f"an event has more than {MAX_EVENT_BYTES} bytes")
             if self._caller.is_worker and isinstance(event, AgentReported):
-                await self._own(event.worker_id)
+                reporting.add(event.worker_id)
             plain = {"source": AGENT_SOURCE, "severity": Severity.INFO, "sequence": None}
             checked.append(envelope.model_copy(update=plain))
+        for worker_id in reporting:
+            await self._own(worker_id)
         return checked
 
 

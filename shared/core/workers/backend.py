@@ -137,7 +137,7 @@ class RedisAttempt:
 
     async def beat(self, job_id: str, count: int) -> None:
         """See `AttemptBackend`."""
-        beat = beats.JobBeat(self.session_id, self.number, job_id, count)
+        beat = beats.Beat(self.session_id, self.number, job_id, count)
         await beats.write_job_beats(self.redis, [beat])
 
     async def forget(self) -> None:

@@ -43,7 +43,7 @@ elseif not owner then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
 
 
 @dataclass(frozen=True)
-class JobBeat:
+class Beat:
     """One beat of a job; `count` grows. `worker_id` is the job's worker if the beat came over the API."""
 
     session_id: SessionId
@@ -53,7 +53,7 @@ class JobBeat:
     worker_id: str | None = None
 
 
-async def write_job_beats(redis: Redis, beats: Sequence[JobBeat]) -> None:
+async def write_job_beats(redis: Redis, beats: Sequence[Beat]) -> None:
     """Write beats, which also keep the attempts for their jobs (`shared.core.workers.fence`).
 
     Raises `redis.exceptions.RedisError` or `OSError`.

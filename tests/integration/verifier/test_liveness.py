@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from devstack.process import Process
 from services.verifier.liveness import FORGOTTEN_AFTER_S, Liveness
 from shared.contracts.identifiers import SessionId
-from shared.core.workers.beats import JobBeat, forget_job, read_beats, write_job_beats
+from shared.core.workers.beats import Beat, forget_job, read_beats, write_job_beats
 from shared.platform.redis.client import connect_redis
 from tests.integration.background import in_background
 from tests.support.sessions import until
@@ -43,11 +43,11 @@ async def go_on(liveness: Liveness, hand: Hand, *, seconds: float) -> None:
 async def test_a_job_is_silent_when_its_count_stands_still(
     liveness: Liveness, redis: Redis, hand: Hand
 ) -> None:
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 1)])
-    await write_job_beats(redis, [JobBeat(SessionId("s-2"), 1, "AJ_1", 1)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 1)])
+    await write_job_beats(redis, [Beat(SessionId("s-2"), 1, "AJ_1", 1)])
     await liveness.read()
     await go_on(liveness, hand, seconds=2.5)
-    await write_job_beats(redis, [JobBeat(SessionId("s-2"), 1, "AJ_1", 2)])
+    await write_job_beats(redis, [Beat(SessionId("s-2"), 1, "AJ_1", 2)])
     await go_on(liveness, hand, seconds=0.25)
     assert liveness.is_silent("s-1", 1, is_ready=True)
     assert not liveness.is_silent("s-2", 1, is_ready=True)
@@ -57,7 +57,7 @@ async def test_a_job_is_silent_when_its_count_stands_still(
 async def test_a_job_that_is_not_ready_yet_may_be_silent_for_longer(
     liveness: Liveness, redis: Redis, hand: Hand
 ) -> None:
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 1)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 1)])
     await liveness.read()
     await go_on(liveness, hand, seconds=5.75)
     assert not liveness.is_silent("s-1", 1, is_ready=False)
@@ -66,7 +66,7 @@ async def test_a_job_that_is_not_ready_yet_may_be_silent_for_longer(
 
 
 async def test_a_job_that_said_goodbye_is_not_silent(liveness: Liveness, redis: Redis, hand: Hand) -> None:
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 1)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 1)])
     await liveness.read()
     await forget_job(redis, "s-1", 1)
     await go_on(liveness, hand, seconds=5)
@@ -76,7 +76,7 @@ async def test_a_job_that_said_goodbye_is_not_silent(liveness: Liveness, redis: 
 async def test_a_pause_of_this_process_is_not_a_silence_of_the_jobs(
     liveness: Liveness, redis: Redis, hand: Hand
 ) -> None:
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 1)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 1)])
     await liveness.read()
     hand.time += 30
     await liveness.read()
@@ -90,19 +90,19 @@ async def test_a_pause_of_this_process_is_not_a_silence_of_the_jobs(
 async def test_a_redis_that_lost_its_data_is_not_a_silence_of_the_jobs(
     liveness: Liveness, redis: Redis, hand: Hand
 ) -> None:
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 7)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 7)])
     await liveness.read()
     await go_on(liveness, hand, seconds=2)
     assert liveness.steady_for(1)
     await redis.flushdb()
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 7)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 7)])
     await go_on(liveness, hand, seconds=1)
     assert not liveness.steady_for(2)
     assert not liveness.is_silent("s-1", 1, is_ready=True)
 
 
 async def test_what_a_dead_job_leaves_is_cleared_away(liveness: Liveness, redis: Redis, hand: Hand) -> None:
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 1)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 1)])
     await liveness.read()
     await go_on(liveness, hand, seconds=FORGOTTEN_AFTER_S)
     assert "s-1:1" in (await read_beats(redis)).counts
@@ -120,14 +120,14 @@ async def test_each_silence_is_told_once(redis: Redis) -> None:
 
     liveness = Liveness(redis, silence_s=0.3)
     for session_id in ("s-1", "s-2"):
-        await write_job_beats(redis, [JobBeat(SessionId(session_id), 1, "AJ_1", 1)])
+        await write_job_beats(redis, [Beat(SessionId(session_id), 1, "AJ_1", 1)])
     async with in_background(liveness.run(tell)):
 
         async def both() -> bool:
             return len(told) >= 2
 
         await until(both, what="both silences are told")
-        await write_job_beats(redis, [JobBeat(SessionId("s-3"), 1, "AJ_1", 1)])
+        await write_job_beats(redis, [Beat(SessionId("s-3"), 1, "AJ_1", 1)])
 
         async def third() -> bool:
             return "s-3" in told
@@ -151,7 +151,7 @@ async def test_a_redis_that_was_frozen_is_not_a_silence_of_the_jobs(
 ) -> None:
     redis, process = frozen
     liveness = Liveness(redis, silence_s=2.5, clock=hand)
-    await write_job_beats(redis, [JobBeat(SessionId("s-1"), 1, "AJ_1", 1)])
+    await write_job_beats(redis, [Beat(SessionId("s-1"), 1, "AJ_1", 1)])
     await liveness.read()
     process.freeze()
     await liveness.read()

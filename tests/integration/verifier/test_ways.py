@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from services.verifier.liveness import FORGOTTEN_AFTER_S, Liveness
 from services.verifier.ways import RETURN_S
 from shared.contracts.identifiers import SessionId
-from shared.core.workers.beats import JobBeat, forget_way, note_way, read_beats, write_job_beats
+from shared.core.workers.beats import Beat, forget_way, note_way, read_beats, write_job_beats
 from tests.integration.verifier.test_liveness import Hand
 
 SILENCE_S = 2.5
@@ -28,7 +28,7 @@ class Line:
             if worker and step % 4 == 0:
                 await note_way(self._redis, "W", connection=self.connection, count=self._count)
             if job and step % 2 == 0:
-                await write_job_beats(self._redis, [JobBeat(SESSION, 1, "AJ_1", self._count, "W")])
+                await write_job_beats(self._redis, [Beat(SESSION, 1, "AJ_1", self._count, "W")])
             self._hand.time += 0.25
             await self._liveness.read()
 

@@ -17,7 +17,7 @@ from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.tables import SessionRow
-from shared.core.workers.beats import JobBeat, write_job_beats
+from shared.core.workers.beats import Beat, write_job_beats
 from shared.platform.database.database import Database
 from tests.integration.rows import get_session, put_session
 from tests.unit.fake_rooms import FakeRooms
@@ -77,7 +77,7 @@ class Bench:
 
     async def beat(self, row: SessionRow, count: int = 1, *, attempt: int = 1) -> None:
         """The attempt's job beats, and the beat is read."""
-        await write_job_beats(self.redis, [JobBeat(SessionId(row.id), attempt, "AJ_1", count)])
+        await write_job_beats(self.redis, [Beat(SessionId(row.id), attempt, "AJ_1", count)])
         await self.liveness.read()
 
     async def watch_silence(self, *, seconds: float) -> None:
