@@ -29,6 +29,7 @@ from shared.contracts.sessions import Role
 from shared.core.workers.backend import AttemptBackend, Backend, RedisBackend
 from shared.core.workers.beats import JOB_BEAT_INTERVAL_S
 from shared.core.workers.credentials import KeyPair
+from shared.platform.background import stop_all
 from shared.platform.redis.client import connect_redis
 
 JOBS: Final = 1000
@@ -157,9 +158,7 @@ async def _beating(number: int, way: Callable[[SessionId], Backend]) -> AsyncIte
             jobs += new
         yield jobs
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_all(tasks)
         for job in jobs:
             await job.attempt.forget()
             await job.backend.aclose()

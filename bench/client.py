@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.options import BenchFailed
 from devstack.stack import Stack
 from shared.contracts.keys import ENVELOPE_FIELD, EVENTS_STREAM
+from shared.platform.background import stop_all
 from shared.platform.redis.client import connect_redis
 from shared.platform.redis.streams import UNREACHABLE
 
@@ -162,8 +163,7 @@ async def open_client(stack: Stack) -> AsyncIterator[Client]:
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
             yield Client(stack, http, feed)
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await stop_all([following])
         await feed.close()
 
 

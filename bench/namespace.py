@@ -20,6 +20,7 @@ import yaml
 
 from bench.options import BenchFailed
 from devstack.stack import Stack
+from shared.platform.background import stop_all
 
 CLONE_NEWNET: Final = 0x40000000
 LOOPBACK: Final = "127.0.0.1"
@@ -113,9 +114,7 @@ async def _streams_passed_on(name: str, port: int) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
-        for copy in copies:
-            copy.cancel()
-        await asyncio.gather(*copies, return_exceptions=True)
+        await stop_all(copies)
         for writer in writers:
             writer.transport.abort()  # a worker that was cut off would never take its last bytes
 

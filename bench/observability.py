@@ -21,6 +21,7 @@ from bench.options import BenchFailed, Options, Results, at_least, fact, say
 from bench.stacks import PIPELINE, bench_stack, until_idle
 from bench.throughput import AGENT_NAME, SLOTS, Load, Side, measure, our_session, show_loads
 from devstack.stack import Stack
+from shared.platform.background import stop_all
 
 AIM = 0.95
 IN_FLIGHT = 16
@@ -46,8 +47,7 @@ async def run(chosen: Options, results: Results) -> None:
                         loads.append(await measure(side, chosen.sessions or IN_FLIGHT, span_s))
                         say(f"{side.kind}: {loads[-1].rate:.1f} sessions/s")
             finally:
-                scraping.cancel()
-                await asyncio.gather(scraping, return_exceptions=True)
+                await stop_all([scraping])
         if not receiver.bytes:
             raise BenchFailed("no trace came: the measurement is not valid")
     _show(results, loads, receiver)

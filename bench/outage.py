@@ -26,6 +26,7 @@ from bench.usage import usage
 from devstack.stack import Stack
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.tables import SessionRow
+from shared.platform.background import stop_all
 from shared.platform.database.database import Database
 
 # The longest that the settings allow.
@@ -97,9 +98,7 @@ async def _ending(client: Client) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await stop_all(ending)
 
 
 async def _outage(stack: Stack, client: Client, log: Log, sessions: int, pause_s: float) -> set[str]:
@@ -144,10 +143,9 @@ async def _sampling(
     try:
         yield
     finally:
-        sampling.cancel()
-        # Raise the error of a sampler that failed.
-        with suppress(asyncio.CancelledError):
-            await sampling
+        await stop_all([sampling])
+        if not sampling.cancelled():
+            sampling.result()  # raises the error of a sampler that failed
 
 
 def _tell(log: Log, sessions: int) -> None:

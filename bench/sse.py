@@ -32,6 +32,7 @@ from shared.contracts.sessions import Mode, Role, SessionStatus
 from shared.core.sessions.repository import add_session
 from shared.core.sessions.tables import SessionRow
 from shared.core.transcripts.tables import TranscriptItemRow
+from shared.platform.background import stop_all
 from shared.platform.database.database import Database
 from shared.platform.redis.client import connect_redis
 
@@ -164,9 +165,7 @@ async def _readers(url: str, paths: list[str]) -> AsyncIterator[_Readers]:
     try:
         yield readers
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_all(tasks)
 
 
 async def _times(readers: _Readers, rounds: int, publish: Callable[[int], Awaitable[object]]) -> list[float]:

@@ -22,6 +22,7 @@ from bench.options import BenchFailed, Options, Results, at_least, console, fact
 from bench.stacks import PIPELINE, bare_stack, bench_stack, until_idle
 from bench.usage import Usage, cpu_between, usage
 from devstack.stack import Stack
+from shared.platform.background import stop_all
 
 AIM = 0.5
 SLOTS = 500
@@ -132,9 +133,7 @@ async def measure(side: Side, in_flight: int, span_s: float) -> Load:
         async with asyncio.timeout(TIMEOUT_S):
             await asyncio.gather(*working)
     finally:
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+        await stop_all(working)
     side.joiners.refresh()
     if not window.proven:
         raise BenchFailed(f"{side.kind}, {in_flight} in flight: no session was proven in {span_s:g} s")

@@ -14,6 +14,7 @@ from cli.render.captions import WHO
 from cli.render.show import reason_text, without_agent
 from shared.contracts.events import Envelope, Severity
 from shared.contracts.sessions import TERMINAL
+from shared.platform.background import stop_all
 from shared.platform.plain_text import one_line
 
 POLL_S: Final = 0.15
@@ -83,9 +84,7 @@ class Timeline:
         try:
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await stop_all(tasks)
         with suppress(ApiError):
             await self.read()
 

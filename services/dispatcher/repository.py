@@ -25,6 +25,7 @@ from shared.contracts.sessions import UNDISPATCHED, Level, Mode, Role, SessionSt
 from shared.core.admission.wait_queue import FULL, wait_in_line, waits_behind
 from shared.core.database_ready import unready
 from shared.core.profiles.profiles import profile_of, read_version
+from shared.core.sessions.attempts import accept_attempt, insert_attempt
 from shared.core.sessions.foreign_agents import foreign_agent_seen
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.repository import advance, claim, fail, is_claimed, record
@@ -154,7 +155,7 @@ class Repository:
                 address=choice.address,
                 deployment=row.deployment or None,
             )
-            db.add(attempt)
+            await insert_attempt(db, attempt)
             order = _order(row, attempt, takes_over=goes_on, profile=await _profile(db, row))
         return Claim(row, order, unsure=False, worker_id=choice.worker_id)
 
@@ -213,10 +214,7 @@ class Repository:
                 seconds = (now - row.requested_at).total_seconds()
                 after_commit(db, partial(level_reached, row, Level.ACCEPTED, seconds))
             if won or await self._close_once_more(db, row, room_sid=room_sid):
-                attempt = await _attempt(db, row)
-                attempt.dispatch_id = dispatch_id
-                attempt.accepted_at = now
-                attempt.outcome = attempt.outcome or "accepted"
+                await accept_attempt(db, (row.id, row.attempt), dispatch_id, now=now)
             return won
 
     async def _close_once_more(self, db: AsyncSession, row: SessionRow, *, room_sid: str) -> bool:

@@ -47,6 +47,7 @@ _CURRENT: Final = (
     )
     .where(col(SessionRow.id) == bindparam("id"))
 )
+_SUPERSEDED: Final = select(col(SessionRow.id)).where(col(SessionRow.id) == bindparam("id"), is_superseded())
 
 log = get_logger(__name__)
 
@@ -81,8 +82,7 @@ class Repository:
     async def is_superseded(self, row: SessionRow) -> bool:
         """Return whether another session now has the name of its room."""
         async with self._database.read() as db:
-            other = select(col(SessionRow.id)).where(col(SessionRow.id) == row.id, is_superseded())
-            return await db.scalar(other) is not None
+            return await db.scalar(_SUPERSEDED, {"id": row.id}) is not None
 
     async def claim(self, row: SessionRow) -> bool:
         """Take or keep the claim for one lease.

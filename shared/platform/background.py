@@ -39,12 +39,15 @@ async def run_together(**loops: Loop) -> None:
 async def stop_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks repeatedly until each has ended.
 
-    On Python 3.11, a cancellation gets lost if it arrives while redis-py sends a command.
+    On Python 3.11, a cancellation gets lost if it arrives while redis-py sends a command. What a task raised
+    is not reported.
     """
-    while left := [task for task in tasks if not task.done()]:
+    all_of_them = list(tasks)
+    while left := [task for task in all_of_them if not task.done()]:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=_CANCEL_INTERVAL_S)
+    await asyncio.gather(*all_of_them, return_exceptions=True)
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:

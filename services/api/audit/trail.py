@@ -2,10 +2,16 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import insert
 
 from shared.contracts.identifiers import new_id
 from shared.core.audit.tables import AuditRow
+from shared.platform.database.columns import table_of
 from shared.platform.database.database import Database
+
+_INSERT: Final = insert(table_of(AuditRow))
 
 
 class Via(StrEnum):
@@ -27,6 +33,5 @@ async def note_act(
     at: datetime,
 ) -> None:
     """Write an entry; raises one of `DATABASE_ERRORS`."""
-    row = AuditRow(id=new_id(), project=project, at=at, via=via, actor=actor, action=action, target=target)
-    async with database.write() as db:
-        db.add(row)
+    entry = {"id": new_id(), "project": project, "at": at, "via": via, "actor": actor, "action": action}
+    await database.change(_INSERT, entry | {"target": target})

@@ -7,12 +7,12 @@ sent as soon as the receipt is committed.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from livekit import api
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.webhook import WebhookEvent
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -25,8 +25,9 @@ from shared.contracts.settings import SessionLimitSettings
 from shared.core.admission.reservations import request_reserved
 from shared.core.livekit.tables import WebhookReceiptRow
 from shared.core.sessions.tables import SessionRow
-from shared.core.sessions.upkeep import close_again, make_due, note_caller_joined
+from shared.core.sessions.upkeep import close_again, note_caller_joined, watch_room_now
 from shared.platform.clock import Clock
+from shared.platform.database.columns import table_of
 from shared.platform.database.database import Database, changed
 from shared.platform.database.insert import insert_into
 from shared.platform.livekit.client import is_caller
@@ -77,7 +78,8 @@ async def receive_webhook(
     tells whether it can. What another process changes after the read is no loss: LiveKit sent the event
     before that change, and whoever made it looks at the room next.
     """
-    if event.event not in _OF_INTEREST or not await _may_change_something(event, database):
+    live = await _whom_it_may_change(event, database) if event.event in _OF_INTEREST else None
+    if live is None:
         metrics.webhook_received("of_no_interest")
         return Received()
     receipt = {
@@ -92,18 +94,16 @@ async def receive_webhook(
         if not await changed(db, new):
             metrics.webhook_received("repeated")
             return Received()
-        live = await _live_sessions(db, event.room.name) if event.room.name else []
         sessions = [one.id for one in live]
         reserved = [one.id for one in live if one.status == SessionStatus.RESERVED]
         asked = {"limits": limits, "join_budget_s": join_budget_s, "now": now()}
         moved = await _request(db, reserved, event, **asked) if reserved else []
         if sessions:
             await _note_presence(db, sessions, event, came_at)
-        due = _due_in_live_room(event) if sessions else await _due_in_left_room(db, event)
-        if due is not None:
-            await make_due(db, due, at=now())
-        if _is_arrival_of(event, _is_any_agent):
-            await _agent_is_late(db, event.participant, now())
+            await _make_due(db, event, now())
+        for over in {await _last_of_room(db, event) if not sessions else None, _named(event)}:
+            if over is not None and over not in sessions:
+                await close_again(db, over, now=now())
     metrics.webhook_received("accepted")
     # A look costs a call to LiveKit, so only events that may decide whether a session has its agent cause
     # one.
@@ -111,23 +111,21 @@ async def receive_webhook(
     return Received(to_look_at=sessions if looks else (), moved=moved)
 
 
-async def _may_change_something(event: WebhookEvent, database: Database) -> bool:
-    """Return False if neither a session nor a look at a room can depend on this event.
+async def _whom_it_may_change(event: WebhookEvent, database: Database) -> "list[_Live] | None":
+    """Return the room's live sessions; None if no session and no look at a room can depend on this event.
 
     1. A room with live sessions: departures, agents that arrive, callers that nobody has seen yet, and
        whatever makes a request of a reservation.
-    2. Any other room: an arrival, if a session had this room, or if the agent that arrives names one.
+    2. Any other room: an arrival, if it was a session's own room, or if the agent that arrives names one.
     """
-    named = event.participant.attributes.get(SESSION_ATTRIBUTE)
     async with database.read() as db:
         live = await _live_sessions(db, event.room.name) if event.room.name else []
-        if live and (event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)):
-            return True
-        if any(_waits_for_caller(one, event) for one in live):
-            return True
-        if live or event.event not in ARRIVALS:
-            return False
-        return named is not None or await _due_in_left_room(db, event) is not None
+        if live:
+            matters = event.event in DEPARTURES or _is_arrival_of(event, _is_any_agent)
+            matters = matters or any(_waits_for_caller(one, event) for one in live)
+        else:
+            matters = _named(event) is not None or await _last_of_room(db, event) is not None
+    return live if matters else None
 
 
 def _waits_for_caller(session: "_Live", event: WebhookEvent) -> bool:
@@ -169,11 +167,21 @@ async def _request(db: AsyncSession, reserved: Sequence[str], event: WebhookEven
     ]
 
 
-async def _agent_is_late(db: AsyncSession, agent: ParticipantInfo, now: datetime) -> None:
-    """Have an agent removed whose session is over, whoever is in its room by now."""
-    session_id = agent.attributes.get(SESSION_ATTRIBUTE)
-    if session_id is not None:
-        await close_again(db, session_id, now=now)
+def _named(event: WebhookEvent) -> str | None:
+    """Return the session that the agent who arrives names.
+
+    If it is over, the agent is late, and is removed whoever is in its room by now.
+    """
+    arrived = event.participant if _is_arrival_of(event, _is_any_agent) else ParticipantInfo()
+    return arrived.attributes.get(SESSION_ATTRIBUTE)
+
+
+async def _make_due(db: AsyncSession, event: WebhookEvent, now: datetime) -> None:
+    """Make the room's active sessions due, if somebody has left it, or if another agent has come."""
+    if event.event in DEPARTURES:
+        await watch_room_now(db, event.room.name, now=now)
+    elif _is_arrival_of(event, _is_any_agent):
+        await watch_room_now(db, event.room.name, unless_of=event.participant.identity, now=now)
 
 
 class _Live(NamedTuple):
@@ -185,41 +193,23 @@ class _Live(NamedTuple):
 
 
 async def _live_sessions(db: AsyncSession, room_name: str) -> list[_Live]:
-    live = select(col(SessionRow.id), col(SessionRow.status), col(SessionRow.caller_joined_at)).where(
-        col(SessionRow.room_name) == room_name, col(SessionRow.status).in_(LIVE)
-    )
-    return [_Live(*found) for found in await db.execute(live)]
+    return [_Live(*found) for found in await db.execute(_LIVE_IN_ROOM, {"room": room_name})]
 
 
-def _due_in_live_room(event: WebhookEvent) -> ColumnElement[bool] | None:
-    """Return a condition for the room's active sessions that this event makes due.
-
-    None if it makes none due.
-    """
-    active = and_(
-        col(SessionRow.room_name) == event.room.name, col(SessionRow.status) == SessionStatus.ACTIVE
-    )
-    if event.event in DEPARTURES:
-        return active
-    if _is_arrival_of(event, _is_any_agent):
-        return and_(active, col(SessionRow.agent_identity).is_distinct_from(event.participant.identity))
-    return None
-
-
-async def _due_in_left_room(db: AsyncSession, event: WebhookEvent) -> ColumnElement[bool] | None:
-    """Return a condition for the last session of our room, if somebody created the room after its end.
-
-    For example, a late agent creates it again.
-    """
+async def _last_of_room(db: AsyncSession, event: WebhookEvent) -> str | None:
+    """Return the last session of a room of ours that somebody creates again, for example a late agent."""
     if event.event not in ARRIVALS or not event.room.name:
         return None
-    newest = (
-        select(col(SessionRow.id))
-        .where(col(SessionRow.room_name) == event.room.name)
-        .order_by(col(SessionRow.id).desc())
-        .limit(1)
-    )
-    session_id = await db.scalar(newest)
-    if session_id is None:
-        return None
-    return and_(col(SessionRow.id) == session_id, col(SessionRow.room_is_ours).is_(True))
+    last = (await db.execute(_NEWEST_IN_ROOM, {"room": event.room.name})).one_or_none()
+    return str(last.id) if last is not None and last.room_is_ours else None
+
+
+# Built once: LiveKit sends several webhooks for each session.
+_TABLE: Final = table_of(SessionRow)
+_IN_ROOM: Final = _TABLE.c.room_name == bindparam("room")
+_LIVE_IN_ROOM: Final = select(_TABLE.c.id, _TABLE.c.status, _TABLE.c.caller_joined_at).where(
+    _IN_ROOM, _TABLE.c.status.in_(LIVE)
+)
+_NEWEST_IN_ROOM: Final = (
+    select(_TABLE.c.id, _TABLE.c.room_is_ours).where(_IN_ROOM).order_by(_TABLE.c.id.desc()).limit(1)
+)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
 
 from services.verifier import metrics
 from services.verifier.prove.chosen_worker import ChosenWorkers
@@ -21,11 +22,12 @@ from services.verifier.wake import Waker
 from shared.contracts.events import AgentAssigned, AgentReady, AgentReported, AgentSpoke, Event, Step
 from shared.contracts.keys import REPORTS_STREAM
 from shared.contracts.sessions import Level, SessionStatus
+from shared.core.sessions.attempts import AttemptKey, lock_attempts
 from shared.core.sessions.metrics import level_reached
 from shared.core.sessions.outbox import Relay
 from shared.core.sessions.repository import record
 from shared.core.sessions.tables import AttemptRow, SessionRow
-from shared.core.sessions.upkeep import lock_sessions, set_room_sid, watch_now
+from shared.core.sessions.upkeep import set_room_sid, watch_now
 from shared.core.transcripts.watermark import publish_counted
 from shared.platform.background import finish, run_together
 from shared.platform.clock import Clock
@@ -175,14 +177,17 @@ class Reports:
     async def _write(self, reports: Sequence[_Report]) -> None:
         answers: list[tuple[AgentReported, AttemptRow]] = []
         async with self._database.write() as db:
-            if len(reports) > 1:
-                await lock_sessions(db, {one.content.session_id for one in reports})
+            known = await lock_attempts(db, {_attempt_of(one.content) for one in reports})
             for one in reports:
                 told = one.content
                 with bound(session_id=told.session_id, attempt=told.attempt, room=told.room_name):
-                    attempt = await _apply(db, told, at=one.at, now=self._now())
-                if attempt is not None and told.step in _ANSWERS:
-                    answers.append((told, attempt))
+                    found = known.get(_attempt_of(told))
+                    if found is None:
+                        log.warning("report_of_unknown_attempt")
+                        continue
+                    is_news = await _apply(db, told, *found, at=one.at, now=self._now())
+                if is_news and told.step in _ANSWERS:
+                    answers.append((told, found[1]))
         for told, attempt in answers:
             await self._chosen_workers.answered(told, attempt, self._now())
 
@@ -220,32 +225,37 @@ class Reports:
                 await give_hint(self._redis, session_id)
 
 
+def _attempt_of(report: AgentReported) -> AttemptKey:
+    return report.session_id, report.attempt
+
+
 async def _apply(
-    db: AsyncSession, report: AgentReported, *, at: datetime, now: datetime
-) -> AttemptRow | None:
-    """Write one report; return its attempt if this is the first report of the step."""
-    row = await db.get(SessionRow, report.session_id, with_for_update=True)
-    attempt = await db.get(AttemptRow, (report.session_id, report.attempt))
-    if row is None or attempt is None:
-        log.warning("report_of_unknown_attempt")
-        return None
+    db: AsyncSession,
+    report: AgentReported,
+    row: SessionRow,
+    attempt: AttemptRow,
+    *,
+    at: datetime,
+    now: datetime,
+) -> bool:
+    """Write one report; return True if it is the first of its step."""
     if _is_of_another_agent(report, row) or _is_of_another_job(report, attempt):
         # Of two jobs of one attempt, the end of the one that is turned away is not our agent's end.
         log.info("report_of_extra_agent", step=str(report.step))
-        return None
+        return False
     _count(attempt, report, at)
     first_time = _note(attempt, report, at)
-    if not first_time:
-        return None
-    if report.attempt != row.attempt:
-        return attempt
+    if not first_time or report.attempt != row.attempt:
+        return first_time
     if report.step in _LEVELS:
         await _reach_level(db, row, report, at=at, now=now)
-    elif report.step == Step.CONNECTED and report.room_sid:
-        await set_room_sid(db, row.id, report.room_sid)
-    elif report.step == Step.CLOSED or (report.step == Step.ERROR and fatal_error(attempt) is not None):
+    elif report.step == Step.CONNECTED and report.room_sid and report.room_sid != row.room_sid:
+        await set_room_sid(db, row, report.room_sid)
+    elif row.status == SessionStatus.ACTIVE and (
+        report.step == Step.CLOSED or (report.step == Step.ERROR and fatal_error(attempt) is not None)
+    ):
         await watch_now(db, row.id, now=now)
-    return attempt
+    return True
 
 
 def _is_of_another_agent(report: AgentReported, row: SessionRow) -> bool:
@@ -268,6 +278,7 @@ async def _reach_level(
     first = getattr(row, column) is None
     await record(db, row.id, _level_event(report), now=now, **({column: at} if first else {}))
     if first:
+        set_committed_value(row, column, at)
         seconds = (at - row.requested_at).total_seconds()
         after_commit(db, partial(level_reached, row, _LEVELS[report.step], seconds))
 

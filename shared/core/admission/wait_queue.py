@@ -8,7 +8,7 @@ has a queue of its own, in the order of the requests; a reservation's request is
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_
+from sqlalchemy import BindParameter, ColumnElement, String, and_, bindparam, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -31,14 +31,24 @@ IN_LINE: Final = (col(SessionRow.requested_at), col(SessionRow.id))
 POOL: Final = func.coalesce(col(SessionRow.deployment), "")
 
 
-def _is_before(row: SessionRow) -> ColumnElement[bool]:
-    """Return the condition for sessions of the same agent name and pool with older requests."""
-    place = tuple_(literal(row.requested_at, UtcDateTime), literal(row.id))
-    of_line = and_(col(SessionRow.agent_name) == row.agent_name, literal(row.pool) == POOL)
-    return and_(of_line, tuple_(*IN_LINE) < place)
+# Sessions of the same agent name and pool with older requests. The parameters are those of `_place`.
+_IS_BEFORE: Final = and_(
+    col(SessionRow.agent_name) == bindparam("agent_name"),
+    bindparam("pool") == POOL,
+    tuple_(*IN_LINE) < tuple_(bindparam("requested_at", type_=UtcDateTime()), bindparam("id", type_=String)),
+)
 
 
-def is_waiting(now: datetime) -> ColumnElement[bool]:
+def _place(row: SessionRow) -> dict[str, Any]:
+    return {
+        "agent_name": row.agent_name,
+        "pool": row.pool,
+        "requested_at": row.requested_at,
+        "id": row.id,
+    }
+
+
+def is_waiting(now: "datetime | BindParameter[datetime]") -> ColumnElement[bool]:
     """Return the condition for waiting sessions."""
     return and_(has_waited(), col(SessionRow.claimed_until) > now)
 
@@ -51,17 +61,21 @@ def has_waited() -> ColumnElement[bool]:
     )
 
 
+# Built once: the first runs for every session.
+_FIRST: Final = (
+    select(col(SessionRow.waiting_for))
+    .where(is_waiting(bindparam("now", type_=UtcDateTime())), _IS_BEFORE)
+    .order_by(*IN_LINE)
+    .limit(1)
+)
+_AHEAD: Final = select(func.count()).where(has_waited(), _IS_BEFORE)
+
+
 async def waits_behind(db: AsyncSession, row: SessionRow, now: datetime) -> Cause | None:
     """Return what the first session in the queue waits for, if an older session is in it; None if not."""
     if row.waiting_for in FULL:
         return None  # the session itself was let go on
-    first = (
-        select(col(SessionRow.waiting_for))
-        .where(is_waiting(now), _is_before(row))
-        .order_by(*IN_LINE)
-        .limit(1)
-    )
-    cause = await db.scalar(first)
+    cause = await db.scalar(_FIRST, _place(row) | {"now": now})
     return None if cause is None else Cause(cause)
 
 
@@ -86,5 +100,4 @@ async def place_in_line(db: AsyncSession, row: SessionRow) -> int | None:
     """Return the session's place in the queue: 1 is the next; None if it waits for no slot."""
     if row.waiting_for not in FULL or row.status not in UNDISPATCHED:
         return None
-    ahead = select(func.count()).where(has_waited(), _is_before(row))
-    return 1 + (await db.scalar(ahead) or 0)
+    return 1 + (await db.scalar(_AHEAD, _place(row)) or 0)

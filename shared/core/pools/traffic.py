@@ -5,9 +5,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
-from typing import Any
+from typing import Final
 
-from sqlalchemy import ScalarSelect, delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -15,6 +15,13 @@ from shared.contracts.events import ShareTakenBack
 from shared.core.pools.tables import TrafficRow
 from shared.platform.database.database import changed
 from shared.platform.database.insert import insert_into
+
+# The shares of the pools of `agent_name`, or null, as a part of a statement.
+SHARES: Final = (
+    select(col(TrafficRow.shares))
+    .where(col(TrafficRow.agent_name) == bindparam("agent_name"))
+    .scalar_subquery()
+)
 
 
 async def read_traffic(db: AsyncSession, agent_name: str) -> TrafficRow | None:
@@ -47,11 +54,6 @@ async def take_back(
     )
     values = {"shares": dict(shares), "changed_at": now, "taken_back": [*row.taken_back, *told]}
     return bool(await changed(db, unchanged.values(values)))
-
-
-def shares_of(agent_name: str) -> ScalarSelect[Any]:
-    """Return the shares of an agent name's pools, or null, as a part of a statement."""
-    return select(col(TrafficRow.shares)).where(col(TrafficRow.agent_name) == agent_name).scalar_subquery()
 
 
 def pool_of(session_id: str, shares: Mapping[str, int]) -> str:

@@ -1,23 +1,21 @@
 """Store and read the versions of an agent name's profile."""
 
 from datetime import datetime
-from typing import Any
+from typing import Final
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from shared.contracts.profiles import Profile
 from shared.core.profiles.tables import ProfileRow
 
-
-def newest_version(agent_name: str) -> ScalarSelect[Any]:
-    """Return the number of the newest version, or null, as a part of a statement."""
-    return (
-        select(func.max(col(ProfileRow.version)))
-        .where(col(ProfileRow.agent_name) == agent_name)
-        .scalar_subquery()
-    )
+# The number of the newest version for `agent_name`, or null, as a part of a statement.
+NEWEST_VERSION: Final = (
+    select(func.max(col(ProfileRow.version)))
+    .where(col(ProfileRow.agent_name) == bindparam("agent_name"))
+    .scalar_subquery()
+)
 
 
 async def read_version(db: AsyncSession, agent_name: str, version: int | None = None) -> ProfileRow | None:

@@ -14,7 +14,7 @@ from kombu.exceptions import KombuError
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, Row, bindparam, inspect, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, select, update
 from sqlmodel import col
 
 from shared.contracts.events import (
@@ -32,6 +32,7 @@ from shared.contracts.sessions import NEXT_TASK, SessionStatus
 from shared.core.sessions.tables import EventRow, envelope_of
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
+from shared.platform.database.columns import table_of
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.database.set_aside import write_what_can_be
@@ -57,7 +58,7 @@ FOLLOW_UP: Final = {
 }
 
 # Tables and not objects: these two run for every step of every session.
-_TABLE: Final[Any] = inspect(EventRow).local_table
+_TABLE: Final = table_of(EventRow)
 _UNSENT: Final = (
     select(_TABLE)
     .where(_TABLE.c.session_id.in_(bindparam("ids", expanding=True)), _TABLE.c.published_at.is_(None))

@@ -20,6 +20,7 @@ from shared.core.sessions.choices import choices_for
 from shared.core.sessions.metrics import session_moved, session_requested
 from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.sessions.trace import session_over
+from shared.platform.database.columns import table_of
 from shared.platform.database.database import after_commit
 from shared.platform.tracing.tracing import here
 
@@ -177,8 +178,8 @@ def _event(
 
 # The statements of every step of every session, for tables and not for objects. Each is built once, since
 # SQLAlchemy takes longer to build a statement than to run it.
-_SESSIONS: Final[Any] = inspect(SessionRow).local_table
-_EVENTS: Final[Any] = inspect(EventRow).local_table
+_SESSIONS: Final = table_of(SessionRow)
+_EVENTS: Final = table_of(EventRow)
 _ATTRIBUTES: Final = {each.key: each.columns[0] for each in inspect(SessionRow).column_attrs}
 _INSERT_SESSION: Final = insert(_SESSIONS)
 _INSERT_EVENT: Final = insert(_EVENTS)

@@ -7,16 +7,38 @@ the change raises `version`. Transitions and claims are in `repository.py`.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Update, delete, func, select, update
+from sqlalchemy import ColumnElement, String, Update, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import col
 
 from shared.contracts.sessions import TERMINAL, SessionStatus
 from shared.core.sessions.tables import AttemptRow, EventRow, SessionRow
+from shared.platform.database.columns import table_of
 from shared.platform.database.database import changed
+
+# A table and not an object: these run for every session, and are built once.
+_TABLE: Final = table_of(SessionRow)
+_OF_ID: Final = _TABLE.c.id == bindparam("of_id")
+_AT: Final = bindparam("at", type_=_TABLE.c.next_check_at.type)
+_OVER: Final = _TABLE.c.status.in_(TERMINAL)
+_CLOSE_AGAIN: Final = update(_TABLE).where(_OF_ID, _OVER).values(next_check_at=_AT)
+_WATCH_NOW: Final = (
+    update(_TABLE).where(_OF_ID, _TABLE.c.status == SessionStatus.ACTIVE).values(next_check_at=_AT)
+)
+_SET_ROOM_SID: Final = update(_TABLE).where(_OF_ID).values(room_sid=bindparam("sid"))
+_BUT_OF: Final = bindparam("identity", type_=String)
+_WATCH_ROOM_NOW: Final = (
+    update(_TABLE)
+    .where(
+        _TABLE.c.room_name == bindparam("room"),
+        _TABLE.c.status == SessionStatus.ACTIVE,
+        or_(_BUT_OF.is_(None), _TABLE.c.agent_identity.is_distinct_from(_BUT_OF)),
+    )
+    .values(next_check_at=_AT)
+)
 
 
 async def make_due(db: AsyncSession, *which: ColumnElement[bool], at: datetime) -> int:
@@ -29,9 +51,14 @@ async def make_due(db: AsyncSession, *which: ColumnElement[bool], at: datetime) 
 
 async def watch_now(db: AsyncSession, session_id: str, *, now: datetime) -> None:
     """Make an active session due now."""
-    await make_due(
-        db, col(SessionRow.id) == session_id, col(SessionRow.status) == SessionStatus.ACTIVE, at=now
-    )
+    await db.execute(_WATCH_NOW, {"of_id": session_id, "at": now})
+
+
+async def watch_room_now(
+    db: AsyncSession, room_name: str, *, unless_of: str | None = None, now: datetime
+) -> None:
+    """Make the active sessions of a room due now, except those whose agent is `unless_of`."""
+    await db.execute(_WATCH_ROOM_NOW, {"room": room_name, "identity": unless_of, "at": now})
 
 
 async def close_again(db: AsyncSession, session_id: str, *, now: datetime, **changes: Any) -> bool:
@@ -39,8 +66,8 @@ async def close_again(db: AsyncSession, session_id: str, *, now: datetime, **cha
 
     An ended session never changes its status again, so no compare-and-set is needed.
     """
-    over = update(SessionRow).where(col(SessionRow.id) == session_id, col(SessionRow.status).in_(TERMINAL))
-    return bool(await changed(db, over.values(next_check_at=now, **changes)))
+    again = _CLOSE_AGAIN.values(**changes) if changes else _CLOSE_AGAIN
+    return bool(await changed(db, again, {"of_id": session_id, "at": now}))
 
 
 async def let_go_on(db: AsyncSession, *waiting: ColumnElement[bool], until: datetime) -> set[str]:
@@ -59,9 +86,10 @@ async def let_go_on(db: AsyncSession, *waiting: ColumnElement[bool], until: date
     return set((await db.scalars(free)).all())
 
 
-async def set_room_sid(db: AsyncSession, session_id: str, room_sid: str) -> None:
-    """Store the sid of the room that the agent is in; the newest value counts."""
-    await db.execute(update(SessionRow).where(col(SessionRow.id) == session_id).values(room_sid=room_sid))
+async def set_room_sid(db: AsyncSession, row: SessionRow, room_sid: str) -> None:
+    """Store the sid of the room that the agent is in, and update `row`; the newest value counts."""
+    await db.execute(_SET_ROOM_SID, {"of_id": row.id, "sid": room_sid})
+    set_committed_value(row, "room_sid", room_sid)
 
 
 async def note_caller_joined(db: AsyncSession, session_ids: Sequence[str], *, now: datetime) -> None:

@@ -15,6 +15,7 @@ from shared.contracts.dispatching import DispatchOrder
 from shared.contracts.events import AgentReported, Step
 from shared.contracts.identifiers import SessionId
 from shared.contracts.sessions import SessionStatus
+from shared.core.sessions.attempts import lock_attempts
 from shared.core.sessions.tables import AttemptRow, SessionRow
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
@@ -35,7 +36,8 @@ async def report_ready(database: Database, row: SessionRow) -> None:
         job_id="AJ_1",
     )
     async with database.write() as db:
-        await _apply(db, report, at=utc_now(), now=utc_now())
+        found = (await lock_attempts(db, {(row.id, 1)}))[row.id, 1]
+        await _apply(db, report, *found, at=utc_now(), now=utc_now())
 
 
 async def accept_dispatch(database: Database, row: SessionRow) -> None:
