@@ -141,7 +141,7 @@ class Repository:
             else:
                 won = await claim(db, row, attempt=number, **lease)
                 if won:
-                    await record(db, row.id, event, now=now)
+                    await record(db, row, event, now=now)
             if not won:
                 return None
             # Nobody has spoken before the first attempt.
@@ -262,7 +262,7 @@ class Repository:
                     event = DispatchFailed(
                         attempt=row.attempt, cause=error.cause, evidence=evidence, retry_in_s=delay
                     )
-                    await record(db, row.id, event, now=now)
+                    await record(db, row, event, now=now)
             if won:
                 attempt = await _attempt(db, row)
                 attempt.outcome = "error"

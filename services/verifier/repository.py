@@ -277,7 +277,7 @@ class Repository:
         """Record that an extra agent was removed."""
         event = ExtraAgentRemoved(participant_identity=identity, attempt=row.attempt)
         async with self._database.write() as db:
-            await record(db, row.id, event, now=self._now())
+            await record(db, row, event, now=self._now())
 
     async def foreign_agent_seen(self, row: SessionRow, identity: str, *, removed: bool) -> None:
         """Record an agent that nobody dispatched."""

@@ -25,6 +25,7 @@ from shared.contracts.events import ShareTakenBack
 from shared.core.pools.tables import TrafficRow
 from shared.core.pools.traffic import take_back
 from shared.core.sessions.repository import record
+from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import Clock
 from shared.platform.database.database import Database
 from shared.platform.lease import Lease, every
@@ -113,7 +114,8 @@ class TrafficWatch:
             if not await take_back(db, row, verdict.shares, events, now=now):
                 return  # an operator has set the shares meanwhile
             for event in events:
-                await record(db, verdict.failing[event.deployment].newest_failed, event, now=now)
+                failed = await db.get_one(SessionRow, verdict.failing[event.deployment].newest_failed)
+                await record(db, failed, event, now=now)
         for event in events:
             log.warning(
                 "share_taken_back",

@@ -43,7 +43,7 @@ class Proofs:
             active_at = session.active_at or now
             await record(
                 db,
-                row.id,
+                row,
                 self._joined(current, agent, now),
                 now=now,
                 active_at=active_at,
@@ -136,7 +136,7 @@ class Proofs:
             if first:
                 changes["assigned_at"] = attempt.assigned_at
             event = AgentAssigned(attempt=row.attempt, worker_id=job.worker_id, job_id=job.job_id)
-            await record(db, row.id, event, now=now, **changes)
+            await record(db, row, event, now=now, **changes)
             seconds = (attempt.assigned_at - row.requested_at).total_seconds()
         if first:
             level_reached(row, Level.ASSIGNED, seconds)
@@ -169,7 +169,7 @@ async def _show(
             continue
         setattr(attempt, column, now)
         first = getattr(session, column) is None
-        await record(db, session.id, event, now=now, **({column: now} if first else {}))
+        await record(db, session, event, now=now, **({column: now} if first else {}))
         if first:
             reached.append(level)
     return reached

@@ -276,7 +276,7 @@ async def _reach_level(
         return  # like all reports, it is only a hint: the verifier looks and decides
     column = _DATED_BY[report.step]
     first = getattr(row, column) is None
-    await record(db, row.id, _level_event(report), now=now, **({column: at} if first else {}))
+    await record(db, row, _level_event(report), now=now, **({column: at} if first else {}))
     if first:
         set_committed_value(row, column, at)
         seconds = (at - row.requested_at).total_seconds()

@@ -92,7 +92,7 @@ async def wait_in_line(
         return False
     if is_news:
         event = SessionWaiting(cause=cause, place=await place_in_line(db, row), evidence=evidence)
-        await record(db, row.id, event, now=now)
+        await record(db, row, event, now=now)
     return is_news
 
 

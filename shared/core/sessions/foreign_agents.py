@@ -49,7 +49,7 @@ async def foreign_agent_seen(
     async with database.write() as db:
         if await _is_known(db, row, identity):
             return
-        await record(db, row.id, event, now=now)
+        await record(db, row, event, now=now)
     _SEEN.labels("removed" if removed else "left").inc()
     log.warning(
         "foreign_agent_found",

@@ -15,6 +15,7 @@ from sqlmodel import col
 from shared.contracts.sessions import LIVE, SessionStatus
 from shared.contracts.settings import SessionLimitSettings
 from shared.core.sessions.tables import SessionRow
+from shared.platform.database.insert import is_on_postgres
 
 _LOCK: Final = "rollcall:limit"
 # A reservation needs no agent, and most reservations of web pages are never used.
@@ -58,7 +59,7 @@ async def find_exceeded(
     """
     if not _limits_of(key_id, limits):
         return None
-    if db.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+    if is_on_postgres(db):  # SQLite has one writer at a time anyway
         await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"{_LOCK}:{project}"))))
     counted = await _count_live(db, project, key_id, limits)
     return next((found for found in counted if found.live >= found.most), None)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
 
-from sqlalchemy import Update, bindparam, insert, inspect, update
+from sqlalchemy import Insert, Update, bindparam, insert, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -22,6 +22,7 @@ from shared.core.sessions.tables import EventRow, SessionRow
 from shared.core.sessions.trace import session_over
 from shared.platform.database.columns import table_of
 from shared.platform.database.database import after_commit
+from shared.platform.database.insert import is_on_postgres
 from shared.platform.tracing.tracing import here
 
 # How soon a verifier must have cleared the room of a session that is over.
@@ -61,10 +62,8 @@ async def advance(
     """
     before = row.status
     check_transition(SessionStatus(before), status)
-    sequence = await _compare_and_set(db, row, {"status": status, **changes}, with_event=True)
-    if sequence is None:
+    if not await _compare_and_set(db, row, {"status": status, **changes}, tells=_event(row, event, now)):
         return False
-    await db.execute(_INSERT_EVENT, _event(row.id, sequence, event, now, traceparent=row.traceparent))
     after_commit(db, partial(session_moved, row, before=before))
     if status in TERMINAL:
         after_commit(db, partial(session_over, row, at=now))
@@ -114,16 +113,13 @@ async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
 
     Return True if no other writer changed it since it was read.
     """
-    return await _compare_and_set(db, row, changes, with_event=False) is not None
+    return await _compare_and_set(db, row, changes)
 
 
-async def record(db: AsyncSession, session_id: str, event: Event, *, now: datetime, **changes: Any) -> None:
-    """Add an event without a transition, and set columns on which no transition depends."""
-    change = _change(frozenset(changes), compares=False, with_event=True)
-    found = (await db.execute(change, {"of_id": session_id, **_new(changes)})).one_or_none()
-    if found is not None:
-        sequence, traceparent = found
-        await db.execute(_INSERT_EVENT, _event(session_id, sequence, event, now, traceparent=traceparent))
+async def record(db: AsyncSession, row: SessionRow, event: Event, *, now: datetime, **changes: Any) -> None:
+    """Add an event without a transition, and set columns on which no transition depends, but not `row`."""
+    these = {"of_id": row.id, **_new(changes)}
+    await _execute(db, frozenset(changes), these, compares=False, tells=_event(row, event, now))
 
 
 async def _choose(db: AsyncSession, row: SessionRow) -> None:
@@ -135,7 +131,7 @@ async def _choose(db: AsyncSession, row: SessionRow) -> None:
 
 def _begin(row: SessionRow, event: Event) -> dict[str, Any]:
     row.last_sequence = 1
-    return _event(row.id, 1, event, row.requested_at, traceparent=row.traceparent)
+    return _event(row, event, row.requested_at) | {"sequence": 1}
 
 
 def _session_added(row: SessionRow) -> None:
@@ -144,35 +140,54 @@ def _session_added(row: SessionRow) -> None:
 
 
 async def _compare_and_set(
-    db: AsyncSession, row: SessionRow, changes: dict[str, Any], *, with_event: bool
-) -> int | None:
-    """Return the last event's sequence number, if the row still had the version that was read; else None."""
-    change = _change(frozenset(changes), compares=True, with_event=with_event)
-    found = (
-        await db.execute(change, {"of_id": row.id, "of_version": row.version, **_new(changes)})
-    ).one_or_none()
-    if found is None:
-        return None
-    sequence: int = found.last_sequence
+    db: AsyncSession, row: SessionRow, changes: dict[str, Any], *, tells: dict[str, Any] | None = None
+) -> bool:
+    """Change the row, and insert the event that `tells` of it, unless somebody changed the row meanwhile."""
+    these = {"of_id": row.id, "of_version": row.version, **_new(changes)}
+    sequence = await _execute(db, frozenset(changes), these, compares=True, tells=tells)
+    if sequence is None:
+        return False
     for name, value in (changes | {"version": row.version + 1, "last_sequence": sequence}).items():
         set_committed_value(row, name, value)
+    return True
+
+
+async def _execute(
+    db: AsyncSession,
+    attributes: frozenset[str],
+    values: dict[str, Any],
+    *,
+    compares: bool,
+    tells: dict[str, Any] | None,
+) -> int | None:
+    """Return the last event's sequence number; None if no row was changed.
+
+    The change and its event are one statement on PostgreSQL, which halves their cost. SQLite has none that
+    writes to two tables.
+    """
+    sequence: int | None
+    if tells is not None and is_on_postgres(db):
+        both = _change_and_tell(attributes, compares=compares)
+        sequence = await db.scalar(both, values | _named(_EVENTS, tells))
+        return sequence
+    change = _change(attributes, compares=compares, with_event=tells is not None)
+    sequence = await db.scalar(change, values)
+    if sequence is not None and tells is not None:
+        await db.execute(_INSERT_EVENT, tells | {"sequence": sequence})
     return sequence
 
 
-def _event(
-    session_id: str, sequence: int, event: Event, now: datetime, *, traceparent: str | None
-) -> dict[str, Any]:
-    """Return the values of an event's row, by column."""
+def _event(row: SessionRow, event: Event, now: datetime) -> dict[str, Any]:
+    """Return the values of an event's row, by column, without its number in the sequence."""
     return {
         "id": new_id(),
-        "session_id": session_id,
-        "sequence": sequence,
+        "session_id": row.id,
         "type": event.type,
         "severity": event.severity,
         "data": event.model_dump(mode="json"),
         "occurred_at": now,
         "published_at": None,
-        "traceparent": here(traceparent),
+        "traceparent": here(row.traceparent),
     }
 
 
@@ -202,7 +217,16 @@ def _change(attributes: frozenset[str], *, compares: bool, with_event: bool) -> 
         values[old.version] = old.version + 1
     if with_event:
         values[old.last_sequence] = old.last_sequence + 1
-    return change.values(values).returning(old.last_sequence, old.traceparent)
+    return change.values(values).returning(old.last_sequence)
+
+
+@cache
+def _change_and_tell(attributes: frozenset[str], *, compares: bool) -> Insert:
+    """Return `_change` and the INSERT of its event in one statement, for PostgreSQL."""
+    changed = _change(attributes, compares=compares, with_event=True).cte("changed")
+    event = _bound(_EVENTS) | {"sequence": changed.c.last_sequence}
+    told = select(*(event[column.name] for column in _EVENTS.columns)).select_from(changed)
+    return insert(_EVENTS).from_select(list(_EVENTS.columns), told).returning(_EVENTS.c.sequence)
 
 
 def _new(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from shared.core.sessions.tables import SessionRow
 from shared.core.sessions.upkeep import lock_sessions, mark_erased
 from shared.core.transcripts.tables import ErasureMarkRow, TranscriptItemRow
 from shared.platform.database.database import changed
-from shared.platform.database.insert import insert_into
+from shared.platform.database.insert import insert_into, is_on_postgres
 
 _LOCK: Final = "rollcall:erasure"
 
@@ -37,7 +37,7 @@ async def exclude_stores(db: AsyncSession) -> None:
 
 
 async def _lock(db: AsyncSession, lock: Any) -> None:
-    if db.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+    if is_on_postgres(db):  # SQLite has one writer at a time anyway
         await db.execute(select(lock(func.hashtext(_LOCK))))
 
 

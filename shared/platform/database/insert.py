@@ -7,5 +7,10 @@ from sqlmodel import SQLModel
 
 def insert_into(db: AsyncSession, table: type[SQLModel]) -> postgresql.Insert | sqlite.Insert:
     """Return the INSERT for this session's database, with `on_conflict_do_nothing` and `…_do_update`."""
-    insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
+    insert = postgresql.insert if is_on_postgres(db) else sqlite.insert
     return insert(table)
+
+
+def is_on_postgres(db: AsyncSession) -> bool:
+    """Return whether the session's database is PostgreSQL."""
+    return db.get_bind().dialect.name == "postgresql"

@@ -168,7 +168,7 @@ async def test_an_event_that_can_not_be_put_into_words_holds_up_no_other(
     broken, fine = await put_session(database), await put_session(database)
     for row in (broken, fine):
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=1), now=utc_now())
+            await record(db, row, AgentReady(attempt=1), now=utc_now())
     async with database.write() as db:
         event = (await db.scalars(select(EventRow).where(col(EventRow.session_id) == broken.id))).first()
         assert event is not None

@@ -80,7 +80,7 @@ async def test_a_viewer_sees_no_words_on_any_page(
         await nobody_listens(redis, session.id)
         await store_turns(database, [a_turn(session.id, 2, text="swordfish again")])
         async with database.write() as db:
-            await record(db, session.id, AgentReady(attempt=1), now=utc_now())
+            await record(db, session, AgentReady(attempt=1), now=utc_now())
         await expect(page.get_by_role("region", name="Timeline")).to_contain_text("The agent listens")
         assert "swordfish" not in await page.locator("main").inner_text()
 

@@ -131,7 +131,7 @@ async def test_after_a_cut_everything_is_asked_anew(
         await expect(page.locator("main[data-stream=cut]")).to_be_attached()
         await new_session(database, redis)
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=1), now=utc_now())
+            await record(db, row, AgentReady(attempt=1), now=utc_now())
         wire.mend()
         await is_live(page)
         await shows(other, "1 new")

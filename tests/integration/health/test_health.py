@@ -43,7 +43,7 @@ async def test_an_event_that_nobody_publishes_is_told_with_its_age(
     row = await put_session(database)
     event = SessionRequested(room_name=row.room_name, agent_name=row.agent_name, mode=Mode.PIPELINE)
     async with database.write() as db:
-        await record(db, row.id, event, now=utc_now() - timedelta(seconds=2 * OUTBOX_LATE_S))
+        await record(db, row, event, now=utc_now() - timedelta(seconds=2 * OUTBOX_LATE_S))
     seen = await questions["outbox:lag"]()
     assert seen.value >= 2 * OUTBOX_LATE_S
     assert seen.warning is not None

@@ -60,7 +60,7 @@ async def an_ended_session(database: Database, *turns: int) -> SessionRow:
     row = await put_session(database, status=SessionStatus.ACTIVE, active_at=LONG_AGO)
     for attempt in (1, 2):
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=attempt), now=LONG_AGO)
+            await record(db, row, AgentReady(attempt=attempt), now=LONG_AGO)
     if turns:
         await store_turns(database, [a_turn(row.id, seq) for seq in turns])
     await end(database, row.id)
@@ -239,7 +239,7 @@ async def test_what_no_hint_tells_of_is_found_all_the_same(
         await store_turns(database, [a_turn(row.id, 1)])
         await stream.until(lambda s: s.turns == [1])
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=1), now=T0)
+            await record(db, row, AgentReady(attempt=1), now=T0)
         await stream.until(lambda s: "agent.ready.v1" in s.types)
 
 
@@ -361,7 +361,7 @@ async def test_who_may_not_read_text_gets_no_turn_that_comes_later_either(databa
         coming = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0.05)  # a turn would come by now
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=1), now=T0)
+            await record(db, row, AgentReady(attempt=1), now=T0)
         await feed.read_news()
         subscriber.wake.set()
         assert (await coming).id == "2"

@@ -53,7 +53,7 @@ async def following_project(
 
 async def is_ready(database: Database, row: SessionRow, *, attempt: int = 1) -> None:
     async with database.write() as db:
-        await record(db, row.id, AgentReady(attempt=attempt), now=T0)
+        await record(db, row, AgentReady(attempt=attempt), now=T0)
 
 
 async def made_with(database: Database, row: SessionRow, event_id: str) -> None:

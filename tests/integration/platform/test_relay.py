@@ -25,6 +25,7 @@ from shared.contracts.events import (
 from shared.contracts.keys import CLOSE_TASK, DISPATCH_TASK, ENVELOPE_FIELD, EVENTS_STREAM, VERIFY_TASK
 from shared.core.sessions.outbox import FOLLOW_UP, OVERDUE, Relay
 from shared.core.sessions.repository import record
+from shared.core.sessions.tables import SessionRow
 from shared.platform.celery.tasks import TaskSender, make_celery
 from shared.platform.clock import utc_now
 from shared.platform.database.database import Database
@@ -45,7 +46,7 @@ ACCEPTED = DispatchAccepted(attempt=1, dispatch_id="AD_1")
 async def add(database: Database, session_id: str, *events: Event) -> None:
     for event in events:
         async with database.write() as db:
-            await record(db, session_id, event, now=utc_now())
+            await record(db, await db.get_one(SessionRow, session_id), event, now=utc_now())
 
 
 async def published(redis: Redis) -> list[Envelope]:

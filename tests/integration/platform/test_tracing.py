@@ -217,8 +217,8 @@ async def test_a_task_says_where_it_was_asked_for(
     with tracing.span("ended here", of=SAMPLED):
         here = tracing.here(SAMPLED)
         async with database.write() as db:
-            await record(db, traced.id, REQUESTED, now=T0)
-            await record(db, plain.id, REQUESTED, now=T0)
+            await record(db, traced, REQUESTED, now=T0)
+            await record(db, plain, REQUESTED, now=T0)
     await relay.publish_events([traced.id])
     await relay.publish_events([plain.id])
     first, second = await headers_of_tasks(redis)

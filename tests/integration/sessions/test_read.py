@@ -137,7 +137,7 @@ async def test_events_are_read_in_order_and_from_where_one_left_off(database: Da
     row = await put_session(database)
     for attempt in range(1, 12):
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=attempt), now=T0)
+            await record(db, row, AgentReady(attempt=attempt), now=T0)
     async with database.read() as db:
         assert [e.sequence for e in await read_events(db, row.id)] == list(range(1, 13))
         rest = await read_events(db, row.id, after=9)

@@ -156,7 +156,7 @@ async def test_events_stay_gapless_when_notes_and_transitions_come_at_once(datab
 
     async def note(attempt: int) -> None:
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=attempt), now=T0)
+            await record(db, row, AgentReady(attempt=attempt), now=T0)
 
     accepted = DispatchAccepted(attempt=1, dispatch_id="AD_1")
     *_, won = await asyncio.gather(
@@ -173,15 +173,16 @@ async def test_events_stay_gapless_when_notes_and_transitions_come_at_once(datab
 async def test_a_note_sets_columns_and_keeps_the_version(database: Database) -> None:
     row = await put_session(database)
     async with database.write() as db:
-        await record(db, row.id, AgentReady(attempt=1), now=T0, ready_at=T0)
+        await record(db, row, AgentReady(attempt=1), now=T0, ready_at=T0)
     stored = await get_session(database, row.id)
     assert (stored.version, stored.ready_at, stored.last_sequence) == (1, T0, 2)
 
 
 async def test_a_note_on_a_session_that_is_not_there_does_nothing(database: Database) -> None:
+    unwritten = make_session()
     async with database.write() as db:
-        await record(db, "no-such-session", AgentReady(attempt=1), now=T0)
-    assert await get_events(database, "no-such-session") == []
+        await record(db, unwritten, AgentReady(attempt=1), now=T0)
+    assert await get_events(database, unwritten.id) == []
 
 
 async def test_of_many_claims_one_is_granted(database: Database) -> None:

@@ -179,7 +179,7 @@ async def test_the_history_is_read_in_order(client: httpx.AsyncClient, database:
     row = await put_session(database)
     for attempt in (1, 2):
         async with database.write() as db:
-            await record(db, row.id, AgentReady(attempt=attempt), now=T0)
+            await record(db, row, AgentReady(attempt=attempt), now=T0)
     events = (await client.get(f"/v1/sessions/{row.id}/events")).json()["events"]
     assert [event["sequence"] for event in events] == [1, 2, 3]
     assert events[0]["specversion"] == "1.0"
@@ -224,7 +224,7 @@ async def test_a_session_is_followed_live_until_it_is_over(
             assert envelope["sequence"] == number
             if number == 1:
                 async with database.write() as db:
-                    await record(db, row.id, AgentReady(attempt=1), now=T0)
+                    await record(db, row, AgentReady(attempt=1), now=T0)
             elif number == 2:
                 await end(database, row.id)
     assert seen == [(1, "session.requested.v1"), (2, "agent.ready.v1"), (3, "session.ended.v1")]

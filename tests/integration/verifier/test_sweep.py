@@ -194,7 +194,7 @@ async def test_what_an_overdue_session_waited_for_is_its_cause(database: Databas
     row = await put_session(database, next_check_at=T0, waiting_for=Cause.WORKERS_AT_CAPACITY)
     event = SessionWaiting(cause=Cause.WORKERS_AT_CAPACITY, place=1, evidence={"workers": ["w-1"]})
     async with database.write() as db:
-        await record(db, row.id, event, now=T0)
+        await record(db, row, event, now=T0)
     await sweep.give_up_overdue(row.deadline_at)
     stored = await get_session(database, row.id)
     assert (stored.cause, stored.evidence) == (

@@ -108,7 +108,7 @@ async def test_an_event_that_is_committed_late_is_not_passed_over(
         endpoint = await hooks.put_endpoint(NOWHERE)
         slow, quick = await hooks.put_session(), await hooks.put_session()
         async with database.write() as db:
-            await record(db, slow.id, AgentReady(attempt=1), now=clock())
+            await record(db, slow, AgentReady(attempt=1), now=clock())
             await db.flush()  # its id is made, and nobody sees it yet
             # An hour passes; others commit, and the scan comes by again and again.
             for _ in range(3):

@@ -84,7 +84,7 @@ class WebhookBench:
     async def put_events(self, row: SessionRow, count: int) -> None:
         async with self.database.write() as db:
             for _ in range(count):
-                await record(db, row.id, STEP, now=self.clock())
+                await record(db, row, STEP, now=self.clock())
 
     async def settle(self) -> None:
         """Send everything that is due now, and record it."""
