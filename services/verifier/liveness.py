@@ -22,6 +22,7 @@ from shared.platform.redis.streams import UNREACHABLE
 log = get_logger(__name__)
 
 PULSE_S = 0.25
+IDLE_PULSE_S = 0.5
 # If two readings are further apart, they prove nothing about the time between them.
 LONGEST_GAP_S = 1.0
 # On a busy host, the event loop of a starting job has been blocked for 2.5 s.
@@ -83,7 +84,8 @@ class Liveness:
             silent = self._fallen_silent()
             for start in range(0, len(silent), _AT_ONCE):
                 await asyncio.gather(*(self._tell(tell, field) for field in silent[start : start + _AT_ONCE]))
-            await asyncio.sleep(PULSE_S)
+            # With nobody to hear there is no hurry: a job that has just begun can't have fallen silent.
+            await asyncio.sleep(PULSE_S if self._beats else IDLE_PULSE_S)
 
     async def read(self) -> None:
         """Read the beats once."""

@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from sqlalchemy import or_, update
+from sqlalchemy import String, bindparam, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col
 
 from shared.platform.background import finish
 from shared.platform.clock import Clock
-from shared.platform.database.columns import UtcDateTime
-from shared.platform.database.database import Database, changed
+from shared.platform.database.columns import UtcDateTime, table_of
+from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS, is_unique_violation
 from shared.platform.logs.logs import get_logger
 
@@ -31,6 +31,19 @@ class LeaseRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     holder: str
     expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+# Built once: every process asks for its leases again and again.
+_OLD: Final = table_of(LeaseRow).c
+_BY: Final = bindparam("by", type_=String)
+_FREE: Final = _OLD.expires_at <= bindparam("now", type_=UtcDateTime)
+_LEASE: Final = (
+    update(table_of(LeaseRow))
+    .where(_OLD.name == bindparam("of_name"))
+    .values(holder=_BY, expires_at=bindparam("until", type_=UtcDateTime))
+)
+_TAKE: Final = _LEASE.where(_FREE)
+_KEEP: Final = _LEASE.where(or_(_OLD.holder == _BY, _FREE))
 
 
 class Lease:
@@ -83,26 +96,20 @@ class Lease:
             log.warning("lease_not_given_back", lease=self._name, error=repr(error))
 
     async def _take(self, now: datetime, *, renew: bool) -> bool:
-        free = col(LeaseRow.expires_at) <= now
-        if renew:
-            free = or_(col(LeaseRow.holder) == self._holder, free)
         until = now + self._term
-        take = (
-            update(LeaseRow)
-            .where(col(LeaseRow.name) == self._name, free)
-            .values(holder=self._holder, expires_at=until)
-        )
+        these = {"of_name": self._name, "by": self._holder, "now": now, "until": until}
+        if await self._database.change(_KEEP if renew else _TAKE, these):
+            return True
         try:
             async with self._database.write() as db:
-                taken = bool(await changed(db, take))
-                if not taken and await db.get(LeaseRow, self._name) is None:
-                    db.add(LeaseRow(name=self._name, holder=self._holder, expires_at=until))
-                    taken = True
+                if await db.get(LeaseRow, self._name) is not None:
+                    return False
+                db.add(LeaseRow(name=self._name, holder=self._holder, expires_at=until))
         except IntegrityError as error:
             if not is_unique_violation(error):
                 raise
             return False  # another process wrote the first lease at the same moment
-        return taken
+        return True
 
 
 async def every(

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from shared.contracts.causes import Cause
 from shared.contracts.sessions import SessionStatus
 from shared.core.sessions.tables import AttemptRow, SessionRow
+from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database
 
 # A dispatcher claims a session within milliseconds. By this time, the sweep has enqueued it once more.
@@ -100,43 +101,59 @@ async def read_records(database: Database, *, agent_name: str, now: datetime) ->
         )
 
 
-async def _last_join(db: AsyncSession) -> datetime | None:
-    newest = (
-        select(col(SessionRow.active_at))
-        .where(col(SessionRow.active_at).is_not(None))
-        .order_by(col(SessionRow.id).desc())
-        .limit(1)
+# Built once: the forecast reads them every two seconds.
+_OF_AGENT: Final = col(SessionRow.agent_name) == bindparam("agent_name")
+_JOINED: Final = col(SessionRow.active_at).is_not(None)
+_NEWEST_FIRST: Final = col(SessionRow.id).desc()
+_LAST_JOIN: Final = select(col(SessionRow.active_at)).where(_JOINED).order_by(_NEWEST_FIRST).limit(1)
+_NEWEST_JOIN: Final = select(SessionRow).where(_OF_AGENT, _JOINED).order_by(_NEWEST_FIRST).limit(1)
+# Only a report of the job itself dates it.
+_REPORTED: Final = (
+    select(col(AttemptRow.number))
+    .where(col(AttemptRow.session_id) == bindparam("session_id"), col(AttemptRow.entrypoint_at).is_not(None))
+    .limit(1)
+)
+_NEWEST_FAILURE: Final = (
+    select(SessionRow)
+    .where(
+        _OF_AGENT,
+        col(SessionRow.status) == SessionStatus.FAILED,
+        col(SessionRow.id) >= bindparam("since_session"),
     )
-    return await db.scalar(newest)
+    .order_by(_NEWEST_FIRST)
+    .limit(1)
+)
+_ANY: Final = select(col(SessionRow.id)).where(_OF_AGENT).limit(1)
+_NEWEST_CANARY: Final = (
+    select(SessionRow)
+    .where(_OF_AGENT, col(SessionRow.canary).is_(True), col(SessionRow.status).in_(_VERDICTS))
+    .order_by(_NEWEST_FIRST)
+    .limit(1)
+)
+# Every live session has a `next_check_at`, so that column's index spares this query all ended sessions.
+_STALLED: Final = select(func.count(), func.min(col(SessionRow.requested_at))).where(
+    col(SessionRow.next_check_at).is_not(None),
+    col(SessionRow.status) == SessionStatus.REQUESTED,
+    col(SessionRow.waiting_for).is_(None),
+    col(SessionRow.requested_at) < bindparam("stalled_since", type_=UtcDateTime),
+)
+
+
+async def _last_join(db: AsyncSession) -> datetime | None:
+    return await db.scalar(_LAST_JOIN)
 
 
 async def _newest_join(db: AsyncSession, agent_name: str) -> ProvenJoin | None:
-    newest = (
-        select(SessionRow)
-        .where(col(SessionRow.agent_name) == agent_name, col(SessionRow.active_at).is_not(None))
-        .order_by(col(SessionRow.id).desc())
-        .limit(1)
-    )
-    row = await db.scalar(newest)
+    row = await db.scalar(_NEWEST_JOIN, {"agent_name": agent_name})
     if row is None or row.active_at is None:
         return None
-    # Only a report of the job itself dates it.
-    reported = select(col(AttemptRow.number)).where(
-        col(AttemptRow.session_id) == row.id, col(AttemptRow.entrypoint_at).is_not(None)
-    )
-    return ProvenJoin(row.id, row.active_at, await db.scalar(reported.limit(1)) is not None)
+    reported = await db.scalar(_REPORTED, {"session_id": row.id})
+    return ProvenJoin(row.id, row.active_at, reported is not None)
 
 
 async def _failure_since(db: AsyncSession, agent_name: str, join: ProvenJoin | None) -> Failure | None:
-    newest = (
-        select(SessionRow)
-        .where(col(SessionRow.agent_name) == agent_name, col(SessionRow.status) == SessionStatus.FAILED)
-        .order_by(col(SessionRow.id).desc())
-        .limit(1)
-    )
-    if join is not None:
-        newest = newest.where(col(SessionRow.id) >= join.session_id)
-    row = await db.scalar(newest)
+    since = "" if join is None else join.session_id
+    row = await db.scalar(_NEWEST_FAILURE, {"agent_name": agent_name, "since_session": since})
     if row is None:
         return None
     at = row.ended_at or row.requested_at
@@ -144,8 +161,7 @@ async def _failure_since(db: AsyncSession, agent_name: str, join: ProvenJoin | N
 
 
 async def _wanted(db: AsyncSession, agent_name: str) -> bool:
-    any_of_it = select(col(SessionRow.id)).where(col(SessionRow.agent_name) == agent_name).limit(1)
-    return await db.scalar(any_of_it) is not None
+    return await db.scalar(_ANY, {"agent_name": agent_name}) is not None
 
 
 async def read_names(database: Database, *, since: datetime) -> list[str]:
@@ -171,17 +187,7 @@ async def read_names(database: Database, *, since: datetime) -> list[str]:
 
 
 async def _newest_canary(db: AsyncSession, agent_name: str) -> CanaryVerdict | None:
-    newest = (
-        select(SessionRow)
-        .where(
-            col(SessionRow.agent_name) == agent_name,
-            col(SessionRow.canary).is_(True),
-            col(SessionRow.status).in_(_VERDICTS),
-        )
-        .order_by(col(SessionRow.id).desc())
-        .limit(1)
-    )
-    row = await db.scalar(newest)
+    row = await db.scalar(_NEWEST_CANARY, {"agent_name": agent_name})
     if row is None:
         return None
     if row.status != SessionStatus.FAILED:
@@ -200,12 +206,5 @@ async def _joined_since(db: AsyncSession, agent_name: str, canary: CanaryVerdict
 
 
 async def _stalled(db: AsyncSession, now: datetime) -> tuple[int, datetime | None]:
-    # Every live session has a `next_check_at`, so that column's index spares this query all ended sessions.
-    waiting = select(func.count(), func.min(col(SessionRow.requested_at))).where(
-        col(SessionRow.next_check_at).is_not(None),
-        col(SessionRow.status) == SessionStatus.REQUESTED,
-        col(SessionRow.waiting_for).is_(None),
-        col(SessionRow.requested_at) < now - STALLED_AFTER,
-    )
-    count, since = (await db.execute(waiting)).one()
+    count, since = (await db.execute(_STALLED, {"stalled_since": now - STALLED_AFTER})).one()
     return count, since

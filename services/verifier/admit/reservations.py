@@ -43,6 +43,8 @@ MOST_LOOKS: Final = 20
 # If LiveKit is down for longer than this, reservations expire without asking it.
 UNSEEN_FOR: Final = timedelta(minutes=10)
 NOBODY_JOINED: Final = "nobody joined"
+_EXPIRING_FIRST: Final = (col(SessionRow.deadline_at), col(SessionRow.id))
+_RESERVED: Final = select(SessionRow).where(is_reserved()).order_by(*_EXPIRING_FIRST).limit(MOST_ROOMS)
 
 
 class Reservations:
@@ -88,11 +90,11 @@ class Reservations:
         await self._expire(over, there)
 
     async def _next_rows(self) -> Sequence[SessionRow]:
-        order = (col(SessionRow.deadline_at), col(SessionRow.id))
-        some = select(SessionRow).where(is_reserved()).order_by(*order).limit(MOST_ROOMS)
+        some = _RESERVED
         if self._looked_up_to is not None:
             deadline_at, session_id = self._looked_up_to
-            some = some.where(tuple_(*order) > tuple_(literal(deadline_at, UtcDateTime), literal(session_id)))
+            last = tuple_(literal(deadline_at, UtcDateTime), literal(session_id))
+            some = some.where(tuple_(*_EXPIRING_FIRST) > last)
         async with self._database.read() as db:
             rows = (await db.scalars(some)).all()
         self._looked_up_to = (rows[-1].deadline_at, rows[-1].id) if len(rows) == MOST_ROOMS else None

@@ -30,6 +30,15 @@ log = get_logger(__name__)
 LEASE: Final = "gauges"
 LEASE_TERM: Final = timedelta(seconds=6)
 INTERVAL_S: Final = 1.0
+# Every live session has a `next_check_at`, so that column's index spares this query all ended sessions.
+_OPEN: Final = (
+    select(col(SessionRow.status), col(SessionRow.agent_name), func.count())
+    .where(col(SessionRow.next_check_at).is_not(None), col(SessionRow.status).in_(LIVE))
+    .group_by(col(SessionRow.status), col(SessionRow.agent_name))
+)
+_UNPUBLISHED: Final = select(func.count(), func.min(col(EventRow.occurred_at))).where(
+    col(EventRow.published_at).is_(None)
+)
 
 
 class Gauger:
@@ -70,19 +79,9 @@ class Gauger:
 
     async def look_at_database(self) -> None:
         """Count the open sessions and the events that are not yet published."""
-        # Every live session has a `next_check_at`, so that column's index spares this query all ended
-        # sessions.
-        open_sessions = (
-            select(col(SessionRow.status), col(SessionRow.agent_name), func.count())
-            .where(col(SessionRow.next_check_at).is_not(None), col(SessionRow.status).in_(LIVE))
-            .group_by(col(SessionRow.status), col(SessionRow.agent_name))
-        )
-        unpublished = select(func.count(), func.min(col(EventRow.occurred_at))).where(
-            col(EventRow.published_at).is_(None)
-        )
         async with self._database.read() as db:
-            found = (await db.execute(open_sessions)).all()
-            number, oldest = (await db.execute(unpublished)).one()
+            found = (await db.execute(_OPEN)).all()
+            number, oldest = (await db.execute(_UNPUBLISHED)).one()
         gauges.sessions_open([(status, name, count) for status, name, count in found])
         gauges.outbox(number, self._age_s(oldest))
 

@@ -17,11 +17,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_
+from sqlalchemy import and_, bindparam, delete, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -37,12 +37,13 @@ from shared.contracts.events import SessionWaiting
 from shared.contracts.sessions import NEXT_TASK, UNDISPATCHED, SessionStatus
 from shared.core.admission.wait_queue import is_waiting
 from shared.core.livekit.tables import WebhookReceiptRow
-from shared.core.sessions.outbox import Relay, is_overdue
+from shared.core.sessions.outbox import IS_UNSENT_FOR_LONG, OVERDUE, Relay
 from shared.core.sessions.tables import AttemptRow, EventRow, IdempotencyKeyRow, SessionRow
 from shared.core.sessions.trace import bound_to
 from shared.core.sessions.upkeep import make_due
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import Clock
+from shared.platform.database.columns import UtcDateTime
 from shared.platform.database.database import Database, changed
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.database.set_aside import write_what_can_be
@@ -64,6 +65,44 @@ GIVE_UP_AFTER = timedelta(seconds=2)
 RECEIPTS_KEPT = timedelta(days=1)
 _FORGOTTEN_AT_ONCE = 1000
 _BATCH = 500
+
+
+_NOW: Final = bindparam("now", type_=UtcDateTime)
+_SCHEDULED: Final = col(SessionRow.next_check_at).is_not(None)
+# The negation of `is_claimed`.
+_UNCLAIMED: Final = or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= _NOW)
+_DUE: Final = and_(col(SessionRow.next_check_at) <= _NOW, _UNCLAIMED)
+# Sessions that nobody has given up in time.
+_OVERDUE: Final = and_(
+    _SCHEDULED,
+    _UNCLAIMED,
+    or_(
+        and_(col(SessionRow.status).in_(UNDISPATCHED), col(SessionRow.deadline_at) <= _NOW),
+        and_(
+            col(SessionRow.status) == SessionStatus.DISPATCHED,
+            col(SessionRow.deadline_at) <= bindparam("given_up_since", type_=UtcDateTime),
+        ),
+    ),
+)
+# The statements of each round, built once. Their parameters are those of `_moments`.
+_QUESTIONS: Final = select(
+    exists().where(_SCHEDULED),
+    exists().where(_OVERDUE),
+    exists().where(_SCHEDULED, is_waiting(_NOW)),
+    exists().where(_DUE),
+    exists().where(IS_UNSENT_FOR_LONG),
+)
+_DUE_SESSIONS: Final = (
+    select(col(SessionRow.id), col(SessionRow.status))
+    .where(_DUE)
+    .order_by(col(SessionRow.next_check_at))
+    .limit(_BATCH)
+)
+_OVERDUE_SESSIONS: Final = select(SessionRow).where(_OVERDUE).limit(_BATCH)
+
+
+def _moments(now: datetime) -> dict[str, datetime]:
+    return {"now": now, "given_up_since": now - GIVE_UP_AFTER, "unsent_since": now - OVERDUE}
 
 
 class _Work(NamedTuple):
@@ -145,27 +184,13 @@ class Sweep:
         return work.open
 
     async def _find_work(self, now: datetime) -> _Work:
-        scheduled = col(SessionRow.next_check_at).is_not(None)
-        questions = (
-            exists().where(scheduled),
-            exists().where(*_overdue(now)),
-            exists().where(scheduled, is_waiting(now)),
-            exists().where(*_due(now)),
-            exists().where(*is_overdue(now)),
-        )
         async with self._database.read() as db:
-            return _Work(*(await db.execute(select(*questions))).one())
+            return _Work(*(await db.execute(_QUESTIONS, _moments(now))).one())
 
     async def enqueue_due(self, now: datetime) -> None:
         """Enqueue the task of every session that is due, and set its next time."""
-        due = (
-            select(col(SessionRow.id), col(SessionRow.status))
-            .where(*_due(now))
-            .order_by(col(SessionRow.next_check_at))
-            .limit(_BATCH)
-        )
         async with self._database.read() as db:
-            found = (await db.execute(due)).all()
+            found = (await db.execute(_DUE_SESSIONS, _moments(now))).all()
         wanted: dict[str, list[str]] = defaultdict(list)
         for session_id, status in found:
             if (task := NEXT_TASK[SessionStatus(status)]) is not None:
@@ -182,9 +207,8 @@ class Sweep:
 
     async def give_up_overdue(self, now: datetime) -> None:
         """Fail the sessions whose time is over."""
-        overdue = select(SessionRow).where(*_overdue(now)).limit(_BATCH)
         async with self._database.read() as db:
-            rows = (await db.scalars(overdue)).all()
+            rows = (await db.scalars(_OVERDUE_SESSIONS, _moments(now))).all()
         for row in rows:
             await write_what_can_be(
                 [row], self._give_up, what="overdue_session", name=lambda overdue: str(overdue.id)
@@ -245,25 +269,3 @@ async def _evidence_of_waiting(db: AsyncSession, row: SessionRow) -> dict[str, A
     )
     data = await db.scalar(began)
     return {} if data is None else dict(data["evidence"])
-
-
-def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (col(SessionRow.next_check_at) <= now, _unclaimed(now))
-
-
-def _overdue(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for sessions that nobody has given up in time."""
-    deadline, status = col(SessionRow.deadline_at), col(SessionRow.status)
-    return (
-        col(SessionRow.next_check_at).is_not(None),
-        _unclaimed(now),
-        or_(
-            status.in_(UNDISPATCHED) & (deadline <= now),
-            (status == SessionStatus.DISPATCHED) & (deadline <= now - GIVE_UP_AFTER),
-        ),
-    )
-
-
-def _unclaimed(now: datetime) -> ColumnElement[bool]:
-    """Return the negation of `is_claimed` as a database condition."""
-    return or_(col(SessionRow.claimed_until).is_(None), col(SessionRow.claimed_until) <= now)

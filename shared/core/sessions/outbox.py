@@ -7,14 +7,14 @@ Events are published at least once; readers drop events that they have seen, by 
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 from kombu.exceptions import KombuError
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, Row, bindparam, select, update
+from sqlalchemy import Row, and_, bindparam, select, update
 from sqlmodel import col
 
 from shared.contracts.events import (
@@ -32,7 +32,7 @@ from shared.contracts.sessions import NEXT_TASK, SessionStatus
 from shared.core.sessions.tables import EventRow, envelope_of
 from shared.platform.celery.tasks import TaskSender
 from shared.platform.clock import utc_now
-from shared.platform.database.columns import table_of
+from shared.platform.database.columns import UtcDateTime, table_of
 from shared.platform.database.database import Database
 from shared.platform.database.errors import DATABASE_ERRORS
 from shared.platform.database.set_aside import write_what_can_be
@@ -75,6 +75,14 @@ _Event: TypeAlias = "Row[Any]"
 # An event that is unsent for longer was not sent by the process that committed it.
 OVERDUE = timedelta(seconds=1)
 _BATCH = 500
+# Events that no process has published in time: `unsent_since` is `OVERDUE` ago.
+IS_UNSENT_FOR_LONG: Final = and_(
+    col(EventRow.published_at).is_(None),
+    col(EventRow.occurred_at) < bindparam("unsent_since", type_=UtcDateTime),
+)
+_UNSENT_FOR_LONG: Final = (
+    select(col(EventRow.session_id)).where(IS_UNSENT_FOR_LONG).order_by(col(EventRow.id)).limit(_BATCH)
+)
 
 PUBLISHED = Counter("outbox_events_published_total", "Session events published.")
 UNPUBLISHABLE = Counter(
@@ -112,14 +120,9 @@ class Relay:
 
     async def publish_overdue(self) -> int:
         """Publish events that no process has sent in time, and return how many; the sweep calls this."""
-        overdue = (
-            select(col(EventRow.session_id))
-            .where(*is_overdue(utc_now()))
-            .order_by(col(EventRow.id))
-            .limit(_BATCH)
-        )
         async with self._database.read() as db:
-            ids = list(dict.fromkeys((await db.scalars(overdue)).all()))
+            found = await db.scalars(_UNSENT_FOR_LONG, {"unsent_since": utc_now() - OVERDUE})
+            ids = list(dict.fromkeys(found.all()))
         return await self.publish_events(ids) if ids else 0
 
     async def _try_to_publish(self, session_ids: list[str]) -> None:
@@ -162,11 +165,6 @@ class Relay:
         traceparents = {row.session_id: row.traceparent for row in last.values() if row.traceparent}
         for task, session_ids in wanted.items():
             await self._tasks.send(task, session_ids, traceparents)
-
-
-def is_overdue(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for events that no process has published in time."""
-    return (col(EventRow.published_at).is_(None), col(EventRow.occurred_at) < now - OVERDUE)
 
 
 def _envelopes(rows: Sequence[_Event]) -> Iterator[Envelope]:
