@@ -13,7 +13,6 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm.attributes import set_committed_value
 
 from services.verifier import metrics
 from services.verifier.prove.chosen_worker import ChosenWorkers
@@ -278,7 +277,6 @@ async def _reach_level(
     first = getattr(row, column) is None
     await record(db, row, _level_event(report), now=now, **({column: at} if first else {}))
     if first:
-        set_committed_value(row, column, at)
         seconds = (at - row.requested_at).total_seconds()
         after_commit(db, partial(level_reached, row, _LEVELS[report.step], seconds))
 

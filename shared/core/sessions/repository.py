@@ -117,9 +117,11 @@ async def claim(db: AsyncSession, row: SessionRow, **changes: Any) -> bool:
 
 
 async def record(db: AsyncSession, row: SessionRow, event: Event, *, now: datetime, **changes: Any) -> None:
-    """Add an event without a transition, and set columns on which no transition depends, but not `row`."""
+    """Add an event without a transition, and set columns on which no transition depends, also in `row`."""
     these = {"of_id": row.id, **_new(changes)}
-    await _execute(db, frozenset(changes), these, compares=False, tells=_event(row, event, now))
+    sequence = await _execute(db, frozenset(changes), these, compares=False, tells=_event(row, event, now))
+    if sequence is not None:
+        _set(row, changes | {"last_sequence": sequence})
 
 
 async def _choose(db: AsyncSession, row: SessionRow) -> None:
@@ -147,9 +149,13 @@ async def _compare_and_set(
     sequence = await _execute(db, frozenset(changes), these, compares=True, tells=tells)
     if sequence is None:
         return False
-    for name, value in (changes | {"version": row.version + 1, "last_sequence": sequence}).items():
-        set_committed_value(row, name, value)
+    _set(row, changes | {"version": row.version + 1, "last_sequence": sequence})
     return True
+
+
+def _set(row: SessionRow, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        set_committed_value(row, name, value)
 
 
 async def _execute(
