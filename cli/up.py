@@ -60,9 +60,11 @@ def run_with_stack(work: Coroutine[Any, Any, int], *, stack: Stack, screen: LogC
 
 
 def console_line(stack: Stack) -> Text:
-    """Return the last line of a start: where to look at sessions."""
+    """Return the last lines of a start: where to talk to the agent, and where to look at sessions."""
     return Text(
-        f"\nSee every session, and why one has no agent: {stack.api_url}/console/", style="bold green"
+        f"\nTalk to the agent in your browser:           {stack.api_url}/console/talk"
+        f"\nSee every session, and why one has no agent: {stack.api_url}/console/",
+        style="bold green",
     )
 
 

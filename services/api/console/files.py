@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import Response
 
@@ -22,28 +23,42 @@ PAGE: Final = "index.html"
 # Below this, the header of a compressed file is longer than what it saves.
 _WORTH_ZIPPING: Final = 500
 
-CSP: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "style-src-attr 'unsafe-inline'",  # positions in lists and charts
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-    )
+_POLICY: Final = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "style-src-attr 'unsafe-inline'",  # positions in lists and charts
+    "img-src 'self' data:",
+    "font-src 'self'",
+    "media-src 'self' blob:",  # the agent's voice
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+    "form-action 'self'",
 )
-HEADERS: Final = {
-    "Content-Security-Policy": CSP,
+# LiveKit Cloud sends its clients on to the nearest of its regions.
+_CLOUD: Final = (".livekit.cloud", ".livekit.run")
+_HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept-Encoding",
 }
+
+
+@cache
+def content_policy(livekit_url: str) -> str:
+    """Return the policy of a page that may connect to the API and, for calls, to LiveKit at this URL."""
+    return "; ".join((*_POLICY, " ".join(("connect-src 'self'", *_livekit_sources(livekit_url)))))
+
+
+def _livekit_sources(url: str) -> list[str]:
+    """Return LiveKit's sources: a call is a WebSocket, and why it failed is asked by HTTP."""
+    parts = urlsplit(url)
+    hosts = [parts.netloc.rpartition("@")[2]]
+    hosts += [f"*{domain}" for domain in _CLOUD if (parts.hostname or "").endswith(domain)]
+    schemes = ("wss", "https") if parts.scheme in ("wss", "https") else ("ws", "http")
+    return [f"{scheme}://{host}" for host in hosts for scheme in schemes]
 
 
 @dataclass(frozen=True)
@@ -74,15 +89,21 @@ def _read(path: Path) -> BuiltFile:
     return BuiltFile(body, zipped, media_type, etag)
 
 
-def console_file(path: str, asked: Mapping[str, str], *, built: Mapping[str, BuiltFile]) -> Response:
-    """Return the answer to a path under /console, by the request's headers. Raises `Problem`."""
+def console_file(
+    path: str, asked: Mapping[str, str], *, built: Mapping[str, BuiltFile], livekit_url: str
+) -> Response:
+    """Return the answer to a path under /console, by the request's headers. Raises `Problem`.
+
+    `livekit_url` is where the page may call an agent.
+    """
     file = built.get(path)
     if file is None and not path.startswith("assets/"):
         path, file = PAGE, built.get(PAGE)
     if file is None:
         raise Problem(404, "not_found", "the console has no such file; load the page anew")
     kept = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
-    headers = {**HEADERS, "ETag": file.etag, "Cache-Control": kept}
+    policy = {"Content-Security-Policy": content_policy(livekit_url)}
+    headers = {**_HEADERS, **policy, "ETag": file.etag, "Cache-Control": kept}
     if asked.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)
     zipped = file.zipped if "gzip" in asked.get("accept-encoding", "") else None

@@ -53,6 +53,7 @@ async def console() -> RedirectResponse:
 
 
 @router.get("/console/{path:path}", include_in_schema=False)
-async def console_page(request: Request, path: str) -> Response:
+async def console_page(request: Request, services: Deps, path: str) -> Response:
     """Serve the console's built files. Every other path is the page, which knows its own routes."""
-    return console_file(path, request.headers, built=built_files())
+    url = services.settings.client_livekit_url
+    return console_file(path, request.headers, built=built_files(), livekit_url=url)

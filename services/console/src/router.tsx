@@ -92,6 +92,12 @@ const canaries = createRoute({
   component: lazyRouteComponent(() => import("./canaries/page"), "CanariesPage"),
 });
 
+const talk = createRoute({
+  getParentRoute: () => root,
+  path: "/talk",
+  component: lazyRouteComponent(() => import("./talk/page"), "TalkPage"),
+});
+
 const audit = createRoute({
   getParentRoute: () => root,
   path: "/audit",
@@ -107,7 +113,7 @@ const settings = createRoute({
 
 export function makeRouter() {
   return createRouter({
-    routeTree: root.addChildren([sessions, session, transcript, now, causes, fleet, search, line, canaries, webhooks, deadLetters, keys, audit, settings]),
+    routeTree: root.addChildren([sessions, session, transcript, now, causes, fleet, search, line, talk, canaries, webhooks, deadLetters, keys, audit, settings]),
     basepath: "/console",
     defaultPreload: "intent",
     scrollRestoration: true,

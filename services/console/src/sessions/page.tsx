@@ -1,4 +1,4 @@
-import { getRouteApi } from "@tanstack/react-router";
+import { Link, getRouteApi } from "@tanstack/react-router";
 import { useCallback } from "react";
 
 import { useNow } from "../ui/clock";
@@ -76,7 +76,13 @@ function Nothing({ filtered }: { filtered: boolean }) {
   const origin = window.location.origin;
   return (
     <Empty title="No session yet">
-      <p>A session is one call: a caller, a room, and the agent that Rollcall sees join. Speak with the agent:</p>
+      <p>
+        A session is one call: a caller, a room, and the agent that Rollcall sees join.{" "}
+        <Link to="/talk" className="text-accent underline">
+          Talk to the agent from here
+        </Link>
+        , or let a synthetic caller speak:
+      </p>
       <Command>{'rollcall call "What are your opening hours?"'}</Command>
       <p>Or start a session as your backend would:</p>
       <Command>{`curl -X POST ${origin}/v1/sessions -H 'Content-Type: application/json' -d '{}'`}</Command>

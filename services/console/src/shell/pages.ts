@@ -1,6 +1,6 @@
 import type { Scope } from "../api/types";
 
-type To = "/now" | "/" | "/causes" | "/line" | "/canaries" | "/search" | "/fleet" | "/webhooks" | "/dead-letters" | "/keys" | "/audit" | "/settings";
+type To = "/now" | "/" | "/causes" | "/line" | "/talk" | "/canaries" | "/search" | "/fleet" | "/webhooks" | "/dead-letters" | "/keys" | "/audit" | "/settings";
 
 /** The pages in the header, each for those whose key has its scope. */
 export const PAGES: readonly { to: To; name: string; scope: Scope }[] = [
@@ -8,6 +8,7 @@ export const PAGES: readonly { to: To; name: string; scope: Scope }[] = [
   { to: "/", name: "Sessions", scope: "sessions:read" },
   { to: "/causes", name: "Causes", scope: "sessions:read" },
   { to: "/line", name: "Line", scope: "sessions:read" },
+  { to: "/talk", name: "Talk", scope: "sessions:write" },
   { to: "/canaries", name: "Canaries", scope: "sessions:read" },
   { to: "/search", name: "Search", scope: "transcripts:read" },
   { to: "/fleet", name: "Fleet", scope: "admin" },

@@ -1,0 +1,159 @@
+import { ConnectionError, DisconnectReason, type LocalAudioTrack, type Participant, type RemoteTrack, Room, RoomEvent, type TextStreamReader, Track, createLocalAudioTrack, setLogLevel } from "livekit-client";
+
+import { api, body, partly } from "../api/client";
+import type { Schemas } from "../api/types";
+import { type Phase, causeIn, isOn, noMicrophone, whyFailed } from "./phase";
+import { type Segment, heard } from "./said";
+
+export type Wanted = { agent: string; metadata: string; microphone: boolean };
+
+/** What the page shows of a call. `session` is known once Rollcall has reserved it. */
+export type Shown = { phase: Phase; session: string | null; said: readonly Segment[]; muted: boolean; hears: boolean; speaking: readonly string[] };
+
+const NOTHING: Shown = { phase: { at: "idle" }, session: null, said: [], muted: false, hears: true, speaking: [] };
+// What livekit-agents reads and writes in a room.
+const STATE = "lk.agent.state";
+const CAPTIONS = "lk.transcription";
+const CHAT = "lk.chat";
+
+setLogLevel("warn");
+
+/** One call after the other from this page: the microphone, the session, the room, and what is said in it. */
+export class Call {
+  private shown = NOTHING;
+  private room: Room | null = null;
+  private readonly watchers = new Set<() => void>();
+
+  readonly look = () => this.shown;
+
+  readonly watch = (changed: () => void) => {
+    this.watchers.add(changed);
+    return () => this.watchers.delete(changed);
+  };
+
+  /** Calls an agent. The microphone comes first: a session that can't be used costs an agent. */
+  async start(wanted: Wanted) {
+    if (isOn(this.shown.phase)) return;
+    const room = new Room({ disconnectOnPageLeave: true });
+    this.room = room;
+    this.show({ ...NOTHING, muted: !wanted.microphone, hears: wanted.microphone });
+    try {
+      const microphone = wanted.microphone ? await this.openMicrophone(room) : null;
+      await this.join(room, wanted, microphone);
+    } catch (error) {
+      this.end(room, { at: "failed", why: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  hangUp() {
+    if (this.room) this.end(this.room, { at: "over", why: "You have hung up" });
+  }
+
+  async mute(muted: boolean) {
+    await this.room?.localParticipant.setMicrophoneEnabled(!muted);
+    this.show({ muted });
+  }
+
+  async write(text: string) {
+    const sent = await this.room?.localParticipant.sendText(text, { topic: CHAT });
+    if (sent) this.show({ said: heard(this.shown.said, { id: sent.id, who: "caller", text, final: true }) });
+  }
+
+  private async openMicrophone(room: Room): Promise<LocalAudioTrack> {
+    this.show({ phase: { at: "microphone" } });
+    const track = await createLocalAudioTrack({ echoCancellation: true, noiseSuppression: true }).catch((error: unknown) => {
+      throw new Error(noMicrophone(error));
+    });
+    // Who has left the page, or has hung up meanwhile, is not to be listened to.
+    if (room !== this.room) track.stop();
+    return track;
+  }
+
+  private async join(room: Room, wanted: Wanted, microphone: LocalAudioTrack | null) {
+    if (room !== this.room) return;
+    try {
+      this.show({ phase: { at: "reserving" } });
+      const granted = await body(api.POST("/v1/token", { body: partly<Schemas["TokenRequest"]>({ room_config: partly<Schemas["RoomConfig"]>({ agents: [partly<Schemas["AgentWish"]>({ agent_name: wanted.agent || null, metadata: wanted.metadata || null })] }) }) }));
+      if (room !== this.room) return;
+      this.show({ phase: { at: "connecting" }, session: granted.session_id });
+      this.listen(room);
+      await room.connect(granted.server_url, granted.participant_token).catch((error: unknown) => {
+        throw error instanceof ConnectionError ? new Error(`LiveKit can't be reached from this browser at ${granted.server_url}: ${error.message}. LIVEKIT_PUBLIC_URL sets the address for clients.`) : error;
+      });
+      if (microphone) await room.localParticipant.publishTrack(microphone, { source: Track.Source.Microphone });
+      this.lookForAgent(room);
+    } catch (error) {
+      microphone?.stop();
+      throw error;
+    }
+  }
+
+  private listen(room: Room) {
+    const look = () => this.lookForAgent(room);
+    let cause: string | null = null;
+    room
+      .on(RoomEvent.TrackSubscribed, attach)
+      .on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()))
+      .on(RoomEvent.ParticipantConnected, look)
+      .on(RoomEvent.ParticipantDisconnected, look)
+      .on(RoomEvent.ParticipantAttributesChanged, look)
+      .on(RoomEvent.ActiveSpeakersChanged, (speakers) => this.show({ speaking: speakers.map(who) }))
+      .on(RoomEvent.RoomMetadataChanged, (metadata) => {
+        cause = causeIn(metadata) ?? cause;
+      })
+      .on(RoomEvent.Disconnected, (reason) => this.end(room, cause === null ? { at: "over", why: whyOver(reason) } : { at: "failed", why: whyFailed(cause, this.shown.phase) }));
+    room.registerTextStreamHandler(CAPTIONS, (reader, { identity }) => void this.read(room, reader, identity));
+  }
+
+  private lookForAgent(room: Room) {
+    if (room !== this.room || room.state !== "connected") return;
+    const agent = [...room.remoteParticipants.values()].find((participant) => participant.isAgent);
+    this.show({ phase: agent ? { at: "talking", agent: agent.attributes[STATE] ?? "" } : { at: "waiting" } });
+  }
+
+  /** A stream brings one segment: an agent's word by word, a caller's as a whole, and anew as it grows. */
+  private async read(room: Room, reader: TextStreamReader, identity: string) {
+    const about = reader.info.attributes ?? {};
+    const segment = { id: about["lk.segment_id"] ?? reader.info.id, who: identity === room.localParticipant.identity ? ("caller" as const) : ("agent" as const) };
+    let text = "";
+    const hear = (final: boolean) => this.show({ said: heard(this.shown.said, { ...segment, text, final }) });
+    try {
+      for await (const piece of reader) {
+        text += piece;
+        hear(false);
+      }
+      // An agent says at the end of its stream that this was all.
+      hear(reader.info.attributes?.["lk.transcription_final"] !== "false");
+    } catch {
+      // The connection broke off in the middle of it: what came is shown.
+    }
+  }
+
+  private end(room: Room, phase: Phase) {
+    if (room !== this.room) return;
+    this.room = null;
+    for (const participant of room.remoteParticipants.values()) for (const { track } of participant.trackPublications.values()) track?.detach().forEach((element) => element.remove());
+    void room.disconnect();
+    this.show({ phase, speaking: [] });
+  }
+
+  private show(changes: Partial<Shown>) {
+    this.shown = { ...this.shown, ...changes };
+    for (const changed of this.watchers) changed();
+  }
+}
+
+function attach(track: RemoteTrack) {
+  if (track.kind === Track.Kind.Audio) document.body.append(track.attach());
+}
+
+function who(participant: Participant): string {
+  return participant.isLocal ? "caller" : "agent";
+}
+
+function whyOver(reason: DisconnectReason | undefined): string {
+  if (reason === DisconnectReason.ROOM_DELETED || reason === DisconnectReason.PARTICIPANT_REMOVED) return "The session has ended";
+  if (reason === DisconnectReason.DUPLICATE_IDENTITY) return "Somebody else joined as this caller";
+  if (reason === DisconnectReason.CLIENT_INITIATED) return "You have hung up";
+  return "The connection to LiveKit is lost";
+}
