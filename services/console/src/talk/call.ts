@@ -1,4 +1,4 @@
-import { ConnectionError, DisconnectReason, type LocalAudioTrack, type Participant, type RemoteTrack, Room, RoomEvent, type TextStreamReader, Track, createLocalAudioTrack, setLogLevel } from "livekit-client";
+import type { DisconnectReason, LocalAudioTrack, Participant, Room, TextStreamReader } from "livekit-client";
 
 import { api, body, partly } from "../api/client";
 import type { Schemas } from "../api/types";
@@ -16,12 +16,14 @@ const STATE = "lk.agent.state";
 const CAPTIONS = "lk.transcription";
 const CHAT = "lk.chat";
 
-setLogLevel("warn");
+type Sdk = typeof import("livekit-client");
 
 /** One call after the other from this page: the microphone, the session, the room, and what is said in it. */
 export class Call {
   private shown = NOTHING;
   private room: Room | null = null;
+  // Who hangs up while the code for calls is loaded gets no call afterwards.
+  private calls = 0;
   private readonly watchers = new Set<() => void>();
 
   readonly look = () => this.shown;
@@ -34,19 +36,33 @@ export class Call {
   /** Calls an agent. The microphone comes first: a session that can't be used costs an agent. */
   async start(wanted: Wanted) {
     if (isOn(this.shown.phase)) return;
-    const room = new Room({ disconnectOnPageLeave: true });
-    this.room = room;
-    this.show({ ...NOTHING, muted: !wanted.microphone, hears: wanted.microphone });
+    this.show({ ...NOTHING, phase: { at: "preparing" }, muted: !wanted.microphone, hears: wanted.microphone });
+    const mine = (this.calls += 1);
+    let sdk: Sdk;
     try {
-      const microphone = wanted.microphone ? await this.openMicrophone(room) : null;
-      await this.join(room, wanted, microphone);
+      // As large as all the rest, so it comes with the first call.
+      sdk = await import("livekit-client");
+    } catch {
+      if (mine === this.calls) this.show({ phase: { at: "failed", why: "The console could not load the code for calls. Load the page again." } });
+      return;
+    }
+    if (mine !== this.calls) return;
+    sdk.setLogLevel("warn");
+    const room = new sdk.Room({ disconnectOnPageLeave: true });
+    this.room = room;
+    try {
+      const microphone = wanted.microphone ? await this.openMicrophone(sdk, room) : null;
+      await this.join(sdk, room, wanted, microphone);
     } catch (error) {
       this.end(room, { at: "failed", why: error instanceof Error ? error.message : String(error) });
     }
   }
 
   hangUp() {
-    if (this.room) this.end(this.room, { at: "over", why: "You have hung up" });
+    this.calls += 1;
+    const over: Phase = { at: "over", why: "You have hung up" };
+    if (this.room) this.end(this.room, over);
+    else if (isOn(this.shown.phase)) this.show({ phase: over });
   }
 
   async mute(muted: boolean) {
@@ -59,9 +75,8 @@ export class Call {
     if (sent) this.show({ said: heard(this.shown.said, { id: sent.id, who: "caller", text, final: true }) });
   }
 
-  private async openMicrophone(room: Room): Promise<LocalAudioTrack> {
-    this.show({ phase: { at: "microphone" } });
-    const track = await createLocalAudioTrack({ echoCancellation: true, noiseSuppression: true }).catch((error: unknown) => {
+  private async openMicrophone(sdk: Sdk, room: Room): Promise<LocalAudioTrack> {
+    const track = await sdk.createLocalAudioTrack({ echoCancellation: true, noiseSuppression: true }).catch((error: unknown) => {
       throw new Error(noMicrophone(error));
     });
     // Who has left the page, or has hung up meanwhile, is not to be listened to.
@@ -69,18 +84,18 @@ export class Call {
     return track;
   }
 
-  private async join(room: Room, wanted: Wanted, microphone: LocalAudioTrack | null) {
+  private async join(sdk: Sdk, room: Room, wanted: Wanted, microphone: LocalAudioTrack | null) {
     if (room !== this.room) return;
     try {
       this.show({ phase: { at: "reserving" } });
       const granted = await body(api.POST("/v1/token", { body: partly<Schemas["TokenRequest"]>({ room_config: partly<Schemas["RoomConfig"]>({ agents: [partly<Schemas["AgentWish"]>({ agent_name: wanted.agent || null, metadata: wanted.metadata || null })] }) }) }));
       if (room !== this.room) return;
       this.show({ phase: { at: "connecting" }, session: granted.session_id });
-      this.listen(room);
+      this.listen(sdk, room);
       await room.connect(granted.server_url, granted.participant_token).catch((error: unknown) => {
-        throw error instanceof ConnectionError ? new Error(`LiveKit can't be reached from this browser at ${granted.server_url}: ${error.message}. LIVEKIT_PUBLIC_URL sets the address for clients.`) : error;
+        throw error instanceof sdk.ConnectionError ? new Error(`LiveKit can't be reached from this browser at ${granted.server_url}: ${error.message}. LIVEKIT_PUBLIC_URL sets the address for clients.`) : error;
       });
-      if (microphone) await room.localParticipant.publishTrack(microphone, { source: Track.Source.Microphone });
+      if (microphone) await room.localParticipant.publishTrack(microphone, { source: sdk.Track.Source.Microphone });
       this.lookForAgent(room);
     } catch (error) {
       microphone?.stop();
@@ -88,11 +103,11 @@ export class Call {
     }
   }
 
-  private listen(room: Room) {
+  private listen({ RoomEvent, Track, DisconnectReason: Reason }: Sdk, room: Room) {
     const look = () => this.lookForAgent(room);
     let cause: string | null = null;
     room
-      .on(RoomEvent.TrackSubscribed, attach)
+      .on(RoomEvent.TrackSubscribed, (track) => track.kind === Track.Kind.Audio && document.body.append(track.attach()))
       .on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()))
       .on(RoomEvent.ParticipantConnected, look)
       .on(RoomEvent.ParticipantDisconnected, look)
@@ -101,7 +116,7 @@ export class Call {
       .on(RoomEvent.RoomMetadataChanged, (metadata) => {
         cause = causeIn(metadata) ?? cause;
       })
-      .on(RoomEvent.Disconnected, (reason) => this.end(room, cause === null ? { at: "over", why: whyOver(reason) } : { at: "failed", why: whyFailed(cause, this.shown.phase) }));
+      .on(RoomEvent.Disconnected, (reason) => this.end(room, cause === null ? { at: "over", why: whyOver(reason, Reason) } : { at: "failed", why: whyFailed(cause, this.shown.phase) }));
     room.registerTextStreamHandler(CAPTIONS, (reader, { identity }) => void this.read(room, reader, identity));
   }
 
@@ -143,17 +158,13 @@ export class Call {
   }
 }
 
-function attach(track: RemoteTrack) {
-  if (track.kind === Track.Kind.Audio) document.body.append(track.attach());
-}
-
 function who(participant: Participant): string {
   return participant.isLocal ? "caller" : "agent";
 }
 
-function whyOver(reason: DisconnectReason | undefined): string {
-  if (reason === DisconnectReason.ROOM_DELETED || reason === DisconnectReason.PARTICIPANT_REMOVED) return "The session has ended";
-  if (reason === DisconnectReason.DUPLICATE_IDENTITY) return "Somebody else joined as this caller";
-  if (reason === DisconnectReason.CLIENT_INITIATED) return "You have hung up";
+function whyOver(reason: DisconnectReason | undefined, { ROOM_DELETED, PARTICIPANT_REMOVED, DUPLICATE_IDENTITY, CLIENT_INITIATED }: Sdk["DisconnectReason"]): string {
+  if (reason === ROOM_DELETED || reason === PARTICIPANT_REMOVED) return "The session has ended";
+  if (reason === DUPLICATE_IDENTITY) return "Somebody else joined as this caller";
+  if (reason === CLIENT_INITIATED) return "You have hung up";
   return "The connection to LiveKit is lost";
 }

@@ -8,7 +8,7 @@ test("an agent that says what it does is told as that, any other as being there"
 });
 
 test("a call that is over or failed is not on, and only in the room is one inside", () => {
-  expect([isOn({ at: "microphone" }), isOn({ at: "over", why: "" }), isOn({ at: "failed", why: "" })]).toEqual([true, false, false]);
+  expect([isOn({ at: "preparing" }), isOn({ at: "over", why: "" }), isOn({ at: "failed", why: "" })]).toEqual([true, false, false]);
   expect([isInside({ at: "connecting" }), isInside({ at: "waiting" })]).toEqual([false, true]);
 });
 

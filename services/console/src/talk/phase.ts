@@ -4,7 +4,7 @@ import { words } from "../session/causes";
 
 export type Phase =
   | { at: "idle" }
-  | { at: "microphone" }
+  | { at: "preparing" }
   | { at: "reserving" }
   | { at: "connecting" }
   | { at: "waiting" } // in the room, without an agent
@@ -23,8 +23,8 @@ export function sentence(phase: Phase): string {
   switch (phase.at) {
     case "idle":
       return "No call";
-    case "microphone":
-      return "Asking your browser for the microphone";
+    case "preparing":
+      return "Getting ready: your browser may ask for the microphone";
     case "reserving":
       return "Asking Rollcall for a session";
     case "connecting":
