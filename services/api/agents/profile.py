@@ -7,9 +7,10 @@ from typing import Final
 from sqlalchemy.exc import IntegrityError
 
 from services.api.errors.problems import Problem, invalid_field
+from services.api.http.paging import cut_page, one_more
 from shared.contracts.dispatching import MAX_PACKED_PROFILE_BYTES, packed_size
 from shared.contracts.profiles import Profile
-from shared.core.profiles.profiles import add_version, read_version
+from shared.core.profiles.profiles import add_version, list_newest, read_version
 from shared.core.profiles.tables import ProfileRow
 from shared.platform.database.database import Database
 from shared.platform.database.errors import is_unique_violation
@@ -49,6 +50,15 @@ async def get_profile(database: Database, agent_name: str, version: int | None) 
         which = "profile" if version is None else f"version {version} of a profile"
         raise Problem(404, "profile_not_found", f"no {which} is stored for {agent_name}")
     return row
+
+
+async def list_profiles(
+    database: Database, *, limit: int, cursor: str | None
+) -> tuple[list[ProfileRow], str | None]:
+    """Return up to `limit` newest versions of the names after the cursor, and the next cursor."""
+    async with database.read() as db:
+        rows = await list_newest(db, limit=one_more(limit), after=cursor or "")
+    return cut_page(rows, limit, lambda row: row.agent_name)
 
 
 async def put_profile(

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from services.api.agents.demand import read_demand
-from services.api.agents.profile import etag_of, expected_version, get_profile, put_profile
-from services.api.agents.schemas import Demand, Shares, StoredProfile, Traffic
+from services.api.agents.profile import etag_of, expected_version, get_profile, list_profiles, put_profile
+from services.api.agents.schemas import Demand, Shares, StoredProfile, StoredProfiles, Traffic
 from services.api.agents.traffic import show_traffic
 from services.api.auth.access import Admin
 from services.api.deps import Deps
@@ -21,8 +21,22 @@ from shared.platform.logs.logs import get_logger
 router = APIRouter(responses=PROBLEMS)
 log = get_logger(__name__)
 
+MAX_PAGE = 200
 MAX_VERSION = 2**31 - 1  # of the column
 Name = Annotated[AgentName, Path(description="as workers register under it")]
+
+
+@router.get("/v1/agents", tags=["operations"], summary="List agents' profiles")
+async def list_agents(
+    services: Deps,
+    _: Admin,
+    *,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    cursor: Annotated[AgentName | None, Query(description="`next_cursor` of the previous page")] = None,
+) -> StoredProfiles:
+    """The newest version of each profile that is stored, by agent name."""
+    rows, next_cursor = await list_profiles(services.database, limit=limit, cursor=cursor)
+    return StoredProfiles(profiles=[StoredProfile.of(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.get("/v1/agents/{agent_name}", tags=["operations"], summary="Read an agent's profile")

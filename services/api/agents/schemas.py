@@ -59,6 +59,13 @@ class StoredProfile(BaseModel):
         )
 
 
+class StoredProfiles(BaseModel):
+    """The newest version of each agent name's profile, by name; `next_cursor` is null on the last page."""
+
+    profiles: list[StoredProfile]
+    next_cursor: str | None
+
+
 class PoolShare(BaseModel):
     """A pool, its share, and its workers as the registry has them; null where it can't be read."""
 

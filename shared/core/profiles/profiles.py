@@ -1,9 +1,10 @@
 """Store and read the versions of an agent name's profile."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -25,6 +26,20 @@ async def read_version(db: AsyncSession, agent_name: str, version: int | None = 
         found: ProfileRow | None = await db.scalar(newest.order_by(col(ProfileRow.version).desc()).limit(1))
         return found
     return await db.get(ProfileRow, (agent_name, version))
+
+
+async def list_newest(db: AsyncSession, *, limit: int, after: str = "") -> Sequence[ProfileRow]:
+    """Return the newest version of each agent name after this one, by name."""
+    newest = (
+        select(col(ProfileRow.agent_name), func.max(col(ProfileRow.version)))
+        .where(col(ProfileRow.agent_name) > after)
+        .group_by(col(ProfileRow.agent_name))
+        .order_by(col(ProfileRow.agent_name))
+        .limit(limit)
+    )
+    found = (await db.execute(newest)).all()
+    rows = select(ProfileRow).where(tuple_(col(ProfileRow.agent_name), col(ProfileRow.version)).in_(found))
+    return (await db.scalars(rows.order_by(col(ProfileRow.agent_name)))).all()
 
 
 async def add_version(

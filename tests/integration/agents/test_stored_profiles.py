@@ -42,6 +42,24 @@ async def stored(database: Database, *profiles: Profile) -> None:
             await add_version(db, "agent", profile, version=version, key_id=None, now=T0)
 
 
+async def test_the_list_has_the_newest_version_of_each_name_by_pages(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/v1/agents")).json() == {"profiles": [], "next_cursor": None}
+    for name, versions in (("shop", 2), ("bank", 1), ("โรงแรม", 3)):
+        for version in range(versions):
+            answer = await api.put(f"/v1/agents/{name}", json={"greeting": f"{name} {version + 1}"})
+            assert answer.status_code == 200
+    pages: list[list[tuple[str, int, str]]] = []
+    cursor: str | None = None
+    while cursor is not None or not pages:
+        page = (
+            await api.get("/v1/agents", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+        ).json()
+        pages.append([(p["agent_name"], p["version"], p["profile"]["greeting"]) for p in page["profiles"]])
+        cursor = page["next_cursor"]
+    assert pages == [[("bank", 1, "bank 1"), ("shop", 2, "shop 2")], [("โรงแรม", 3, "โรงแรม 3")]]
+    assert (await api.get("/v1/agents", params={"limit": 0})).status_code == 422
+
+
 async def test_each_put_makes_a_version_that_stays(api: httpx.AsyncClient) -> None:
     unknown = await api.get(ROUTE)
     assert (unknown.status_code, unknown.json()["code"]) == (404, "profile_not_found")
