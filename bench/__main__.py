@@ -26,6 +26,7 @@ NAMES = (
     "cost",
     "outage",
     "transcripts",
+    "killed",
     "sse",
     "agents",
     "api",

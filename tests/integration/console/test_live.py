@@ -75,6 +75,7 @@ async def test_eight_tabs_share_a_stream_and_another_takes_it_over(
         for tab in tabs:
             await tab.goto("/console/")
             await is_live(tab)
+            await shows(tab, "No session yet")  # what comes from now on is new to the tab
         await new_session(database, redis)
         for tab in tabs:
             await shows(tab, "1 new")
@@ -124,6 +125,7 @@ async def test_after_a_cut_everything_is_asked_anew(
         other = await page.context.new_page()
         await other.goto("/console/")
         await is_live(other)
+        await shows(other, row.participant_identity)
         await page.goto(f"/console/sessions/{row.id}")
         await is_live(page)
         wire.cut()
