@@ -114,8 +114,9 @@ class TrafficWatch:
             if not await take_back(db, row, verdict.shares, events, now=now):
                 return  # an operator has set the shares meanwhile
             for event in events:
-                failed = await db.get_one(SessionRow, verdict.failing[event.deployment].newest_failed)
-                await record(db, failed, event, now=now)
+                failed = await db.get(SessionRow, verdict.failing[event.deployment].newest_failed)
+                if failed is not None:
+                    await record(db, failed, event, now=now)
         for event in events:
             log.warning(
                 "share_taken_back",
