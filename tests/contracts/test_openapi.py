@@ -34,6 +34,7 @@ ROUTES = {
     ("post", "/v1/workers/{worker_id}/cordon"),
     ("post", "/v1/workers/{worker_id}/uncordon"),
     ("post", "/v1/workers/{worker_id}/drain"),
+    ("post", "/v1/sessions/{session_id}/listeners"),
     ("get", "/v1/agents"),
     ("get", "/v1/agents/{agent_name}"),
     ("put", "/v1/agents/{agent_name}"),

@@ -69,6 +69,39 @@ async def test_a_call_from_the_console_is_spoken_read_and_stored(
         await expect(page.get_by_text(WRITTEN)).to_be_visible(timeout=PATIENCE_S * 1000)
 
 
+async def test_an_operator_listens_in_and_nobody_in_the_room_sees_it(
+    rollcall: Rollcall, browser: Browser
+) -> None:
+    address = rollcall.stack.api_url
+    async with console_page(browser, address) as calling, console_page(browser, address) as listening:
+        await calling.goto("/console/talk")
+        await calling.get_by_role("button", name="Call", exact=True).click()
+        session_id = await session_of(calling)
+        await rollcall.until_status(session_id, "active")
+        await listening.goto(f"/console/sessions/{session_id}")
+        await listening.get_by_role("button", name="Listen in").click()
+        await expect(listening.get_by_text("You hear the call")).to_be_visible(timeout=PATIENCE_S * 1000)
+        assert await axe_violations(listening) == []
+
+        async def hears_both() -> bool:
+            heard: list[float] = await listening.evaluate(
+                "[...document.querySelectorAll('audio')].map((each) => each.currentTime)"
+            )
+            return len(heard) == 2 and all(seconds > 0.5 for seconds in heard)
+
+        await until(hears_both, what="the agent and the caller are heard")
+        await expect(calling.get_by_role("status").filter(has_text="The agent")).to_be_visible()
+        assert await calling.locator("audio").count() == 1, "the caller hears the agent, and sees nobody else"
+        await calling.get_by_role("button", name="Hang up").click()
+        # The listener is no caller: the session ends, and its room is closed.
+        await rollcall.until_status(session_id, "ended")
+        await expect(listening.get_by_role("button", name="Listen in")).to_have_count(0)
+        session = await rollcall.get(f"/v1/sessions/{session_id}")
+        await rollcall.until_gone(session["room_name"])
+        await expect(listening.locator("audio")).to_have_count(0)
+        await expect(calling.locator("audio")).to_have_count(0)
+
+
 async def test_an_agent_that_does_not_come_is_explained(rollcall: Rollcall, browser: Browser) -> None:
     async with console_page(browser, rollcall.stack.api_url) as page:
         await page.goto("/console/talk")

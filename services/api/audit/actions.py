@@ -7,6 +7,7 @@ from typing import Final
 
 ACTIONS: Final = {
     "DELETE /v1/sessions/{session_id}": "session.end",
+    "POST /v1/sessions/{session_id}/listeners": "session.listen_in",
     "DELETE /v1/sessions/{session_id}/transcript": "transcript.erase",
     "POST /v1/erasures": "participant.erase",
     "POST /v1/webhook-endpoints": "webhook.create",

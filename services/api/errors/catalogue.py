@@ -179,6 +179,13 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Another session is using this room, and has not ended.",
         "End that session, name another room, or name no room.",
     ),
+    "session_not_active": Entry(
+        409,
+        "Conflict",
+        "Nobody can listen in to this session: it has no agent yet, or it is over.",
+        "If it has not begun, wait for `agent.joined.v1` or `agent.ready.v1`. Once it is over, read its "
+        "transcript.",
+    ),
     "session_over": Entry(
         409,
         "Conflict",

@@ -3,12 +3,14 @@
 from fastapi import APIRouter, Request, Response
 
 from services.api import metrics
-from services.api.auth.access import TokenReserver
+from services.api.auth.access import TokenReserver, TranscriptsReader
 from services.api.deps import Deps
 from services.api.errors.problems import PROBLEMS, Problem
+from services.api.sessions.read import session_of
+from services.api.token.listener import join_until, mint_listener_token
 from services.api.token.participant_token import mint_participant_token, say_where
 from services.api.token.reserve import expires_at, reserve_session
-from services.api.token.schemas import TokenGranted, TokenRequest
+from services.api.token.schemas import ListenerGranted, TokenGranted, TokenRequest
 from shared.core.sessions.tables import SessionRow
 from shared.platform.clock import utc_now
 
@@ -65,4 +67,29 @@ async def token(
         expires_at=expires_at(row, services.settings),
         events_url=f"/v1/sessions/{row.id}/events",
         ignored=wanted.ignored(),
+    )
+
+
+@router.post(
+    "/v1/sessions/{session_id}/listeners",
+    status_code=201,
+    tags=["sessions"],
+    summary="Listen in to a session",
+)
+async def listen_in(
+    services: Deps, response: Response, asking: TranscriptsReader, session_id: str
+) -> ListenerGranted:
+    """Hand out a token that hears an active session's room. Nobody in the room sees who listens.
+
+    The audit trail has who asked, and when. Whether callers must be told is for you to know.
+    """
+    async with services.database.read() as db:
+        row = await session_of(db, session_id, asking.project)
+    token = mint_listener_token(row, services.settings)
+    response.headers["Cache-Control"] = "no-store"
+    return ListenerGranted(
+        server_url=services.settings.client_livekit_url,
+        participant_token=token,
+        room_name=row.room_name,
+        join_until=join_until(utc_now()),
     )

@@ -100,6 +100,15 @@ _IGNORED: Final[dict[type[ProtoJson], frozenset[str]]] = {
 }
 
 
+class ListenerGranted(BaseModel):
+    """How to listen in: join `room_name` at `server_url` with the token, until `join_until`."""
+
+    server_url: str
+    participant_token: str
+    room_name: str
+    join_until: datetime
+
+
 class TokenGranted(BaseModel):
     """LiveKit's TokenSourceResponse, with more fields, which its SDKs skip.
 

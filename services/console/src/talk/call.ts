@@ -4,6 +4,7 @@ import { api, body, partly } from "../api/client";
 import type { Schemas } from "../api/types";
 import { type Phase, causeIn, isOn, noMicrophone, whyFailed } from "./phase";
 import { type Segment, heard } from "./said";
+import { type Sdk, join, leave, loadSdk, playVoices } from "./sdk";
 
 export type Wanted = { agent: string; metadata: string; microphone: boolean };
 
@@ -15,8 +16,6 @@ const NOTHING: Shown = { phase: { at: "idle" }, session: null, said: [], muted: 
 const STATE = "lk.agent.state";
 const CAPTIONS = "lk.transcription";
 const CHAT = "lk.chat";
-
-type Sdk = typeof import("livekit-client");
 
 /** One call after the other from this page: the microphone, the session, the room, and what is said in it. */
 export class Call {
@@ -38,31 +37,21 @@ export class Call {
     if (isOn(this.shown.phase)) return;
     this.show({ ...NOTHING, phase: { at: "preparing" }, muted: !wanted.microphone, hears: wanted.microphone });
     const mine = (this.calls += 1);
-    let sdk: Sdk;
+    let room: Room | null = null;
     try {
-      // As large as all the rest, so it comes with the first call.
-      sdk = await import("livekit-client");
-    } catch {
-      if (mine === this.calls) this.show({ phase: { at: "failed", why: "The console could not load the code for calls. Load the page again." } });
-      return;
-    }
-    if (mine !== this.calls) return;
-    sdk.setLogLevel("warn");
-    const room = new sdk.Room({ disconnectOnPageLeave: true });
-    this.room = room;
-    try {
+      const sdk = await loadSdk();
+      if (mine !== this.calls) return;
+      room = this.room = new sdk.Room({ disconnectOnPageLeave: true });
       const microphone = wanted.microphone ? await this.openMicrophone(sdk, room) : null;
       await this.join(sdk, room, wanted, microphone);
     } catch (error) {
-      this.end(room, { at: "failed", why: error instanceof Error ? error.message : String(error) });
+      if (mine === this.calls) this.end(room, { at: "failed", why: error instanceof Error ? error.message : String(error) });
     }
   }
 
   hangUp() {
     this.calls += 1;
-    const over: Phase = { at: "over", why: "You have hung up" };
-    if (this.room) this.end(this.room, over);
-    else if (isOn(this.shown.phase)) this.show({ phase: over });
+    if (isOn(this.shown.phase)) this.end(this.room, { at: "over", why: "You have hung up" });
   }
 
   async mute(muted: boolean) {
@@ -92,9 +81,7 @@ export class Call {
       if (room !== this.room) return;
       this.show({ phase: { at: "connecting" }, session: granted.session_id });
       this.listen(sdk, room);
-      await room.connect(granted.server_url, granted.participant_token).catch((error: unknown) => {
-        throw error instanceof sdk.ConnectionError ? new Error(`LiveKit can't be reached from this browser at ${granted.server_url}: ${error.message}. LIVEKIT_PUBLIC_URL sets the address for clients.`) : error;
-      });
+      await join(sdk, room, granted);
       if (microphone) await room.localParticipant.publishTrack(microphone, { source: sdk.Track.Source.Microphone });
       this.lookForAgent(room);
     } catch (error) {
@@ -103,12 +90,12 @@ export class Call {
     }
   }
 
-  private listen({ RoomEvent, Track, DisconnectReason: Reason }: Sdk, room: Room) {
+  private listen(sdk: Sdk, room: Room) {
+    const { RoomEvent, DisconnectReason: Reason } = sdk;
     const look = () => this.lookForAgent(room);
     let cause: string | null = null;
+    playVoices(sdk, room);
     room
-      .on(RoomEvent.TrackSubscribed, (track) => track.kind === Track.Kind.Audio && document.body.append(track.attach()))
-      .on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()))
       .on(RoomEvent.ParticipantConnected, look)
       .on(RoomEvent.ParticipantDisconnected, look)
       .on(RoomEvent.ParticipantAttributesChanged, look)
@@ -144,11 +131,10 @@ export class Call {
     }
   }
 
-  private end(room: Room, phase: Phase) {
+  private end(room: Room | null, phase: Phase) {
     if (room !== this.room) return;
     this.room = null;
-    for (const participant of room.remoteParticipants.values()) for (const { track } of participant.trackPublications.values()) track?.detach().forEach((element) => element.remove());
-    void room.disconnect();
+    if (room) leave(room);
     this.show({ phase, speaking: [] });
   }
 
