@@ -44,7 +44,7 @@ MOST_LOOKS: Final = 20
 UNSEEN_FOR: Final = timedelta(minutes=10)
 NOBODY_JOINED: Final = "nobody joined"
 _EXPIRING_FIRST: Final = (col(SessionRow.deadline_at), col(SessionRow.id))
-_RESERVED: Final = select(SessionRow).where(is_reserved()).order_by(*_EXPIRING_FIRST).limit(MOST_ROOMS)
+_RESERVED: Final = select(SessionRow).where(is_reserved()).order_by(*_EXPIRING_FIRST)
 
 
 class Reservations:
@@ -90,7 +90,7 @@ class Reservations:
         await self._expire(over, there)
 
     async def _next_rows(self) -> Sequence[SessionRow]:
-        some = _RESERVED
+        some = _RESERVED.limit(MOST_ROOMS)
         if self._looked_up_to is not None:
             deadline_at, session_id = self._looked_up_to
             last = tuple_(literal(deadline_at, UtcDateTime), literal(session_id))

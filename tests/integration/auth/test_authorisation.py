@@ -86,8 +86,9 @@ async def try_all(client: httpx.AsyncClient, headers: dict[str, str], **ids: str
 
 @pytest.fixture
 async def client(database_url: str, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    # All routes are tried within a moment, also by one visitor.
-    settings = api_settings(database_url, redis_url, api_auth="keys", requests_per_minute_visitor=0)
+    # All routes are tried within a moment, also by one visitor and with keys that are refused.
+    unlimited = {"requests_per_minute_visitor": 0, "requests_per_minute_bad_key": 0}
+    settings = api_settings(database_url, redis_url, api_auth="keys", **unlimited)
     async with in_process(settings) as client:
         yield client
 

@@ -15,7 +15,9 @@ export function who({ key_name: name, actor }: Pick<AuditEntry, "key_name" | "ac
   return name ?? actor ?? "anybody";
 }
 
+const OF_SESSIONS: ReadonlySet<string> = new Set(["session.end", "session.listen_in", "transcript.erase"]);
+
 /** The session to which something was done; null if it was done to something else. */
 export function sessionIn({ action, target }: Pick<AuditEntry, "action" | "target">): string | null {
-  return action === "session.end" || action === "transcript.erase" ? target : null;
+  return OF_SESSIONS.has(action) ? target : null;
 }

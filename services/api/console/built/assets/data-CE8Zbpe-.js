@@ -1,1 +1,0 @@
-import{C as e}from"./index-NG9LmgGZ.js";import{d as t,f as n}from"./parts-CWlpvJ6a.js";function r(){return e({queryKey:[`config`],queryFn:()=>n(t.GET(`/v1/config`)),staleTime:6e4})}function i(e,t){return e&&t?e.replaceAll(`{trace_id}`,encodeURIComponent(t)):null}export{r as n,i as t};

@@ -1,0 +1,1 @@
+import{C as e}from"./index-BFndEqZr.js";import{d as t,f as n}from"./parts-CWlpvJ6a.js";function r(){return e({queryKey:[`config`],queryFn:()=>n(t.GET(`/v1/config`)),staleTime:6e4})}function i(e,t){return e&&t?e.replaceAll(`{trace_id}`,encodeURIComponent(t)):null}export{r as n,i as t};
